@@ -1,0 +1,51 @@
+{#
+    Each request once, from however many files repeat it.
+
+    Kept: the line with the greatest output, then the latest, then the greatest id. A sidechain line whose response also
+    stands on a main line is that call again. The owner is the session with the earliest line, then the smallest id.
+#}
+with requests as (
+    select * from {{ ref('stg_requests') }}
+),
+
+main_lines as (
+    select
+        response_id,
+        arg_min(request_key, {seen: requested_at, request_key: request_key}) as request_key
+    from requests
+    where not is_sidechain
+    group by response_id
+),
+
+keyed as (
+    select
+        requests.* exclude (request_key),
+        if(requests.is_sidechain, coalesce(main_lines.request_key, requests.request_key), requests.request_key)
+            as request_key,
+        {output: output_tokens, seen: kept_at, id: kept_id} as kept_order,
+        {seen: requested_at, id: session_id} as owner_order
+    from requests
+    left join main_lines using (response_id)
+)
+
+select
+    request_key,
+    any_value(source_format) as source_format,
+    arg_min(session_id, owner_order) as session_id,
+    min(requested_at) as requested_at,
+    arg_max(provider, kept_order) as provider,
+    arg_max(model, kept_order) as model,
+    arg_max(model_version, kept_order) as model_version,
+    coalesce(arg_min(project, {seen: requested_at, name: project}) filter (where project <> ''), '') as project,
+    coalesce(arg_min(usage_type, {seen: requested_at, name: usage_type}) filter (where usage_type <> ''), '')
+        as usage_type,
+    coalesce(arg_min(inference_geo, {seen: requested_at, name: inference_geo}) filter (where inference_geo <> ''), '')
+        as inference_geo,
+    coalesce(arg_min(speed, {seen: requested_at, name: speed}) filter (where speed <> ''), '') as speed,
+    bool_and(is_sidechain) as is_sidechain,
+    {% for kind in kinds() + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
+    arg_max({{ kind }}, kept_order) as {{ kind }},
+    {% endfor -%}
+    count(*) as files
+from keyed
+group by request_key

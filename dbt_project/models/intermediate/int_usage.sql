@@ -1,0 +1,203 @@
+{#
+    All usage in force, one row a record, priced: console rows, requests, and what only session-level rows know.
+    Every mart of usage is an aggregate of this table, so that they cannot disagree.
+#}
+with console_usage as (
+    select * from {{ ref('int_console_usage') }}
+    -- a coarser row that finer rows cover entirely has nothing left to say
+    where not (has_finer_rows and total_tokens = 0 and web_search_count = 0)
+),
+
+requests as (
+    select * from {{ ref('int_requests') }}
+),
+
+session_records as (
+    select * from {{ ref('int_session_records') }}
+),
+
+rates as (
+    select * from {{ ref('int_rates') }}
+),
+
+-- What the application's table says of a session also holds for the session's requests.
+known_sessions as (
+    select * from session_records
+    where has_requests
+),
+
+console_records as (
+    select
+        'console' as source,
+        'console_usage' as source_format,
+        'interval' as record_kind,
+        '' as request_key,
+        '' as session_id,
+        usage_start as usage_at,
+        usage_start as usage_minute,
+        bucket_seconds,
+        false as spans_midnight,
+        provider,
+        model,
+        model_version,
+        api_key,
+        workspace,
+        '' as user_id,
+        '' as project,
+        usage_type,
+        context_window,
+        inference_geo,
+        speed,
+        false as is_sidechain,
+        {{ kind_columns() }},
+        web_search_count,
+        null::bigint as request_count,
+        cache_split_assumed
+    from console_usage
+),
+
+request_records as (
+    select
+        'sessions' as source,
+        requests.source_format,
+        'request' as record_kind,
+        requests.request_key,
+        requests.session_id,
+        requests.requested_at as usage_at,
+        date_trunc('minute', requests.requested_at) as usage_minute,
+        60 as bucket_seconds,
+        false as spans_midnight,
+        requests.provider,
+        requests.model,
+        requests.model_version,
+        coalesce(known_sessions.api_key, '') as api_key,
+        coalesce(known_sessions.workspace, '') as workspace,
+        coalesce(known_sessions.user_id, '') as user_id,
+        coalesce(nullif(requests.project, ''), known_sessions.project, '') as project,
+        requests.usage_type,
+        if(
+            requests.total_tokens - requests.output_tokens > 200000, '200k-1M', '0-200k'
+        ) as context_window,
+        requests.inference_geo,
+        requests.speed,
+        requests.is_sidechain,
+        {{ kind_columns('requests') }},
+        requests.web_search_count,
+        1::bigint as request_count,
+        requests.cache_split_assumed
+    from requests
+    left join known_sessions
+        on
+            requests.session_id = known_sessions.session_id
+            and (known_sessions.provider = requests.provider or known_sessions.provider = '')
+),
+
+session_rests as (
+    select
+        'sessions' as source,
+        'token_usage_sessions' as source_format,
+        'session' as record_kind,
+        '' as request_key,
+        session_id,
+        session_started_at as usage_at,
+        -- the smallest UTC-aligned bucket that holds the whole session; across midnight it stands on the day it began
+        case
+            when date_trunc('minute', session_started_at) = date_trunc('minute', last_updated_at)
+                then date_trunc('minute', session_started_at)
+            when date_trunc('hour', session_started_at) = date_trunc('hour', last_updated_at)
+                then date_trunc('hour', session_started_at)
+            else date_trunc('day', session_started_at)
+        end as usage_minute,
+        case
+            when date_trunc('minute', session_started_at) = date_trunc('minute', last_updated_at) then 60
+            when date_trunc('hour', session_started_at) = date_trunc('hour', last_updated_at) then 3600
+            else 86400
+        end as bucket_seconds,
+        session_started_at::date <> last_updated_at::date as spans_midnight,
+        provider,
+        model,
+        model_version,
+        api_key,
+        workspace,
+        user_id,
+        project,
+        '' as usage_type,
+        context_window,
+        '' as inference_geo,
+        '' as speed,
+        false as is_sidechain,
+        {% for kind in kinds() -%}
+        rest_{{ kind }} as {{ kind }},
+        {% endfor -%}
+        rest_web_search_count as web_search_count,
+        if(has_requests, null, request_count) as request_count,
+        cache_split_assumed
+    from session_records
+    where not is_covered
+),
+
+records as (
+    select * from console_records
+    union all by name
+    select * from request_records
+    union all by name
+    select * from session_rests
+),
+
+-- What a source does not state is priced as the standard tier: no batch, no long context, no region, no fast mode.
+tiered as (
+    select
+        *,
+        usage_minute::date as usage_date,
+        {{ total_of() }} as total_tokens,
+        if(context_window = '', '0-200k', context_window) as priced_context_window,
+        if(usage_type = '', 'standard', usage_type) as priced_usage_type,
+        if(inference_geo = 'global', '', inference_geo) as priced_geo,
+        if(speed = '', 'standard', speed) as priced_speed
+    from records
+),
+
+priced as (
+    select
+        tiered.*,
+        list_filter([
+            {% for column, kind in rate_columns().items() -%}
+            if(tiered.{{ column }} > 0 and rates.{{ kind }}_usd_per_mtok is null, '{{ kind }}', null){{ ',' if not loop.last }}
+            {% endfor %}
+        ], lambda kind: kind is not null) as unpriced_kinds,
+        {{ cost_of('tiered', 'rates') }} as cost_usd,
+        {{ cost_without_cache_of('tiered', 'rates') }} as without_cache_usd,
+        if(tiered.priced_context_window = '0-200k', 0, {{ cost_of('tiered', 'base_rates') }}) as base_cost_usd
+    from tiered
+    left join rates
+        on
+            tiered.provider = rates.provider
+            and tiered.model = rates.model
+            and tiered.priced_context_window = rates.context_window
+            and tiered.priced_usage_type = rates.usage_type
+            and tiered.priced_geo = rates.inference_geo
+            and tiered.priced_speed = rates.speed
+            and tiered.usage_date >= rates.valid_from
+            and (rates.valid_to is null or tiered.usage_date < rates.valid_to)
+    left join rates as base_rates
+        on
+            tiered.provider = base_rates.provider
+            and tiered.model = base_rates.model
+            and tiered.priced_context_window <> '0-200k'
+            and base_rates.context_window = '0-200k'
+            and tiered.priced_usage_type = base_rates.usage_type
+            and tiered.priced_geo = base_rates.inference_geo
+            and tiered.priced_speed = base_rates.speed
+            and tiered.usage_date >= base_rates.valid_from
+            and (base_rates.valid_to is null or tiered.usage_date < base_rates.valid_to)
+)
+
+select
+    * exclude (
+        priced_context_window, priced_usage_type, priced_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
+    ),
+    if(len(unpriced_kinds) > 0, null, cost_usd)::decimal(38, 12) as estimated_cost_usd,
+    if(len(unpriced_kinds) > 0, null, without_cache_usd)::decimal(38, 12) as cost_without_cache_usd,
+    if(priced_context_window = '0-200k', 0, if(len(unpriced_kinds) > 0, null, cost_usd - base_cost_usd))::decimal(38, 12)
+        as surcharge_usd
+from priced

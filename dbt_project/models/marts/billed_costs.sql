@@ -1,0 +1,19 @@
+select
+    usage_date,
+    provider,
+    model,
+    api_key,
+    workspace,
+    usage_type,
+    context_window,
+    inference_geo,
+    speed,
+    cost_type,
+    token_kind,
+    sum(cost_usd)::decimal(38, 12) as cost_usd,
+    sum(list_price_usd)::decimal(38, 12) as list_price_usd,
+    sum(cost_rows)::bigint as cost_rows
+from {{ ref('int_billed_costs') }}
+where cost_rows > 0
+group by all
+order by usage_date, model, workspace, api_key, token_kind, usage_type, context_window

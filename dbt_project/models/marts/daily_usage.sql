@@ -1,0 +1,15 @@
+select
+    usage_date,
+    source,
+    provider,
+    model,
+    api_key,
+    workspace,
+    {{ sum_kinds() }},
+    sum(total_tokens)::bigint as total_tokens,
+    if(source = 'sessions', count(distinct nullif(session_id, '')), null)::bigint as sessions,
+    sum(request_count)::bigint as request_count,
+    if(bool_or(estimated_cost_usd is null), null, sum(estimated_cost_usd))::decimal(38, 12) as cost_usd
+from {{ ref('int_usage') }}
+group by usage_date, source, provider, model, api_key, workspace
+order by usage_date, source, provider, model, api_key, workspace

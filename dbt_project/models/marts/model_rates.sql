@@ -1,0 +1,17 @@
+{# Contract rates are shown only where settings say so: the published file may be read by more people than may know them. #}
+select
+    provider,
+    model,
+    token_kind,
+    context_window,
+    usage_type,
+    inference_geo,
+    speed,
+    valid_from,
+    valid_to,
+    usd_per_mtok,
+    origin,
+    is_override
+from {{ source('raw', 'rate_card') }}
+where not is_override or (select publish_contract_rates from {{ source('raw', 'settings') }})
+order by all

@@ -1,0 +1,29 @@
+select
+    ---------- ids
+    request_key,
+    session_id,
+    source_format,
+    usage_at as requested_at,
+
+    ---------- dimensions
+    provider,
+    model,
+    model_version,
+    api_key,
+    workspace,
+    user_id,
+    project,
+    usage_type,
+    context_window,
+    inference_geo,
+    speed,
+    is_sidechain,
+
+    ---------- numerics
+    {{ kind_columns() }},
+    web_search_count,
+    total_tokens,
+    estimated_cost_usd
+from {{ ref('int_usage') }}
+where record_kind = 'request'
+order by requested_at, request_key

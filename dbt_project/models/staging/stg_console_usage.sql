@@ -1,0 +1,54 @@
+with usage as (
+    select * from {{ source('raw', 'console_usage') }}
+),
+
+model_names as (
+    select * from {{ source('raw', 'model_names') }}
+),
+
+api_key_aliases as (
+    select * from {{ source('raw', 'api_key_aliases') }}
+),
+
+named as (
+    select
+        usage.* exclude (api_key),
+        coalesce(api_key_aliases.current_api_key, usage.api_key) as api_key,
+        'anthropic' as provider,
+        coalesce(model_names.model, usage.model_version) as model
+    from usage
+    left join model_names on usage.model_version = model_names.model_version
+    left join api_key_aliases on usage.api_key = api_key_aliases.api_key
+),
+
+-- Inside one export rows of one key are parts of it: add them.
+summed as (
+    select
+        ---------- key
+        file_sha256,
+        usage_start,
+        bucket_seconds,
+        provider,
+        model,
+        model_version,
+        api_key,
+        workspace,
+        usage_type,
+        context_window,
+        inference_geo,
+        speed,
+        states_context_window,
+        states_geo_speed,
+
+        ---------- tokens
+        {{ sum_kinds() }},
+        sum(web_search_count)::bigint as web_search_count,
+        bool_or(cache_split_assumed) as cache_split_assumed
+    from named
+    group by all
+)
+
+select
+    *,
+    {{ total_of() }} as total_tokens
+from summed

@@ -1,0 +1,285 @@
+"""From files in landing to raw tables: find, hash, recognise, load in one transaction a file, quarantine, and keep the ledger.
+
+Belongs here: what happens to a file as a whole. Does not belong here: what stands in it (sources), and which of several
+records of the same usage is in force (dbt_project).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from pipeline.settings import ConfigurationError, Settings
+from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
+from pipeline.sources.base import Loaded, Probe, RejectedRow, Source, SourceError
+from pipeline.sqlfiles import sql
+
+log = logging.getLogger(__name__)
+
+SOURCES: tuple[Source, ...] = (console_usage, console_cost, usage_sessions, claude_code)
+FORMATS = tuple(source.FORMAT for source in SOURCES)
+# Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
+REJECT_BATCH = 10_000
+
+Progress = Callable[[int, int, str], None]  # done, total, what
+
+
+@dataclass
+class IngestSummary:
+    """What one run found in landing."""
+
+    files_seen: int = 0
+    files_unchanged: int = 0
+    files_loaded: int = 0
+    files_unrecognised: int = 0
+    files_failed: int = 0
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_rejected: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """A file of landing or of a folder that is read in place; `shown` is its path in the ledger."""
+
+    path: Path
+    shown: str
+
+    def fingerprint(self) -> tuple[int, int, int]:
+        """Size, modification time and change time (ns): equal means that nobody wrote to the file."""
+        found = self.path.stat()
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def ingest(connection: duckdb.DuckDBPyConnection, settings: Settings, progress: Progress | None = None) -> IngestSummary:
+    """Load every file of landing, and of `settings.sources`, whose content is not in the ledger yet.
+
+    Raises:
+        ConfigurationError: there is nothing to read, neither now nor from an earlier run.
+
+    """
+    summary = IngestSummary()
+    files, refused = discover(settings)
+    if not files and not refused and not _has_history(connection):
+        raise ConfigurationError(_nothing_to_read(settings))
+    for shown in refused:
+        message = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
+        _note(connection, f"link:{hashlib.sha256(shown.encode()).hexdigest()}", shown, "", 0, "failed", message)
+        summary.problems.append(f"{shown}: {message}")
+        summary.files_failed += 1
+    seen = dict(
+        (path, (sha256, (size, modified, changed)))
+        for path, sha256, size, modified, changed in connection.execute("FROM ingest.paths").fetchall()
+    )
+    status = dict(connection.execute("SELECT file_sha256, status FROM ingest.files").fetchall())
+    _settle(files, settings.settle_seconds)
+    for done, file in enumerate(files):
+        summary.files_seen += 1
+        if progress:
+            progress(done, len(files), file.shown)
+        try:
+            before = file.fingerprint()
+            known, fingerprint = seen.get(file.shown, ("", None))
+            if fingerprint == before and status.get(known) in ("loaded", "forgotten"):
+                summary.files_unchanged += 1
+                continue
+            sha256 = known if fingerprint == before else _sha256(file.path)
+            if status.get(sha256) in ("loaded", "forgotten"):
+                _remember(connection, file.shown, sha256, before)
+                summary.files_unchanged += 1
+                continue
+            status[sha256] = _take(connection, settings, file, sha256, before, summary)
+        except OSError as error:
+            summary.files_failed += 1
+            summary.problems.append(f"{file.shown}: {error.strerror or 'cannot be read'}")
+    if progress:
+        progress(len(files), len(files), "")
+    return summary
+
+
+def discover(settings: Settings) -> tuple[list[LandedFile], list[str]]:
+    """Files to look at, in a fixed order, and the symbolic links that were refused. Names that begin with a dot are skipped."""
+    files: list[LandedFile] = []
+    refused: list[str] = []
+    roots = [(settings.landing, True)] + [(root, False) for root in settings.sources]
+    for root, is_landing in roots:
+        if not root.exists():
+            if not is_landing:
+                raise ConfigurationError(f"sources: {root} does not exist; correct the path or remove it")
+            continue
+        inside = root.resolve()
+        for folder, folders, names in os.walk(root, followlinks=False):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted([*names, *(n for n in folders if (Path(folder) / n).is_symlink())]):
+                path = Path(folder) / name
+                shown = str(path.relative_to(settings.home)) if is_landing else str(path)
+                if name.startswith("."):
+                    continue
+                if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(inside)):
+                    refused.append(shown)
+                elif path.is_file():
+                    files.append(LandedFile(path, shown))
+    return files, refused
+
+
+def _nothing_to_read(settings: Settings) -> str:
+    found = [f"~/{name}" for name in (".claude/projects", ".codex/sessions") if (Path.home() / name).is_dir()]
+    hint = f" (found logs in {' and '.join(found)}: add them to `sources` in token_analytics.toml)" if found else ""
+    return f"no files in {settings.landing}: put exports and logs there, at any depth{hint}"
+
+
+def _has_history(connection: duckdb.DuckDBPyConnection) -> bool:
+    return connection.execute("SELECT 1 FROM ingest.files LIMIT 1").fetchone() is not None
+
+
+def _settle(files: Iterable[LandedFile], settle_seconds: float) -> None:
+    """Wait until no file is younger than `settle_seconds`, but no longer than that."""
+    now = time.time()
+    youngest = min((now - file.path.stat().st_mtime for file in files if file.path.exists()), default=settle_seconds)
+    if 0 <= youngest < settle_seconds:
+        time.sleep(settle_seconds - youngest)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _take(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    file: LandedFile,
+    sha256: str,
+    before: tuple[int, int, int],
+    summary: IngestSummary,
+) -> str:
+    """Load one file in one transaction with its ledger row; returns its status."""
+    source: Source | None = None
+    connection.execute("BEGIN")
+    try:
+        source, probe = _recognise(file.path)
+        loaded = source.load(connection, probe, sha256)
+        if file.fingerprint() != before:
+            connection.execute("ROLLBACK")
+            summary.problems.append(f"{file.shown}: is still being written; the next run reads it")
+            return ""
+        _quarantine(settings, sha256, loaded.rejected)
+        _enter(connection, file.shown, sha256, source.FORMAT, before[0], loaded)
+        _remember(connection, file.shown, sha256, before)
+        connection.execute("COMMIT")
+    except (SourceError, duckdb.Error) as error:
+        connection.execute("ROLLBACK")
+        # DuckDB's own messages quote the data, so they stop here; SourceError is written for the ledger.
+        message = str(error) if isinstance(error, SourceError) else f"could not be read ({type(error).__name__})"
+        status = "unrecognised" if isinstance(error, Unrecognised) else "failed"
+        name = source.FORMAT if source else getattr(error, "format", "")
+        _note(connection, sha256, file.shown, name, before[0], status, message)
+        _remember(connection, file.shown, sha256, before)
+        summary.problems.append(f"{file.shown}: {message}")
+        summary.files_unrecognised += status == "unrecognised"
+        summary.files_failed += status == "failed"
+        return status
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    summary.files_loaded += 1
+    summary.rows_read += loaded.rows_read
+    summary.rows_loaded += loaded.rows_loaded
+    summary.rows_rejected += len(loaded.rejected)
+    return "loaded"
+
+
+class Unrecognised(SourceError):
+    """A file that no format claims."""
+
+
+class Unusable(SourceError):
+    """A file of a known format that lacks what it needs."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.format = name
+
+
+def _recognise(path: Path) -> tuple[Source, Probe]:
+    probe = Probe.of(path)
+    if not probe.head.strip():
+        raise Unrecognised("empty file: nothing to read")
+    for source in SOURCES:
+        verdict = source.recognise(probe)
+        if verdict:
+            raise Unusable(verdict, source.FORMAT)
+        if verdict is not None:
+            return source, probe
+    known = "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript"
+    if not probe.is_text:
+        raise Unrecognised(f"binary content of no known format; known: {known}")
+    kind = "JSON" if probe.text.lstrip()[:1] in "{[" else "text"
+    raise Unrecognised(f"{kind} of no known format; known: {known}")
+
+
+def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:
+    """Keep the text of rejected rows in the private quarantine, compressed, before the ledger commits."""
+    if not rejected:
+        return
+    settings.quarantine.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = settings.quarantine / f"{sha256}.jsonl.gz"
+    following = target.with_suffix(".next")
+    with (
+        os.fdopen(os.open(following, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed,
+    ):
+        for row in rejected:
+            entry = {"line": row.line, "byte_offset": row.byte_offset, "reason": row.reason, "text": row.text}
+            packed.write(json.dumps(entry, ensure_ascii=True).encode() + b"\n")
+    following.replace(target)
+
+
+def _enter(
+    connection: duckdb.DuckDBPyConnection, shown: str, sha256: str, name: str, size: int, loaded: Loaded
+) -> None:
+    connection.execute("DELETE FROM ingest.files WHERE file_sha256 = ?", [sha256])
+    connection.execute(
+        sql("ingest/enter_file", usage_dates=sql(f"ingest/usage_dates/{name}")),
+        {
+            "sha256": sha256,
+            "path": shown,
+            "format": name,
+            "grain": loaded.grain,
+            "bytes": size,
+            "rows_read": loaded.rows_read,
+            "rows_loaded": loaded.rows_loaded,
+            "rows_rejected": len(loaded.rejected),
+            "rows_ignored": loaded.rows_ignored,
+            "rows_repeated": loaded.rows_repeated,
+            "message": loaded.message,
+        },
+    )
+    for start in range(0, len(loaded.rejected), REJECT_BATCH):
+        batch = loaded.rejected[start : start + REJECT_BATCH]
+        columns = [list(column) for column in zip(*((r.line, r.byte_offset, r.reason, r.column_name, r.value) for r in batch), strict=True)]
+        connection.execute(sql("ingest/enter_rejected"), [sha256, shown, *columns])
+
+
+def _note(
+    connection: duckdb.DuckDBPyConnection, sha256: str, shown: str, name: str, size: int, status: str, message: str
+) -> None:
+    """Ledger row of a file from which nothing was loaded; unchanged where the ledger says so already."""
+    connection.execute("BEGIN")
+    connection.execute(sql("ingest/drop_other_note"), [sha256, status, message])
+    connection.execute(sql("ingest/enter_note"), [sha256, shown, name, size, status, message])
+    connection.execute("COMMIT")
+
+
+def _remember(connection: duckdb.DuckDBPyConnection, shown: str, sha256: str, seen: tuple[int, int, int]) -> None:
+    connection.execute("INSERT OR REPLACE INTO ingest.paths VALUES (?, ?, ?, ?, ?)", [shown, sha256, *seen])

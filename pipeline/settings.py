@@ -1,0 +1,151 @@
+"""Every knob of the product, typed, with its default and its unit.
+
+Belongs here: reading the environment (TOKEN_ANALYTICS_*) and token_analytics.toml, and the layout of a home.
+Does not belong here: opening files or databases; nothing else in the package reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_NAME = "token_analytics.toml"
+CustomerDimension = Literal["user_id", "api_key", "workspace", "session_id"]
+
+
+class ConfigurationError(Exception):
+    """A setting or input that the user has to change; the message is one sentence that says what, where and what to do."""
+
+
+class Settings(BaseSettings):
+    """Settings of one run over one home; see docs/settings.md for the table of them."""
+
+    model_config = SettingsConfigDict(env_prefix="TOKEN_ANALYTICS_", extra="forbid", frozen=True)
+
+    home: Path = Field(default=Path("data/sample"), description="Folder with landing/ and everything that is made from it.")
+    sources: tuple[Path, ...] = Field(default=(), description="Further folders of logs, read in place and never written to.")
+    customer_dimension: CustomerDimension = Field(default="user_id", description="Who pays a bill in the pricing tables.")
+    budget_usd: float | None = Field(default=None, gt=0, description="Budget of one bill in USD; none by default.")
+    seed: int = Field(default=20251128, ge=0, description="Seed of every simulation and bootstrap.")
+    memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="DuckDB's memory limit.")
+    threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; all cores by default.")
+    user_ids: Literal["plain", "pseudonym", "drop"] = Field(default="plain", description="How user ids appear in the marts.")
+    rate_overrides: Path | None = Field(
+        default=None, description="CSV of own rates; <home>/rate_overrides.csv where that exists."
+    )
+    publish_contract_rates: bool = Field(default=False, description="Show overridden rates in marts.model_rates.")
+    model_aliases: dict[str, str] = Field(default_factory=dict, description="Further names of models -> model id.")
+    api_key_aliases: dict[str, str] = Field(default_factory=dict, description="Former names of API keys -> name in use.")
+    lock_timeout_seconds: float = Field(default=300.0, ge=0, description="How long a run waits for another one to end.")
+    settle_seconds: float = Field(default=1.0, ge=0, description="A file changed more recently is looked at twice.")
+    published_group: str | None = Field(default=None, description="Unix group that may read the published files.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments beat the environment, which beats token_analytics.toml of the home, then of the current folder."""
+        home = init_settings().get("home")
+        folders = [Path(home)] if home else []
+        files = [folder / CONFIG_NAME for folder in [*folders, Path.cwd()]]
+        found = next((file for file in files if file.is_file()), None)
+        toml = (TomlConfigSettingsSource(settings_cls, toml_file=found),) if found else ()
+        return (init_settings, env_settings, *toml)
+
+    @field_validator("sources", mode="after")
+    @classmethod
+    def _expand(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser() for path in paths)
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @cached_property
+    def landing(self) -> Path:
+        """Input files, at any depth; never written to."""
+        return self.home / "landing"
+
+    @cached_property
+    def warehouse(self) -> Path:
+        """The writer's own DuckDB file."""
+        return self.home / "warehouse.duckdb"
+
+    @cached_property
+    def published(self) -> Path:
+        """The DuckDB file that people and tools open."""
+        return self.home / "token_analytics.duckdb"
+
+    @cached_property
+    def outputs(self) -> Path:
+        """One Parquet file for each table of schema analysis."""
+        return self.home / "outputs"
+
+    @cached_property
+    def reports(self) -> Path:
+        """HTML reports."""
+        return self.home / "reports"
+
+    @cached_property
+    def dagster_home(self) -> Path:
+        """Run history, and dbt's profile and logs."""
+        return self.home / "dagster"
+
+    @cached_property
+    def quarantine(self) -> Path:
+        """Private text of rejected lines, one compressed file for each input file."""
+        return self.home / "quarantine"
+
+    @cached_property
+    def overrides_file(self) -> Path | None:
+        """The CSV of own rates, if there is one."""
+        if self.rate_overrides is not None:
+            return self.rate_overrides.expanduser()
+        default = self.home / "rate_overrides.csv"
+        return default if default.is_file() else None
+
+
+def default_home() -> Path:
+    """TOKEN_ANALYTICS_HOME, then `data/` if `data/landing` holds files, then `data/sample`."""
+    if named := os.environ.get("TOKEN_ANALYTICS_HOME"):
+        return Path(named)
+    landing = Path("data/landing")
+    if landing.is_dir() and any(path.is_file() for path in landing.rglob("*")):
+        return Path("data")
+    return Path("data/sample")
+
+
+def load(home: Path | None = None, **overrides: Any) -> Settings:
+    """Settings for `home` (default: `default_home()`).
+
+    Raises:
+        ConfigurationError: a setting is unknown or has a value of the wrong kind; the message names it.
+
+    """
+    try:
+        return Settings(home=home or default_home(), **overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"setting {name!r} (TOKEN_ANALYTICS_{name.upper()} or {CONFIG_NAME}): {first['msg']}"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{CONFIG_NAME} is not valid TOML: {error}") from None

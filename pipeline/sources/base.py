@@ -1,0 +1,329 @@
+"""What all formats share: the probe of a file, and telling which of its rows were rejected and where they stand.
+
+Belongs here: reading text files with DuckDB and finding rejected rows in them. Does not belong here: any single format.
+DuckDB decides which rows are bad, in parallel; Python then looks those up in the file, by their content, to say on
+which line and byte they stand. Files without bad rows are never read by Python.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+import duckdb
+
+from pipeline.sqlfiles import identifier, literal
+
+HEAD_BYTES = 1 << 20
+# One log line may hold several pasted images; longer ones are quarantined rather than read into memory.
+MAX_LINE_BYTES = 1 << 28
+
+
+class SourceError(Exception):
+    """A file that cannot be loaded; the message is one sentence without content of the file, fit for the ledger."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The beginning of a file, decompressed, as far as recognition needs it."""
+
+    path: Path
+    head: bytes
+    compression: str
+
+    @classmethod
+    def of(cls, path: Path) -> Probe:
+        """Read the first mebibyte of `path`; gzip is known by its magic bytes, not by the file name."""
+        with path.open("rb") as handle:
+            magic = handle.read(2)
+        if magic != b"\x1f\x8b":
+            with path.open("rb") as handle:
+                return cls(path, handle.read(HEAD_BYTES), "none")
+        try:
+            with gzip.open(path, "rb") as unzipped:
+                return cls(path, unzipped.read(HEAD_BYTES), "gzip")
+        except (OSError, EOFError):
+            raise SourceError("damaged gzip file: fetch it again") from None
+
+    def open(self) -> IO[bytes]:
+        """The decompressed bytes of the whole file."""
+        return gzip.open(self.path, "rb") if self.compression == "gzip" else self.path.open("rb")  # type: ignore[return-value]
+
+    @property
+    def text(self) -> str:
+        """The head as text, without a byte order mark."""
+        return self.head.decode("utf-8-sig", errors="replace")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the head holds no NUL byte, which no text format does."""
+        return b"\x00" not in self.head
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that was not loaded: where it stands, and why. `text` goes to the private quarantine only."""
+
+    line: int
+    byte_offset: int
+    reason: str
+    column_name: str = ""
+    value: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one file gave: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected)."""
+
+    grain: str
+    rows_read: int
+    rows_loaded: int
+    rows_ignored: int = 0
+    rows_repeated: int = 0
+    rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
+    message: str = ""
+
+
+class Source(Protocol):
+    """A format. `recognise` returns None (not mine), '' (mine), or a sentence (mine, and unusable for this reason)."""
+
+    FORMAT: str
+
+    def recognise(self, probe: Probe) -> str | None:
+        """Whether the file is of this format, judged by its content."""
+
+    def load(self, connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
+        """Insert the file's rows into its raw table, inside the caller's transaction."""
+
+
+@dataclass(frozen=True)
+class CsvShape:
+    """The columns of a CSV format: those it must have, those it may have, and groups of which one must be complete."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    one_of: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every column name of the format."""
+        return frozenset(self.required + self.optional + tuple(name for group in self.one_of for name in group))
+
+    def problem(self, header: tuple[str, ...]) -> str:
+        """Why a file with this header cannot be loaded, or ''."""
+        missing = [name for name in self.required if name not in header]
+        if self.one_of and not any(set(group) <= set(header) for group in self.one_of):
+            missing.append(" or ".join("+".join(group) for group in self.one_of))
+        doubled = sorted({name for name in header if header.count(name) > 1 and name in self.known})
+        if missing:
+            expected = ", ".join(self.required + tuple("+".join(group) for group in self.one_of[:1]))
+            return f"missing required column {', '.join(missing)}; required: {expected}; found: {_named(header)}"
+        return f"column {', '.join(doubled)} appears twice in the header" if doubled else ""
+
+
+def _named(header: Iterable[str]) -> str:
+    """Header names for a message; what does not look like a name could be content and is only counted."""
+    names = [name for name in header if name.isascii() and name.replace("_", "").isalnum() and len(name) <= 64]
+    others = len(tuple(header)) - len(names)
+    return ", ".join(names) + (f" and {others} other" if others else "")
+
+
+def csv_header(probe: Probe) -> tuple[str, ...]:
+    """Names in the first line of a CSV file, lower case; () where the first line is no CSV header."""
+    if not probe.is_text:
+        return ()
+    first = probe.text.lstrip("\r\n").split("\n", 1)[0]
+    try:
+        names = next(csv.reader([first.rstrip("\r")]), [])
+    except csv.Error:
+        return ()
+    return tuple(name.strip().lower() for name in names)
+
+
+def csv_relation(probe: Probe, header: tuple[str, ...]) -> str:
+    """A DuckDB table function over a CSV file, each column a VARCHAR; structural errors go to reject_errors."""
+    columns = ", ".join(f"{literal(_unique(header, i))}: 'VARCHAR'" for i in range(len(header)))
+    return (
+        f"read_csv({literal(str(probe.path))}, columns = {{{columns}}}, auto_detect = false, header = true, "
+        f"""delim = ',', quote = '"', escape = '"', compression = '{probe.compression}', store_rejects = true, """
+        f"max_line_size = {MAX_LINE_BYTES})"
+    )
+
+
+def _unique(header: tuple[str, ...], i: int) -> str:
+    """The i-th column name, made unique and never empty."""
+    name = header[i] or f"column_{i}"
+    return name if header[:i].count(header[i]) == 0 else f"{name}_{i}"
+
+
+def csv_values(header: tuple[str, ...]) -> str:
+    """SQL list of a row's values as the file has them, to look the row up again."""
+    return "[" + ", ".join(f"coalesce({identifier(_unique(header, i))}, '')" for i in range(len(header))) + "]"
+
+
+def line_relation(probe: Probe) -> str:
+    """A DuckDB table function over the lines of a text file: one VARCHAR column `line`, null where blank."""
+    return (
+        f"read_csv({literal(str(probe.path))}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, "
+        f"delim = '\x01', quote = '', escape = '', strict_mode = false, compression = '{probe.compression}', "
+        f"store_rejects = true, max_line_size = {MAX_LINE_BYTES})"
+    )
+
+
+def forget_reader_errors(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop the temporary tables in which DuckDB's reader noted its errors."""
+    connection.execute("DROP TABLE IF EXISTS reject_errors")
+    connection.execute("DROP TABLE IF EXISTS reject_scans")
+
+
+def count_reader_errors(connection: duckdb.DuckDBPyConnection) -> int:
+    """Rows that DuckDB's reader could not parse since `forget_reader_errors`; one row may have several errors."""
+    found = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchone()
+    if not found or not found[0]:
+        return 0
+    counted = connection.execute("SELECT count(DISTINCT line) FROM reject_errors").fetchone()
+    return int(counted[0]) if counted else 0
+
+
+Problem = tuple[str, str, str]  # reason, column name, value
+
+
+def locate_csv_rows(
+    probe: Probe, header: tuple[str, ...], problems: Mapping[tuple[str, ...], Problem]
+) -> Iterator[RejectedRow]:
+    """Where the rows stand that DuckDB rejected: those in `problems`, and those that are no valid row of the CSV."""
+    with probe.open() as raw:
+        counted = _LineCounter(raw)
+        records = csv.reader(counted)
+        next(records, None)
+        while True:
+            counted.mark()
+            try:
+                record = next(records, None)
+            except csv.Error:
+                record = []
+                yield counted.rejected("not a CSV row")
+                continue
+            if record is None:
+                return
+            if not record:
+                continue
+            if counted.undecodable:
+                yield counted.rejected("not valid UTF-8")
+            elif len(record) != len(header):
+                yield counted.rejected(f"expected {len(header)} columns, found {len(record)}")
+            elif problem := problems.get(tuple(record)):
+                yield counted.rejected(*problem)
+
+
+class _LineCounter:
+    """Lines of a binary file as text, remembering on which line and byte the current CSV record began."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._line = 0
+        self._offset = 0
+        self.mark()
+
+    def mark(self) -> None:
+        self._start: tuple[int, int] | None = None
+        self._text = ""
+        self.undecodable = False
+
+    def __iter__(self) -> _LineCounter:
+        return self
+
+    def __next__(self) -> str:
+        line = self._raw.readline()
+        if not line:
+            raise StopIteration
+        self._line += 1
+        if self._start is None:
+            self._start = (self._line, self._offset)
+        text = line.decode("utf-8-sig" if self._line == 1 else "utf-8", errors="surrogateescape")
+        self.undecodable |= any("\udc80" <= char <= "\udcff" for char in text) if not text.isascii() else False
+        self._offset += len(line)
+        self._text += text
+        return text
+
+    def rejected(self, reason: str, column_name: str = "", value: str = "") -> RejectedRow:
+        line, offset = self._start or (self._line, self._offset)
+        text = self._text.rstrip("\r\n").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return RejectedRow(line, offset, reason, column_name, value[:200], text)
+
+
+def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[RejectedRow]:
+    """Where the lines stand whose md5 is in `problems` (md5 -> reason), and those that are not UTF-8 or too long."""
+    offset = 0
+    with probe.open() as raw:
+        for number, line in enumerate(io.BufferedReader(raw, 1 << 20) if isinstance(raw, io.RawIOBase) else raw, 1):
+            content = line.rstrip(b"\r\n")
+            if number == 1:
+                content = content.removeprefix(b"\xef\xbb\xbf")
+            reason = problems.get(hashlib.md5(content, usedforsecurity=False).hexdigest())
+            if reason is None and len(content) > MAX_LINE_BYTES:
+                reason = f"line longer than {MAX_LINE_BYTES >> 20} MiB"
+            if reason is None and not content.isascii():
+                try:
+                    content.decode("utf-8")
+                except UnicodeDecodeError:
+                    reason = "not valid UTF-8"
+            if reason is not None:
+                yield RejectedRow(number, offset, reason, text=content.decode("utf-8", "backslashreplace"))
+            offset += len(line)
+
+
+def load_csv(
+    connection: duckdb.DuckDBPyConnection, probe: Probe, header: tuple[str, ...], table: str, select: str, grain: str
+) -> Loaded:
+    """Run `select` over a CSV file and insert its good rows into `table`.
+
+    Args:
+        connection: inside a transaction of the caller.
+        probe: the file.
+        header: its column names.
+        table: schema.table whose columns `select` gives by name.
+        select: a query that gives, besides those columns, `problem` (a struct of reason, column_name and value; null in
+            a good row) and `cells` (the row's values as they stand in the file; null in a good row).
+        grain: what one row is, for the ledger.
+
+    Raises:
+        SourceError: the file cannot be read at all, or not every row of it could be accounted for.
+
+    """
+    csv.field_size_limit(MAX_LINE_BYTES)
+    forget_reader_errors(connection)
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS {select}")
+    except (duckdb.InvalidInputException, duckdb.IOException):
+        # The exception quotes the line, which may hold content.
+        raise SourceError("not readable as CSV: export it again") from None
+    unparsed = count_reader_errors(connection)
+    bad = connection.execute("SELECT cells, problem FROM parsed WHERE problem IS NOT NULL").fetchall()
+    problems = {tuple(cells): (p["reason"], p["column_name"], p["value"]) for cells, p in bad}
+    rejected = tuple(locate_csv_rows(probe, header, problems)) if bad or unparsed else ()
+    if len(rejected) != len(bad) + unparsed:
+        raise SourceError(
+            f"{len(bad) + unparsed} rows are bad, but {len(rejected)} could be found again: quoting is damaged; export it again"
+        )
+    inserted = connection.execute(
+        f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (problem, cells) FROM parsed WHERE problem IS NULL"
+    ).fetchone()
+    loaded = int(inserted[0]) if inserted else 0
+    connection.execute("DROP TABLE parsed")
+    return Loaded(grain, rows_read=loaded + len(rejected), rows_loaded=loaded, rejected=rejected)
+
+
+def cells(header: tuple[str, ...], known: Iterable[str]) -> str:
+    """Select list over a file with `header`: every known column, trimmed and never null; '' for one that it lacks."""
+    return ",\n    ".join(
+        f"coalesce(trim({identifier(name)}), '') as {identifier(name)}" if name in header else f"'' as {identifier(name)}"
+        for name in sorted(known)
+    )

@@ -1,0 +1,95 @@
+-- Rows of an Anthropic Console usage export (FORMATS: usage_date_utc is a day, an hour or a minute).
+with cells as (
+    select
+        ${cells},
+        ${values} as cells
+    from ${relation}
+),
+
+typed as (
+    select
+        *,
+        utc_or_null(usage_date_utc) as usage_at,
+        regexp_full_match(usage_date_utc, '[0-9]{4}-[0-9]{2}-[0-9]{2}') as is_day,
+        case when ${one_write_column} then usage_input_tokens_cache_write else usage_input_tokens_cache_write_5m end
+            as cache_write_5m,
+        case when ${one_write_column} then '0' else usage_input_tokens_cache_write_1h end as cache_write_1h,
+        if(web_search_count = '', '0', web_search_count) as web_searches
+    from cells
+),
+
+checked as (
+    select
+        *,
+        list_filter([
+            {
+                column_name: 'usage_date_utc', value: usage_date_utc,
+                reason: case when usage_at is null then 'is not a date' end
+            },
+            {
+                column_name: 'model_version', value: model_version,
+                reason: case when model_version = '' then 'is empty' end
+            },
+            {
+                column_name: 'usage_input_tokens_no_cache', value: usage_input_tokens_no_cache,
+                reason: tokens_problem(usage_input_tokens_no_cache)
+            },
+            {
+                column_name: '${write_5m_name}', value: cache_write_5m,
+                reason: tokens_problem(cache_write_5m)
+            },
+            {
+                column_name: 'usage_input_tokens_cache_write_1h', value: cache_write_1h,
+                reason: tokens_problem(cache_write_1h)
+            },
+            {
+                column_name: 'usage_input_tokens_cache_read', value: usage_input_tokens_cache_read,
+                reason: tokens_problem(usage_input_tokens_cache_read)
+            },
+            {
+                column_name: 'usage_output_tokens', value: usage_output_tokens,
+                reason: tokens_problem(usage_output_tokens)
+            },
+            {column_name: 'web_search_count', value: web_searches, reason: tokens_problem(web_searches)}
+        ], lambda found: found.reason is not null) [1] as found
+    from typed
+),
+
+-- All rows of a file have one grain: minutes, if any row stands off the full hour.
+grained as (
+    select
+        *,
+        coalesce(bool_or(not is_day and minute(usage_at) <> 0) over (), false) as has_minutes
+    from checked
+)
+
+select
+    ${file_sha256} as file_sha256,
+    date_trunc('minute', usage_at) as usage_start,
+    case when is_day then 86400 when has_minutes then 60 else 3600 end as bucket_seconds,
+    model_version,
+    without_secret(if(api_key = '', '(workbench)', api_key)) as api_key,
+    without_secret(if(lower(workspace) in ('', 'default'), 'Default', workspace)) as workspace,
+    lower(usage_type) as usage_type,
+    context_window_name(context_window) as context_window,
+    if(inference_geo = 'not_available', '', inference_geo) as inference_geo,
+    speed,
+    ${states_context_window} as states_context_window,
+    ${states_geo_speed} as states_geo_speed,
+    tokens_or_null(usage_input_tokens_no_cache) as input_tokens_no_cache,
+    tokens_or_null(cache_write_5m) as input_tokens_cache_write_5m,
+    tokens_or_null(cache_write_1h) as input_tokens_cache_write_1h,
+    tokens_or_null(usage_input_tokens_cache_read) as input_tokens_cache_read,
+    tokens_or_null(usage_output_tokens) as output_tokens,
+    tokens_or_null(web_searches) as web_search_count,
+    ${one_write_column} as cache_split_assumed,
+    case
+        when found is not null
+            then {
+                reason: found.column_name || ' ' || found.reason,
+                column_name: found.column_name,
+                value: without_secret(found.value)
+            }
+    end as problem,
+    case when found is not null then cells end as cells
+from grained

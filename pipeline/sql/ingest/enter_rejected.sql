@@ -1,0 +1,9 @@
+insert into ingest.rejected_rows
+select
+    ? as file_sha256,
+    ? as path,
+    unnest(?::bigint[]) as line,
+    unnest(?::bigint[]) as byte_offset,
+    unnest(?::varchar[]) as reason,
+    unnest(?::varchar[]) as column_name,
+    unnest(?::varchar[]) as value

@@ -1,0 +1,180 @@
+-- Raw storage and the ledger. Every raw row carries the sha256 of the file that it came from.
+create schema if not exists ingest;
+create schema if not exists raw;
+create schema if not exists analysis;
+
+create table if not exists ingest.files (
+    file_sha256 varchar primary key,
+    path varchar not null,
+    format varchar not null,
+    grain varchar not null,
+    bytes bigint not null,
+    first_usage_date date,
+    last_usage_date date,
+    rows_read bigint not null,
+    rows_loaded bigint not null,
+    rows_rejected bigint not null,
+    rows_ignored bigint not null,
+    rows_repeated bigint not null,
+    loaded_at timestamp not null,
+    status varchar not null,
+    message varchar not null,
+    check (status in ('loaded', 'unrecognised', 'failed', 'forgotten')),
+    check (rows_read = rows_loaded + rows_rejected + rows_ignored + rows_repeated)
+);
+
+create table if not exists ingest.rejected_rows (
+    file_sha256 varchar not null,
+    path varchar not null,
+    line bigint not null,
+    byte_offset bigint not null,
+    reason varchar not null,
+    column_name varchar not null,
+    value varchar not null
+);
+
+-- Where each content was last seen: lets a run skip an unchanged file without reading it.
+create table if not exists ingest.paths (
+    path varchar primary key,
+    file_sha256 varchar not null,
+    bytes bigint not null,
+    modified_ns bigint not null,
+    changed_ns bigint not null
+);
+
+create table if not exists raw.console_usage (
+    file_sha256 varchar not null,
+    usage_start timestamp not null,
+    bucket_seconds integer not null,
+    model_version varchar not null,
+    api_key varchar not null,
+    workspace varchar not null,
+    usage_type varchar not null,
+    context_window varchar not null,
+    inference_geo varchar not null,
+    speed varchar not null,
+    states_context_window boolean not null,
+    states_geo_speed boolean not null,
+    input_tokens_no_cache bigint not null,
+    input_tokens_cache_write_5m bigint not null,
+    input_tokens_cache_write_1h bigint not null,
+    input_tokens_cache_read bigint not null,
+    output_tokens bigint not null,
+    web_search_count bigint not null,
+    cache_split_assumed boolean not null
+);
+
+create table if not exists raw.console_costs (
+    file_sha256 varchar not null,
+    usage_date date not null,
+    model_version varchar not null,
+    api_key varchar not null,
+    workspace varchar not null,
+    usage_type varchar not null,
+    context_window varchar not null,
+    inference_geo varchar not null,
+    speed varchar not null,
+    cost_type varchar not null,
+    token_type varchar not null,
+    states_api_key boolean not null,
+    states_workspace boolean not null,
+    cost_usd decimal(38, 12) not null,
+    list_price_usd decimal(38, 12)
+);
+
+create table if not exists raw.usage_sessions (
+    file_sha256 varchar not null,
+    session_id varchar not null,
+    conversation_id varchar not null,
+    user_id varchar not null,
+    provider varchar not null,
+    api_key varchar not null,
+    workspace varchar not null,
+    project varchar not null,
+    tags varchar not null,
+    context_window varchar not null,
+    session_started_at timestamp not null,
+    last_updated_at timestamp not null,
+    model_version varchar not null,
+    input_tokens_no_cache bigint not null,
+    input_tokens_cache_write_5m bigint not null,
+    input_tokens_cache_write_1h bigint not null,
+    input_tokens_cache_read bigint not null,
+    output_tokens bigint not null,
+    web_search_count bigint not null,
+    request_count bigint,
+    cache_split_assumed boolean not null
+);
+
+create table if not exists raw.requests (
+    file_sha256 varchar not null,
+    source_format varchar not null,
+    request_key varchar not null,
+    response_id varchar not null,
+    session_id varchar not null,
+    is_sidechain boolean not null,
+    requested_at timestamp not null,
+    kept_at timestamp not null,
+    kept_id varchar not null,
+    provider varchar not null,
+    model_version varchar not null,
+    project varchar not null,
+    usage_type varchar not null,
+    inference_geo varchar not null,
+    speed varchar not null,
+    input_tokens_no_cache bigint not null,
+    input_tokens_cache_write_5m bigint not null,
+    input_tokens_cache_write_1h bigint not null,
+    input_tokens_cache_read bigint not null,
+    output_tokens bigint not null,
+    web_search_count bigint not null,
+    cache_split_assumed boolean not null
+);
+
+-- What dbt needs from the settings and from the rate card; rewritten by each run.
+create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
+create table if not exists raw.api_key_aliases (api_key varchar not null, current_api_key varchar not null);
+create table if not exists raw.model_names (
+    model_version varchar not null, model varchar not null, provider varchar not null, is_known boolean not null
+);
+create table if not exists raw.rate_card (
+    provider varchar not null,
+    model varchar not null,
+    token_kind varchar not null,
+    context_window varchar not null,
+    usage_type varchar not null,
+    inference_geo varchar not null,
+    speed varchar not null,
+    valid_from date not null,
+    valid_to date,
+    usd_per_mtok decimal(18, 6) not null,
+    origin varchar not null,
+    is_override boolean not null
+);
+-- The key of the pseudonyms is made once and stays private: without it a pseudonym cannot be guessed back.
+create table if not exists raw.pseudonym_key (pseudonym_key varchar not null);
+insert into raw.pseudonym_key
+select md5(uuid()::varchar || random()::varchar) || md5(uuid()::varchar)
+where not exists (select 1 from raw.pseudonym_key);
+
+create or replace temp macro tokens_or_null(v) as
+    case when regexp_full_match(v, '[0-9]{1,18}([.]0+)?') then split_part(v, '.', 1)::bigint end;
+create or replace temp macro tokens_problem(v) as
+    case
+        when v = '' then 'is empty, expected a whole number'
+        when regexp_full_match(v, '-[0-9]+([.]0+)?') then 'is negative, expected a count'
+        when tokens_or_null(v) is null then 'is not a whole number'
+    end;
+create or replace temp macro utc_or_null(v) as try_cast(v as timestamptz)::timestamp;
+create or replace temp macro without_secret(v) as
+    case
+        when regexp_matches(v, '(^|[^A-Za-z0-9])sk-[A-Za-z0-9_.-]{6,}') then 'key-' || left(sha256(v), 12)
+        else v
+    end;
+create or replace temp macro context_window_name(v) as
+    case
+        when v in ('', 'not_available') then ''
+        when regexp_matches(lower(v), '^(≤|<=)? *(0 *- *)?200k$$') then '0-200k'
+        when regexp_matches(lower(v), '^(>|>=)? *200k( *- *1m)?$$') then '200k-1M'
+        else v
+    end;

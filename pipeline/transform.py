@@ -1,0 +1,201 @@
+"""From raw tables to marts: the reference tables that dbt needs, and dbt itself, run inside this process.
+
+Belongs here: filling raw.rate_card and its companions, finding and parsing the dbt project, building it. Does not belong
+here: SQL of models (dbt_project) and prices (rates).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from pipeline import rates, warehouse
+from pipeline.settings import Settings
+from pipeline.sqlfiles import sql
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+
+def project_dir() -> Path:
+    """The dbt project: beside the package in a checkout, inside it in an installed wheel."""
+    package = Path(__file__).parent
+    beside = package.parent / "dbt_project"
+    return beside if (beside / "dbt_project.yml").is_file() else package / "_bundled" / "dbt_project"
+
+
+def target_dir() -> Path:
+    """Where the parsed project lies: in the checkout, or in the user's cache where the package cannot be written to."""
+    inside = project_dir() / "target"
+    if os.access(project_dir(), os.W_OK):
+        return inside
+    return Path.home() / ".cache" / "token-analytics" / "dbt_target"
+
+
+class TransformError(Exception):
+    """dbt could not build the marts; the message names the models or tests that failed."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """One model or data test that dbt ran."""
+
+    unique_id: str
+    kind: str
+    succeeded: bool
+    message: str
+    seconds: float
+    failures: int
+
+
+def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
+    """Rewrite raw.settings, raw.api_key_aliases, raw.model_names and raw.rate_card.
+
+    Returns:
+        Rows of each table.
+
+    Raises:
+        ConfigurationError: the overrides file has a line that cannot be used.
+
+    """
+    found = [str(name) for (name,) in connection.execute(sql("transform/model_versions")).fetchall()]
+    names = rates.model_names(found, settings.model_aliases)
+    models = sorted(set(names.column("model").to_pylist()))
+    card = rates.rate_card(models, settings.overrides_file)
+    aliases = sorted(settings.api_key_aliases.items())
+    connection.execute("BEGIN")
+    try:
+        for table in ("settings", "api_key_aliases", "model_names", "rate_card"):
+            connection.execute(f"DELETE FROM raw.{table}")
+        connection.execute("INSERT INTO raw.settings VALUES (?, ?)", [settings.user_ids, settings.publish_contract_rates])
+        for former, current in aliases:
+            connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
+        connection.register("names_arrow", names)
+        connection.register("card_arrow", card)
+        connection.execute(sql("transform/insert_model_names"))
+        connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.unregister("names_arrow")
+        connection.unregister("card_arrow")
+    return {"model_names": names.num_rows, "rate_card": card.num_rows, "api_key_aliases": len(aliases)}
+
+
+@cache
+def manifest() -> Manifest:
+    """The parsed project; parsing is partial where an earlier parse lies in `target_dir`."""
+    return _parse(_runner())
+
+
+def manifest_path() -> Path:
+    """manifest.json of the parsed project, parsed again if a source of it is newer."""
+    path = target_dir() / "manifest.json"
+    sources = [file for file in project_dir().rglob("*") if file.suffix in (".sql", ".yml") and "target" not in file.parts]
+    if not path.is_file() or path.stat().st_mtime < max(file.stat().st_mtime for file in sources):
+        manifest()
+        path.touch()
+    return path
+
+
+def _runner(**options: Any) -> Any:
+    os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
+    from dbt.cli.main import dbtRunner
+
+    return dbtRunner(**options)
+
+
+def _common(profiles: Path, target: Path, logs: Path) -> list[str]:
+    return [
+        "--project-dir", str(project_dir()), "--profiles-dir", str(profiles), "--target-path", str(target),
+        "--log-path", str(logs), "--quiet", "--log-level-file", "none", "--no-version-check", "--no-use-colors",
+    ]  # fmt: skip
+
+
+def _parse(runner: Any) -> Manifest:
+    target = target_dir()
+    target.mkdir(parents=True, exist_ok=True)
+    result = runner.invoke(["parse", *_common(project_dir(), target, target)])
+    if not result.success:
+        raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
+    return result.result  # type: ignore[no-any-return]
+
+
+def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> list[NodeResult]:
+    """Run every model and data test in this process, into the home's warehouse; unit tests belong to the test suite.
+
+    Args:
+        settings: of the home; its lock must be held, and no connection to its warehouse be open.
+        on_node: told the name of each finished model.
+
+    Raises:
+        TransformError: dbt itself failed. Failed data tests are results, not exceptions.
+
+    """
+    folder = settings.dagster_home / "dbt"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_profile(settings, folder)
+
+    def tell(event: Any) -> None:
+        if on_node and event.info.name == "NodeFinished":
+            on_node(str(event.data.node_info.node_name))
+
+    runner = _runner(manifest=manifest(), callbacks=[tell])
+    result = runner.invoke(
+        ["build", "--exclude-resource-type", "unit_test", *_common(folder, folder / "target", folder / "logs")]
+    )
+    if result.result is None:
+        raise TransformError(f"dbt failed: {type(result.exception).__name__}; run `token-analytics run` again with --verbose")
+    return [
+        NodeResult(
+            unique_id=run.node.unique_id,
+            kind=str(run.node.resource_type),
+            succeeded=str(run.status) in ("success", "pass", "warn"),
+            message=str(run.message or ""),
+            seconds=float(run.execution_time),
+            failures=int(run.failures or 0),
+        )
+        for run in result.result.results
+    ]
+
+
+def _write_profile(settings: Settings, folder: Path) -> None:
+    """A profile for this home: the same configuration as `warehouse.connect`, and the file is released between models."""
+    options = {key: value for key, value in warehouse.connection_config(settings).items() if key != "threads"}
+    profile = {
+        "token_analytics": {
+            "target": "warehouse",
+            "outputs": {
+                "warehouse": {
+                    "type": "duckdb",
+                    "path": str(settings.warehouse),
+                    "threads": 1,
+                    "keep_open": False,
+                    "config_options": {"threads": warehouse.connection_config(settings)["threads"]},
+                    "settings": options,
+                    "retries": {"connect_attempts": 3},
+                }
+            },
+        }
+    }
+    # JSON is YAML; writing it so needs no quoting rules of our own.
+    (folder / "profiles.yml").write_text(json.dumps(profile, indent=2), encoding="utf-8")
+
+
+def clean() -> None:
+    """Forget the parsed project, so that the next run parses it anew."""
+    shutil.rmtree(target_dir(), ignore_errors=True)
+    manifest.cache_clear()

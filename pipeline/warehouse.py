@@ -1,0 +1,232 @@
+"""The writer's DuckDB file: who may open it, and how its tables get published.
+
+Belongs here: the lock of a home, the one opener of warehouse.duckdb, and `publish`, which makes the files that people
+open. Does not belong here: what the tables mean (ingest, dbt_project, analysis, billing).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import duckdb
+
+from pipeline.settings import ConfigurationError, Settings
+from pipeline.sqlfiles import identifier, literal, sql
+
+PUBLISHED_SCHEMAS = ("ingest", "marts", "analysis")
+# Any DuckDB from 1.2 on opens a file of this storage version; the newest format shuts out every older client.
+STORAGE_VERSION = "v1.2.0"
+
+_locks: dict[Path, IO[str]] = {}
+
+
+def make_home(settings: Settings) -> None:
+    """Create the folders of a home, private to the user (0700)."""
+    for folder in (settings.home, settings.outputs, settings.reports, settings.dagster_home, settings.quarantine):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"cannot create {folder}: {error.strerror}; choose another --home") from None
+
+
+def acquire_lock(settings: Settings, on_wait: Callable[[str], None] | None = None) -> None:
+    """Take the home's writer lock for this process; taking it again is free.
+
+    The kernel drops the lock when its holder dies, so a lock left behind by a crash never blocks.
+
+    Raises:
+        ConfigurationError: another run still holds it after `settings.lock_timeout_seconds`; the message names it.
+
+    """
+    if settings.home in _locks:
+        return
+    make_home(settings)
+    path = settings.home / "warehouse.lock"
+    handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
+    deadline = time.monotonic() + settings.lock_timeout_seconds
+    told = False
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            holder = _holder(path)
+            if not told and on_wait:
+                on_wait(f"waiting for another run on {settings.home} ({holder})")
+                told = True
+            if time.monotonic() >= deadline:
+                handle.close()
+                raise ConfigurationError(
+                    f"another run holds {settings.home} ({holder}) and did not end within "
+                    f"{settings.lock_timeout_seconds:g} s; wait for it, or raise lock_timeout_seconds"
+                ) from None
+            time.sleep(0.2)
+    handle.seek(0)
+    handle.truncate()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": started}, handle)
+    handle.flush()
+    _locks[settings.home] = handle
+
+
+def release_lock(settings: Settings) -> None:
+    """Give the writer lock back; without it this does nothing."""
+    if handle := _locks.pop(settings.home, None):
+        handle.close()
+
+
+def _holder(path: Path) -> str:
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {noted['pid']} on {noted['host']}, since {noted['since']}"
+    except (OSError, ValueError, KeyError):
+        return "a process that has not said its name yet"
+
+
+def connection_config(settings: Settings) -> dict[str, str]:
+    """DuckDB's configuration, the same wherever this process opens the writer's file."""
+    return {
+        "memory_limit": settings.memory_limit.replace(" ", ""),
+        "threads": str(settings.threads or os.cpu_count() or 1),
+        "TimeZone": "UTC",
+        "autoinstall_known_extensions": "false",
+        "preserve_insertion_order": "false",
+        "temp_directory": str(settings.home / "warehouse.duckdb.tmp"),
+    }
+
+
+@contextlib.contextmanager
+def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The writer's connection, under the home's lock; closed on the way out.
+
+    Raises:
+        ConfigurationError: the file is held by another program, or is no DuckDB database.
+
+    """
+    acquire_lock(settings)
+    existed = settings.warehouse.exists()
+    deadline = time.monotonic() + settings.lock_timeout_seconds
+    while True:
+        try:
+            connection = duckdb.connect(str(settings.warehouse), config=dict(connection_config(settings)))
+            break
+        except duckdb.IOException as error:
+            # DuckDB says which process holds the file: a shell opened on it, most likely.
+            message = str(error).splitlines()[0]
+            if "lock" not in message.lower() or time.monotonic() >= deadline:
+                raise ConfigurationError(
+                    f"cannot open {settings.warehouse}: {message}; close what holds it (query "
+                    f"{settings.published.name} instead, which never blocks a run)"
+                ) from None
+            time.sleep(0.2)
+    try:
+        if not existed:
+            settings.warehouse.chmod(0o600)
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute(sql("ingest/schema"))
+        yield connection
+    finally:
+        connection.close()
+
+
+def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to what the last complete run published.
+
+    Raises:
+        ConfigurationError: nothing is published yet.
+
+    """
+    if not settings.published.exists():
+        raise ConfigurationError(
+            f"nothing is published in {settings.home} yet: run `token-analytics run --home {settings.home}` first"
+        )
+    return duckdb.connect(str(settings.published), read_only=True, config={"TimeZone": "UTC"})
+
+
+def publish(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
+    """Write `token_analytics.duckdb` and `outputs/*.parquet` from the warehouse, each in one atomic step.
+
+    Only the schemas ingest, marts and analysis go out: raw records stay in the private file by construction. Readers
+    that hold the former file open keep reading it undisturbed; the next open sees the new one.
+
+    Returns:
+        Rows of each published table, by `schema.table`.
+
+    """
+    target = settings.published.with_name(f".{settings.published.name}.next")
+    target.unlink(missing_ok=True)
+    tables = [
+        (str(schema), str(table))
+        for schema, table in connection.execute(sql("publish/tables"), [list(PUBLISHED_SCHEMAS)]).fetchall()
+    ]
+    rows: dict[str, int] = {}
+    connection.execute(f"ATTACH {literal(str(target))} AS published (STORAGE_VERSION {literal(STORAGE_VERSION)})")
+    try:
+        for schema in PUBLISHED_SCHEMAS:
+            connection.execute(f"CREATE SCHEMA published.{schema}")
+        for schema, table in tables:
+            name = f"{schema}.{identifier(table)}"
+            connection.execute(f"CREATE TABLE published.{name} AS FROM {name}")
+            counted = connection.execute(f"SELECT count(*) FROM published.{name}").fetchone()
+            rows[f"{schema}.{table}"] = int(counted[0]) if counted else 0
+        for schema, table, column, comment in connection.execute(
+            sql("publish/comments"), [list(PUBLISHED_SCHEMAS)]
+        ).fetchall():
+            what = f"published.{schema}.{identifier(table)}"
+            kind, what = ("COLUMN", f"{what}.{identifier(column)}") if column else ("TABLE", what)
+            connection.execute(f"COMMENT ON {kind} {what} IS {literal(comment)}")
+        connection.execute("CHECKPOINT published")
+    finally:
+        connection.execute("DETACH published")
+    for table in (table for schema, table in tables if schema == "analysis"):
+        _write_parquet(connection, table, settings)
+    replace(target, settings.published, settings)
+    return rows
+
+
+def _write_parquet(connection: duckdb.DuckDBPyConnection, table: str, settings: Settings) -> None:
+    settings.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    final = settings.outputs / f"{table}.parquet"
+    following = final.with_name(f".{final.name}.next")
+    connection.execute(
+        f"COPY (FROM analysis.{identifier(table)}) TO {literal(str(following))} (FORMAT parquet, COMPRESSION zstd)"
+    )
+    replace(following, final, settings)
+
+
+def replace(source: Path, target: Path, settings: Settings) -> None:
+    """Move a finished file over `target` so that readers see the old one or the new one, never a part."""
+    mode = 0o600
+    if settings.published_group:
+        try:
+            os.chown(source, -1, grp.getgrnam(settings.published_group).gr_gid)
+        except KeyError:
+            raise ConfigurationError(f"published_group: there is no group {settings.published_group!r}") from None
+        mode = 0o640
+    source.chmod(mode)
+    with source.open("rb") as handle:
+        os.fsync(handle.fileno())
+    source.replace(target)
+    if sys.platform != "win32":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def free_bytes(settings: Settings) -> int:
+    """Bytes that are free where the home lies."""
+    return shutil.disk_usage(settings.home).free
