@@ -132,6 +132,13 @@ def discover(settings: Settings) -> tuple[list[LandedFile], list[str]]:
     return files, refused
 
 
+def landing_digest(settings: Settings) -> str:
+    """One value for the names, sizes and times of all files that a run would look at; it reads none of them."""
+    files, _ = discover(settings)
+    listing = "\n".join(f"{file.shown}\t{file.fingerprint()}" for file in files)
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def _nothing_to_read(settings: Settings) -> str:
     found = [f"~/{name}" for name in (".claude/projects", ".codex/sessions") if (Path.home() / name).is_dir()]
     hint = f" (found logs in {' and '.join(found)}: add them to `sources` in token_analytics.toml)" if found else ""

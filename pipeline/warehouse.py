@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 import duckdb
+import pyarrow as pa
 
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import identifier, literal, sql
@@ -153,6 +154,30 @@ def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
             f"nothing is published in {settings.home} yet: run `token-analytics run --home {settings.home}` first"
         )
     return duckdb.connect(str(settings.published), read_only=True, config={"TimeZone": "UTC"})
+
+
+def schema_description(schema: pa.Schema) -> str:
+    """What a table of schema analysis holds, as its builder says in the schema's metadata."""
+    return str((schema.metadata or {}).get(b"description", b"").decode())
+
+
+def write_analysis(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """Replace analysis.<name>, with the descriptions of the table and of its columns, in one transaction."""
+    target = f"analysis.{identifier(name)}"
+    connection.execute("BEGIN")
+    try:
+        connection.register("built_arrow", table)
+        connection.execute(f"CREATE OR REPLACE TABLE {target} AS FROM built_arrow")
+        connection.execute(f"COMMENT ON TABLE {target} IS {literal(schema_description(table.schema))}")
+        for field in table.schema:
+            text = (field.metadata or {}).get(b"description", b"").decode()
+            connection.execute(f"COMMENT ON COLUMN {target}.{identifier(field.name)} IS {literal(text)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.unregister("built_arrow")
 
 
 def publish(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:

@@ -21,8 +21,10 @@ import duckdb
 from pipeline.sqlfiles import identifier, literal
 
 HEAD_BYTES = 1 << 20
-# One log line may hold several pasted images; longer ones are quarantined rather than read into memory.
-MAX_LINE_BYTES = 1 << 28
+# One log line may hold several pasted images; a longer one is quarantined. DuckDB would take 16 times this much for its
+# buffer (4 GiB at 256 MiB, refused under the default memory limit), so the buffer is set to hold just one such line.
+MAX_LINE_BYTES = 1 << 26
+_LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
 
 
 class SourceError(Exception):
@@ -153,7 +155,7 @@ def csv_relation(probe: Probe, header: tuple[str, ...]) -> str:
     return (
         f"read_csv({literal(str(probe.path))}, columns = {{{columns}}}, auto_detect = false, header = true, "
         f"""delim = ',', quote = '"', escape = '"', compression = '{probe.compression}', store_rejects = true, """
-        f"max_line_size = {MAX_LINE_BYTES})"
+        f"{_LINE_LIMITS})"
     )
 
 
@@ -173,7 +175,7 @@ def line_relation(probe: Probe) -> str:
     return (
         f"read_csv({literal(str(probe.path))}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, "
         f"delim = '\x01', quote = '', escape = '', strict_mode = false, compression = '{probe.compression}', "
-        f"store_rejects = true, max_line_size = {MAX_LINE_BYTES})"
+        f"store_rejects = true, {_LINE_LIMITS})"
     )
 
 

@@ -1,0 +1,55 @@
+"""Stage 4: tables of schema analysis, from marts that passed validation. The work is done by `analysis` and `billing`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+
+from pipeline import analysis, billing, progress, warehouse
+from pipeline.assets.home import OWNERS, Home
+from pipeline.assets.models import MARTS
+from pipeline.assets.preview import table_metadata
+from pipeline.settings import Settings
+
+Tables = Mapping[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]]
+
+
+def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
+    return [
+        dg.AssetSpec(
+            ["analysis", name],
+            description=warehouse.schema_description(schema),
+            group_name=group,
+            kinds={"python", "parquet"},
+            owners=OWNERS,
+            deps=MARTS,
+        )
+        for name, schema in tables.items()
+    ]
+
+
+def _build(tables: Tables, stage: str, home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    settings = home.settings()
+    with warehouse.connect(settings) as connection:
+        for done, (name, build) in enumerate(tables.items()):
+            progress.report(stage, done, len(tables), name)
+            warehouse.write_analysis(connection, name, build(connection, settings))
+            yield dg.MaterializeResult(
+                asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
+            )
+        progress.report(stage, len(tables), len(tables), "")
+
+
+@dg.multi_asset(name="analyse_usage", specs=_specs(analysis.SCHEMAS, "analysis"), pool="warehouse")
+def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """How cost and tokens spread: metrics of the tail, fitted families, outliers, rolling variance."""
+    yield from _build(analysis.TABLES, "analysis", home)
+
+
+@dg.multi_asset(name="price_contracts", specs=_specs(billing.SCHEMAS, "pricing"), pool="warehouse")
+def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """What the same history would have been billed under each contract, and at which risk."""
+    yield from _build(billing.TABLES, "pricing", home)

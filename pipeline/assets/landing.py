@@ -1,0 +1,81 @@
+"""Stage 1: files in landing to raw tables, and the rate card. The work is done by `ingest` and `transform`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import dagster as dg
+
+from pipeline import ingest, progress, transform, warehouse
+from pipeline.assets.home import OWNERS, Home
+from pipeline.assets.preview import markdown, table_metadata
+
+LANDING = dg.AssetSpec(
+    "landing",
+    description="Console exports and session logs as they were dropped: the input, never written to.",
+    group_name="landing",
+    kinds={"csv", "json"},
+    owners=OWNERS,
+)
+
+_RAW = {
+    ("raw", "console_usage"): "Rows of Anthropic Console usage exports, as the files state them.",
+    ("raw", "console_costs"): "Rows of Anthropic Console cost exports, as the files state them.",
+    ("raw", "usage_sessions"): "Rows of token_usage_sessions, as the files state them.",
+    ("raw", "requests"): "Responses that Claude Code transcripts report, once a file.",
+    ("ingest", "files"): "The ledger: one row for each content that was ever seen in landing.",
+    ("ingest", "rejected_rows"): "The quarantine: which rows were not loaded, where they stand, and why.",
+    ("raw", "pseudonym_key"): "Key of the pseudonyms of user ids; made once, never published.",
+}
+_REFERENCE = {
+    ("raw", "settings"): "What the models need of the settings.",
+    ("raw", "api_key_aliases"): "Former names of API keys.",
+    ("raw", "model_names"): "Every name of a model in the raw tables, with its canonical id.",
+    ("raw", "rate_card"): "Dated rates from genai-prices and the overrides file, USD per million tokens.",
+}
+
+
+def _specs(tables: dict[tuple[str, str], str], group: str, deps: list[dg.AssetKey]) -> list[dg.AssetSpec]:
+    return [
+        dg.AssetSpec(
+            dg.AssetKey(key), description=text, group_name=group, kinds={"duckdb", "python"}, owners=OWNERS, deps=deps
+        )
+        for key, text in tables.items()
+    ]
+
+
+@dg.multi_asset(name="load_landing", specs=_specs(_RAW, "landing", [LANDING.key]), pool="warehouse")
+def load_landing(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """Find, recognise and load new files; bad rows are quarantined, bad files listed."""
+    settings = home.settings()
+    with warehouse.connect(settings) as connection:
+        summary = ingest.ingest(connection, settings, lambda *at: progress.report("landing", *at))
+        for problem in summary.problems:
+            context.log.warning(problem)
+        for schema, table in _RAW:
+            found = {} if table == "pseudonym_key" else table_metadata(connection, schema, table)
+            if table == "files":
+                numbers = asdict(summary)
+                problems = numbers.pop("problems")
+                found |= numbers | {
+                    "problems": dg.MetadataValue.md(markdown(["file and problem"], [[text] for text in problems[:100]]))
+                }
+            yield dg.MaterializeResult(asset_key=[schema, table], metadata=found)
+
+
+@dg.multi_asset(
+    name="load_reference",
+    specs=_specs(
+        _REFERENCE, "rates", [dg.AssetKey(key) for key in _RAW if key[0] == "raw" and key[1] != "pseudonym_key"]
+    ),
+    pool="warehouse",
+)
+def load_reference(home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """Rewrite the rate card and the names of models for what is loaded now."""
+    settings = home.settings()
+    progress.report("rates")
+    with warehouse.connect(settings) as connection:
+        transform.write_reference_tables(connection, settings)
+        for schema, table in _REFERENCE:
+            yield dg.MaterializeResult(asset_key=[schema, table], metadata=table_metadata(connection, schema, table))

@@ -1,0 +1,72 @@
+"""Stage 2: the dbt models, one asset each, and their data tests as asset checks. The work is done by `transform`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from dagster_dbt.asset_utils import get_asset_check_key_for_test
+
+from pipeline import progress, transform, warehouse
+from pipeline.assets.home import OWNERS, Home
+from pipeline.assets.preview import table_metadata
+
+MANIFEST: Mapping[str, Any] = json.loads(transform.manifest_path().read_text(encoding="utf-8"))
+
+
+class Translator(DagsterDbtTranslator):
+    """Groups are the layers of the project; every model has an owner."""
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """staging, intermediate or marts."""
+        return str(dbt_resource_props["fqn"][1])
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:  # type: ignore[override]
+        """Who answers for the models."""
+        return OWNERS
+
+
+TRANSLATOR = Translator()
+MODELS = {
+    unique_id: TRANSLATOR.get_asset_key(node)
+    for unique_id, node in MANIFEST["nodes"].items()
+    if node["resource_type"] == "model"
+}
+MARTS = [key for key in MODELS.values() if key.path[0] == "marts"]
+
+
+@dbt_assets(manifest=MANIFEST, dagster_dbt_translator=TRANSLATOR, name="build_models", pool="warehouse")
+def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]:
+    """Build every model and run its data tests; a model behind a failed test is not built."""
+    settings = home.settings()
+    warehouse.acquire_lock(settings)
+    finished: list[str] = []
+
+    def on_node(name: str) -> None:
+        finished.append(name)
+        progress.report("models", len(finished), 0, name)
+
+    results = transform.build(settings, on_node)
+    selected = context.selected_asset_check_keys
+    with warehouse.connect(settings) as connection:
+        for result in results:
+            if key := MODELS.get(result.unique_id):
+                if result.succeeded:
+                    found = {"seconds": result.seconds}
+                    if key.path[0] == "marts":
+                        found |= table_metadata(connection, *key.path)
+                    yield dg.MaterializeResult(asset_key=key, metadata=found)
+            elif check := get_asset_check_key_for_test(MANIFEST, TRANSLATOR, result.unique_id, None):
+                if check in selected:
+                    yield dg.AssetCheckResult(
+                        passed=result.succeeded,
+                        asset_key=check.asset_key,
+                        check_name=check.name,
+                        metadata={"failing_rows": result.failures, "message": result.message},
+                    )
+    if failed := [result for result in results if not result.succeeded]:
+        names = ", ".join(result.unique_id.split(".", 2)[2].split(".")[0] for result in failed[:5])
+        raise transform.TransformError(f"{len(failed)} models or data tests failed: {names}")

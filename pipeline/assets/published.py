@@ -1,0 +1,39 @@
+"""Stage 5: the files that people open. The work is done by `warehouse.publish`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dagster as dg
+
+from pipeline import analysis, billing, progress, warehouse
+from pipeline.assets.home import OWNERS, Home
+from pipeline.assets.models import MARTS
+from pipeline.assets.preview import markdown
+
+_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *billing.TABLES)]
+
+
+@dg.asset(
+    name="published",
+    description="token_analytics.duckdb and outputs/*.parquet: replaced as a whole, while readers have them open.",
+    group_name="published",
+    kinds={"duckdb", "parquet"},
+    owners=OWNERS,
+    deps=[*MARTS, *_ANALYSIS, dg.AssetKey(["ingest", "files"]), dg.AssetKey(["ingest", "rejected_rows"])],
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)),
+    pool="warehouse",
+)
+def published(home: Home) -> dg.MaterializeResult[None]:
+    """Copy the public schemas into a new file and put it in the old one's place."""
+    settings = home.settings()
+    progress.report("publish")
+    with warehouse.connect(settings) as connection:
+        rows = warehouse.publish(connection, settings)
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(settings.published)),
+            "bytes": settings.published.stat().st_size,
+            "tables": dg.MetadataValue.md(markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])),
+        }
+    )

@@ -1,0 +1,230 @@
+"""What is left of a bill's risk under a contract, who bears it, and what the provider loads for it.
+
+Belongs here: the statistics of prices against bills, value at risk, and the loading principles. Does not belong here:
+terms and fees (`mechanisms`), where bills come from (`bills`), tables (`pipeline/billing.py`). Definitions: METHODS
+section 3.
+
+Quantiles are type 7, standard deviations have ddof 1. "Pooled" is over all bills; "within" removes each customer's
+mean first, since differences between customers are not risk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pricing.bills import Distribution, sum_of_independent
+from pipeline.pricing.mechanisms import Contract, Usd, checked_bills
+
+EXPECTED_VALUE_LAMBDA = 0.2  # METHODS section 3
+SOLVENCY_QUANTILE = 0.99  # METHODS section 3
+POOL_CUSTOMERS = 1_000  # METHODS section 3
+SHOCK_PROBABILITY = 0.05  # one month in twenty, so that it decides the 99% quantile
+SHOCK_FACTOR = 1.25  # a new model or a price change that lifts every customer's bill by a quarter
+_CONSTANT = 1e-12  # a spread below this share of the largest bill is rounding
+
+
+@dataclass(frozen=True)
+class Risk:
+    """One contract over one set of bills; amounts in USD a month, shares as fractions, None where it cannot be said."""
+
+    n_bills: int
+    n_customers: int
+    mean: float
+    median: float
+    p90: float
+    sd: float | None
+    cv: float | None
+    variance_reduction: float | None
+    variance_reduction_pooled: float | None
+    sd_reduction: float | None
+    var_95: float | None
+    var_99: float | None
+    tvar_95: float | None
+    tvar_99: float | None
+    p_over_budget: float | None
+    ceded_share: float | None
+    expected_shortfall_share: float | None
+    provider_sd: float | None
+    provider_covariance: float | None
+    pure_premium: float
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What is added to the expected ceded loss, and by which principle; USD a bill."""
+
+    principle: str
+    loading: float
+    premium: float
+    loss_ratio: float | None
+    pool_customers: int | None
+    loading_common_shock: float | None
+
+
+def measure(
+    contract: Contract,
+    bills: Usd,
+    customers: NDArray[np.int64] | None = None,
+    *,
+    budget_usd: float | None = None,
+    tails: bool = True,
+) -> Risk:
+    """The risk of `contract` over `bills`.
+
+    `bills` (n,) in USD; `customers` (n,) the customer of each as 0, 1, 2, ..., one customer by default. `tails=False`
+    says that the bills cannot support VaR and TVaR however many they are (months simulated from too few days).
+
+    - variance_reduction_pooled = 1 - Var P / Var B; sd_reduction = 1 - sd P / sd B.
+    - variance_reduction: the same after each customer's own mean is removed; a customer with a single bill says
+      nothing about it, and None where all customers are such.
+    - p_over_budget = P(price > budget). ceded_share = E[ceded] / E[B]. expected_shortfall_share = E[(B - P)+] / E[B].
+    - provider_sd = sd(P - B); provider_covariance = Cov(P, B - P): Var B = Var P + Var(B - P) + 2 Cov(P, B - P).
+
+    Raises:
+        ValueError: bills that are not valid, or `customers` of another shape.
+
+    """
+    values = checked_bills(bills)
+    codes = np.zeros(values.size, dtype=np.int64) if customers is None else np.asarray(customers, dtype=np.int64)
+    if codes.shape != values.shape:
+        raise ValueError("customers must name one customer for each bill")
+    prices = contract.price(values)
+    ceded_mean = float(contract.ceded(values).mean())
+    mean_bill, mean_price = float(values.mean()), float(prices.mean())
+    sd_bill, sd_price = _sd(values), _sd(prices)
+    provider = prices - values
+    pooled = _reduction(prices - mean_price, values - mean_bill, scale=float(values.max()))
+    return Risk(
+        n_bills=values.size,
+        n_customers=int(np.unique(codes).size),
+        mean=mean_price,
+        median=float(np.median(prices)),
+        p90=float(np.quantile(prices, 0.9)),
+        sd=sd_price,
+        cv=sd_price / mean_price if sd_price is not None and mean_price > 0 else None,
+        variance_reduction=variance_reduction_within(prices, values, codes),
+        variance_reduction_pooled=pooled,
+        sd_reduction=None if pooled is None or sd_price is None or not sd_bill else 1 - sd_price / sd_bill,
+        var_95=value_at_risk(prices, 0.95) if tails else None,
+        var_99=value_at_risk(prices, 0.99) if tails else None,
+        tvar_95=tail_value_at_risk(prices, 0.95) if tails else None,
+        tvar_99=tail_value_at_risk(prices, 0.99) if tails else None,
+        p_over_budget=None if budget_usd is None else float((prices > budget_usd).mean()),
+        ceded_share=ceded_mean / mean_bill if mean_bill > 0 else None,
+        expected_shortfall_share=float(np.maximum(-provider, 0).mean()) / mean_bill if mean_bill > 0 else None,
+        provider_sd=_sd(provider),
+        provider_covariance=(
+            None
+            if values.size < 2
+            else float(np.dot(prices - mean_price, -provider + provider.mean())) / (values.size - 1)
+        ),
+        pure_premium=ceded_mean,
+    )
+
+
+def variance_reduction_within(prices: Usd, bills: Usd, customers: NDArray[np.int64]) -> float | None:
+    """1 - Var(prices) / Var(bills), each after its customer's mean is removed; all three of shape (n,).
+
+    Only customers with at least two bills take part; None where there is none, or where none of their bills ever
+    varies.
+    """
+    repeated = np.bincount(customers)[customers] >= 2
+    if not repeated.any():
+        return None
+    codes = customers[repeated]
+    deviations = [_without_customer_mean(column[repeated], codes) for column in (prices, bills)]
+    return _reduction(*deviations, scale=float(bills[repeated].max()))
+
+
+def _without_customer_mean(values: Usd, codes: NDArray[np.int64]) -> Usd:
+    counts = np.maximum(np.bincount(codes), 1)
+    return values - (np.bincount(codes, values) / counts)[codes]
+
+
+def _reduction(price_deviations: Usd, bill_deviations: Usd, *, scale: float) -> float | None:
+    if float(np.abs(bill_deviations).max()) <= _CONSTANT * scale:
+        return None
+    return 1 - float(np.dot(price_deviations, price_deviations) / np.dot(bill_deviations, bill_deviations))
+
+
+def _sd(values: Usd) -> float | None:
+    if values.size < 2:
+        return None
+    constant = float(np.ptp(values)) <= _CONSTANT * float(np.abs(values).max())
+    return 0.0 if constant else float(values.std(ddof=1))
+
+
+def _supports(n: int, q: float) -> bool:
+    """Whether the worst 1 - q of n values is at least one whole value: 20 for 95%, 100 for 99%."""
+    return n * (1 - q) >= 1 - 1e-9
+
+
+def value_at_risk(prices: Usd, q: float) -> float | None:
+    """The quantile q (type 7) of `prices` (n,), USD; None where n (1 - q) < 1."""
+    return float(np.quantile(prices, q)) if _supports(prices.size, q) else None
+
+
+def tail_value_at_risk(prices: Usd, q: float) -> float | None:
+    """The mean of the worst 1 - q of `prices` (n,), USD; None where n (1 - q) < 1.
+
+    The worst n (1 - q) prices need not be a whole number: the last one counts with its fraction, so that ties at the
+    threshold are split and the weights are exactly 1 - q (Acerbi and Tasche 2002).
+    """
+    if not _supports(prices.size, q):
+        return None
+    size = prices.size * (1 - q)
+    if abs(size - round(size)) < 1e-9 * prices.size:
+        size = float(round(size))
+    whole = int(size)
+    ordered = np.sort(prices)[::-1]
+    rest = (size - whole) * float(ordered[whole]) if whole < prices.size else 0.0
+    mean_of_worst = (float(ordered[:whole].sum()) + rest) / size
+    return max(mean_of_worst, float(np.quantile(prices, q)))  # TVaR >= VaR is a law; only rounding could break it
+
+
+def loadings(contract: Contract, bills: Usd, *, pool_customers: int = POOL_CUSTOMERS) -> tuple[Loading, Loading]:
+    """The loading of the contract's ceded loss by both principles, over `bills` (n,) in USD.
+
+    - expected_value: 0.2 x the mean ceded loss, however uncertain it is.
+    - solvency_99: what each of `pool_customers` independent customers adds so that premiums meet the ceded losses of
+      the month in 99% of months, from the exact distribution of their sum. `loading_common_shock` is the same where
+      all customers share a shock (with probability 5% every bill of the month is 1.25 times as high): that part does
+      not shrink with more customers.
+
+    loss_ratio = expected ceded loss / (expected ceded loss + loading); None where nothing is ceded. A loading is
+    never negative.
+
+    Raises:
+        ValueError: bills that are not valid, or `pool_customers` below 1.
+
+    """
+    values = checked_bills(bills)
+    ceded = contract.ceded(values)
+    pure = float(ceded.mean())
+    calm = sum_of_independent(ceded, pool_customers)
+    shocked = sum_of_independent(contract.ceded(values * SHOCK_FACTOR), pool_customers)
+    solvency = _per_customer(calm, pure, pool_customers)
+    with_shock = _per_customer(_mixture(calm, shocked, SHOCK_PROBABILITY), pure, pool_customers)
+    expected = EXPECTED_VALUE_LAMBDA * pure
+    return (
+        Loading("expected_value", expected, pure + expected, _loss_ratio(pure, expected), None, None),
+        Loading("solvency_99", solvency, pure + solvency, _loss_ratio(pure, solvency), pool_customers, with_shock),
+    )
+
+
+def _per_customer(total: Distribution, pure_premium: float, pool_customers: int) -> float:
+    return max(total.quantile(SOLVENCY_QUANTILE) / pool_customers - pure_premium, 0.0)
+
+
+def _loss_ratio(pure_premium: float, loading: float) -> float | None:
+    return pure_premium / (pure_premium + loading) if pure_premium > 0 else None
+
+
+def _mixture(first: Distribution, second: Distribution, weight_of_second: float) -> Distribution:
+    values = np.concatenate((first.values_usd, second.values_usd))
+    weights = np.concatenate((first.probabilities * (1 - weight_of_second), second.probabilities * weight_of_second))
+    order = np.argsort(values, kind="stable")
+    return Distribution(values[order], weights[order])

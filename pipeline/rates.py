@@ -1,0 +1,816 @@
+"""The dated rate card, and the naming of models.
+
+Belongs here: turning any spelling of a model into one id, the list prices of genai-prices as rows that SQL can join,
+and the user's own rates on top of them. Does not belong here: the cost of anything (that is a join in dbt), which
+models are in use (the warehouse knows), and any download of prices: the data that genai-prices ships is all there is.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from itertools import pairwise, product
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+import pyarrow as pa
+
+from pipeline.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant, Provider, TieredPrices
+
+TOKEN_KINDS = ("input_no_cache", "cache_write_5m", "cache_write_1h", "cache_read", "output", "web_search")
+# What an empty cell of an override stands for; a value that some line of the file names is added to these.
+USAGE_TYPES = ("standard", "batch", "priority", "priority_on_demand", "flex", "flex_discount")
+INFERENCE_GEOS = ("", "us")
+SPEEDS = ("standard", "fast")
+
+RATE_SCHEMA = pa.schema(
+    [
+        ("provider", pa.string()),
+        ("model", pa.string()),
+        ("token_kind", pa.string()),
+        ("context_window", pa.string()),
+        ("usage_type", pa.string()),
+        ("inference_geo", pa.string()),
+        ("speed", pa.string()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+        ("usd_per_mtok", pa.decimal128(18, 6)),
+        ("origin", pa.string()),
+        ("is_override", pa.bool_()),
+    ]
+)
+NAME_SCHEMA = pa.schema(
+    [("name", pa.string()), ("model", pa.string()), ("provider", pa.string()), ("known", pa.bool_())]
+)
+WINDOW_SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("context_window", pa.string()),
+        ("above_tokens", pa.int64()),
+        ("up_to_tokens", pa.int64()),
+    ]
+)
+
+SYNTHETIC_MODEL = "<synthetic>"
+# Entries of genai-prices for companies that price models of their own; resellers have other prices for the same names.
+MAKERS = (
+    "anthropic",
+    "openai",
+    "google",
+    "mistral",
+    "deepseek",
+    "x-ai",
+    "moonshotai",
+    "minimax",
+    "zhipuai",
+    "cohere",
+    "meta",
+    "voyageai",
+)
+# US-only inference costs 1.1x for tokens from Claude Opus 4.6 and Sonnet 4.6 on; genai-prices does not have it.
+# https://platform.claude.com/docs/en/manage-claude/data-residency
+US_MULTIPLIER = Decimal("1.1")
+US_FIRST_VERSION = (4, 6)
+
+EPOCH = date(1970, 1, 1)
+RATE_QUANTUM = Decimal("0.000001")
+THOUSANDS_PER_MILLION = 1000
+
+_NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+
+
+# ---------- names
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """Where a spelling of a model leads: its id without vendor prefix and date, its maker, and whether it was known."""
+
+    model: str
+    provider: str
+    known: bool
+
+
+_DECORATION = re.compile(r"(?<=\S)\s*[\[(][^\[\]()]*[\])]$")
+_ROUTE = re.compile(
+    r"^(?:anthropic|openai|google(?:-gla|-vertex)?|vertex(?:_ai)?|bedrock|openrouter|mistral|deepseek):"
+)
+_REGION = re.compile(r"^(?:us-gov|us|eu|apac|ap|au|ca|jp|sa|global)\.(?=[a-z0-9-]+\.)")
+_VENDOR = re.compile(r"^(?:anthropic|openai|google|mistral|deepseek|x-?ai|moonshotai|minimax|cohere|meta|zai)\.")
+_ROUTER_VARIANT = re.compile(r":(?:beta|thinking)$")
+_HOST_VERSION = re.compile(r"(?<!^claude)-v\d+(?:-\d+)?(?:-\d+k)?$")
+_NUMBERED_HOST_VERSION = re.compile(r"-v\d+-\d+(?:-\d+k)?$")
+_DATE = re.compile(r"-(?:20\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|20\d{2}-\d{2}-\d{2}|latest|default)$")
+_CLAUDE_VERSION_FIRST = re.compile(r"^claude-(\d{1,2})(?:-(\d{1,2}))?-([a-z]+)$")
+_CLAUDE_FAMILY_FIRST = re.compile(r"^claude-([a-z]+)-(\d{1,2})(?:-(\d{1,2}))?$")
+_CLAUDE_INSTANT = re.compile(r"^claude-instant(?:-v?\d+(?:-\d+)?)?$")
+_CLAUDE_TWO = re.compile(r"^claude-v?2(?:-([01]))?$")
+# A name is wrapped in one or two routes; more of them, as in eu.eu.eu., are nonsense that must still come to an end.
+_MOST_ROUTES = 8
+
+
+def canonical_model(name: str, aliases: Mapping[str, str] = _NO_ALIASES) -> ModelName:
+    """The one id of a model, for any spelling: API id, display name, or the id of a cloud or router that resells it.
+
+    `aliases` (spelling -> model, letter case aside) win over everything and count as known. A name that the maker's
+    price list does not hold is slugged and not known; its provider is inferred from the name, or `''`.
+    """
+    if aliases:
+        folded = {key.strip().casefold(): target for key, target in aliases.items()}
+        plain = name.strip().casefold()
+        target = folded.get(plain) or folded.get(_bare(plain)) or folded.get(_place(name).model)
+        if target is not None:
+            place = _place(target)
+            return ModelName(place.model, place.provider, known=True)
+    return _place(name)
+
+
+def model_names(strings: Iterable[str], aliases: Mapping[str, str] = _NO_ALIASES) -> pa.Table:
+    """One row a distinct string of `strings`, in order: name (as given), model, provider, known; see NAME_SCHEMA."""
+    names = list(dict.fromkeys(strings))
+    found = [canonical_model(name, aliases) for name in names]
+    columns = [names, [n.model for n in found], [n.provider for n in found], [n.known for n in found]]
+    return pa.table(columns, schema=NAME_SCHEMA)
+
+
+@lru_cache(maxsize=4096)
+def _place(name: str) -> ModelName:
+    """The place of a name, and of the id that it leads to: an id is its own id."""
+    found = _placed_once(name)
+    for _ in range(_MOST_ROUTES):
+        again = _placed_once(found.model)
+        if again.model == found.model:
+            break
+        found = again
+    return again
+
+
+def _placed_once(name: str) -> ModelName:
+    text = name.strip().lower()
+    if text == SYNTHETIC_MODEL:
+        return ModelName(SYNTHETIC_MODEL, "anthropic", known=True)
+    bare = _bare(text)
+    if bare.startswith("claude"):
+        model = _claude_id(bare)
+        # Claude Instant was retired before genai-prices began: a known name without a price.
+        return ModelName(model, "anthropic", known=_find(model) is not None or model == "claude-instant")
+    model = _without_date(_NUMBERED_HOST_VERSION.sub("", _slug(bare)))
+    if (found := _find(model)) is not None:
+        return ModelName(model, found.provider, known=True)
+    return ModelName(model, _inferred_provider(model), known=False)
+
+
+def _bare(text: str) -> str:
+    """`text` without the route that leads to a model: paths, regions, vendors, and marks such as `[1m]`."""
+    text = _DECORATION.sub("", text)
+    text = text.rstrip("/").rsplit("/", 1)[-1]
+    for pattern in (_ROUTE, _REGION, _VENDOR, _ROUTER_VARIANT):
+        text = pattern.sub("", text)
+    return text
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"(?:[^\w.]|_)+", "-", text).strip("-.")
+
+
+def _claude_id(text: str) -> str:
+    """The id by Anthropic's own rule: version before family up to 3.7 (claude-3-5-sonnet), after it from 4 on."""
+    slug = _slug(text.replace(".", "-"))
+    while (shorter := _DATE.sub("", _HOST_VERSION.sub("", slug))) != slug:
+        slug = shorter
+    if _CLAUDE_INSTANT.match(slug):
+        return "claude-instant"
+    if two := _CLAUDE_TWO.match(slug):
+        return "claude-2.1" if two[1] == "1" else "claude-2"
+    if parts := _CLAUDE_VERSION_FIRST.match(slug):
+        major, minor, family = parts.groups()
+    elif parts := _CLAUDE_FAMILY_FIRST.match(slug):
+        family, major, minor = parts.groups()
+    else:
+        return slug
+    version = major if minor in (None, "0") else f"{major}-{minor}"
+    return f"claude-{family}-{version}" if int(major) >= 4 else f"claude-{version}-{family}"
+
+
+def _without_date(slug: str) -> str:
+    """`slug` without a trailing date or `latest`, unless the price list has the dated name as another model."""
+    short = _DATE.sub("", slug)
+    if short == slug:
+        return slug
+    dated, undated = _find(slug), _find(short)
+    same = dated is None or (undated is not None and dated.info is undated.info)
+    return short if same else slug
+
+
+def _inferred_provider(model: str) -> str:
+    families = {"anthropic": r"claude", "openai": r"gpt-|chatgpt|o\d", "google": r"gemini|gemma"}
+    for provider, pattern in families.items():
+        if re.match(pattern, model):
+            return provider
+    return next((maker.id for maker in _makers() if maker.model_match and maker.model_match.is_match(model)), "")
+
+
+# ---------- the list prices of genai-prices
+
+
+class _Listed(NamedTuple):
+    provider: str
+    info: ModelInfo
+
+
+class _Window(NamedTuple):
+    """A range of a request's total input in tokens: more than `above`, at most `up_to` (None: no end)."""
+
+    name: str
+    above: int
+    up_to: int | None
+
+
+class _Key(NamedTuple):
+    model: str
+    token_kind: str
+    context_window: str
+    usage_type: str
+    inference_geo: str
+    speed: str
+
+
+class _Span(NamedTuple):
+    """One rate from `start` (inclusive) to `end` (exclusive, None: open)."""
+
+    start: date
+    end: date | None
+    usd: Decimal
+    origin: str
+    is_override: bool = False
+
+
+_LONG_CONTEXT_TOKENS = 200_000
+_MOST_TOKENS = 1_000_000
+_STANDARD_WINDOWS = (_Window("0-200k", 0, _LONG_CONTEXT_TOKENS), _Window("200k-1M", _LONG_CONTEXT_TOKENS, None))
+
+# genai-prices calls the five-minute write `cache_write`, and counts searches in thousands.
+_PRICE_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "input_no_cache": ("input_mtok",),
+    "cache_write_5m": ("cache_write_5m_mtok", "cache_write_mtok"),
+    "cache_write_1h": ("cache_write_1h_mtok",),
+    "cache_read": ("cache_read_mtok",),
+    "output": ("output_mtok",),
+    "web_search": ("web_searches_kcount",),
+}
+
+
+@lru_cache(maxsize=1)
+def _makers() -> tuple[Provider, ...]:
+    from genai_prices.data_snapshot import get_snapshot
+
+    by_id = {provider.id: provider for provider in get_snapshot().providers}
+    return tuple(by_id[maker] for maker in MAKERS if maker in by_id)
+
+
+@lru_cache(maxsize=1)
+def _list_origin() -> str:
+    import genai_prices
+
+    return f"genai-prices {genai_prices.__version__}"
+
+
+@lru_cache(maxsize=4096)
+def _find(model: str) -> _Listed | None:
+    """The entry of a canonical id in its maker's price list, or None.
+
+    Claude ids must agree with the id that they matched: genai-prices matches by prefix, and claude-opus-4-10 would
+    take the price of claude-opus-4-1. A router's free variant of a model is not the maker's to price.
+    """
+    if model.endswith("-free"):
+        return None
+    makers = _makers()
+    if model.startswith("claude"):
+        for maker in makers:
+            info = maker.find_model(model) if maker.id == "anthropic" else None
+            if info is not None and (_claude_id(info.id) == model or model == "claude-2.1"):
+                return _Listed(maker.id, info)
+        return None
+    claimed = [maker for maker in makers if maker.model_match is not None and maker.model_match.is_match(model)]
+    for maker in claimed or makers:
+        info = maker.find_model(model)
+        if info is not None and "claude" not in info.id:
+            return _Listed(maker.id, info)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _anthropic_models() -> tuple[str, ...]:
+    return tuple(
+        sorted({_claude_id(info.id) for maker in _makers() if maker.id == "anthropic" for info in maker.models})
+    )
+
+
+def _conditional_prices(info: ModelInfo) -> Sequence[ConditionalPrice]:
+    from genai_prices.types import ConditionalPrice
+
+    return info.prices if isinstance(info.prices, list) else [ConditionalPrice(prices=info.prices)]
+
+
+def _batch_variants(info: ModelInfo) -> list[PriceVariant]:
+    return [variant for variant in info.price_variants or () if variant.when == {"processing": "batch"}]
+
+
+def _start(condition: ConditionalPrice | PriceVariant) -> date | None:
+    """The first day of a price; None where the time of day decides."""
+    from genai_prices.types import StartDateConstraint
+
+    if condition.constraint is None:
+        return EPOCH
+    return condition.constraint.start_date if isinstance(condition.constraint, StartDateConstraint) else None
+
+
+def _hours_of_other_prices(info: ModelInfo) -> float:
+    """Hours of the day in which some time-of-day price replaces the base price."""
+    from genai_prices.types import TimeOfDateConstraint
+
+    day = timedelta(days=1)
+    total = timedelta()
+    for condition in _conditional_prices(info):
+        if isinstance(condition.constraint, TimeOfDateConstraint):
+            total += (
+                _since_midnight(condition.constraint.end_time) - _since_midnight(condition.constraint.start_time)
+            ) % day
+    return total / timedelta(hours=1)
+
+
+def _since_midnight(moment: time) -> timedelta:
+    return datetime.combine(EPOCH, moment.replace(tzinfo=None)) - datetime.combine(EPOCH, time())
+
+
+def _prices_on(info: ModelInfo, day: date, usage_type: str) -> dict[str, Decimal | TieredPrices] | None:
+    """The price fields in force on `day`, by the rule of ModelInfo.get_prices without its time-of-day prices."""
+    standard: ModelPrice | None = None
+    for condition in _conditional_prices(info):
+        start = _start(condition)
+        if start is not None and start <= day:
+            standard = condition.prices
+    if standard is None:
+        return None
+    prices = {field: price for field, price in vars(standard).items() if price is not None}
+    if usage_type == "standard":
+        return prices
+    active = [v for v in _batch_variants(info) if (start := _start(v)) is not None and start <= day]
+    if not active:
+        return None
+    for variant in reversed(active):
+        prices.update({field: price for field, price in vars(variant.prices).items() if price is not None})
+    return prices
+
+
+def _kind_prices(
+    prices: Mapping[str, Decimal | TieredPrices] | None,
+) -> Iterator[tuple[str, Decimal | TieredPrices]]:
+    """The price of each token kind that has one of its own: a missing one is never inferred from another kind."""
+    for kind, fields in _PRICE_FIELDS.items():
+        if prices and (field := next((field for field in fields if field in prices), None)):
+            yield kind, prices[field]
+
+
+def _tier_starts(info: ModelInfo) -> set[int]:
+    from genai_prices.types import TieredPrices
+
+    sources = [condition.prices for condition in _conditional_prices(info)]
+    sources += [variant.prices for variant in _batch_variants(info)]
+    tiered = [price for prices in sources for price in vars(prices).values() if isinstance(price, TieredPrices)]
+    return {_boundary(tier.start) for price in tiered for tier in price.tiers if tier.start < _MOST_TOKENS}
+
+
+def _boundary(tier_start_tokens: int) -> int:
+    """Some makers charge the long rate from 200,000 tokens on, others above them: one boundary here."""
+    return _LONG_CONTEXT_TOKENS if tier_start_tokens == _LONG_CONTEXT_TOKENS - 1 else tier_start_tokens
+
+
+def _own_windows(info: ModelInfo) -> list[_Window]:
+    """The windows of a model whose prices change at other places than 200,000 tokens; none for all others."""
+    starts = sorted(_tier_starts(info))
+    if not starts or starts == [_LONG_CONTEXT_TOKENS]:
+        return []
+    return [
+        _Window(f"{_tokens(above)}-{_tokens(up_to)}", above, up_to if up_to in starts else None)
+        for above, up_to in pairwise([0, *starts, _MOST_TOKENS])
+    ]
+
+
+def _tokens(count: int) -> str:
+    if count == _MOST_TOKENS:
+        return "1M"
+    return f"{count // 1000}k" if count and count % 1000 == 0 else str(count)
+
+
+def _windows(model: str) -> list[_Window]:
+    listed = _find(model)
+    own = _own_windows(listed.info) if listed else []
+    return list({window.name: window for window in (*_STANDARD_WINDOWS, *own)}.values())
+
+
+def _rate_in(price: Decimal | TieredPrices, window: _Window) -> Decimal | None:
+    """The rate of every request in `window`, or None where the price changes inside it."""
+    if isinstance(price, Decimal):
+        return price
+    rate = price.base
+    for tier in price.tiers:
+        start = _boundary(tier.start)
+        if start <= window.above:
+            rate = tier.price
+        elif window.up_to is None or start < window.up_to:
+            return None
+    return rate
+
+
+def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
+    info = listed.info
+    hours = _hours_of_other_prices(info)
+    if hours > 12:
+        return {}
+    origin = _list_origin() + (" (base price, time-of-day prices left out)" if hours else "")
+    windows = _windows(model)
+    spans: dict[_Key, list[_Span]] = defaultdict(list)
+    for usage_type in ("standard", "batch"):
+        dated = [*_conditional_prices(info), *(_batch_variants(info) if usage_type == "batch" else ())]
+        starts = sorted({start for condition in dated if (start := _start(condition)) is not None})
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            for kind, price in _kind_prices(_prices_on(info, start, usage_type)):
+                for window in windows:
+                    if (usd := _rate_in(price, window)) is not None:
+                        key = _Key(model, kind, window.name, usage_type, "", "standard")
+                        per_million = usd * THOUSANDS_PER_MILLION if kind == "web_search" else usd
+                        _append(spans[key], _Span(start, end, _rounded(per_million), origin))
+    if _has_us_rate(model):
+        for key, found in list(spans.items()):
+            spans[key._replace(inference_geo="us")] = [_us_span(key.token_kind, span) for span in found]
+    return spans
+
+
+def _append(spans: list[_Span], span: _Span) -> None:
+    """Add a later span, joined with the last one where nothing but the dates differs."""
+    if spans and spans[-1].end == span.start and spans[-1][2:] == span[2:]:
+        span = span._replace(start=spans.pop().start)
+    spans.append(span)
+
+
+def _rounded(usd: Decimal) -> Decimal:
+    return usd.quantize(RATE_QUANTUM, rounding=ROUND_HALF_EVEN)
+
+
+def _has_us_rate(model: str) -> bool:
+    parts = _CLAUDE_FAMILY_FIRST.match(model)
+    return parts is not None and (int(parts[2]), int(parts[3] or 0)) >= US_FIRST_VERSION
+
+
+def _us_span(kind: str, span: _Span) -> _Span:
+    if kind == "web_search":  # the multiplier is one of token prices
+        return span
+    return span._replace(usd=_rounded(span.usd * US_MULTIPLIER), origin=f"{span.origin} x {US_MULTIPLIER} (us)")
+
+
+# ---------- the user's own rates
+
+_REQUIRED = (
+    "model",
+    "token_kind",
+    "context_window",
+    "usage_type",
+    "inference_geo",
+    "speed",
+    "valid_from",
+    "usd_per_mtok",
+)
+_OPTIONAL = ("multiplier", "valid_to", "provider", "note")
+_SELECTING = ("provider", "model", "token_kind", "context_window", "usage_type", "inference_geo", "speed")
+_SPELLINGS: Mapping[str, Mapping[str, str]] = {
+    "token_kind": {"input_cache_write": "cache_write_5m"},
+    "context_window": {"≤ 200k": "0-200k"},
+    "usage_type": {"message": "standard"},
+}
+_GLOBAL_GEOS = ("global", "not_available")
+
+
+@dataclass(frozen=True, slots=True)
+class _Override:
+    """One line of the file; None in a selecting field means any."""
+
+    path: Path
+    line: int
+    provider: str | None
+    model: str | None
+    token_kind: str | None
+    context_window: str | None
+    usage_type: str | None
+    inference_geo: str | None
+    speed: str | None
+    valid_from: date
+    valid_to: date | None
+    usd_per_mtok: Decimal | None
+    multiplier: Decimal | None
+
+    @property
+    def rank(self) -> tuple[int, date, int]:
+        """Of two lines for one key and day the greater rank holds."""
+        filled = sum(getattr(self, name) is not None for name in _SELECTING)
+        return filled, self.valid_from, self.line
+
+    @property
+    def origin(self) -> str:
+        origin = f"override {self.path.name} line {self.line}"
+        return origin if self.multiplier is None else f"{origin}: {_list_origin()} x {self.multiplier.normalize():f}"
+
+    def holds_on(self, day: date) -> bool:
+        return self.valid_from <= day and (self.valid_to is None or day < self.valid_to)
+
+    def multiplied_key(self, key: _Key) -> _Key:
+        """The list rate that a multiplier means: the plain one in what the line names, the key's own in the rest."""
+        if self.usage_type is not None:
+            key = key._replace(usage_type="standard")
+        if self.inference_geo is not None:
+            key = key._replace(inference_geo="")
+        if self.speed is not None:
+            key = key._replace(speed="standard")
+        return key
+
+    def fail(self, column: str, problem: str, remedy: str) -> NoReturn:
+        _fail(self.path, self.line, column, problem, remedy)
+
+
+def _fail(path: Path, line: int, column: str, problem: str, remedy: str) -> NoReturn:
+    raise ConfigurationError(f"{path}, line {line}, column {column}: {problem}; {remedy}.")
+
+
+def _read_overrides(path: Path, aliases: Mapping[str, str]) -> list[_Override]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [_override(path, line, cells, aliases) for line, cells in _cells(path, file)]
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}; give the path of a readable CSV of rates.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8; save it as UTF-8.") from None
+
+
+def _cells(path: Path, file: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The line number and the stripped cells by column of each line that is not blank."""
+    reader = csv.reader(file, strict=True)
+    line = 1
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        _check_header(path, header)
+        line = reader.line_num + 1
+        for values in reader:
+            if values:
+                if len(values) != len(header):
+                    problem = f"the line has {len(values)} cells and the header {len(header)}"
+                    _fail(path, line, header[min(len(values), len(header) - 1)], problem, "add or remove commas")
+                yield line, {name: value.strip() for name, value in zip(header, values, strict=True)}
+            line = reader.line_num + 1
+    except csv.Error as error:
+        _fail(path, line, "?", f"the line is not valid CSV ({error})", "check its quotes")
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    for name in _REQUIRED:
+        if name not in header:
+            _fail(path, 1, name, "the column is missing", f"the header needs {', '.join(_REQUIRED)}")
+    for name in header:
+        if name not in (*_REQUIRED, *_OPTIONAL):
+            _fail(
+                path, 1, name or "(empty)", "the column is unknown", f"remove it, or use one of {', '.join(_OPTIONAL)}"
+            )
+        if header.count(name) > 1:
+            _fail(path, 1, name, "the column stands twice", "remove one of them")
+
+
+def _override(path: Path, line: int, cells: Mapping[str, str], aliases: Mapping[str, str]) -> _Override:
+    def selected(column: str) -> str | None:
+        value = cells.get(column, "").lower()
+        return _SPELLINGS.get(column, {}).get(value, value) or None
+
+    def number(column: str) -> Decimal | None:
+        return _number(path, line, column, cells.get(column, ""))
+
+    def day(column: str) -> date | None:
+        return _day(path, line, column, cells.get(column, ""))
+
+    kind = selected("token_kind")
+    if kind is not None and kind not in TOKEN_KINDS:
+        _fail(path, line, "token_kind", f"{kind!r} is unknown", f"use one of {', '.join(TOKEN_KINDS)}")
+    for column in ("usage_type", "inference_geo", "speed"):
+        if (value := selected(column)) is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
+            _fail(path, line, column, f"{value!r} is no such value", "use letters, digits, - and _, or leave it empty")
+    usd, multiplier = number("usd_per_mtok"), number("multiplier")
+    if usd is None and multiplier is None:
+        _fail(path, line, "usd_per_mtok", "the line has no rate", "give USD per million tokens, or a multiplier")
+    if usd is not None and multiplier is not None:
+        _fail(path, line, "multiplier", "the line has both a rate and a multiplier", "empty one of the two")
+    valid_from, valid_to = day("valid_from") or EPOCH, day("valid_to")
+    if valid_to is not None and valid_to <= valid_from:
+        _fail(
+            path, line, "valid_to", f"{valid_to} is not after valid_from", "give the first day that it no longer holds"
+        )
+    geo = selected("inference_geo")
+    name = cells["model"]
+    return _Override(
+        path=path,
+        line=line,
+        provider=selected("provider"),
+        model=canonical_model(name, aliases).model if name else None,
+        token_kind=kind,
+        context_window=_window_name(cells["context_window"]),
+        usage_type=selected("usage_type"),
+        inference_geo="" if geo in _GLOBAL_GEOS else geo,
+        speed=selected("speed"),
+        valid_from=valid_from,
+        valid_to=valid_to,
+        usd_per_mtok=usd,
+        multiplier=multiplier,
+    )
+
+
+def _window_name(cell: str) -> str | None:
+    value = cell.lower().replace("m", "M")
+    return _SPELLINGS["context_window"].get(value, value) or None
+
+
+def _number(path: Path, line: int, column: str, cell: str) -> Decimal | None:
+    if not cell:
+        return None
+    if re.fullmatch(r"-\d*\.?\d+", cell):
+        _fail(path, line, column, f"{cell!r} is negative", "give zero or more")
+    if not re.fullmatch(r"\d+(\.\d+)?", cell, re.ASCII):
+        _fail(path, line, column, f"{cell[:40]!r} is not a number", "write it like 2.55, without signs or separators")
+    value = Decimal(cell)
+    if value >= 10**9 or value != _rounded(value):
+        _fail(path, line, column, f"{cell[:40]!r} does not fit", "give less than a billion and at most six decimals")
+    return value
+
+
+def _day(path: Path, line: int, column: str, cell: str) -> date | None:
+    if not cell:
+        return None
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", cell, re.ASCII):
+            return date.fromisoformat(cell)
+    except ValueError:
+        pass
+    _fail(path, line, column, f"{cell[:40]!r} is not a date", "write it as YYYY-MM-DD")
+
+
+def _check_targets(overrides: Sequence[_Override], models: Mapping[str, str]) -> None:
+    """Errors for lines that could never hold: nothing that a user wrote is passed over."""
+    for line in overrides:
+        if line.model is not None and line.provider not in (None, models[line.model]):
+            maker = models[line.model] or "unknown"
+            line.fail("provider", f"{line.model} belongs to {maker}, not {line.provider}", "correct or empty the cell")
+        if line.model is None and line.provider is not None and line.provider not in (*MAKERS, *models.values()):
+            line.fail("provider", f"{line.provider!r} is unknown", f"use one of {', '.join(MAKERS)}, or name a model")
+        if line.context_window is not None:
+            targets = [line.model] if line.model is not None else list(models)
+            names = list(dict.fromkeys(window.name for model in targets for window in _windows(model)))
+            if line.context_window not in names:
+                problem = f"{line.context_window!r} is unknown"
+                line.fail("context_window", problem, f"use one of {', '.join(names)}, or leave it empty")
+
+
+class _Choices(NamedTuple):
+    """The values that an empty cell stands for."""
+
+    usage_types: tuple[str, ...]
+    inference_geos: tuple[str, ...]
+    speeds: tuple[str, ...]
+
+
+def _keys(line: _Override, models: Mapping[str, str], any_of: _Choices) -> Iterator[_Key]:
+    """Every key that a line names."""
+    usage_types = any_of.usage_types if line.usage_type is None else (line.usage_type,)
+    geos = any_of.inference_geos if line.inference_geo is None else (line.inference_geo,)
+    speeds = any_of.speeds if line.speed is None else (line.speed,)
+    kinds = TOKEN_KINDS if line.token_kind is None else (line.token_kind,)
+    for model, provider in models.items():
+        if line.model not in (None, model) or line.provider not in (None, provider):
+            continue
+        windows = [w.name for w in _windows(model)] if line.context_window is None else [line.context_window]
+        for rest in product(kinds, windows, usage_types, geos, speeds):
+            yield _Key(model, *rest)
+
+
+def _overridden(
+    card: Mapping[_Key, list[_Span]], overrides: Sequence[_Override], models: Mapping[str, str]
+) -> dict[_Key, list[_Span]]:
+    """The card with every override laid over it."""
+    any_of = _Choices(
+        tuple(dict.fromkeys([*USAGE_TYPES, *(o.usage_type for o in overrides if o.usage_type)])),
+        tuple(dict.fromkeys([*INFERENCE_GEOS, *(o.inference_geo for o in overrides if o.inference_geo)])),
+        tuple(dict.fromkeys([*SPEEDS, *(o.speed for o in overrides if o.speed)])),
+    )
+    claims: dict[_Key, list[_Override]] = defaultdict(list)
+    for line in sorted(overrides, key=lambda o: o.rank, reverse=True):
+        effective = False
+        for key in _keys(line, models, any_of):
+            if line.multiplier is None or line.multiplied_key(key) in card:
+                claims[key].append(line)
+                effective = True
+        if line.multiplier is not None and line.model is not None and not effective:
+            line.fail("multiplier", f"{line.model} has no list price to multiply here", "give usd_per_mtok instead")
+    merged = dict(card)
+    for key, lines in claims.items():
+        merged[key] = _laid_over(key, lines, card)
+    return merged
+
+
+def _laid_over(key: _Key, lines: Sequence[_Override], card: Mapping[_Key, list[_Span]]) -> list[_Span]:
+    """The spans of one key: on each day the first of `lines` (best rank first) that gives a rate, else the list."""
+    bases = {line.line: card.get(line.multiplied_key(key), []) for line in lines if line.multiplier is not None}
+    below = card.get(key, [])
+    cuts = {EPOCH}
+    for span in (*below, *(span for spans in bases.values() for span in spans)):
+        cuts.update(day for day in (span.start, span.end) if day is not None)
+    for line in lines:
+        cuts.update(day for day in (line.valid_from, line.valid_to) if day is not None)
+    result: list[_Span] = []
+    days = sorted(cuts)
+    for start, end in zip(days, [*days[1:], None], strict=True):
+        for line in lines:
+            usd = _override_rate(line, start, bases) if line.holds_on(start) else None
+            if usd is not None:
+                _append(result, _Span(start, end, usd, line.origin, is_override=True))
+                break
+        else:
+            if (listed := _span_on(below, start)) is not None:
+                _append(result, listed._replace(start=start, end=end))
+    return result
+
+
+def _override_rate(line: _Override, day: date, bases: Mapping[int, Sequence[_Span]]) -> Decimal | None:
+    if line.multiplier is None:
+        return line.usd_per_mtok
+    base = _span_on(bases[line.line], day)
+    return None if base is None else _rounded(base.usd * line.multiplier)
+
+
+def _span_on(spans: Sequence[_Span], day: date) -> _Span | None:
+    return next((span for span in spans if span.start <= day and (span.end is None or day < span.end)), None)
+
+
+# ---------- the card
+
+
+def rate_card(
+    models: Iterable[str], overrides: Path | None = None, aliases: Mapping[str, str] = _NO_ALIASES
+) -> pa.Table:
+    """The rates of `models` (canonical ids), of all Anthropic models and of every model that `overrides` names.
+
+    One row for each provider, model, token_kind, context_window, usage_type, inference_geo, speed and period in which
+    its rate does not change; see RATE_SCHEMA. `usd_per_mtok` is USD per million tokens, or per million searches where
+    token_kind is web_search. `valid_from` is inclusive, `valid_to` exclusive and null where open; the periods of one
+    key never overlap. What has no row has no known price. `aliases` are those of `canonical_model`, for the names in
+    the overrides file; docs/rates.md describes its format.
+
+    Raises:
+        ConfigurationError: a cell of the overrides file is wrong; the message names file, line, column and remedy.
+
+    """
+    lines = _read_overrides(overrides, aliases) if overrides is not None else []
+    named: dict[str, str | None] = {}
+    for line in lines:
+        if line.model is not None:
+            named[line.model] = named.get(line.model) or line.provider
+    providers: dict[str, str] = {}
+    card: dict[_Key, list[_Span]] = {}
+    for model in sorted({*models, *_anthropic_models(), *named}):
+        listed = _find(model)
+        providers[model] = listed.provider if listed else named.get(model) or canonical_model(model).provider
+        if listed is not None:
+            card.update(_list_spans(model, listed))
+    _check_targets(lines, providers)
+    if lines:
+        card = _overridden(card, lines, providers)
+    rows = sorted((providers[key.model], *key, *span) for key, spans in card.items() for span in spans)
+    return pa.table(list(zip(*rows, strict=True)), schema=RATE_SCHEMA)
+
+
+def context_windows(models: Iterable[str]) -> pa.Table:
+    """The windows by which one request of a model is priced, of `models` and of all Anthropic models.
+
+    Columns: model, context_window, above_tokens, up_to_tokens (null: no end); a request belongs to the window in
+    which above_tokens < input + cache writes + cache reads <= up_to_tokens. These are 0-200k and 200k-1M for all but
+    the models whose price changes elsewhere, such as claude-haiku-5-5 (0-100k, 100k-1M).
+    """
+    rows: list[tuple[str, str, int, int | None]] = []
+    for model in sorted({*models, *_anthropic_models()}):
+        listed = _find(model)
+        own = _own_windows(listed.info) if listed else []
+        rows.extend((model, *window) for window in own or _STANDARD_WINDOWS)
+    return pa.table(list(zip(*rows, strict=True)), schema=WINDOW_SCHEMA)

@@ -1,0 +1,18 @@
+-- One observation a session; money in nano-dollars. A model segment goes by the session's primary model.
+select
+    case $dimension
+        when 'all' then 'all'
+        when 'model' then primary_model
+        when 'api_key' then api_key
+        when 'workspace' then workspace
+        when 'user_id' then user_id
+    end as key,
+    session_id,
+    session_started_at as observed_at,
+    cast(round(estimated_cost_usd * 1000000000) as hugeint) as cost_nano_usd,
+    cast(total_tokens as hugeint) as total_tokens,
+    1 as usage_rows,
+    cast(estimated_cost_usd is null as integer) as unpriced_rows,
+    false as from_console,
+    true as from_sessions
+from marts.token_usage_sessions

@@ -1,0 +1,34 @@
+-- One observation a minute ($grain = 'minute': only rows whose bucket is one minute) or a UTC day ('day') with usage in
+-- the segment; money in nano-dollars. For each provider and day the console stands where it has rows of this grain, else
+-- the sessions; no console knows users, so segments by user_id come from the sessions alone.
+select
+    case $dimension
+        when 'all' then 'all'
+        when 'model' then model
+        when 'api_key' then api_key
+        when 'workspace' then workspace
+        when 'user_id' then user_id
+    end as key,
+    cast(null as varchar) as session_id,
+    case $grain when 'minute' then usage_minute else cast(usage_date as timestamp) end as observed_at,
+    sum(cast(round(estimated_cost_usd * 1000000000) as hugeint)) as cost_nano_usd,
+    sum(cast(total_tokens as hugeint)) as total_tokens,
+    count(*) as usage_rows,
+    count(*) - count(estimated_cost_usd) as unpriced_rows,
+    bool_or(source = 'console') as from_console,
+    bool_or(source = 'sessions') as from_sessions
+from marts.token_usage_minutes
+left join (
+    select distinct
+        provider,
+        usage_date,
+        true as console_stands
+    from marts.token_usage_minutes
+    where source = 'console'
+        and ($grain = 'day' or bucket_seconds = 60)
+        and $dimension <> 'user_id'
+) as console_days using (provider, usage_date)
+where ($grain = 'day' or bucket_seconds = 60)
+    and (source = 'sessions' or $dimension <> 'user_id')
+    and (source = 'console' or console_stands is null)
+group by key, observed_at

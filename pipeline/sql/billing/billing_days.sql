@@ -1,0 +1,65 @@
+-- Grain: customer x UTC day of the rows in force for a customer dimension (organisation, user_id, api_key or workspace).
+-- Bills by user_id come from `sessions`. The others come from `console` on the days on which it has rows of the same provider, and
+-- from `sessions` on the rest: one provider's console says nothing of another's, so that coverage is by provider and day.
+-- customer is null where the row does not state it. cost_usd is null where no row of the day is priced.
+create or replace temp table billing_days as
+
+with minutes as (
+    select
+        ---------- ids
+        source,
+        provider,
+        nullif(trim(user_id), '') as user_id,
+        nullif(trim(api_key), '') as api_key,
+        nullif(trim(workspace), '') as workspace,
+
+        ---------- dates
+        usage_date,
+
+        ---------- numerics
+        total_tokens,
+        estimated_cost_usd
+    from marts.token_usage_minutes
+),
+
+console_days as (
+    select distinct provider, usage_date
+    from minutes
+    where source = 'console'
+),
+
+in_force as (
+    select
+        minutes.*,
+        case ${dimension}
+            when 'organisation' then 'organisation'
+            when 'user_id' then minutes.user_id
+            when 'api_key' then minutes.api_key
+            when 'workspace' then minutes.workspace
+        end as customer
+    from minutes
+    left join console_days
+        on minutes.provider = console_days.provider
+        and minutes.usage_date = console_days.usage_date
+    where
+        case
+            when ${dimension} = 'user_id' then minutes.source = 'sessions'
+            else minutes.source = 'console' or console_days.usage_date is null
+        end
+),
+
+customer_days as (
+    select
+        customer,
+        usage_date,
+        bool_or(source = 'console') as has_console,
+        bool_or(source = 'sessions') as has_sessions,
+        count(*) as usage_rows,
+        sum(total_tokens)::bigint as total_tokens,
+        coalesce(sum(total_tokens) filter (where estimated_cost_usd is null), 0)::bigint as unpriced_tokens,
+        sum(estimated_cost_usd)::decimal(38, 12) as cost_usd
+    from in_force
+    group by customer, usage_date
+)
+
+select * from customer_days
