@@ -264,6 +264,7 @@ TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
     "pricing_bills": pricing_bills,
     "pricing_risk": pricing_risk,
 }
+SCHEMAS: dict[str, pa.Schema] = {"pricing_bills": PRICING_BILLS, "pricing_risk": PRICING_RISK}
 
 
 def _pools(connection: duckdb.DuckDBPyConnection, settings: Settings, *, with_errors: bool) -> list[_Pool]:

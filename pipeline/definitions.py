@@ -3,8 +3,6 @@
 Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from pipeline import ingest
@@ -45,11 +43,11 @@ defs = dg.Definitions(
         landing.load_landing,
         landing.load_reference,
         models.build_models,
+        checks.validation_report,
         analysis.analyse_usage,
         analysis.price_contracts,
         published.published,
     ],
-    asset_checks=[checks.validate_marts],
     jobs=[daily_refresh],
     schedules=[daily],
     sensors=[landing_changed],

@@ -60,7 +60,7 @@ class NodeResult:
 
 
 def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
-    """Rewrite raw.settings, raw.api_key_aliases, raw.model_names and raw.rate_card.
+    """Rewrite raw.settings, raw.api_key_aliases, raw.model_names, raw.rate_card and raw.context_windows.
 
     Returns:
         Rows of each table.
@@ -72,19 +72,22 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     found = [str(name) for (name,) in connection.execute(sql("transform/model_versions")).fetchall()]
     names = rates.model_names(found, settings.model_aliases)
     models = sorted(set(names.column("model").to_pylist()))
-    card = rates.rate_card(models, settings.overrides_file)
+    card = rates.rate_card(models, settings.overrides_file, settings.model_aliases)
+    windows = rates.context_windows(models)
     aliases = sorted(settings.api_key_aliases.items())
     connection.execute("BEGIN")
     try:
-        for table in ("settings", "api_key_aliases", "model_names", "rate_card"):
+        for table in ("settings", "api_key_aliases", "model_names", "rate_card", "context_windows"):
             connection.execute(f"DELETE FROM raw.{table}")
         connection.execute("INSERT INTO raw.settings VALUES (?, ?)", [settings.user_ids, settings.publish_contract_rates])
         for former, current in aliases:
             connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
         connection.register("names_arrow", names)
         connection.register("card_arrow", card)
+        connection.register("windows_arrow", windows)
         connection.execute(sql("transform/insert_model_names"))
         connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
+        connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -92,6 +95,7 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     finally:
         connection.unregister("names_arrow")
         connection.unregister("card_arrow")
+        connection.unregister("windows_arrow")
     return {"model_names": names.num_rows, "rate_card": card.num_rows, "api_key_aliases": len(aliases)}
 
 
@@ -131,7 +135,8 @@ def _parse(runner: Any) -> Manifest:
     result = runner.invoke(["parse", *_common(project_dir(), target, target)])
     if not result.success:
         raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
-    return result.result  # type: ignore[no-any-return]
+    parsed: Manifest = result.result
+    return parsed
 
 
 def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> list[NodeResult]:

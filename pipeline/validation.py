@@ -45,6 +45,7 @@ EXPECTATIONS = _BUNDLED if _BUNDLED.is_dir() else Path(__file__).parent.parent /
 _GX_SEVERITY: Mapping[Severity, str] = {"blocking": "critical", "warn": "warning"}
 # Data Docs fetch this logo with the time of the build in its address each time that a page is opened.
 _GX_REMOTE_LOGO = re.compile(r"https://great-expectations-web-assets\.[^\"']+")
+_BLANK_IMAGE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 _SAFE_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -520,7 +521,7 @@ def _counts(results: Sequence[SuiteResult]) -> dict[str, int]:
 
 
 def markdown_summary(results: Sequence[SuiteResult], offending_rows: int = 10) -> str:
-    """The suites as a Markdown table, then what failed with up to `offending_rows` rows each: for Dagster's metadata."""
+    """The suites as a Markdown table, then what failed with up to `offending_rows` rows each, to show in Dagster."""
     table = _markdown_table(
         ("Status", "Suite", "Severity", "Guards", "Rows checked", "Offending"),
         [
@@ -600,7 +601,7 @@ def write_data_docs(results: Sequence[SuiteResult], reports_dir: Path) -> Path:
         for path in [built, *built.rglob("*")]:
             path.chmod(0o700 if path.is_dir() else 0o600)
             if path.suffix == ".html":
-                path.write_text(_GX_REMOTE_LOGO.sub("data:,", path.read_text(encoding="utf-8")), encoding="utf-8")
+                path.write_text(_GX_REMOTE_LOGO.sub(_BLANK_IMAGE, path.read_text(encoding="utf-8")), encoding="utf-8")
         target = folder / "data_docs"
         if target.exists():
             target.rename(Path(temporary) / "former")

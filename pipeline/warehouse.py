@@ -153,7 +153,7 @@ def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
         raise ConfigurationError(
             f"nothing is published in {settings.home} yet: run `token-analytics run --home {settings.home}` first"
         )
-    return duckdb.connect(str(settings.published), read_only=True, config={"TimeZone": "UTC"})
+    return duckdb.connect(str(settings.published), read_only=True)
 
 
 def schema_description(schema: pa.Schema) -> str:

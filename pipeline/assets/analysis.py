@@ -1,7 +1,5 @@
 """Stage 4: tables of schema analysis, from marts that passed validation. The work is done by `analysis` and `billing`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
@@ -9,6 +7,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import analysis, billing, progress, warehouse
+from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import table_metadata
@@ -25,7 +24,7 @@ def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
             group_name=group,
             kinds={"python", "parquet"},
             owners=OWNERS,
-            deps=MARTS,
+            deps=[*MARTS, REPORT],
         )
         for name, schema in tables.items()
     ]

@@ -1,7 +1,5 @@
 """Stage 1: files in landing to raw tables, and the rate card. The work is done by `ingest` and `transform`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -32,6 +30,7 @@ _REFERENCE = {
     ("raw", "settings"): "What the models need of the settings.",
     ("raw", "api_key_aliases"): "Former names of API keys.",
     ("raw", "model_names"): "Every name of a model in the raw tables, with its canonical id.",
+    ("raw", "context_windows"): "Input tokens between which a model has one price.",
     ("raw", "rate_card"): "Dated rates from genai-prices and the overrides file, USD per million tokens.",
 }
 

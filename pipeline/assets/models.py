@@ -1,7 +1,5 @@
 """Stage 2: the dbt models, one asset each, and their data tests as asset checks. The work is done by `transform`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,12 +1,11 @@
 """Stage 5: the files that people open. The work is done by `warehouse.publish`."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import dagster as dg
 
 from pipeline import analysis, billing, progress, warehouse
+from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
@@ -20,7 +19,7 @@ _ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *bil
     group_name="published",
     kinds={"duckdb", "parquet"},
     owners=OWNERS,
-    deps=[*MARTS, *_ANALYSIS, dg.AssetKey(["ingest", "files"]), dg.AssetKey(["ingest", "rejected_rows"])],
+    deps=[*MARTS, *_ANALYSIS, REPORT, dg.AssetKey(["ingest", "files"]), dg.AssetKey(["ingest", "rejected_rows"])],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)),
     pool="warehouse",
 )

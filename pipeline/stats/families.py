@@ -21,7 +21,7 @@ from pipeline.stats.describe import Counts, Floats, check_pairs, quantiles
 
 ACCEPTED_AIC_DIFFERENCE = 10.0  # Burnham and Anderson (2002): essentially no support beyond it
 NO_FIT_DISTANCE = 0.05  # KS distance above which no simple family is said to fit
-MIN_RELATIVE_SPREAD = 1e-9  # (largest - smallest) / largest; below it a column is constant for every purpose
+MIN_RELATIVE_SPREAD = 1e-6  # (largest - smallest) / largest; below it a column is constant for every purpose
 MAX_ITERATIONS = 200
 RELATIVE_TOLERANCE = 1e-12
 LARGE_SHAPE = 1e5  # gamma shapes from here on use the asymptotic series, exact to 1e-16 there
@@ -207,10 +207,27 @@ def _gamma_shape(gap: float) -> float:
     return shape
 
 
-def _gamma(sample: _Sample) -> _Estimate:
-    """One Newton root; with a cap, the two-parameter censored likelihood on sufficient statistics."""
+def _stirling_remainder(shape: float) -> float:
+    """a log(a) - a - log Gamma(a), without the cancellation that it has for large a."""
     from scipy import special
 
+    if shape > LARGE_SHAPE:
+        return 0.5 * float(np.log(shape / (2 * np.pi))) - 1 / (12 * shape)
+    return float(shape * np.log(shape) - shape - special.gammaln(shape))
+
+
+def _log_gamma_survival(shape: float, x: float) -> float:
+    """log Q(shape, x); where Q underflows (x far above the shape) the first convergent of its continued fraction."""
+    from scipy import special
+
+    upper = float(special.gammaincc(shape, x))
+    if upper > 0 or x <= shape:
+        return float(np.log(upper))
+    return float(shape * np.log(x) - x - special.gammaln(shape) - np.log(x - shape + 1))
+
+
+def _gamma(sample: _Sample) -> _Estimate:
+    """One Newton root; with a cap, the two-parameter censored likelihood on sufficient statistics."""
     seen = sample.seen
     mean = sample.total(sample.x) / seen
     ratio = sample.x / mean
@@ -220,20 +237,18 @@ def _gamma(sample: _Sample) -> _Estimate:
     mean_log = sample.total(np.log(sample.x)) / seen
     shape = _gamma_shape(gap)
     if not sample.censored:
-        if shape > LARGE_SHAPE:
-            stirling = 0.5 * float(np.log(shape / (2 * np.pi))) - 1 / (12 * shape)
-        else:
-            stirling = float(shape * np.log(shape) - shape - special.gammaln(shape))
-        return _Estimate({"shape": shape, "scale": mean / shape}, seen * (stirling - shape * gap - mean_log))
+        log_likelihood = seen * (_stirling_remainder(shape) - shape * gap - mean_log)
+        return _Estimate({"shape": shape, "scale": mean / shape}, log_likelihood)
 
-    def log_likelihood(point: Floats) -> float:
-        a, scale = np.exp(point[0]), np.exp(point[1] - point[0])
-        density = (a - 1) * mean_log - mean / scale - special.gammaln(a) - a * np.log(scale)
-        survival = np.log(special.gammaincc(a, sample.cap / scale))
-        return float(seen * density + sample.censored * survival)
+    def censored_log_likelihood(point: Floats) -> float:
+        """At log shape and at the log of (mean of the rows seen / mean of the law)."""
+        a, shift = float(np.exp(point[0])), float(point[1])
+        density = _stirling_remainder(a) - mean_log - a * (gap + float(np.expm1(shift)) - shift)
+        return seen * density + sample.censored * _log_gamma_survival(a, a * sample.cap / mean * float(np.exp(shift)))
 
-    point, best = _simplex(log_likelihood, [float(np.log(shape)), float(np.log(mean))])
-    return _Estimate({"shape": float(np.exp(point[0])), "scale": float(np.exp(point[1] - point[0]))}, best)
+    point, best = _simplex(censored_log_likelihood, [float(np.log(shape)), 0.0])
+    shape = float(np.exp(point[0]))
+    return _Estimate({"shape": shape, "scale": mean * float(np.exp(-point[1])) / shape}, best)
 
 
 def _weibull(sample: _Sample) -> _Estimate:
@@ -309,7 +324,7 @@ def fit_families(values: npt.ArrayLike, counts: npt.ArrayLike, cap: float | None
     """Fit the four families by maximum likelihood and rank them by BIC (the family's name decides ties).
 
     Rows at or above `cap`, if one is given, are right-censored there. Fewer than two distinct positive values below the
-    cap, or values that differ by less than one part in 1e9, give status `too_few` and no fit.
+    cap, or values that differ by less than one part in a million, give status `too_few` and no fit.
 
     Raises:
         ValueError: the pairs are malformed (see `check_pairs`), or the cap is not positive.

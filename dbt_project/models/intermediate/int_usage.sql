@@ -20,6 +20,10 @@ rates as (
     select * from {{ ref('int_rates') }}
 ),
 
+context_windows as (
+    select * from {{ source('raw', 'context_windows') }}
+),
+
 -- What the application's table says of a session also holds for the session's requests.
 known_sessions as (
     select * from session_records
@@ -145,16 +149,26 @@ records as (
 ),
 
 -- What a source does not state is priced as the standard tier: no batch, no long context, no region, no fast mode.
+-- Some models change their price elsewhere than at 200k; only a single request can tell on which side it stands.
 tiered as (
     select
-        *,
-        usage_minute::date as usage_date,
-        {{ total_of() }} as total_tokens,
-        if(context_window = '', '0-200k', context_window) as priced_context_window,
-        if(usage_type = '', 'standard', usage_type) as priced_usage_type,
-        if(inference_geo = 'global', '', inference_geo) as priced_geo,
-        if(speed = '', 'standard', speed) as priced_speed
+        records.*,
+        records.usage_minute::date as usage_date,
+        {{ total_of('records') }} as total_tokens,
+        coalesce(context_windows.context_window, nullif(records.context_window, ''), '0-200k') as priced_context_window,
+        if(records.usage_type = '', 'standard', records.usage_type) as priced_usage_type,
+        if(records.inference_geo = 'global', '', records.inference_geo) as priced_geo,
+        if(records.speed = '', 'standard', records.speed) as priced_speed
     from records
+    left join context_windows
+        on
+            records.model = context_windows.model
+            and records.record_kind = 'request'
+            and {{ total_of('records') }} - records.output_tokens > context_windows.above_tokens
+            and (
+                context_windows.up_to_tokens is null
+                or {{ total_of('records') }} - records.output_tokens <= context_windows.up_to_tokens
+            )
 ),
 
 priced as (
@@ -171,8 +185,8 @@ priced as (
     from tiered
     left join rates
         on
-            tiered.provider = rates.provider
-            and tiered.model = rates.model
+            tiered.model = rates.model
+            and (tiered.provider = rates.provider or rates.provider = '' or tiered.provider = '')
             and tiered.priced_context_window = rates.context_window
             and tiered.priced_usage_type = rates.usage_type
             and tiered.priced_geo = rates.inference_geo
@@ -181,8 +195,8 @@ priced as (
             and (rates.valid_to is null or tiered.usage_date < rates.valid_to)
     left join rates as base_rates
         on
-            tiered.provider = base_rates.provider
-            and tiered.model = base_rates.model
+            tiered.model = base_rates.model
+            and (tiered.provider = base_rates.provider or base_rates.provider = '' or tiered.provider = '')
             and tiered.priced_context_window <> '0-200k'
             and base_rates.context_window = '0-200k'
             and tiered.priced_usage_type = base_rates.usage_type

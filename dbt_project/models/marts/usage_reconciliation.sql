@@ -48,8 +48,8 @@ console as (
     from usage
     left join rates
         on
-            usage.provider = rates.provider
-            and usage.model = rates.model
+            usage.model = rates.model
+            and (usage.provider = rates.provider or rates.provider = '')
             and if(usage.context_window = '', '0-200k', usage.context_window) = rates.context_window
             and if(usage.usage_type = '', 'standard', usage.usage_type) = rates.usage_type
             and if(usage.inference_geo = 'global', '', usage.inference_geo) = rates.inference_geo

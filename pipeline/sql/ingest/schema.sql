@@ -151,6 +151,10 @@ create table if not exists raw.rate_card (
     origin varchar not null,
     is_override boolean not null
 );
+-- Where a model's price changes: the window of a single request, by its input tokens.
+create table if not exists raw.context_windows (
+    model varchar not null, context_window varchar not null, above_tokens bigint not null, up_to_tokens bigint
+);
 -- The key of the pseudonyms is made once and stays private: without it a pseudonym cannot be guessed back.
 create table if not exists raw.pseudonym_key (pseudonym_key varchar not null);
 insert into raw.pseudonym_key

@@ -1,0 +1,468 @@
+"""The command `token-analytics`.
+
+Belongs here: arguments, progress, tables for a terminal, exit codes. Does not belong here: anything that a Dagster run or
+an SQL query would do as well. Exit codes: 0 done; 1 a blocking check failed; 2 unusable input, configuration or query.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import duckdb
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from pipeline import progress, warehouse
+from pipeline import settings as settings_module
+from pipeline.settings import ConfigurationError, Settings
+from pipeline.sqlfiles import sql
+
+if TYPE_CHECKING:
+    from dagster import ExecuteInProcessResult
+
+app = typer.Typer(
+    help="Token usage, reconciled to the cent: load exports and logs, validate, analyse, price, publish.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with landing/; default: TOKEN_ANALYTICS_HOME, data/ if data/landing has files, data/sample."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
+LimitOption = Annotated[int, typer.Option(min=0, help="Rows to print; 0 prints all.")]
+
+STAGES = {
+    "landing": "Loading files",
+    "rates": "Preparing the rate card",
+    "models": "Building marts",
+    "validation": "Validating",
+    "analysis": "Fitting distributions",
+    "pricing": "Pricing contracts",
+    "publish": "Publishing",
+}
+
+
+class View(StrEnum):
+    """What `show` can show."""
+
+    DAILY = "daily"
+    MODELS = "models"
+    CACHE = "cache"
+    SESSIONS = "sessions"
+    RECONCILIATION = "reconciliation"
+    TAILS = "tails"
+    PRICING = "pricing"
+    SAVINGS = "savings"
+
+
+class Format(StrEnum):
+    """How `query` prints its rows."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.command()
+def run(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option(help="Show Dagster's own log, with tracebacks.")] = False,
+) -> None:
+    """Load what is new in landing, rebuild, validate, analyse, price and publish; then say what came out."""
+    settings = settings_module.load(home)
+    started = time.monotonic()
+    warehouse.acquire_lock(settings, on_wait=lambda text: err.print(text, style="yellow"))
+    try:
+        with _shown_progress(quiet=as_json):
+            result = _materialize(settings, verbose)
+    finally:
+        warehouse.release_lock(settings)
+    summary = _summary(settings, result, time.monotonic() - started)
+    if as_json:
+        typer.echo(json.dumps(summary, default=_plain, indent=2))
+    else:
+        _print_summary(summary)
+    if not summary["succeeded"]:
+        raise typer.Exit(1)
+
+
+def _materialize(settings: Settings, verbose: bool) -> ExecuteInProcessResult:
+    """Run the job in this process, its history kept in the home.
+
+    Raises:
+        ConfigurationError: a stage stopped for something that the user has to change.
+
+    """
+    warehouse.make_home(settings)
+    from dagster import DagsterInstance
+
+    from pipeline.assets.home import Home
+    from pipeline.definitions import defs
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        result = defs.resolve_job_def("daily_refresh").execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            resources={"home": Home(path=str(settings.home))},
+            run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}}},
+        )
+    for event in result.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        while error is not None:
+            if error.cls_name == "ConfigurationError":
+                raise ConfigurationError(error.message.split(": ", 1)[-1].strip())
+            error = error.cause
+    return result
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's history, with the instance's configuration in place."""
+    folder = settings.dagster_home
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = Path(__file__).parent.parent / "dagster.yaml"
+    source = beside if beside.is_file() else Path(__file__).parent / "_bundled" / "dagster.yaml"
+    target = folder / "dagster.yaml"
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        target.write_bytes(source.read_bytes())
+    return folder
+
+
+def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float) -> dict[str, Any]:
+    """What the run did, as plain values; usage and money come from what is published now."""
+    landing: dict[str, Any] = {}
+    for event in result.get_asset_materialization_events():
+        if event.asset_key and event.asset_key.path == ["ingest", "files"]:
+            metadata = event.materialization.metadata
+            landing = {name: value.value for name, value in metadata.items() if name.startswith(("files_", "rows_"))}
+    checks = [
+        {
+            "check": evaluation.check_name,
+            "passed": evaluation.passed,
+            "blocking": evaluation.severity.name == "ERROR",
+            "status": str(evaluation.metadata["status"].value),
+        }
+        for evaluation in result.get_asset_check_evaluations()
+        if "status" in evaluation.metadata
+    ]
+    published: dict[str, Any] = {"usage": [], "reconciliation": None}
+    if settings.published.exists():
+        with warehouse.connect_published(settings) as connection:
+            published["usage"] = _rows(connection, sql("summary/usage"))
+            published["reconciliation"] = _rows(connection, sql("summary/reconciliation"))[0]
+            published["problems"] = _rows(connection, sql("status/problems"))
+    failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
+    return {
+        "succeeded": result.success,
+        "home": str(settings.home),
+        "seconds": round(seconds, 1),
+        "landing": landing,
+        "checks": checks,
+        "failed_stages": failed_stages,
+        "errors": _errors(result),
+        **published,
+        "database": str(settings.published),
+        "outputs": str(settings.outputs),
+        "report": str(settings.reports / "validation" / "latest.html"),
+    }
+
+
+def _errors(result: ExecuteInProcessResult) -> list[str]:
+    """The root cause of each failed stage, in one line."""
+    found = []
+    for event in result.all_events:
+        if event.is_step_failure and (error := event.step_failure_data.error):
+            while error.cause:
+                error = error.cause
+            if error.cls_name != "DagsterAssetCheckFailedError":
+                found.append(f"{event.step_key}: {error.message.strip().splitlines()[0][:500]}")
+    return found
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    landing = summary["landing"]
+    if landing:
+        out.print(
+            f"[bold]Files[/bold]   {landing['files_loaded']:,} loaded, {landing['files_unchanged']:,} unchanged, "
+            f"{landing['files_unrecognised']:,} unrecognised, {landing['files_failed']:,} failed; "
+            f"rows: {landing['rows_read']:,} read, {landing['rows_loaded']:,} loaded, "
+            f"{landing['rows_rejected']:,} rejected"
+        )
+    for problem in summary.get("problems", [])[:5]:
+        out.print(Text(f"        {problem['status']}: {problem['path']}: {problem['message']}", style="yellow"))
+    if len(summary.get("problems", [])) > 5:
+        out.print(f"        … {len(summary['problems']) - 5} more: token-analytics status", style="yellow")
+    for usage in summary["usage"]:
+        unpriced = f", {usage['unpriced_rows']:,} rows unpriced" if usage["unpriced_rows"] else ""
+        out.print(
+            f"[bold]Usage[/bold]   {usage['source']}: {usage['total_tokens']:,} tokens, {_usd(usage['cost_usd'])} "
+            f"at the rate card{unpriced} ({usage['first_day']} to {usage['last_day']})"
+        )
+    found = summary["reconciliation"]
+    if found and found["cells"]:
+        out.print(
+            f"[bold]Bill[/bold]    {found['cells_tied_out']:,} of {found['cells']:,} billed cells tie out: "
+            f"{_usd(found['billed_cost_usd'])} billed, {_usd(found['console_cost_usd'])} computed "
+            f"(rounding allows {_usd(found['rounding_tolerance_usd'])})"
+        )
+    elif found:
+        out.print("[bold]Bill[/bold]    nothing to compare: usage and cost exports share no day")
+    failed = [check for check in summary["checks"] if not check["passed"]]
+    blocking = [check["check"] for check in failed if check["blocking"]]
+    warned = [check["check"] for check in failed if not check["blocking"]]
+    idle = sum(check["status"] == "nothing to check" for check in summary["checks"])
+    line = f"{len(summary['checks']) - len(failed)} of {len(summary['checks'])} checks passed"
+    line += f", {idle} had nothing to check" if idle else ""
+    line += f"; warnings: {', '.join(warned)}" if warned else ""
+    line += f"; BLOCKING: {', '.join(blocking)}" if blocking else ""
+    out.print(f"[bold]Checks[/bold]  {line}", style="red" if blocking else "")
+    for error in summary["errors"]:
+        out.print(Text(f"Failed  {error}", style="red"))
+    if summary["succeeded"]:
+        out.print(f"[bold]Query[/bold]   {summary['database']}", soft_wrap=True)
+    elif summary["usage"]:
+        out.print("Not published: the database still holds the last complete run.", style="red")
+    out.print(f"[bold]Report[/bold]  {summary['report']}", soft_wrap=True)
+    out.print(f"[bold]Tables[/bold]  {summary['outputs']}/*.parquet   ({summary['seconds']} s)", soft_wrap=True)
+
+
+@app.command()
+def status(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Group the quarantined rows by reason, with an example.")] = False,
+) -> None:
+    """What was loaded, what was not, and why."""
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        found = {
+            name: _rows(connection, sql(f"status/{name}")) for name in (("rejected",) if rejected else ("files", "problems"))
+        }
+    if as_json:
+        typer.echo(json.dumps(found, default=_plain, indent=2))
+        return
+    for name, rows in found.items():
+        _print_rows(rows, title=name, empty=f"no {name}")
+
+
+@app.command()
+def show(
+    view: Annotated[View, typer.Argument(help="What to show.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    limit: LimitOption = 30,
+) -> None:
+    """One answer as a table: daily, models, cache, sessions, reconciliation, tails, pricing or savings."""
+    settings = settings_module.load(home)
+    query_text = sql(f"show/{view.value}")
+    with warehouse.connect_published(settings) as connection:
+        rows = _rows(connection, query_text)
+    if as_json:
+        typer.echo(json.dumps(rows, default=_plain, indent=2))
+        return
+    shown = rows[:limit] if limit else rows
+    title = query_text.splitlines()[0].removeprefix("-- ")
+    _print_rows(shown, title=title, empty="no rows: the files in landing do not tell")
+    if len(shown) < len(rows):
+        out.print(f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim")
+
+
+@app.command()
+def query(
+    text: Annotated[str, typer.Argument(metavar="SQL", help="A query over schemas marts, analysis and ingest.")],
+    home: HomeOption = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
+    as_json: JsonOption = False,
+) -> None:
+    """Run SQL on the published database, read-only."""
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        try:
+            rows = _rows(connection, text)
+        except duckdb.Error as error:
+            raise ConfigurationError(f"query: {str(error).splitlines()[0]}") from None
+    if as_json or form is Format.JSON:
+        typer.echo(json.dumps(rows, default=_plain, indent=2))
+    elif form is Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if rows:
+            writer.writerow(rows[0])
+        writer.writerows([_csv_cell(value) for value in row.values()] for row in rows)
+    else:
+        _print_rows(rows, title="", empty="no rows")
+
+
+@app.command()
+def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Judge the published database by every suite again, and write a report; exit 1 where a blocking one fails."""
+    from pipeline import validation
+
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        results = validation.run_suites(connection)
+    now = datetime.now(UTC)
+    report = validation.write_report(results, settings.reports, f"manual-{now:%Y%m%dT%H%M%SZ}", now)
+    rows = [
+        {
+            "suite": result.name,
+            "severity": result.severity,
+            "status": result.status,
+            "rows_checked": result.evaluated_rows,
+            "offending": result.offending_total,
+        }
+        for result in results
+    ]
+    if as_json:
+        typer.echo(json.dumps({"suites": rows, "report": str(report)}, default=_plain, indent=2))
+    else:
+        _print_rows(rows, title="Validation", empty="no suites")
+        out.print(f"Report  {report}", soft_wrap=True)
+    if any(result.blocks for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ui(
+    home: HomeOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web interface.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open the Dagster UI on this home: the whole graph, runs, schedule, sensor and checks."""
+    settings = settings_module.load(home)
+    warehouse.make_home(settings)
+    environment = os.environ | {
+        "TOKEN_ANALYTICS_HOME": str(settings.home),
+        "DAGSTER_HOME": str(dagster_home(settings)),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+    }
+    out.print(f"Dagster on http://{host}:{port} for {settings.home} (Ctrl-C ends it)", soft_wrap=True)
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "pipeline.definitions", "-p", str(port), "-h", host]
+    try:
+        code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        code = 0
+    raise typer.Exit(code)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, text: str) -> list[dict[str, Any]]:
+    found = connection.execute(text)
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _plain(value: Any) -> Any:
+    """A value for JSON: money as an exact decimal string, times in ISO format."""
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _csv_cell(value: Any) -> Any:
+    """A spreadsheet would run a text that begins like a formula: keep it a text."""
+    return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+
+
+def _usd(value: Decimal | None) -> str:
+    return "no price" if value is None else f"${value:,.2f}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Decimal):
+        return f"{value:,.6f}".rstrip("0").rstrip(".") if abs(value) < 1 and value else f"{value:,.2f}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    return str(value)
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str) -> None:
+    if not rows:
+        out.print(f"{title + ': ' if title else ''}{empty}")
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name, value in rows[0].items():
+        numeric = any(isinstance(row[name], int | float | Decimal) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        del value
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    if out.is_terminal:
+        out.print(table)
+    else:
+        # Without a terminal nothing is cut to a width.
+        Console(highlight=False, width=10_000, file=sys.stdout).print(table)
+
+
+@contextmanager
+def _shown_progress(quiet: bool) -> Iterator[None]:
+    """A live line for a terminal, one plain line a stage elsewhere, nothing for --json."""
+    if quiet:
+        yield
+        return
+    if err.is_terminal:
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[what]}"),
+            TimeElapsedColumn(), console=err, transient=True,
+        ) as bar:  # fmt: skip
+            task = bar.add_task("Starting", total=None, what="")
+
+            def draw(stage: str, done: int, total: int, what: str) -> None:
+                bar.update(task, description=STAGES.get(stage, stage), completed=done, total=total or None, what=what[-60:])
+
+            with progress.watched(draw):
+                yield
+        return
+    last = ""
+
+    def tell(stage: str, done: int, total: int, what: str) -> None:
+        nonlocal last
+        if stage != last:
+            last = stage
+            err.print(STAGES.get(stage, stage) + (f" ({total:,})" if total else ""))
+
+    with progress.watched(tell):
+        yield
+
+
+def main() -> None:
+    """Entry point: errors of configuration become one line and exit code 2."""
+    try:
+        app()
+    except ConfigurationError as error:
+        err.print(Text(f"token-analytics: {error}", style="red"), soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

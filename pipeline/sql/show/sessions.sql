@@ -1,0 +1,14 @@
+-- Sessions, the dearest first
+select
+    session_id,
+    source_format,
+    user_id,
+    project,
+    session_started_at,
+    duration_seconds,
+    primary_model,
+    request_count as requests,
+    total_tokens,
+    estimated_cost_usd as cost_usd
+from marts.token_usage_sessions
+order by estimated_cost_usd desc nulls last, total_tokens desc, session_id

@@ -1,0 +1,404 @@
+"""The tables of schema analysis, built from marts that each test fills by hand."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+
+import duckdb
+import numpy as np
+import pytest
+
+from pipeline import analysis
+from pipeline.settings import Settings
+from pipeline.stats.describe import describe
+from pipeline.stats.families import fit_families
+
+KINDS = """
+    input_tokens_no_cache BIGINT, input_tokens_cache_write_5m BIGINT, input_tokens_cache_write_1h BIGINT,
+    input_tokens_cache_read BIGINT, output_tokens BIGINT
+"""
+MARTS = f"""
+    CREATE SCHEMA marts;
+    CREATE TABLE marts.requests (
+        request_key VARCHAR, session_id VARCHAR, source_format VARCHAR, requested_at TIMESTAMP, provider VARCHAR,
+        model VARCHAR, model_version VARCHAR, api_key VARCHAR, workspace VARCHAR, user_id VARCHAR, project VARCHAR,
+        usage_type VARCHAR, context_window VARCHAR, inference_geo VARCHAR, speed VARCHAR, is_sidechain BOOLEAN, {KINDS},
+        web_search_count BIGINT, total_tokens BIGINT, estimated_cost_usd DECIMAL(38, 12)
+    );
+    CREATE TABLE marts.token_usage_minutes (
+        source VARCHAR, provider VARCHAR, usage_minute TIMESTAMP, bucket_seconds INTEGER, model VARCHAR,
+        model_version VARCHAR, api_key VARCHAR, workspace VARCHAR, user_id VARCHAR, project VARCHAR, usage_type VARCHAR,
+        context_window VARCHAR, inference_geo VARCHAR, speed VARCHAR, usage_date DATE, {KINDS}, web_search_count BIGINT,
+        total_tokens BIGINT, request_count BIGINT, estimated_cost_usd DECIMAL(38, 12)
+    );
+    CREATE TABLE marts.token_usage_sessions (
+        session_id VARCHAR, conversation_id VARCHAR, source_format VARCHAR, user_id VARCHAR, provider VARCHAR,
+        api_key VARCHAR, workspace VARCHAR, project VARCHAR, tags VARCHAR, context_window VARCHAR,
+        session_started_at TIMESTAMP, last_updated_at TIMESTAMP, duration_seconds DOUBLE, primary_model VARCHAR,
+        models VARCHAR, request_count BIGINT, {KINDS}, cache_creation_tokens BIGINT, web_search_count BIGINT,
+        total_tokens BIGINT, estimated_cost_usd DECIMAL(38, 12), cost_per_token DOUBLE, input_output_ratio DOUBLE,
+        cache_split_assumed BOOLEAN
+    );
+"""
+START = dt.datetime(2026, 1, 5)
+MEASURES = set(analysis.MEASURES)
+
+
+@pytest.fixture
+def marts():
+    with duckdb.connect() as connection:
+        connection.execute(MARTS)
+        yield connection
+
+
+@pytest.fixture
+def knobs(tmp_path):
+    return Settings(home=tmp_path)
+
+
+def insert(connection, table, rows):
+    for row in rows:
+        names = ", ".join(row)
+        marks = ", ".join("?" for _ in row)
+        connection.execute(f"INSERT INTO marts.{table} ({names}) VALUES ({marks})", list(row.values()))
+
+
+def money(value):
+    return None if value is None else Decimal(f"{value:.12f}")
+
+
+def session(number, cost, *, at=None, **other):
+    row = {
+        "session_id": f"s{number:05}",
+        "session_started_at": at or START + dt.timedelta(hours=number),
+        "primary_model": "claude-sonnet-4-5",
+        "api_key": "prod",
+        "workspace": "Default",
+        "user_id": "",
+        "total_tokens": 1000 + number,
+        "estimated_cost_usd": money(cost),
+    }
+    return row | other
+
+
+def usage(minute, cost, *, source="console", bucket=60, **other):
+    row = {
+        "source": source,
+        "provider": "anthropic",
+        "usage_minute": minute,
+        "bucket_seconds": bucket,
+        "model": "claude-sonnet-4-5",
+        "api_key": "prod",
+        "workspace": "Default",
+        "user_id": "",
+        "usage_date": minute.date(),
+        "total_tokens": 100,
+        "estimated_cost_usd": money(cost),
+    }
+    return row | other
+
+
+def lognormal_costs(n, seed=7):
+    return [round(float(cost), 9) for cost in np.random.default_rng(seed).lognormal(-2, 1, n)]
+
+
+def rows_of(table, **wanted):
+    return [row for row in table.to_pylist() if all(row[name] == value for name, value in wanted.items())]
+
+
+def one(table, **wanted):
+    (row,) = rows_of(table, **wanted)
+    return row
+
+
+# ---------------------------------------------------------------- what every table promises
+
+
+@pytest.mark.parametrize("name", analysis.TABLES)
+def test_every_column_has_a_description(name):
+    schema = analysis.SCHEMAS[name]
+    assert schema.metadata[b"description"]
+    for field in schema:
+        assert len(field.metadata[b"description"]) > 5, field.name
+
+
+def test_the_tables_have_at_least_the_columns_that_readers_were_promised():
+    promised = {
+        "tail_metrics": "segment measure source n zeros mean median sd cv skewness excess_kurtosis p50 p75 p90 p95 p99 "
+        "p999 max p95_to_median p99_to_median max_to_median gini top_1_share top_5_share top_10_share "
+        "half_of_total_share interval_unit cap_value capped_share atoms verdict verdict_reason hill_xi_5 hill_xi_10 gpd_xi_p90 csn_alpha "
+        "csn_xmin csn_n csn_z_lognormal csn_p",
+        "distribution_fits": "segment measure treatment family params n log_likelihood n_params aic bic aic_weight "
+        "bic_weight ks_distance accepted rank q50_error q90_error q95_error q99_error",
+        "outliers": "segment measure session_id value method score reason",
+        "cost_variance": "window_hours window_end segment measure n mean sd cv share_above_reference",
+    }
+    assert set(promised) == set(analysis.TABLES)
+    for name, columns in promised.items():
+        assert set(columns.split()) <= set(analysis.SCHEMAS[name].names)
+
+
+def test_empty_marts_give_rows_that_say_what_is_missing(marts, knobs):
+    tails = analysis.tail_metrics(marts, knobs)
+    assert [row["measure"] for row in tails.to_pylist()] == list(analysis.MEASURES)
+    assert {row["verdict"] for row in tails.to_pylist()} == {"unavailable"}
+    assert all(row["segment"] == "all" and row["n"] == 0 for row in tails.to_pylist())
+    assert "session" in one(tails, measure="session_cost_usd")["verdict_reason"]
+    fits = analysis.distribution_fits(marts, knobs)
+    assert {row["measure"] for row in fits.to_pylist()} == MEASURES
+    assert all(row["family"] is None and row["note"].startswith("unavailable") for row in fits.to_pylist())
+    found = analysis.outliers(marts, knobs)
+    assert len(found) == 4
+    assert all(row["session_id"] is None and row["reason"].startswith("unavailable") for row in found.to_pylist())
+    windows = analysis.cost_variance(marts, knobs)
+    assert [row["window_hours"] for row in windows.to_pylist()] == [24, 168]
+    assert all(row["n"] == 0 and row["note"].startswith("unavailable") for row in windows.to_pylist())
+
+
+@pytest.mark.parametrize("name", analysis.TABLES)
+def test_the_same_rows_in_another_order_give_the_same_table(name, marts, knobs):
+    costs = lognormal_costs(400)
+    sessions = [session(i, cost, user_id=f"u{i % 3}", api_key=f"k{i % 2}") for i, cost in enumerate(costs)]
+    sessions[7]["estimated_cost_usd"] = None
+    insert(marts, "token_usage_sessions", sessions)
+    first = analysis.TABLES[name](marts, knobs)
+    marts.execute("DELETE FROM marts.token_usage_sessions")
+    insert(marts, "token_usage_sessions", sessions[::-1])
+    marts.execute("SET threads = 1")
+    assert analysis.TABLES[name](marts, knobs).equals(first, check_metadata=True)
+    assert first.schema.equals(analysis.SCHEMAS[name], check_metadata=True)
+
+
+# ---------------------------------------------------------------- tail_metrics and distribution_fits
+
+
+def test_session_costs_are_described_to_the_nano_dollar(marts, knobs):
+    costs = lognormal_costs(500)
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
+    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    expected = describe(*np.unique(costs, return_counts=True))
+    for name in ("n", "mean", "median", "sd", "p95", "p999", "max", "gini", "top_10_share", "half_of_total_share"):
+        assert row[name] == pytest.approx(getattr(expected, name), rel=1e-12), name
+    assert row["source"] == "sessions"
+    assert row["verdict"] == "heavy"
+    assert row["csn_n"] >= 50
+    assert json.loads(row["atoms"]) == []
+    tokens = one(analysis.tail_metrics(marts, knobs), measure="session_total_tokens", segment="all")
+    assert tokens["max"] == 1499
+
+
+def test_a_console_alone_leaves_session_and_request_measures_unavailable(marts, knobs):
+    insert(marts, "token_usage_minutes", [usage(START + dt.timedelta(minutes=i), c) for i, c in enumerate([1, 2, 3])])
+    table = analysis.tail_metrics(marts, knobs)
+    for measure in ("session_cost_usd", "session_total_tokens", "request_cost_usd", "request_total_tokens"):
+        assert one(table, measure=measure)["verdict"] == "unavailable"
+    minutes = one(table, measure="minute_cost_usd", segment="all")
+    assert (minutes["verdict"], minutes["n"], minutes["mean"], minutes["source"]) == ("too_few", 3, 2.0, "console")
+
+
+def test_the_console_stands_for_its_days_and_the_sessions_for_the_others(marts, knobs):
+    day = dt.timedelta(days=1)
+    rows = [
+        usage(START, 5),
+        usage(START, 3, source="sessions"),
+        usage(START + day, 2, source="sessions"),
+        usage(START, 7, source="sessions", provider="openai", model="gpt-5"),
+    ]
+    insert(marts, "token_usage_minutes", rows)
+    table = analysis.tail_metrics(marts, knobs)
+    whole = one(table, measure="day_cost_usd", segment="all")
+    assert (whole["n"], whole["max"], whole["mean"]) == (2, 12.0, 7.0)
+    assert whole["source"] == "console+sessions"
+    assert one(table, measure="day_cost_usd", segment="model=gpt-5")["source"] == "sessions"
+
+
+def test_users_come_from_the_sessions_even_on_days_of_the_console(marts, knobs):
+    rows = [usage(START, 5), usage(START, 3, source="sessions", user_id="ada")]
+    insert(marts, "token_usage_minutes", rows)
+    row = one(analysis.tail_metrics(marts, knobs), measure="day_cost_usd", segment="user_id=ada")
+    assert (row["n"], row["max"], row["source"]) == (1, 3.0, "sessions")
+
+
+def test_hours_and_days_are_no_minutes(marts, knobs):
+    rows = [usage(START, 5, bucket=3600), usage(START + dt.timedelta(hours=2), 1, bucket=86400)]
+    insert(marts, "token_usage_minutes", rows)
+    table = analysis.tail_metrics(marts, knobs)
+    assert one(table, measure="minute_cost_usd", segment="all")["verdict"] == "unavailable"
+    assert one(table, measure="day_cost_usd", segment="all")["max"] == 6.0
+
+
+def test_one_minute_of_two_models_is_one_observation_of_all_and_one_of_each(marts, knobs):
+    rows = [usage(START, 5), usage(START, 1, model="claude-haiku-4-5")]
+    insert(marts, "token_usage_minutes", rows)
+    table = analysis.tail_metrics(marts, knobs)
+    assert one(table, measure="minute_cost_usd", segment="all")["max"] == 6.0
+    assert one(table, measure="minute_cost_usd", segment="model=claude-haiku-4-5")["max"] == 1.0
+
+
+def test_sessions_without_a_price_are_left_out_and_counted(marts, knobs):
+    costs = [*lognormal_costs(60), None, None]
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
+    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    assert row["n"] == 60
+    assert "2 sessions without a price left out" in row["verdict_reason"]
+    notes = {fit["note"] for fit in rows_of(analysis.distribution_fits(marts, knobs), measure="session_cost_usd")}
+    assert all("2 sessions without a price left out" in note for note in notes)
+
+
+def test_usage_that_has_no_price_at_all_is_unavailable_and_not_free(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, None) for i in range(3)])
+    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    assert (row["verdict"], row["mean"]) == ("unavailable", None)
+    assert row["verdict_reason"] == "None of the 3 sessions has a price."
+
+
+def test_the_costliest_fifty_segments_are_listed_and_small_ones_say_so(marts, knobs):
+    sessions = [session(i, cost, user_id=f"u{i % 80:02}") for i, cost in enumerate(lognormal_costs(400))]
+    insert(marts, "token_usage_sessions", sessions)
+    rows = rows_of(analysis.tail_metrics(marts, knobs), measure="session_cost_usd")
+    assert rows[0]["segment"] == "all"
+    assert len(rows) == 1 + analysis.MAX_SEGMENTS
+    totals = [row["n"] * row["mean"] for row in rows]
+    assert totals == sorted(totals, reverse=True)
+    users = [row for row in rows if row["segment"].startswith("user_id=")]
+    assert {row["verdict"] for row in users} == {"too_few"}
+    assert not any(row["segment"].endswith("=") for row in rows)
+
+
+def test_a_cap_withholds_the_tail_indices_and_adds_an_adjusted_fit(marts, knobs):
+    tokens = np.minimum(np.rint(np.random.default_rng(3).lognormal(8, 1, 1000)), 9000).astype(int).tolist()
+    insert(marts, "token_usage_sessions", [session(i, 1, total_tokens=count) for i, count in enumerate(tokens)])
+    row = one(analysis.tail_metrics(marts, knobs), measure="session_total_tokens", segment="all")
+    assert row["cap_value"] == 9000
+    assert row["capped_share"] == tokens.count(9000) / 1000
+    assert [row[name] for name in ("hill_xi_5", "hill_xi_10", "gpd_xi_p90", "csn_alpha", "csn_n")] == [None] * 5
+    assert row["verdict"] == "heavy"
+    fits = rows_of(analysis.distribution_fits(marts, knobs), measure="session_total_tokens", segment="all")
+    assert [fit["treatment"] for fit in fits] == ["raw"] * 4 + ["adjusted"] * 4
+    assert (fits[4]["family"], fits[4]["rank"]) == ("lognormal", 1)
+    assert json.loads(fits[4]["params"])["mu"] == pytest.approx(8, abs=0.1)
+
+
+def test_the_fits_in_the_table_are_those_of_the_column(marts, knobs):
+    costs = lognormal_costs(300)
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
+    rows = rows_of(analysis.distribution_fits(marts, knobs), measure="session_cost_usd", segment="all")
+    expected = fit_families(*np.unique(costs, return_counts=True)).fits
+    assert [row["family"] for row in rows] == [fit.family for fit in expected]
+    assert [row["log_likelihood"] for row in rows] == pytest.approx([fit.log_likelihood for fit in expected])
+    assert {row["treatment"] for row in rows} == {"raw"}
+
+
+def test_requests_have_measures_of_their_own(marts, knobs):
+    rows = [
+        {"request_key": str(i), "session_id": "s", "requested_at": START, "model": "m", "total_tokens": 10 + i}
+        | {"estimated_cost_usd": money(cost), "api_key": "", "workspace": "", "user_id": ""}
+        for i, cost in enumerate(lognormal_costs(80))
+    ]
+    insert(marts, "requests", rows)
+    table = analysis.tail_metrics(marts, knobs)
+    assert one(table, measure="request_total_tokens", segment="all")["max"] == 89
+    assert one(table, measure="request_cost_usd", segment="model=m")["n"] == 80
+    assert one(table, measure="session_cost_usd")["verdict"] == "unavailable"
+
+
+# ---------------------------------------------------------------- outliers
+
+
+def test_outliers_are_those_of_the_two_textbook_rules(marts, knobs):
+    costs = [*lognormal_costs(300), 40.0, 55.0]
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
+    table = analysis.outliers(marts, knobs)
+    x = np.array(costs)
+    low, high = np.quantile(x, [0.25, 0.75])
+    by_iqr = np.sort(x[(x > high + 1.5 * (high - low)) | (x < low - 1.5 * (high - low))])[::-1]
+    score = (x - x.mean()) / x.std(ddof=1)
+    by_z = np.sort(x[np.abs(score) > 3])[::-1]
+    for method, expected in (("iqr", by_iqr), ("z", by_z)):
+        rows = rows_of(table, measure="session_cost_usd", method=method)
+        assert [row["value"] for row in rows] == pytest.approx(list(expected))
+    top = rows_of(table, measure="session_cost_usd", method="z")[0]
+    assert top["session_id"] == "s00301"
+    assert top["score"] == pytest.approx(score.max())
+    assert "standard deviations above the mean" in top["reason"]
+    tokens = rows_of(table, measure="session_total_tokens")
+    assert [row["session_id"] for row in tokens] == [None, None]
+
+
+def test_a_list_of_outliers_is_bounded_and_keeps_the_largest(marts, knobs):
+    marts.execute(
+        "INSERT INTO marts.token_usage_sessions (session_id, total_tokens, estimated_cost_usd) "
+        "SELECT 's' || i, 100 + i % 5, CASE WHEN i < 1500 THEN i ELSE 1 + i % 7 / 10 END FROM range(20000) t(i)"
+    )
+    rows = rows_of(analysis.outliers(marts, knobs), measure="session_cost_usd", method="iqr")
+    assert len(rows) == analysis.MAX_OUTLIERS
+    assert rows[0]["value"] == 1499
+
+
+def test_equal_sessions_have_no_outliers(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, 0.5, total_tokens=10) for i in range(30)])
+    rows = analysis.outliers(marts, knobs).to_pylist()
+    assert len(rows) == 4
+    assert all(row["session_id"] is None and row["score"] is None for row in rows)
+
+
+# ---------------------------------------------------------------- cost_variance
+
+
+def window_rows(times, costs, end, hours):
+    start = end - dt.timedelta(hours=hours)
+    return np.array([cost for at, cost in zip(times, costs, strict=True) if start <= at < end])
+
+
+def test_rolling_windows_hold_the_sessions_that_started_in_them(marts, knobs):
+    rng = np.random.default_rng(11)
+    times = [START + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 40 * 1440, 600)]
+    costs = lognormal_costs(600)
+    sessions = [session(i, cost, at=at) for i, (at, cost) in enumerate(zip(times, costs, strict=True))]
+    insert(marts, "token_usage_sessions", sessions)
+    rows = rows_of(analysis.cost_variance(marts, knobs), segment="all")
+    first = [cost for at, cost in zip(times, costs, strict=True) if at < START + dt.timedelta(days=28)]
+    reference = np.quantile(first, 0.95)
+    assert len([row for row in rows if row["window_hours"] == 24]) > 39 * 24 - 24
+    assert len([row for row in rows if row["window_hours"] == 168]) == 40 - 7 + 1
+    for row in rows:
+        expected = window_rows(times, costs, row["window_end"], row["window_hours"])
+        assert row["measure"] == "session_cost_usd"
+        assert row["n"] == len(expected)
+        assert row["mean"] == pytest.approx(expected.mean(), rel=1e-12)
+        if len(expected) > 1:
+            assert row["sd"] == pytest.approx(expected.std(ddof=1), rel=1e-9)
+            assert row["cv"] == pytest.approx(expected.std(ddof=1) / expected.mean(), rel=1e-9)
+        assert row["reference_p95"] == pytest.approx(reference)
+        assert row["share_above_reference"] == pytest.approx((expected > reference).mean())
+
+
+def test_days_take_the_place_of_sessions_that_are_not_there(marts, knobs):
+    costs = lognormal_costs(30)
+    insert(marts, "token_usage_minutes", [usage(START + dt.timedelta(days=i), c) for i, c in enumerate(costs)])
+    rows = rows_of(analysis.cost_variance(marts, knobs), segment="all")
+    assert {row["measure"] for row in rows} == {"day_cost_usd"}
+    daily = [row for row in rows if row["window_hours"] == 24]
+    assert [row["mean"] for row in daily] == pytest.approx(costs)
+    assert {row["sd"] for row in daily} == {None}
+    weekly = [row for row in rows if row["window_hours"] == 168]
+    assert weekly[0]["sd"] == pytest.approx(np.std(costs[:7], ddof=1))
+    assert len(weekly) == 24
+
+
+def test_a_history_shorter_than_a_week_says_that_it_has_no_weekly_window(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, 1.0 + i) for i in range(30)])
+    table = analysis.cost_variance(marts, knobs)
+    weekly = one(table, window_hours=168, segment="all")
+    assert (weekly["n"], weekly["window_end"]) == (0, None)
+    assert "168 hours" in weekly["note"]
+    assert rows_of(table, window_hours=24, segment="all")[-1]["n"] > 0
+
+
+def test_a_reference_needs_twenty_observations(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, 1.0 + i) for i in range(10)])
+    rows = [row for row in rows_of(analysis.cost_variance(marts, knobs), segment="all") if row["n"]]
+    assert {row["share_above_reference"] for row in rows} == {None}
+    assert all("no reference" in row["note"] for row in rows)

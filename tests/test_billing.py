@@ -1,0 +1,357 @@
+"""The pricing tables as a reader meets them: which rows make a bill, what is left out, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from pipeline.billing import PRICING_BILLS, PRICING_RISK, TABLES, pricing_bills, pricing_risk
+from pipeline.settings import Settings
+
+MECHANISMS = ["per_token", "bundle", "hybrid", "insurance"]
+FIVE_KINDS = (
+    "input_tokens_no_cache",
+    "input_tokens_cache_write_5m",
+    "input_tokens_cache_write_1h",
+    "input_tokens_cache_read",
+    "output_tokens",
+)
+TEXTS = ("model", "model_version", "api_key", "workspace", "user_id", "project", "usage_type", "context_window")
+
+
+@pytest.fixture
+def marts() -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect()
+    texts = ", ".join(f"{name} varchar default ''" for name in (*TEXTS, "inference_geo", "speed"))
+    kinds = ", ".join(f"{name} bigint default 0" for name in FIVE_KINDS)
+    connection.execute("create schema marts")
+    connection.execute(
+        f"create table marts.token_usage_minutes (source varchar, provider varchar default 'anthropic', "
+        f"usage_minute timestamp, bucket_seconds integer default 86400, {texts}, usage_date date, {kinds}, "
+        "web_search_count bigint default 0, total_tokens bigint default 1000, request_count bigint, "
+        "estimated_cost_usd decimal(38, 12))"
+    )
+    connection.execute(
+        "create table marts.token_usage_sessions (session_id varchar, session_started_at timestamp, "
+        "last_updated_at timestamp, total_tokens bigint default 1000, estimated_cost_usd decimal(38, 12))"
+    )
+    yield connection
+    connection.close()
+
+
+def usage(day: date, cost: Decimal | str | None, **columns: Any) -> dict[str, Any]:
+    amount = None if cost is None else Decimal(cost)
+    row = {"source": "sessions", "usage_date": day, "usage_minute": datetime(day.year, day.month, day.day)}
+    return row | {"estimated_cost_usd": amount} | columns
+
+
+def load(connection: duckdb.DuckDBPyConnection, loaded: list[dict[str, Any]]) -> None:
+    connection.register("loaded", pa.Table.from_pylist(loaded))
+    connection.execute("insert into marts.token_usage_minutes by name select * from loaded")
+    connection.unregister("loaded")
+
+
+def add(connection: duckdb.DuckDBPyConnection, day: date, cost: Decimal | str | None, **columns: Any) -> None:
+    load(connection, [usage(day, cost, **columns)])
+
+
+def days(first: date, last: date) -> Iterator[date]:
+    for number in range((last - first).days + 1):
+        yield first + timedelta(days=number)
+
+
+def fill(
+    connection: duckdb.DuckDBPyConnection,
+    first: date = date(2026, 1, 1),
+    last: date = date(2026, 6, 30),
+    users: tuple[str, ...] = ("ana", "bo", "cy", "di"),
+    **columns: Any,
+) -> None:
+    load(
+        connection,
+        [
+            usage(day, round(Decimal((number * 7 + at * 13) % 29 + at * 10) / 7, 12), user_id=user, **columns)
+            for number, day in enumerate(days(first, last))
+            for at, user in enumerate(users)
+        ],
+    )
+
+
+def settings(**overrides: Any) -> Settings:
+    return Settings(home="unused", **overrides)
+
+
+def rows(table: pa.Table, **where: Any) -> list[dict[str, Any]]:
+    return [row for row in table.to_pylist() if all(row[name] == value for name, value in where.items())]
+
+
+def test_every_mechanism_is_priced_on_both_dimensions_by_both_loading_principles(marts):
+    fill(marts)
+    table = pricing_risk(marts, settings())
+    for dimension in ("organisation", "user_id"):
+        found = rows(table, customer_dimension=dimension)
+        assert [row["mechanism"] for row in found] == [name for name in MECHANISMS for _ in range(2)]
+        assert {row["loading_principle"] for row in found} == {"expected_value", "solvency_99"}
+        assert {row["status"] for row in found} == {"ok"}
+        assert {row["basis"] for row in found} == {"equal_revenue"}
+    assert {row["n_bills"] for row in rows(table, customer_dimension="organisation")} == {10_000}
+    assert {row["n_bills"] for row in rows(table, customer_dimension="user_id")} == {24}
+
+
+def test_mechanisms_of_a_dimension_have_the_very_same_mean(marts):
+    fill(marts)
+    table = pricing_risk(marts, settings())
+    for dimension in ("organisation", "user_id"):
+        assert len({row["mean"] for row in rows(table, customer_dimension=dimension)}) == 1
+
+
+def test_default_terms_give_the_reductions_that_they_must(marts):
+    fill(marts)
+    for row in rows(pricing_risk(marts, settings()), loading_principle="expected_value"):
+        expected = {"per_token": 0.0, "bundle": 1.0, "hybrid": 0.75}.get(row["mechanism"])
+        if expected is not None:
+            assert row["variance_reduction_pooled"] == pytest.approx(expected, abs=1e-9)
+            assert row["variance_reduction"] == pytest.approx(expected, abs=1e-9)
+        else:
+            assert 0 < row["variance_reduction_pooled"] < 0.75
+            assert set(json.loads(row["params"])) == {"deductible_usd", "limit_usd", "coinsurance", "premium_usd"}
+
+
+def test_observed_bills_are_the_sums_of_the_marts_and_prices_earn_the_same(marts):
+    fill(marts)
+    table = pricing_bills(marts, settings())
+    sums = marts.execute(
+        "select user_id, date_trunc('month', usage_date)::date, sum(estimated_cost_usd) "
+        "from marts.token_usage_minutes group by all"
+    ).fetchall()
+    per_month = {(user, month): cost for user, month, cost in sums}
+    for mechanism in MECHANISMS:
+        found = rows(table, customer_dimension="user_id", mechanism=mechanism)
+        assert {(row["customer"], row["month"]): row["bill_usd"] for row in found} == per_month
+        prices, bills = (sum(row[name] for row in found) for name in ("price_usd", "bill_usd"))
+        assert float(prices) == pytest.approx(float(bills), rel=1e-9)
+    per_token = rows(table, mechanism="per_token")
+    assert all(row["price_usd"] == row["bill_usd"] for row in per_token)
+
+
+def test_the_organisation_has_one_observed_bill_a_month_and_mechanism(marts):
+    fill(marts)
+    found = rows(pricing_bills(marts, settings()), customer_dimension="organisation")
+    assert len(found) == 6 * 4
+    assert {row["month"] for row in found} == {date(2026, month, 1) for month in range(1, 7)}
+
+
+def test_the_seed_alone_decides_the_values(marts):
+    fill(marts)
+    first = [make(marts, settings()) for make in TABLES.values()]
+    marts.execute("set threads = 1")
+    marts.execute(
+        "create or replace table marts.token_usage_minutes as "
+        "select * from marts.token_usage_minutes order by usage_date desc, user_id desc"
+    )
+    assert [make(marts, settings()) for make in TABLES.values()] == first
+    assert pricing_risk(marts, settings(seed=1)) != first[1]
+
+
+def test_partial_edge_months_of_a_long_history_are_left_out_and_named(marts):
+    fill(marts, date(2026, 1, 15), date(2026, 4, 10))
+    risk = rows(pricing_risk(marts, settings()), customer_dimension="user_id")
+    assert {row["n_bills"] for row in risk} == {2 * 4}
+    assert "2026-01, 2026-04: left out" in risk[0]["reason"]
+    bills = rows(pricing_bills(marts, settings()), customer_dimension="user_id")
+    assert {row["month"] for row in bills if row["mechanism"]} == {date(2026, 2, 1), date(2026, 3, 1)}
+    left_out = [row for row in bills if row["mechanism"] is None]
+    assert {row["status"] for row in left_out} == {"partial_month"}
+    assert {row["price_usd"] for row in left_out} == {None}
+    assert "2026-01-15 to 2026-04-10" in left_out[0]["reason"]
+    total = marts.execute("select sum(estimated_cost_usd) from marts.token_usage_minutes").fetchall()[0][0]
+    assert sum(row["bill_usd"] for row in bills if row["mechanism"] in (None, "per_token")) == total
+
+
+def test_partial_months_of_a_short_history_stay_and_are_marked(marts):
+    fill(marts, date(2026, 1, 15), date(2026, 2, 10))
+    bills = rows(pricing_bills(marts, settings()), customer_dimension="user_id", mechanism="per_token")
+    assert {(row["month"].month, row["partial_month"]) for row in bills} == {(1, True), (2, True)}
+    assert "counted as it is" in rows(pricing_risk(marts, settings()), customer_dimension="user_id")[0]["reason"]
+
+
+def test_unattributed_usage_is_reported_and_is_no_customer(marts):
+    fill(marts)
+    for day in days(date(2026, 1, 1), date(2026, 6, 30)):
+        add(marts, day, "1.5", user_id="")
+        add(marts, day, "0.5", user_id=None)
+    risk = rows(pricing_risk(marts, settings()), customer_dimension="user_id")
+    assert {row["n_customers"] for row in risk if row["mechanism"]} == {4}
+    (apart,) = [row for row in risk if row["status"] == "unattributed"]
+    assert apart["total_cost_usd"] == 2 * 181
+    assert (apart["mechanism"], apart["n_bills"], apart["n_customers"]) == (None, 0, 0)
+    months = rows(pricing_bills(marts, settings()), status="unattributed")
+    assert {row["customer"] for row in months} == {None}
+    assert sum(row["bill_usd"] for row in months) == 2 * 181
+
+
+def test_organisation_bills_hold_what_states_no_customer(marts):
+    add(marts, date(2026, 1, 1), "1", user_id="ana")
+    add(marts, date(2026, 1, 31), "2", user_id="")
+    (bill,) = rows(pricing_bills(marts, settings()), customer_dimension="organisation", mechanism="per_token")
+    assert bill["bill_usd"] == 3
+
+
+def test_fewer_than_twenty_bills_say_so_and_have_no_tails(marts):
+    fill(marts, users=("ana", "bo"))
+    found = rows(pricing_risk(marts, settings()), customer_dimension="user_id")
+    assert {row["status"] for row in found} == {"too_few"}
+    assert "12 bills, at least 20" in found[0]["reason"]
+    assert {row["var_95"] for row in found} | {row["tvar_99"] for row in found} == {None}
+
+
+def test_months_simulated_from_a_few_days_are_no_evidence_of_tails(marts):
+    fill(marts, date(2026, 3, 1), date(2026, 3, 20))
+    found = rows(pricing_risk(marts, settings()), customer_dimension="organisation")
+    assert {row["status"] for row in found} == {"too_few"}
+    assert "20 days of history" in found[0]["reason"]
+    assert {row["tvar_99"] for row in found} == {None}
+
+
+def test_an_unstated_dimension_falls_back_to_the_api_key_then_the_workspace(marts):
+    fill(marts, users=("",), api_key="key-1")
+    found = rows(pricing_risk(marts, settings()), customer_dimension="api_key", mechanism="bundle")
+    assert found
+    assert "no row states user_id" in found[0]["reason"]
+    marts.execute("update marts.token_usage_minutes set api_key = '', workspace = 'lab'")
+    assert rows(pricing_risk(marts, settings()), customer_dimension="workspace", mechanism="bundle")
+
+
+def test_usage_that_states_no_customer_of_any_kind_gives_one_row_of_the_dimension(marts):
+    fill(marts, users=("",))
+    (row,) = rows(pricing_risk(marts, settings()), customer_dimension="user_id")
+    assert (row["status"], row["mechanism"]) == ("unattributed", None)
+    assert "user_id, api_key or workspace" in row["reason"]
+    months = rows(pricing_bills(marts, settings()), customer_dimension="user_id")
+    assert {(month["status"], month["price_usd"]) for month in months} == {("unattributed", None)}
+
+
+def test_an_empty_landing_gives_one_row_that_says_so(marts):
+    for make in TABLES.values():
+        (row,) = make(marts, settings()).to_pylist()
+        assert (row["status"], row["mechanism"]) == ("unavailable", None)
+        assert row["reason"]
+
+
+def test_a_history_without_prices_gives_one_row_that_says_so(marts):
+    add(marts, date(2026, 1, 1), None, user_id="ana")
+    for make in TABLES.values():
+        (row,) = make(marts, settings()).to_pylist()
+        assert row["status"] == "unpriced"
+        assert "none of 1000 tokens has a price" in row["reason"]
+
+
+def test_an_unpriced_month_is_no_bill_of_zero(marts):
+    fill(marts)
+    for day in days(date(2026, 2, 1), date(2026, 2, 28)):
+        add(marts, day, None, user_id="eve")
+    risk = rows(pricing_risk(marts, settings()), customer_dimension="user_id")
+    assert {row["n_bills"] for row in risk} == {24}
+    assert "of tokens have no price" in risk[0]["reason"]
+    (month,) = rows(pricing_bills(marts, settings()), customer="eve")
+    assert (month["status"], month["bill_usd"], month["unpriced_tokens"]) == ("unpriced", None, 28_000)
+
+
+def test_a_day_of_unknown_cost_is_not_simulated_as_a_free_day(marts):
+    for day in days(date(2026, 1, 1), date(2026, 3, 31)):
+        add(marts, day, None if day.month == 2 else "1", user_id="ana")
+    found = rows(pricing_risk(marts, settings()), customer_dimension="organisation")[0]
+    assert found["history_days"] == 62
+    assert "28 days whose usage has no price" in found["reason"]
+    assert found["mean"] == pytest.approx(30.4375, rel=1e-3)
+
+
+def test_days_without_usage_are_free_days(marts):
+    for day in days(date(2026, 1, 1), date(2026, 3, 31)):
+        if day.day % 2:
+            add(marts, day, "2", user_id="ana")
+    found = rows(pricing_risk(marts, settings()), customer_dimension="organisation")[0]
+    assert found["history_days"] == 90
+    assert found["mean"] == pytest.approx(2 * 46 / 90 * 30.4375, rel=0.01)
+
+
+def test_the_console_counts_where_it_covers_the_provider_and_day_and_sessions_elsewhere(marts):
+    add(marts, date(2026, 1, 1), "10", source="console", api_key="k")
+    add(marts, date(2026, 1, 1), "9", user_id="ana", api_key="k")
+    add(marts, date(2026, 1, 1), "4", user_id="ana", api_key="o", provider="openai")
+    add(marts, date(2026, 1, 31), "5", user_id="ana", api_key="k")
+    table = pricing_bills(marts, settings(customer_dimension="api_key"))
+    (organisation,) = rows(table, customer_dimension="organisation", mechanism="per_token")
+    assert (organisation["bill_usd"], organisation["source"]) == (19, "console+sessions")
+    keys = {
+        row["customer"]: row["bill_usd"] for row in rows(table, customer_dimension="api_key", mechanism="per_token")
+    }
+    assert keys == {"k": 15, "o": 4}
+
+
+def test_bills_by_user_come_from_the_sessions_even_where_the_console_covers_the_day(marts):
+    add(marts, date(2026, 1, 1), "10", source="console", api_key="k")
+    add(marts, date(2026, 1, 1), "9", user_id="ana")
+    (bill,) = rows(pricing_bills(marts, settings()), customer_dimension="user_id", mechanism="per_token")
+    assert (bill["customer"], bill["bill_usd"], bill["source"]) == ("ana", 9, "sessions")
+
+
+def test_each_session_is_a_bill_where_the_customer_is_a_session(marts):
+    for number in range(40):
+        started = datetime(2026, 1, 10) + timedelta(days=number)
+        marts.execute(
+            "insert into marts.token_usage_sessions values (?, ?, ?, 1000, ?)",
+            [f"s{number:02}", started, started, Decimal(number + 1)],
+        )
+    fill(marts, date(2026, 1, 10), date(2026, 3, 10))
+    found = rows(pricing_risk(marts, settings(customer_dimension="session_id")), customer_dimension="session_id")
+    assert {(row["n_bills"], row["n_customers"]) for row in found} == {(40, 40)}
+    assert {row["variance_reduction"] for row in found} == {None}
+    assert all(row["simulation_error"] is not None for row in found)
+
+
+def test_idle_months_are_counted_and_are_no_bills(marts):
+    fill(marts, users=("ana",))
+    for month in (1, 2, 5):
+        add(marts, date(2026, month, 3), "7", user_id="bo")
+    found = rows(pricing_risk(marts, settings()), customer_dimension="user_id")[0]
+    assert (found["n_bills"], found["idle_months"]) == (9, 2)
+
+
+def test_an_error_by_redrawing_needs_thirty_customers(marts):
+    fill(marts, date(2026, 1, 1), date(2026, 2, 28), users=tuple(f"u{number:02}" for number in range(30)))
+    by_mechanism = {
+        row["mechanism"]: row["simulation_error"]
+        for row in rows(pricing_risk(marts, settings()), customer_dimension="user_id")
+    }
+    assert by_mechanism["bundle"] == pytest.approx(0, abs=1e-9)
+    assert by_mechanism["hybrid"] == pytest.approx(by_mechanism["per_token"] / 2, rel=1e-9)
+    marts.execute("delete from marts.token_usage_minutes where user_id = 'u00'")
+    assert rows(pricing_risk(marts, settings()), customer_dimension="user_id")[0]["simulation_error"] is None
+
+
+def test_the_chance_to_exceed_the_budget_is_null_without_a_budget(marts):
+    fill(marts)
+    assert {row["p_over_budget"] for row in rows(pricing_risk(marts, settings()))} == {None}
+    with_budget = rows(pricing_risk(marts, settings(budget_usd=1.0)), customer_dimension="organisation")
+    assert {row["p_over_budget"] for row in with_budget} == {1.0}
+
+
+@pytest.mark.parametrize("schema", [PRICING_BILLS, PRICING_RISK])
+def test_every_table_and_column_is_described(schema):
+    assert schema.metadata[b"description"]
+    assert all(field.metadata[b"description"] for field in schema)
+
+
+def test_tables_have_their_schemas_and_leave_nothing_behind(marts):
+    fill(marts)
+    assert pricing_bills(marts, settings()).schema.equals(PRICING_BILLS)
+    assert pricing_risk(marts, settings()).schema.equals(PRICING_RISK)
+    assert marts.execute("select count(*) from duckdb_tables() where temporary").fetchall() == [(0,)]

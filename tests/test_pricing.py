@@ -1,0 +1,343 @@
+"""Laws of contracts, bills and risk (METHODS section 3), on drawn bills and on the reference distribution."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.pricing.bills import (
+    MONTH_DAYS,
+    CountLaw,
+    compound,
+    count_law,
+    resample_customer_months,
+    simulate_months,
+    sum_of_independent,
+)
+from pipeline.pricing.mechanisms import (
+    Bundle,
+    Contract,
+    Hybrid,
+    Insurance,
+    PerToken,
+    at_equal_revenue,
+    defaults_at_equal_revenue,
+)
+from pipeline.pricing.risk import loadings, measure, tail_value_at_risk, value_at_risk
+
+MOONCAKE = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces" / "mooncake_conversation_trace.jsonl"
+
+amounts = st.integers(min_value=0, max_value=10**7).map(lambda cents: cents / 100)
+varied_bills = (
+    st.lists(amounts, min_size=2, max_size=60).filter(lambda values: max(values) - min(values) >= 0.01).map(np.array)
+)
+shares = st.floats(min_value=0, max_value=1)
+
+
+def reduction(contract: Contract, bills: np.ndarray) -> float:
+    value = measure(contract, bills).variance_reduction_pooled
+    assert value is not None
+    return value
+
+
+@given(varied_bills)
+def test_per_token_removes_no_variance_and_a_flat_fee_all_of_it(bills):
+    assert reduction(PerToken(), bills) == 0
+    assert reduction(at_equal_revenue(Bundle(), bills), bills) == pytest.approx(1, abs=1e-12)
+
+
+@given(varied_bills, shares)
+def test_hybrid_removes_one_minus_theta_squared(bills, theta):
+    assert reduction(at_equal_revenue(Hybrid(theta=theta), bills), bills) == pytest.approx(1 - theta**2, abs=1e-9)
+
+
+@given(varied_bills, shares)
+def test_ceding_a_share_pro_rata_removes_one_minus_the_square_of_the_rest(bills, share):
+    pro_rata = Insurance(deductible_usd=0, coinsurance=1 - share)
+    assert reduction(at_equal_revenue(pro_rata, bills), bills) == pytest.approx(1 - (1 - share) ** 2, abs=1e-9)
+
+
+@given(varied_bills, amounts, amounts)
+def test_a_higher_deductible_removes_less_variance(bills, first, second):
+    low, high = sorted((first, second))
+    assert reduction(Insurance(low), bills) >= reduction(Insurance(high), bills) - 1e-12
+
+
+@given(varied_bills, shares)
+def test_stop_loss_retains_the_least_variance_of_covers_of_one_pure_premium(bills, share):
+    stop_loss = Insurance(float(np.quantile(bills, share)))
+    ceded_mean = stop_loss.ceded(bills).mean()
+    pro_rata = Insurance(0, coinsurance=float(np.clip(1 - ceded_mean / bills.mean(), 0, 1)))
+    assert reduction(stop_loss, bills) >= reduction(pro_rata, bills) - 1e-9
+
+
+@given(varied_bills, shares, shares, shares, st.one_of(st.none(), amounts))
+def test_every_contract_earns_the_mean_bill(bills, theta, quantile, coinsurance, limit):
+    insurance = Insurance(float(np.quantile(bills, quantile)), limit, coinsurance)
+    for contract in (PerToken(), Bundle(), Hybrid(theta=theta), insurance):
+        prices = at_equal_revenue(contract, bills).price(bills)
+        assert prices.mean() == pytest.approx(bills.mean(), rel=1e-9)
+
+
+@given(varied_bills, st.integers(-6, 6))
+def test_shares_do_not_change_when_all_prices_are_scaled(bills, exponent):
+    factor = 2.0**exponent
+    scaled = bills * factor
+    for before, after in zip(defaults_at_equal_revenue(bills), defaults_at_equal_revenue(scaled), strict=True):
+        one, other = measure(before, bills), measure(after, scaled)
+        for name in ("variance_reduction_pooled", "sd_reduction", "cv", "ceded_share", "expected_shortfall_share"):
+            assert getattr(other, name) == pytest.approx(getattr(one, name), abs=1e-9), name
+        assert other.sd == pytest.approx(one.sd * factor, rel=1e-9, abs=1e-12)
+
+
+@given(st.lists(amounts, min_size=20, max_size=200).map(np.array), st.sampled_from((0.5, 0.9, 0.95)))
+def test_tail_value_at_risk_is_at_least_value_at_risk_and_at_most_the_maximum(bills, q):
+    assert value_at_risk(bills, q) <= tail_value_at_risk(bills, q) <= bills.max() * (1 + 1e-12)
+
+
+@given(varied_bills)
+def test_a_price_is_the_bill_less_what_is_ceded_plus_the_fee(bills):
+    for contract in defaults_at_equal_revenue(bills):
+        fee = contract.params().get("fee_usd", contract.params().get("premium_usd", 0.0))
+        assert contract.price(bills) == pytest.approx(bills - contract.ceded(bills) + fee, abs=1e-6)
+
+
+@given(varied_bills, shares)
+def test_the_variance_of_the_bill_is_split_between_customer_provider_and_covariance(bills, theta):
+    risk = measure(at_equal_revenue(Hybrid(theta=theta), bills), bills)
+    together = risk.sd**2 + risk.provider_sd**2 + 2 * risk.provider_covariance
+    assert together == pytest.approx(bills.var(ddof=1), rel=1e-9)
+
+
+def test_ties_at_the_threshold_are_split():
+    bills = np.array([1.0] * 90 + [10.0] * 10)
+    assert tail_value_at_risk(bills, 0.8) == pytest.approx((10 * 10 + 10 * 1) / 20)
+    assert tail_value_at_risk(bills, 0.95) == pytest.approx(10)
+
+
+def test_a_tail_that_is_no_whole_number_of_bills_counts_the_last_one_in_part():
+    assert tail_value_at_risk(np.arange(1.0, 31.0), 0.95) == pytest.approx((30 + 0.5 * 29) / 1.5)
+
+
+@pytest.mark.parametrize(("n_bills", "has_95", "has_99"), [(19, False, False), (20, True, False), (100, True, True)])
+def test_tails_are_null_where_the_bills_cannot_support_them(n_bills, has_95, has_99):
+    risk = measure(PerToken(), np.arange(1.0, n_bills + 1))
+    assert (risk.var_95 is not None, risk.tvar_95 is not None) == (has_95, has_95)
+    assert (risk.var_99 is not None, risk.tvar_99 is not None) == (has_99, has_99)
+
+
+def test_differences_between_customers_are_not_counted_as_risk():
+    bills, customers = np.array([1.0, 3.0, 101.0, 103.0]), np.array([0, 0, 1, 1])
+    capped = Insurance(deductible_usd=50)
+    risk = measure(capped, bills, customers)
+    assert risk.variance_reduction == pytest.approx(0.5)
+    assert risk.variance_reduction_pooled > 0.7
+    assert risk.n_customers == 2
+
+
+def test_reduction_within_customers_is_null_below_two_months_a_customer():
+    assert measure(Bundle(2.0), np.array([1.0, 3.0]), np.array([0, 1])).variance_reduction is None
+
+
+def test_equal_bills_have_no_variance_to_reduce():
+    risk = measure(Bundle(0.1), np.full(30, 0.1))
+    assert (risk.variance_reduction, risk.variance_reduction_pooled, risk.sd_reduction) == (None, None, None)
+    assert risk.sd == 0
+
+
+def test_a_budget_is_exceeded_only_by_more_than_it():
+    bills = np.array([1.0, 2.0, 3.0, 4.0])
+    assert measure(PerToken(), bills, budget_usd=3).p_over_budget == 0.25
+    assert measure(PerToken(), bills).p_over_budget is None
+
+
+def test_ceded_shares_are_those_of_the_terms():
+    bills = np.array([1.0, 2.0, 3.0, 4.0])
+    contracts = (PerToken(), Bundle(2.5), Hybrid(1.875, 0.25), Insurance(3.0))
+    assert [measure(contract, bills).ceded_share for contract in contracts] == pytest.approx([0, 1, 0.75, 0.1])
+    assert measure(Bundle(2.5), bills).expected_shortfall_share == pytest.approx((0.5 + 1.5) / 10)
+
+
+def test_insurance_pays_its_share_of_the_layer_and_nothing_above_it():
+    cover = Insurance(deductible_usd=10, limit_usd=20, coinsurance=0.25, premium_usd=3)
+    assert cover.price(np.array([5.0, 10.0, 20.0, 30.0, 50.0])).tolist() == [8.0, 13.0, 15.5, 18.0, 38.0]
+
+
+def test_a_contract_applies_to_the_bill_and_not_to_its_parts():
+    cover = Insurance(deductible_usd=10)
+    assert cover.price(np.array([12.0])).sum() < cover.price(np.array([6.0, 6.0])).sum()
+
+
+@pytest.mark.parametrize("bills", [[], [-1.0], [np.nan], [[1.0]]])
+def test_unusable_bills_are_refused(bills):
+    with pytest.raises(ValueError, match="bills must be"):
+        measure(PerToken(), np.array(bills))
+
+
+def test_impossible_terms_are_refused():
+    for make in (
+        lambda: Hybrid(0, 1.5),
+        lambda: Bundle(-1),
+        lambda: Insurance(1, coinsurance=2),
+        lambda: Insurance(-1),
+    ):
+        with pytest.raises(ValueError, match="must"):
+            make()
+
+
+def test_simulated_months_repeat_with_the_seed_and_differ_with_another():
+    daily = np.random.default_rng(1).lognormal(size=100)
+    assert (simulate_months(daily, seed=5) == simulate_months(daily, seed=5)).all()
+    assert (simulate_months(daily, seed=5) != simulate_months(daily, seed=6)).any()
+
+
+def test_simulated_months_have_calendar_lengths_and_the_mean_of_the_history():
+    assert set(simulate_months(np.ones(10), seed=1)) == {28.0, 29.0, 30.0, 31.0}
+    daily = np.random.default_rng(1).lognormal(size=50)
+    bills = simulate_months(daily, seed=1)
+    assert bills.size == 10_000
+    assert abs(bills.mean() - daily.mean() * MONTH_DAYS.mean()) < 3 * bills.std() / 100
+
+
+def test_a_weekly_profile_alone_makes_months_swing_by_no_more_than_their_odd_days():
+    daily = np.tile([10.0, 10, 10, 10, 10, 0, 0], 20)
+    bills = simulate_months(daily, seed=1)
+    assert bills.min() >= 200
+    assert bills.max() <= 200 + 30
+
+
+def test_blocks_keep_the_variance_that_independent_days_lose():
+    generator = np.random.default_rng(7)
+    noise = generator.normal(size=4000)
+    daily = np.zeros(4000)
+    for day in range(1, 4000):
+        daily[day] = 0.6 * daily[day - 1] + noise[day]
+    daily -= daily.min()
+    of_month_length = MONTH_DAYS.var() * daily.mean() ** 2
+    by_week, by_day = (simulate_months(daily, seed=1, block_days=days).var() - of_month_length for days in (7, 1))
+    assert by_week / by_day == pytest.approx(2.96, rel=0.15)  # of 3.6: 7 + 2 sum (7 - k) .6^k over 7
+
+
+def test_redrawn_customer_months_bring_whole_customers_and_only_their_own_days():
+    daily = np.repeat([1.0, 100.0, 100.0], 30)
+    replicates = list(resample_customer_months(daily, np.array([30, 30, 30]), np.array([0, 1, 1]), seed=3))
+    assert all(set(bills) <= {30.0, 3000.0} and (bills == 3000).sum() % 2 == 0 for bills in replicates)
+    assert len({bills.size for bills in replicates}) > 1
+
+
+def test_the_error_by_redrawing_is_that_of_the_mean_over_customers():
+    generator = np.random.default_rng(2)
+    levels = generator.lognormal(size=200)
+    daily = np.repeat(levels, 30)
+    replicates = resample_customer_months(daily, np.full(200, 30), np.arange(200), seed=3)
+    error = np.std([bills.mean() for bills in replicates], ddof=1)
+    assert error == pytest.approx(30 * levels.std(ddof=1) / np.sqrt(200), rel=0.2)
+
+
+def test_counts_that_vary_more_than_poisson_are_negative_binomial():
+    counts = np.random.default_rng(1).negative_binomial(1.5, 1.5 / 61.5, 20_000)
+    law = count_law(counts)
+    assert law.kind == "negative_binomial"
+    assert law.k == pytest.approx(1.5, rel=0.05)
+    assert count_law(np.array([4, 4, 4, 4])).kind == "poisson"
+
+
+def mooncake_costs() -> np.ndarray:
+    if not MOONCAKE.is_file():
+        pytest.skip("no reference trace: ../shared/data/traces/mooncake_conversation_trace.jsonl is missing")
+    with MOONCAKE.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return np.array([3 * row["input_length"] + 15 * row["output_length"] for row in rows]) / 1e6
+
+
+def test_the_compound_model_reaches_the_reference_distribution():
+    bill = compound(CountLaw(60, k=1.5), mooncake_costs())
+    computed = (bill.mean(), bill.sd(), *(f(q) for f in (bill.quantile, bill.tvar) for q in (0.95, 0.99)))
+    assert computed == pytest.approx((2.4748, 2.0790, 6.562, 9.560, 8.422, 11.379), rel=0.01)
+
+
+def test_the_compound_model_takes_pairs_as_well_as_rows():
+    rows = np.array([1.0, 1.0, 1.0, 5.0])
+    one = compound(CountLaw(10), rows)
+    other = compound(CountLaw(10), np.array([1.0, 5.0]), np.array([3, 1]))
+    assert one.probabilities == pytest.approx(other.probabilities, abs=1e-15)
+    assert one.mean() == pytest.approx(20)
+    assert one.variance() == pytest.approx(10 * (3 + 25) / 4, rel=1e-5)
+
+
+def test_a_very_uneven_customer_base_keeps_its_mean_on_the_grid():
+    bill = compound(CountLaw(5, k=0.05), np.array([0.01, 3.0]))
+    assert bill.mean() == pytest.approx(5 * 1.505, rel=1e-6)
+
+
+def test_monte_carlo_lies_within_three_standard_errors_of_fft():
+    generator = np.random.default_rng(11)
+    severities = generator.lognormal(-3.66, 0.98, 2_000)
+    law = CountLaw(60, k=1.5)
+    exact = compound(law, severities)
+    counts = generator.negative_binomial(1.5, 1.5 / 61.5, 20_000)
+    drawn = generator.choice(severities, counts.sum())
+    months = np.bincount(np.repeat(np.arange(counts.size), counts), drawn, counts.size)
+    for contract in (PerToken(), Hybrid(1.0, 0.5), Insurance(5.0, premium_usd=0.3)):
+        prices = contract.price(months)
+        expected = exact.mean(contract.price(exact.values_usd))
+        assert abs(prices.mean() - expected) < 3 * prices.std() / np.sqrt(prices.size)
+
+
+def test_the_sum_of_many_customers_is_exact_where_it_is_known():
+    coin = sum_of_independent(np.array([0.0, 1.0]), 10)
+    at_least_nine = coin.probabilities[coin.values_usd > 8.5].sum()
+    assert coin.mean() == pytest.approx(5)
+    assert coin.sd() == pytest.approx(np.sqrt(2.5), rel=1e-6)
+    assert at_least_nine == pytest.approx(11 / 1024, rel=1e-6)
+
+
+def test_both_loadings_are_named_and_nothing_is_loaded_where_nothing_is_ceded():
+    bills = np.random.default_rng(3).lognormal(size=2_000)
+    for contract in defaults_at_equal_revenue(bills):
+        expected, solvency = loadings(contract, bills)
+        assert (expected.principle, solvency.principle) == ("expected_value", "solvency_99")
+        assert expected.loading == pytest.approx(0.2 * contract.ceded(bills).mean())
+        if isinstance(contract, PerToken):
+            assert (solvency.loading, solvency.loss_ratio, solvency.loading_common_shock) == (0, None, 0)
+        else:
+            assert expected.loss_ratio == pytest.approx(1 / 1.2)
+            assert 0 < solvency.loading < solvency.loading_common_shock
+
+
+def test_solvency_matches_a_simulated_pool():
+    bills = np.random.default_rng(3).lognormal(sigma=1.5, size=2_000)
+    ceded = Insurance(5.0).ceded(bills)
+    drawn = np.random.default_rng(4).choice(ceded, (20_000, 100)).sum(axis=1)
+    _, solvency = loadings(Insurance(5.0), bills, pool_customers=100)
+    assert solvency.premium == pytest.approx(np.quantile(drawn, 0.99) / 100, rel=0.03)
+
+
+def test_more_customers_need_less_loading_each_but_a_common_shock_stays():
+    bills = np.random.default_rng(3).lognormal(size=2_000)
+    small, large = (loadings(Bundle(1.0), bills, pool_customers=n)[1] for n in (100, 10_000))
+    assert large.loading < small.loading / 5
+    assert large.loading_common_shock > 0.2 * bills.mean()
+
+
+def test_the_ranking_of_contracts_depends_on_the_principle():
+    bills = compound_months()
+    target = 0.75
+    hybrid = Hybrid(theta=float(np.sqrt(1 - target)))
+    deductibles = np.quantile(bills, np.linspace(0.3, 0.99, 200))
+    stop_loss = Insurance(float(max(d for d in deductibles if reduction(Insurance(float(d)), bills) >= target)))
+    (hybrid_mean, hybrid_safe), (stop_mean, stop_safe) = loadings(hybrid, bills), loadings(stop_loss, bills)
+    assert stop_mean.loading < hybrid_mean.loading
+    assert hybrid_safe.loading < stop_safe.loading
+
+
+def compound_months() -> np.ndarray:
+    generator = np.random.default_rng(5)
+    counts = generator.negative_binomial(1.5, 1.5 / 61.5, 5_000)
+    costs = generator.lognormal(-3.66, 0.98, counts.sum())
+    return np.bincount(np.repeat(np.arange(counts.size), counts), costs, counts.size)

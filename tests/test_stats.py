@@ -1,0 +1,488 @@
+"""The statistics: against NumPy and scipy on the same rows, reference numbers of real traces, and oddities."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipeline.stats import detection, families, tails
+from pipeline.stats.describe import check_pairs, describe, gini, merge_pairs, quantiles, top_share
+
+TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
+SCIPY = {
+    "exponential": stats.expon,
+    "lognormal": stats.lognorm,
+    "gamma": stats.gamma,
+    "weibull": stats.weibull_min,
+}
+RNG_SEED = 20251128
+
+
+def pairs(rows):
+    return np.unique(np.asarray(rows, dtype=float), return_counts=True)
+
+
+def scipy_shape(family, params):
+    if family == "exponential":
+        return (0, params["scale"])
+    if family == "lognormal":
+        return (params["sigma"], 0, math.exp(params["mu"]))
+    return (params["shape"], 0, params["scale"])
+
+
+def by_family(fits):
+    return {fit.family: fit for fit in fits.fits}
+
+
+pair_lists = st.lists(
+    st.tuples(st.integers(0, 10**12), st.integers(1, 500)), min_size=1, max_size=60, unique_by=lambda pair: pair[0]
+).map(lambda chosen: tuple(np.array(column) for column in zip(*sorted(chosen), strict=True)))
+
+
+# ---------------------------------------------------------------- describe
+
+
+@given(pair_lists)
+def test_a_description_of_pairs_is_that_of_the_rows(chosen):
+    values, counts = chosen
+    rows = np.repeat(values.astype(float), counts)
+    found = describe(values, counts)
+    assert found.n == len(rows)
+    assert found.zeros == (rows == 0).sum()
+    assert found.mean == pytest.approx(rows.mean(), rel=1e-9)
+    if len(rows) > 1:
+        assert found.sd == pytest.approx(rows.std(ddof=1), rel=1e-6, abs=1e-9 * rows.max())
+    expected = np.quantile(rows, [0.5, 0.75, 0.9, 0.95, 0.99, 0.999])
+    assert [found.p50, found.p75, found.p90, found.p95, found.p99, found.p999] == pytest.approx(expected, rel=1e-12)
+    assert found.max == rows.max()
+
+
+@given(pair_lists)
+def test_shares_and_gini_stay_within_their_bounds_and_do_not_change_when_every_row_is_doubled(chosen):
+    values, counts = chosen
+    once, twice = describe(values, counts), describe(values, counts * 2)
+    if values[-1] == 0:
+        assert once.gini is None
+        assert once.top_10_share is None
+        return
+    shares = [once.top_1_share, once.top_5_share, once.top_10_share]
+    assert sorted(shares) == shares
+    assert shares[0] >= 0.01 - 1e-12
+    assert 0 <= once.gini < 1
+    assert 0 < once.half_of_total_share <= 1
+    assert asdict(twice)["top_10_share"] == pytest.approx(once.top_10_share, rel=1e-9)
+    assert twice.gini == pytest.approx(once.gini, abs=1e-9)
+
+
+def test_skewness_and_kurtosis_are_the_biased_ones_of_scipy():
+    rows = np.random.default_rng(RNG_SEED).lognormal(8, 1, 500)
+    found = describe(*pairs(rows))
+    assert found.skewness == pytest.approx(stats.skew(rows))
+    assert found.excess_kurtosis == pytest.approx(stats.kurtosis(rows))
+
+
+def test_half_of_the_total_counts_whole_rows_from_the_largest():
+    assert describe([1, 2, 3, 10], [1, 1, 1, 1]).half_of_total_share == 1 / 4
+    assert describe([5], [8]).half_of_total_share == 4 / 8
+    assert describe([5], [7]).half_of_total_share == 4 / 7
+    assert describe([1, 2], [2, 2]).half_of_total_share == 2 / 4
+
+
+def test_gini_is_half_the_relative_mean_difference():
+    rows = np.array([0.0, 1, 1, 4, 9])
+    differences = np.abs(rows[:, None] - rows[None, :]).mean()
+    assert gini(*pairs(rows)) == pytest.approx(differences / (2 * rows.mean()))
+
+
+def test_a_top_share_of_equal_rows_is_the_fraction_itself():
+    assert top_share(np.array([3.0]), np.array([7]), 0.1) == pytest.approx(0.1)
+
+
+def test_what_a_constant_column_does_not_have_is_null():
+    found = describe([0.1], [1000])
+    assert found.mean == 0.1
+    assert found.sd == 0
+    assert found.skewness is None
+    assert found.excess_kurtosis is None
+    assert describe([0.1], [1]).sd is None
+    assert describe([0.0], [9]).cv is None
+
+
+def test_days_merge_by_addition():
+    values, counts = merge_pairs([5, 1, 5], [2, 1, 3])
+    assert values.tolist() == [1, 5]
+    assert counts.tolist() == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"), [([2, 1], [1, 1]), ([1, 1], [1, 1]), ([1], [0]), ([float("nan")], [1]), ([1, 2], [1])]
+)
+def test_malformed_pairs_are_refused(values, counts):
+    with pytest.raises(ValueError, match=r"values|counts"):
+        check_pairs(values, counts)
+
+
+def test_no_rows_have_no_quantiles():
+    with pytest.raises(ValueError, match="no rows"):
+        quantiles(np.empty(0), np.empty(0, dtype=np.int64), 0.5)
+
+
+# ---------------------------------------------------------------- families
+
+
+DRAWS = {
+    "lognormal": lambda rng: rng.lognormal(8, 1.2, 120),
+    "narrow lognormal": lambda rng: rng.lognormal(8, 0.02, 120),
+    "gamma": lambda rng: rng.gamma(0.3, 1000, 120),
+    "weibull": lambda rng: rng.weibull(4, 120) * 1e-6,
+    "pareto": lambda rng: 1 + rng.pareto(1.1, 120),
+    "small integers": lambda rng: rng.integers(1, 6, 120).astype(float),
+    "money": lambda rng: np.rint(rng.lognormal(14, 2, 120)) / 1e9,
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_no_fit_is_worse_than_that_of_scipy_at_location_zero(draw):
+    rows = DRAWS[draw](np.random.default_rng(RNG_SEED))
+    fits = by_family(families.fit_families(*pairs(rows)))
+    assert set(fits) == set(SCIPY)
+    for family, fit in fits.items():
+        law = SCIPY[family]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rival = law.logpdf(rows, *law.fit(rows, floc=0)).sum()
+        assert fit.log_likelihood >= rival - 0.05
+        own = law.logpdf(rows, *scipy_shape(family, fit.params)).sum()
+        assert fit.log_likelihood == pytest.approx(own, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", SCIPY)
+def test_a_capped_fit_is_a_maximum_of_the_censored_likelihood_and_finds_the_law(family):
+    law = SCIPY[family]
+    shape = {"exponential": (0, 900.0), "lognormal": (0.9, 0, 900.0)}.get(family, (1.6, 0, 900.0))
+    rows = law.rvs(*shape, size=4000, random_state=RNG_SEED)
+    cap = float(np.quantile(rows, 0.93))
+    fit = by_family(families.fit_families(*pairs(np.minimum(rows, cap)), cap=cap))[family]
+
+    def censored(arguments):
+        seen = rows[rows < cap]
+        return law.logpdf(seen, *arguments).sum() + (len(rows) - len(seen)) * law.logsf(cap, *arguments)
+
+    fitted = scipy_shape(family, fit.params)
+    assert fit.log_likelihood == pytest.approx(censored(fitted), abs=1e-4)
+    for index, value in enumerate(fitted):
+        for factor in (0.999, 1.001):
+            nearby = [*fitted]
+            nearby[index] = value * factor
+            assert censored(nearby) <= fit.log_likelihood + 1e-6
+    assert fitted == pytest.approx(shape, rel=0.1)
+    assert fit.ks_distance < 0.03
+    assert fit.q99_error is None
+    assert fit.q50_error == pytest.approx(0, abs=0.1)
+
+
+def test_the_ks_distance_looks_at_both_sides_of_every_step():
+    rows = np.repeat([1.0, 2.0, 5.0, 9.0], [5, 1, 3, 2])
+    fit = families.fit_families(*pairs(rows)).fits[0]
+    law, shape = SCIPY[fit.family], scipy_shape(fit.family, fit.params)
+    expected = stats.ks_1samp(rows, lambda x: law.cdf(x, *shape)).statistic
+    assert fit.ks_distance == pytest.approx(expected)
+
+
+def test_ranks_follow_bic_and_weights_sum_to_one():
+    found = families.fit_families(*pairs(np.random.default_rng(RNG_SEED).lognormal(8, 1, 400)))
+    assert [fit.rank for fit in found.fits] == [1, 2, 3, 4]
+    assert [fit.bic for fit in found.fits] == sorted(fit.bic for fit in found.fits)
+    assert sum(fit.aic_weight for fit in found.fits) == pytest.approx(1)
+    assert sum(fit.bic_weight for fit in found.fits) == pytest.approx(1)
+    best = min(fit.aic for fit in found.fits)
+    assert [fit.accepted for fit in found.fits] == [fit.aic - best < 10 for fit in found.fits]
+    assert found.fits[0].family == "lognormal"
+    assert found.note == ""
+
+
+def test_values_of_zero_are_left_out_of_fits_and_counted():
+    rows = np.random.default_rng(RNG_SEED).gamma(2, 10, 200)
+    with_zeros = families.fit_families(*pairs(np.append(rows, np.zeros(31))))
+    assert with_zeros.excluded == 31
+    assert with_zeros.fits == families.fit_families(*pairs(rows)).fits
+
+
+def test_a_bad_best_fit_is_said_to_be_none():
+    rows = np.concatenate((np.linspace(1, 2, 500), np.linspace(100, 101, 500)))
+    assert families.fit_families(*pairs(rows)).note.startswith("no simple family fits")
+
+
+@pytest.mark.parametrize("rows", [[], [0, 0], [7], [7] * 500, [0, 0, 7], [1.0, 1.0 + 1e-12]])
+def test_too_few_distinct_values_give_a_plain_answer(rows):
+    found = families.fit_families(*pairs(rows))
+    assert found.status == "too_few"
+    assert found.fits == ()
+    assert found.note.startswith("too few")
+
+
+@settings(deadline=None, max_examples=60)
+@given(pair_lists, st.booleans())
+def test_no_column_makes_a_fit_fail_or_a_number_that_is_not_one(chosen, capped):
+    values, counts = chosen
+    cap = float(values[-1]) if capped and values[-1] > 0 else None
+    for fit in families.fit_families(values, counts, cap=cap).fits:
+        numbers = [*fit.params.values(), fit.log_likelihood, fit.aic, fit.bic, fit.bic_weight, fit.ks_distance]
+        assert all(math.isfinite(number) for number in numbers)
+        assert 0 <= fit.ks_distance <= 1
+        assert all(math.isfinite(error) for error in (fit.q50_error, fit.q99_error) if error is not None)
+
+
+# ---------------------------------------------------------------- tails
+
+
+def test_hill_and_gpd_find_the_index_of_a_pareto_law():
+    rows = np.random.default_rng(RNG_SEED).pareto(2, 20000) + 1
+    assert tails.hill(*pairs(rows), 0.05) == pytest.approx(0.5, abs=0.05)
+    largest = np.sort(rows)[::-1]
+    assert tails.hill(*pairs(rows), 0.05) == pytest.approx(np.log(largest[:1000] / largest[1000]).mean())
+    assert tails.generalized_pareto(*pairs(rows), 0.9).xi == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda g: g.exponential(1, 3000), lambda g: g.pareto(1, 3000), lambda g: g.random(3000)]
+)
+def test_the_gpd_is_no_worse_than_that_of_scipy(draw):
+    rows = draw(np.random.default_rng(RNG_SEED))
+    found = tails.generalized_pareto(*pairs(rows), 0.9)
+    excess = rows[rows > found.threshold] - found.threshold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shape, _, scale = stats.genpareto.fit(excess, floc=0)
+    own = stats.genpareto.logpdf(excess, found.xi, 0, found.scale).sum()
+    assert found.n == len(excess)
+    if shape > -1:
+        assert own >= stats.genpareto.logpdf(excess, shape, 0, scale).sum() - 0.05
+    exponential = stats.expon.logpdf(excess, 0, excess.mean()).sum()
+    assert found.likelihood_ratio == pytest.approx(2 * (own - exponential), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_scan_of_xmin_finds_the_least_distance_of_all(seed):
+    rng = np.random.default_rng(seed)
+    rows = np.rint(np.concatenate((rng.lognormal(6, 1, 700), 400 * (1 + rng.pareto(2, 400)))))
+    values, counts = pairs(rows)
+    found = tails.power_law(values, counts)
+    least = np.inf
+    for xmin in values[: -tails.MIN_TAIL_VALUES + 1]:
+        tail = rows[rows >= xmin]
+        if len(tail) >= 50:
+            alpha = 1 + len(tail) / np.log(tail / xmin).sum()
+            law = stats.pareto(alpha - 1, scale=xmin)
+            least = min(least, stats.ks_1samp(tail, law.cdf).statistic)
+    assert found.ks_distance == pytest.approx(least, rel=1e-9)
+    assert found.n == (rows >= found.xmin).sum()
+
+
+def test_vuong_prefers_the_law_that_made_the_tail():
+    rng = np.random.default_rng(RNG_SEED)
+    light = tails.power_law(*pairs(np.rint(rng.lognormal(8, 0.8, 20000))), min_rows=4000)
+    assert light.z_lognormal < -1.96
+    power = tails.power_law(*pairs(np.rint(1000 * (1 + rng.pareto(1.5, 5000)))))
+    assert power.z_lognormal > -1.96
+    assert power.alpha == pytest.approx(2.5, abs=0.3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(pair_lists)
+def test_tails_of_any_column_are_finite_or_none(chosen):
+    values, counts = chosen
+    numbers = [tails.hill(values, counts, 0.05), tails.hill(values, counts, 0.1)]
+    if (gpd := tails.generalized_pareto(values, counts, 0.9)) is not None:
+        numbers += asdict(gpd).values()
+    if (law := tails.power_law(values, counts)) is not None:
+        numbers += asdict(law).values()
+    assert all(math.isfinite(number) for number in numbers if number is not None)
+
+
+# ---------------------------------------------------------------- detection
+
+
+def verdict_of(rows):
+    values, counts = pairs(rows)
+    found = detection.find_artefacts(values, counts)
+    gpd = tails.generalized_pareto(values, counts, 0.9) if found.cap_value is None else None
+    return detection.judge(found, detection.fit_adjusted(values, counts, found), gpd)
+
+
+def test_forty_different_rows_hold_no_atom():
+    rows = np.random.default_rng(RNG_SEED).lognormal(8, 1, 40)
+    found = detection.find_artefacts(*pairs(rows))
+    assert not found.any
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.random.default_rng(1).geometric(0.3, 5000),
+        np.random.default_rng(2).zipf(2.5, 5000),
+        np.random.default_rng(3).poisson(12, 5000) + 1,
+        np.random.default_rng(4).integers(1, 30, 5000),
+    ],
+    ids=["geometric", "zipf", "poisson", "uniform"],
+)
+def test_small_integers_are_a_lattice_and_hold_no_atom(rows):
+    assert not detection.find_artefacts(*pairs(rows)).any
+
+
+def test_requests_of_one_fixed_size_are_an_atom():
+    rng = np.random.default_rng(RNG_SEED)
+    rows = np.append(np.rint(rng.lognormal(8, 1, 950)), [512] * 50)
+    found = detection.find_artefacts(*pairs(rows))
+    assert [(atom.value, atom.rows) for atom in found.atoms] == [(512, (rows == 512).sum())]
+    assert found.atoms[0].share == pytest.approx(0.05, abs=0.002)
+    assert found.cap_value is None
+    values, counts = detection.set_aside(*pairs(rows), found)
+    assert 512 not in values
+    assert counts.sum() == len(rows) - found.atoms[0].rows
+
+
+def test_a_pile_at_the_maximum_is_a_cap_and_no_atom():
+    rows = np.minimum(np.rint(np.random.default_rng(RNG_SEED).lognormal(8, 1, 2000)), 12000)
+    found = detection.find_artefacts(*pairs(rows))
+    assert found.cap_value == 12000
+    assert found.capped_share == pytest.approx((rows == 12000).mean())
+    assert found.atoms == ()
+
+
+def test_zeros_are_counted_apart():
+    rows = np.append(np.random.default_rng(RNG_SEED).lognormal(8, 1, 500), np.zeros(100))
+    found = detection.find_artefacts(*pairs(rows))
+    assert found.zeros == 100
+    assert found.atoms == ()
+
+
+def test_a_lognormal_is_heavy_and_a_skewed_gamma_is_not():
+    rng = np.random.default_rng(RNG_SEED)
+    heavy, light = verdict_of(rng.lognormal(8, 1, 2000)), verdict_of(rng.gamma(0.7, 500, 2000))
+    assert heavy.verdict == "heavy"
+    assert "lognormal" in heavy.reason
+    assert "2,000 rows" in heavy.reason
+    assert light.verdict == "light"
+
+
+def test_a_heap_and_a_cap_do_not_change_the_verdict():
+    rng = np.random.default_rng(RNG_SEED)
+    for draw, verdict in ((rng.lognormal(8, 1, 3000), "heavy"), (rng.gamma(3, 2000, 3000), "light")):
+        rows = np.minimum(np.rint(draw), np.quantile(np.rint(draw), 0.98, method="lower"))
+        rows[:300] = np.rint(np.median(rows))
+        found = verdict_of(rows)
+        assert found.verdict == verdict
+        assert "1 atom" in found.reason
+        assert "the cap" in found.reason
+
+
+def test_what_cannot_be_told_is_undetermined_or_too_few():
+    rng = np.random.default_rng(RNG_SEED)
+    assert verdict_of(rng.lognormal(8, 1, 49)).verdict == "too_few"
+    two_humps = np.concatenate((rng.normal(100, 5, 500), rng.normal(10000, 50, 500)))
+    assert verdict_of(two_humps).verdict == "undetermined"
+    assert "No simple family fits" in verdict_of(two_humps).reason
+    assert verdict_of(rng.integers(1, 6, 1000)).verdict == "undetermined"
+    assert verdict_of(np.full(1000, 3.0)).verdict == "undetermined"
+    assert verdict_of(np.zeros(1000)).verdict == "undetermined"
+
+
+def test_a_top_decile_that_says_the_opposite_leaves_the_vote_undetermined():
+    values, counts = pairs(np.random.default_rng(RNG_SEED).lognormal(8, 1, 2000))
+    found = detection.find_artefacts(values, counts)
+    bounded = tails.GeneralizedPareto(xi=-0.4, scale=1.0, threshold=1.0, n=200, likelihood_ratio=20.0)
+    judged = detection.judge(found, detection.fit_adjusted(values, counts, found), bounded)
+    assert judged.verdict == "undetermined"
+    assert "-0.40" in judged.reason
+
+
+@settings(deadline=None, max_examples=60)
+@given(pair_lists)
+def test_every_column_gets_a_verdict_and_one_sentence(chosen):
+    values, counts = chosen
+    found = detection.find_artefacts(values, counts)
+    judged = detection.judge(found, detection.fit_adjusted(values, counts, found), None)
+    assert judged.verdict in ("heavy", "light", "undetermined", "too_few")
+    assert "nan" not in judged.reason
+    assert judged.reason
+
+
+# ---------------------------------------------------------------- reference numbers of public traces
+
+needs_traces = pytest.mark.skipif(not TRACES.is_dir(), reason="../shared/data/traces is not here")
+
+
+def trace(name):
+    """Input and output tokens a request."""
+    if name == "azure":
+        with (TRACES / "AzureLLMInferenceTrace_conv.csv").open(encoding="utf-8") as file:
+            rows = [(int(row["ContextTokens"]), int(row["GeneratedTokens"])) for row in csv.DictReader(file)]
+    else:
+        text = (TRACES / "mooncake_conversation_trace.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
+        rows = [(line["input_length"], line["output_length"]) for line in lines]
+    return np.array(rows)
+
+
+def column(name, kind):
+    tokens = trace(name)
+    return pairs(tokens.sum(axis=1) if kind == "total" else tokens @ [3000, 15000] / 1e9)
+
+
+@needs_traces
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("azure", "total", (19366, 1365.82, 1412, 4136, 4259, 0.807, 0.404, 0.301, 2.93)),
+        ("azure", "cost", (19366, 0.0066310, 0.0067770, 0.0130612, 0.0152083, 0.588, 0.328, 0.205, 1.93)),
+        ("mooncake", "total", (12031, 12377.68, 7255, 40052, 85851, 1.278, 0.552, 0.399, 5.52)),
+        ("mooncake", "cost", (12031, 0.0412445, 0.0261300, 0.1249290, 0.2614765, 1.159, 0.505, 0.371, 4.78)),
+    ],
+)
+def test_the_description_of_a_public_trace_is_the_published_one(name, kind, expected):
+    found = describe(*column(name, kind))
+    ratios = (found.cv, found.gini, found.top_10_share, found.p95_to_median)
+    numbers = (found.n, found.mean, found.median, found.p95, found.p99)
+    assert numbers == pytest.approx(expected[:5], rel=1.2e-5)
+    assert ratios == pytest.approx(expected[5:], abs=0.0051)
+    assert ratios[:3] == pytest.approx(expected[5:8], abs=0.00051)
+
+
+@needs_traces
+def test_the_best_family_of_a_public_trace_is_the_published_one():
+    mooncake = families.fit_families(*column("mooncake", "cost")).fits[0]
+    assert mooncake.family == "lognormal"
+    assert (mooncake.params["mu"], mooncake.params["sigma"]) == pytest.approx((-3.6592, 0.9796), abs=6e-5)
+    assert mooncake.ks_distance == pytest.approx(0.018, abs=5e-4)
+    azure = families.fit_families(*column("azure", "cost")).fits[0]
+    assert azure.family == "weibull"
+    assert (azure.params["shape"], azure.params["scale"]) == pytest.approx((1.7646, 0.0075), abs=6e-5)
+    assert azure.ks_distance == pytest.approx(0.170, abs=5e-4)
+
+
+@needs_traces
+@pytest.mark.parametrize(
+    ("name", "kind", "alpha", "xmin", "n", "z"),
+    [
+        ("azure", "total", 7.742, 4824, 115, -0.03),
+        ("mooncake", "total", 2.971, 22667, 1725, -4.71),
+        ("mooncake", "cost", 3.038, 0.07104, 1785, -4.47),
+    ],
+)
+def test_the_power_law_of_a_public_trace_is_the_published_one(name, kind, alpha, xmin, n, z):
+    found = tails.power_law(*column(name, kind))
+    assert found.alpha == pytest.approx(alpha, abs=5.1e-4)
+    assert found.xmin == pytest.approx(xmin, rel=5e-5)
+    assert found.n == n
+    assert found.z_lognormal == pytest.approx(z, abs=0.0051)

@@ -1,0 +1,546 @@
+"""Validation: each law passes on sound marts, fails on the row that breaks it, and never passes for want of rows."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import validation
+from pipeline.validation import SuiteResult, ValidationError, display, load_suites, run_suites
+
+NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+BLOCKING = [suite.name for suite in load_suites() if suite.severity == "blocking"]
+ALL = [suite.name for suite in load_suites()]
+
+KINDS = """input_tokens_no_cache bigint, input_tokens_cache_write_5m bigint, input_tokens_cache_write_1h bigint,
+    input_tokens_cache_read bigint, output_tokens bigint"""
+
+SCHEMA = f"""
+create schema ingest;
+create schema marts;
+create table ingest.files (
+    file_sha256 varchar, path varchar, format varchar, rows_read bigint, rows_loaded bigint, rows_rejected bigint,
+    rows_ignored bigint, rows_repeated bigint, status varchar
+);
+create table marts.token_usage_minutes (
+    source varchar, provider varchar, usage_minute timestamp, bucket_seconds integer, model varchar,
+    model_version varchar, api_key varchar, workspace varchar, user_id varchar, project varchar, usage_type varchar,
+    context_window varchar, inference_geo varchar, speed varchar, usage_date date, {KINDS}, web_search_count bigint,
+    total_tokens bigint, request_count bigint, estimated_cost_usd decimal(38, 12)
+);
+create table marts.requests (
+    request_key varchar, session_id varchar, requested_at timestamp, provider varchar, model varchar, api_key varchar,
+    workspace varchar, {KINDS}, web_search_count bigint, total_tokens bigint, estimated_cost_usd decimal(38, 12)
+);
+create table marts.token_usage_sessions (
+    session_id varchar, provider varchar, api_key varchar, workspace varchar, session_started_at timestamp,
+    primary_model varchar, {KINDS}, cache_creation_tokens bigint, web_search_count bigint, total_tokens bigint
+);
+create table marts.billed_costs (token_kind varchar, cost_usd decimal(38, 12));
+create table marts.unpriced_usage (
+    source varchar, provider varchar, model varchar, model_version varchar, usage_type varchar,
+    context_window varchar, inference_geo varchar, speed varchar, token_kind varchar, tokens bigint,
+    first_used date, last_used date
+);
+"""
+
+LANDED = """
+insert into ingest.files values
+    ('a1', 'usage.csv', 'console_usage', 30, 30, 0, 0, 0, 'loaded'),
+    ('a2', 'costs.csv', 'console_cost', 80, 79, 1, 0, 0, 'loaded'),
+    ('a3', 'session.jsonl', 'claude_code', 60, 30, 0, 20, 10, 'loaded'),
+    ('a4', 'notes.txt', 'unrecognised', 0, 0, 0, 0, 0, 'unrecognised');
+"""
+
+# 30 days of two models in both sources; the sessions are half of what the account shows, in the same proportions.
+USAGE = """
+insert into marts.token_usage_minutes
+select
+    source, 'anthropic', timestamp '2026-01-01 09:00' + to_days(day::integer), 60, model, model || '-20251001', 'team',
+    'Default', '', '', 'standard', '', '', '', date '2026-01-01' + day::integer,
+    100 * scale, 10 * scale, 0, 800 * scale, 90 * scale, 0, 1000 * scale, 1, 0.001234567891 * scale
+from (values ('console', 2), ('sessions', 1)) as sources(source, scale)
+cross join (values ('claude-sonnet-4-5'), ('claude-haiku-4-5')) as models(model)
+cross join range(30) as days(day);
+insert into marts.requests
+select
+    model || day_number, 's' || day_number, usage_minute, provider, model, api_key, workspace,
+    columns('^input_tokens|^output'), web_search_count, total_tokens, estimated_cost_usd
+from (select *, day(usage_date) as day_number from marts.token_usage_minutes where source = 'sessions');
+insert into marts.token_usage_sessions
+select
+    session_id, provider, api_key, workspace, min(requested_at), min(model), sum(input_tokens_no_cache),
+    sum(input_tokens_cache_write_5m), sum(input_tokens_cache_write_1h), sum(input_tokens_cache_read),
+    sum(output_tokens), sum(input_tokens_cache_write_5m + input_tokens_cache_write_1h), 0, sum(total_tokens)
+from marts.requests group by all;
+insert into marts.billed_costs values ('input_no_cache', 0.5), ('cache_read', 1.25), ('web_search', 0.01);
+"""
+
+DERIVED = """
+create table marts.token_sum_audit as
+select
+    usage_date, source, model, count(*) as rows, 0::bigint as rows_off, sum(total_tokens)::bigint as parts,
+    sum(total_tokens)::bigint as total
+from marts.token_usage_minutes group by all;
+create table marts.daily_usage as
+select
+    usage_date, source, provider, model, api_key, workspace,
+    sum(input_tokens_no_cache)::bigint as input_tokens_no_cache,
+    sum(input_tokens_cache_write_5m)::bigint as input_tokens_cache_write_5m,
+    sum(input_tokens_cache_write_1h)::bigint as input_tokens_cache_write_1h,
+    sum(input_tokens_cache_read)::bigint as input_tokens_cache_read, sum(output_tokens)::bigint as output_tokens,
+    sum(total_tokens)::bigint as total_tokens
+from marts.token_usage_minutes group by all;
+create table marts.cache_efficiency_stats as
+select
+    usage_date, source, provider, model, '' as user_id, api_key, workspace,
+    input_tokens_cache_read as total_cache_reads, total_tokens,
+    100.0 * input_tokens_cache_read / total_tokens as cache_hit_percentage,
+    input_tokens_cache_read / (total_tokens - output_tokens) as cache_read_share_of_input
+from marts.daily_usage;
+create table marts.model_usage_stats as
+select source, provider, model, sum(total_tokens)::bigint as total_tokens from marts.daily_usage group by all;
+create table marts.token_conservation as
+select
+    source, (sum(total_tokens) + 5)::bigint as stored_tokens, 5::bigint as superseded_tokens,
+    sum(total_tokens)::bigint as in_force_tokens, sum(total_tokens)::bigint as marts_tokens
+from marts.token_usage_minutes group by all;
+"""
+
+
+def warehouse(*changes: str, landed: bool = True, usage: bool = True) -> duckdb.DuckDBPyConnection:
+    """Sound marts, then what `changes` does to them."""
+    connection = duckdb.connect(config={"preserve_insertion_order": "false"})
+    connection.execute(SCHEMA + (LANDED if landed else "") + (USAGE if usage else "") + DERIVED)
+    for change in changes:
+        connection.execute(change)
+    return connection
+
+
+def outcome(connection: duckdb.DuckDBPyConnection, name: str) -> SuiteResult:
+    (result,) = run_suites(connection, [name])
+    return result
+
+
+def test_every_suite_passes_on_sound_marts() -> None:
+    results = run_suites(warehouse())
+    assert {result.name: result.status for result in results} == dict.fromkeys(ALL, "passed")
+    assert all(result.evaluated_rows > 0 and not result.offending_rows for result in results)
+
+
+M = "marts.token_usage_minutes"
+GRAIN = [
+    "source",
+    "provider",
+    "usage_minute",
+    "bucket_seconds",
+    "model",
+    "model_version",
+    "api_key",
+    "workspace",
+    "user_id",
+    "project",
+    "usage_type",
+    "context_window",
+    "inference_geo",
+    "speed",
+]
+FIRST_MINUTE = "source = 'console' and model = 'claude-haiku-4-5' and usage_date = date '2026-01-03'"
+BROKEN = [
+    ("token_sums", f"update marts.token_sum_audit set rows_off = 1 where {FIRST_MINUTE}"),
+    ("token_sums", f"update marts.token_sum_audit set parts = parts + 1 where {FIRST_MINUTE}"),
+    ("token_sums", f"update marts.token_sum_audit set total = total + 1, parts = parts + 1 where {FIRST_MINUTE}"),
+    ("token_sums", f"delete from marts.token_sum_audit where {FIRST_MINUTE}"),
+    ("minutes_grain", f"insert into {M} from {M} where {FIRST_MINUTE}"),
+    *[("minutes_grain", f"update {M} set {column} = null where {FIRST_MINUTE}") for column in GRAIN],
+    ("minutes_grain", f"update {M} set source = 'invoice' where {FIRST_MINUTE}"),
+    *[
+        (
+            "no_negative_tokens",
+            f"update marts.{table} set {column} = -1 where {column} = (select min({column}) from marts.{table})",
+        )
+        for table, column in [
+            ("token_usage_minutes", "output_tokens"),
+            ("token_usage_minutes", "web_search_count"),
+            ("token_usage_sessions", "cache_creation_tokens"),
+            ("requests", "input_tokens_cache_read"),
+            ("daily_usage", "total_tokens"),
+        ]
+    ],
+    *[
+        ("kinds_add_up", f"update marts.{table} set {change}")
+        for table in ("token_usage_minutes", "token_usage_sessions", "requests", "daily_usage")
+        for change in ("output_tokens = output_tokens + 1", "input_tokens_cache_write_1h = null")
+    ],
+    ("kinds_add_up", "update marts.token_usage_sessions set cache_creation_tokens = cache_creation_tokens + 1"),
+    ("billed_token_kinds", "insert into marts.billed_costs values ('input_cache_write', 1)"),
+    ("billed_token_kinds", "insert into marts.billed_costs values (null, 1)"),
+    ("billed_token_kinds", "insert into marts.billed_costs values ('', 1)"),
+    ("priced_or_listed", f"update {M} set estimated_cost_usd = null where {FIRST_MINUTE}"),
+    ("cache_shares", "update marts.cache_efficiency_stats set cache_hit_percentage = 100.1"),
+    ("cache_shares", "update marts.cache_efficiency_stats set cache_hit_percentage = -0.1"),
+    ("cache_shares", "update marts.cache_efficiency_stats set cache_hit_percentage = 'nan'"),
+    ("cache_shares", "update marts.cache_efficiency_stats set cache_hit_percentage = null"),
+    ("cache_shares", "update marts.cache_efficiency_stats set cache_hit_percentage = cache_hit_percentage / 100"),
+    ("cache_shares", "update marts.cache_efficiency_stats set cache_read_share_of_input = 1.5"),
+    ("ledger_balance", "update ingest.files set rows_ignored = rows_ignored + 1 where file_sha256 = 'a3'"),
+    ("ledger_balance", "update ingest.files set rows_loaded = null where file_sha256 = 'a3'"),
+    (
+        "ledger_balance",
+        "update ingest.files set rows_read = rows_read - 1, rows_rejected = -1 where file_sha256 = 'a1'",
+    ),
+    *[
+        ("marts_agree", f"delete from marts.{table} where source = 'sessions' and model = 'claude-haiku-4-5'")
+        for table in ("token_usage_minutes", "daily_usage", "cache_efficiency_stats", "model_usage_stats")
+    ],
+    ("marts_agree", "update marts.daily_usage set source = 'console'"),
+    ("sessions_agree", "delete from marts.token_usage_sessions where session_id = 's7'"),
+    ("tokens_conserved", "update marts.token_conservation set superseded_tokens = 4 where source = 'console'"),
+    ("tokens_conserved", "update marts.token_conservation set marts_tokens = marts_tokens - 1"),
+    ("tokens_conserved", f"delete from {M} where {FIRST_MINUTE}"),
+    ("tokens_conserved", "delete from marts.token_conservation where source = 'sessions'"),
+    ("tokens_conserved", "update marts.token_conservation set stored_tokens = null"),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), BROKEN)
+def test_a_blocking_suite_fails_on_a_row_that_breaks_its_law(name: str, change: str) -> None:
+    result = outcome(warehouse(change), name)
+    assert result.blocks
+    assert result.offending_rows
+    assert result.offending_total >= len(result.offending_rows)
+
+
+def test_every_blocking_suite_is_shown_to_fail() -> None:
+    assert {name for name, _ in BROKEN} == set(BLOCKING)
+
+
+WARNED = [
+    (
+        "cache_share_between_sources",
+        "update marts.daily_usage set input_tokens_cache_read = 1399 where source = 'console'",
+    ),
+    ("model_mix_between_sources", f"update marts.daily_usage set total_tokens = 3 * total_tokens where {FIRST_MINUTE}"),
+    (
+        "recent_drift",
+        "update marts.daily_usage set input_tokens_cache_read = 0 where usage_date > '2026-01-25'",
+    ),
+    (
+        "recent_drift",
+        "update marts.daily_usage set total_tokens = 0 where model = 'claude-haiku-4-5' and usage_date > '2026-01-25'",
+    ),
+    ("rejected_share", "update ingest.files set rows_rejected = 4, rows_loaded = 56 where file_sha256 = 'a3'"),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), WARNED)
+def test_a_warning_does_not_block(name: str, change: str) -> None:
+    result = outcome(warehouse(change), name)
+    assert (result.status, result.severity, result.blocks) == ("failed", "warn", False)
+    assert result.offending_rows
+
+
+def test_every_warning_is_shown_to_fail() -> None:
+    assert {name for name, _ in WARNED} == set(ALL) - set(BLOCKING)
+
+
+@pytest.mark.parametrize("percentage", [70, 90])
+def test_a_difference_of_exactly_ten_points_is_no_warning(percentage: int) -> None:
+    change = f"update marts.daily_usage set input_tokens_cache_read = {20 * percentage} where source = 'console'"
+    assert outcome(warehouse(change), "cache_share_between_sources").status == "passed"
+
+
+def test_the_cache_shares_of_different_providers_are_not_compared() -> None:
+    changes = (
+        "update marts.daily_usage set provider = 'openai', input_tokens_cache_read = 0 where source = 'sessions'",
+    )
+    result = outcome(warehouse(*changes), "cache_share_between_sources")
+    assert (result.status, result.message) == (
+        "nothing to check",
+        "No day of a provider is covered by both the account and the logs.",
+    )
+
+
+def test_a_half_written_last_line_of_a_short_log_is_no_warning() -> None:
+    change = "insert into ingest.files values ('b', 'b.jsonl', 'claude_code', 5, 4, 1, 0, 0, 'loaded')"
+    assert outcome(warehouse(change), "rejected_share").status == "passed"
+
+
+LISTED = f"""
+insert into marts.unpriced_usage
+select
+    source, provider, model, model_version, usage_type, context_window, inference_geo, speed, 'output', output_tokens,
+    usage_date, usage_date
+from {M} where {FIRST_MINUTE}
+"""
+
+
+def test_unpriced_usage_that_is_listed_passes() -> None:
+    connection = warehouse(f"update {M} set estimated_cost_usd = null where {FIRST_MINUTE}", LISTED)
+    assert outcome(connection, "priced_or_listed").status == "passed"
+
+
+def test_unpriced_usage_is_not_excused_by_the_list_of_another_day() -> None:
+    connection = warehouse(
+        f"update {M} set estimated_cost_usd = null where {FIRST_MINUTE}",
+        LISTED,
+        "update marts.unpriced_usage set first_used = '2026-01-04', last_used = '2026-01-31'",
+    )
+    assert outcome(connection, "priced_or_listed").blocks
+
+
+def test_requests_that_name_no_session_are_not_missed_among_the_sessions() -> None:
+    connection = warehouse(
+        "update marts.requests set session_id = '' where session_id = 's7'",
+        "delete from marts.token_usage_sessions where session_id = 's7'",
+    )
+    assert outcome(connection, "sessions_agree").status == "passed"
+
+
+# ------------------------------------------------------------------------------------------------- the rows law
+
+
+def test_without_files_every_suite_says_that_there_is_nothing_to_check() -> None:
+    results = run_suites(warehouse(landed=False, usage=False))
+    assert {result.status for result in results} == {"nothing to check"}
+    assert all(result.passed and result.message for result in results)
+
+
+@pytest.mark.parametrize("name", [suite.name for suite in load_suites() if suite.rows_law])
+def test_no_rows_fail_where_the_ledger_shows_rows(name: str) -> None:
+    result = outcome(warehouse(usage=False), name)
+    assert result.status == "failed"
+    assert [each.type for each in result.expectations if not each.passed] == [validation.ROWS_LAW]
+
+
+@pytest.mark.parametrize("source", ["console", "sessions"])
+def test_no_rows_of_one_source_fail_where_the_ledger_shows_rows_for_it(source: str) -> None:
+    tables = ("token_usage_minutes", "daily_usage", "cache_efficiency_stats", "model_usage_stats", "token_sum_audit")
+    connection = warehouse(*[f"delete from marts.{table} where source = '{source}'" for table in tables])
+    for name in (
+        "token_sums",
+        "minutes_grain",
+        "marts_agree",
+        "cache_shares",
+        "priced_or_listed",
+        "no_negative_tokens",
+    ):
+        assert outcome(connection, name).status == "failed", name
+
+
+@pytest.mark.parametrize("status", ["unrecognised", "failed", "forgotten"])
+def test_files_that_are_not_loaded_ask_for_no_rows(status: str) -> None:
+    connection = warehouse(f"update ingest.files set status = '{status}'", usage=False)
+    assert outcome(connection, "minutes_grain").status == "nothing to check"
+
+
+def test_cost_exports_alone_ask_for_no_usage() -> None:
+    connection = warehouse("delete from ingest.files where format <> 'console_cost'", usage=False)
+    assert outcome(connection, "minutes_grain").status == "nothing to check"
+    assert outcome(connection, "billed_token_kinds").status == "failed"
+
+
+def test_a_format_that_validation_does_not_know_asks_for_logged_rows() -> None:
+    connection = warehouse("update ingest.files set format = 'brand_new'", usage=False)
+    assert outcome(connection, "minutes_grain").status == "failed"
+
+
+def test_every_suite_of_a_mart_has_a_rows_law() -> None:
+    assert {suite.name for suite in load_suites() if not suite.rows_law} == {"ledger_balance", "rejected_share"}
+
+
+# --------------------------------------------------------------------------------------------- tests of the suites
+
+
+def test_no_judged_column_can_pass_by_being_null() -> None:
+    """Great Expectations skips nulls: a judged number must be a count, which has none, or be expected to be there."""
+    connection = warehouse()
+    for suite in load_suites():
+        cursor = connection.execute(suite.sql)
+        columns = [column[0] for column in cursor.description or ()]
+        lines = [dict(zip(columns, line, strict=True)) for line in cursor.fetchall()]
+        judged = {each["kwargs"]["column"] for each in suite.expectations if "column" in each["kwargs"]}
+        assert judged | {"rows_checked"} <= set(columns)
+        assert all(line[column] is not None for line in lines for column in judged)
+
+
+def test_offending_rows_are_those_that_the_law_counts() -> None:
+    connection = warehouse(f"update {M} set total_tokens = total_tokens + 1 where {FIRST_MINUTE}")
+    (row,) = outcome(connection, "kinds_add_up").offending_rows
+    assert (row["mart"], row["model"], row["sum_of_kinds"], row["total_tokens"]) == (M, "claude-haiku-4-5", 2000, 2001)
+
+
+def test_at_most_a_hundred_offending_rows_are_kept_and_all_are_counted() -> None:
+    connection = warehouse(
+        f"update {M} set output_tokens = -1", f"update {M} set bucket_seconds = range.range from range(9)"
+    )
+    result = outcome(connection, "no_negative_tokens")
+    assert (len(result.offending_rows), result.offending_total) == (100, 120)
+
+
+def test_at_most_a_hundred_offending_lines_of_a_frame_are_kept() -> None:
+    result = outcome(warehouse("update marts.token_sum_audit set rows_off = 1"), "token_sums")
+    assert (len(result.offending_rows), result.offending_total) == (100, 120)
+
+
+def test_a_missing_mart_fails_its_suites_and_stops_no_other() -> None:
+    results = {result.name: result for result in run_suites(warehouse("drop table marts.billed_costs"))}
+    assert [name for name, result in results.items() if result.blocks] == ["billed_token_kinds"]
+    assert "is missing" in results["billed_token_kinds"].message
+
+
+def test_without_a_ledger_the_error_says_what_to_do() -> None:
+    with pytest.raises(ValidationError, match="run the ingest first"):
+        run_suites(duckdb.connect())
+
+
+def test_an_unknown_suite_is_named() -> None:
+    with pytest.raises(ValidationError, match="no suite nonsense"):
+        run_suites(warehouse(), ["nonsense"])
+
+
+def test_an_incomplete_suite_is_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text('{"name": "odd", "meta": {"severity": "blocking"}, "expectations": []}')
+    with pytest.raises(ValidationError, match=r"odd\.json"):
+        load_suites(folder=tmp_path)
+
+
+count = st.integers(min_value=0, max_value=10**15)
+
+
+@settings(max_examples=20, deadline=None)
+@given(loaded=count, rejected=count, ignored=count, repeated=count, lost=st.integers(min_value=-3, max_value=3))
+def test_the_ledger_balances_exactly_when_no_row_is_lost(
+    loaded: int, rejected: int, ignored: int, repeated: int, lost: int
+) -> None:
+    connection = warehouse("delete from ingest.files", usage=False)
+    read = loaded + rejected + ignored + repeated + lost
+    connection.execute(
+        "insert into ingest.files values ('c', 'c.csv', 'console_usage', ?, ?, ?, ?, ?, 'loaded')",
+        [read, loaded, rejected, ignored, repeated],
+    )
+    assert outcome(connection, "ledger_balance").passed == (lost == 0 and read >= 0)
+
+
+def test_validation_sends_nothing_and_draws_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("validation opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    validation.write_data_docs(run_suites(warehouse()), tmp_path)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+# ---------------------------------------------------------------------------------------------------- the reports
+
+SCRIPT = "<script>alert(1)</script>"
+HOSTILE = (
+    f"update {M} set workspace = '{SCRIPT}', total_tokens = total_tokens + 1 where {FIRST_MINUTE}",
+    f"insert into marts.billed_costs values ('{SCRIPT}', 1)",
+)
+
+
+class _Tags(HTMLParser):
+    """Every tag of a page, and every attribute that could load something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [
+            f"{name}={value}"
+            for name, value in attrs
+            if name == "src" or (name == "href" and value and value[0] != "#")
+        ]
+
+
+def test_the_report_escapes_what_the_marts_hold(tmp_path: Path) -> None:
+    page = validation.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
+    assert SCRIPT not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_the_report_loads_and_runs_nothing(tmp_path: Path) -> None:
+    page = validation.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
+    parsed = _Tags(page)
+    assert not {"script", "link", "img", "iframe"} & set(parsed.tags)
+    assert parsed.loads == []
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_the_report_and_its_latest_copy_are_private_and_alike(tmp_path: Path) -> None:
+    report = validation.write_report(run_suites(warehouse(), ["minutes_grain"]), tmp_path / "reports", "run-1", NOW)
+    latest = tmp_path / "reports" / "validation" / "latest.html"
+    assert report == tmp_path / "reports" / "validation" / "run-1" / "index.html"
+    assert report.read_bytes() == latest.read_bytes()
+    assert {path.stat().st_mode & 0o777 for path in (report, latest)} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (report.parent, latest.parent, latest.parent.parent)} == {0o700}
+    assert sorted(path.name for path in latest.parent.iterdir()) == ["latest.html", "run-1"]
+    assert "2026-02-03 04:05:06 UTC" in report.read_text()
+
+
+@pytest.mark.parametrize("run_id", ["../up", "", "a/b", ".", "..", "<b>"])
+def test_a_run_id_that_is_no_file_name_is_refused(run_id: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="run_id"):
+        validation.write_report([], tmp_path, run_id, NOW)
+
+
+def test_data_docs_escape_what_the_marts_hold_and_are_private(tmp_path: Path) -> None:
+    results = run_suites(warehouse(*HOSTILE), ["billed_token_kinds", "kinds_add_up"])
+    for _ in range(2):
+        index = validation.write_data_docs(results, tmp_path)
+    pages = [path.read_text(encoding="utf-8") for path in index.parent.rglob("*.html")]
+    assert len(pages) == 3
+    assert not any("<script>alert" in page or str(tmp_path) in page or "web-assets" in page for page in pages)
+    assert {path.stat().st_mode & 0o777 for path in index.parent.rglob("*") if path.is_file()} == {0o600}
+    assert [path.name for path in index.parent.parent.iterdir()] == ["data_docs"]
+
+
+def test_the_summary_is_a_table_that_values_cannot_break() -> None:
+    result = outcome(
+        warehouse(f"insert into marts.billed_costs values ('a|b\n{SCRIPT}[x](y)', 1)"), "billed_token_kinds"
+    )
+    summary = validation.markdown_summary([result])
+    assert SCRIPT not in summary
+    rows = [line for line in summary.splitlines() if line.startswith("| a")]
+    assert rows == [r"| a\|b\\n&lt;script&gt;alert(1)&lt;/script&gt;\[x\](y) | 1 | 1.000000 |"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "null"),
+        (float("nan"), "null"),
+        ("", "(empty)"),
+        (0, "0"),
+        (-1234567, "-1,234,567"),
+        (Decimal("1234.500000000000"), "1,234.500000"),
+        (Decimal("0.000000123400"), "0.0000001234"),
+        (Decimal("0.000000000001"), "0.000000000001"),
+        (83.4, "83.4"),
+        (1234.5, "1,234.5"),
+        (0.00001234, "1.234e-05"),
+        (datetime(2026, 1, 2, 3, 4), "2026-01-02 03:04"),
+        ("a\nb\u202ec", "a\\nb\\u202ec"),
+    ],
+)
+def test_values_are_shown_exactly(value: object, shown: str) -> None:
+    assert display(value) == shown
