@@ -1,7 +1,9 @@
 """The command `token-analytics`.
 
-Belongs here: arguments, progress, tables for a terminal, exit codes. Does not belong here: anything that a Dagster run or
-an SQL query would do as well. Exit codes: 0 done; 1 a blocking check failed; 2 unusable input, configuration or query.
+Belongs here: arguments, progress, tables for a terminal, exit codes. Does not belong here: anything that a Dagster run
+or an SQL query would do as well.
+
+Exit codes: 0 done; 1 a blocking check failed; 2 unusable input, configuration or query.
 """
 
 from __future__ import annotations
@@ -42,12 +44,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option(help="Folder with landing/; default: TOKEN_ANALYTICS_HOME, data/ if data/landing has files, data/sample."),
+    typer.Option(
+        help="Folder with landing/; default: TOKEN_ANALYTICS_HOME, data/ if data/landing has files, data/sample."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
 LimitOption = Annotated[int, typer.Option(min=0, help="Rows to print; 0 prints all.")]
@@ -252,13 +256,16 @@ def _print_summary(summary: dict[str, Any]) -> None:
 def status(
     home: HomeOption = None,
     as_json: JsonOption = False,
-    rejected: Annotated[bool, typer.Option("--rejected", help="Group the quarantined rows by reason, with an example.")] = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Group the quarantined rows by reason, with an example.")
+    ] = False,
 ) -> None:
     """What was loaded, what was not, and why."""
     settings = settings_module.load(home)
     with warehouse.connect_published(settings) as connection:
         found = {
-            name: _rows(connection, sql(f"status/{name}")) for name in (("rejected",) if rejected else ("files", "problems"))
+            name: _rows(connection, sql(f"status/{name}"))
+            for name in (("rejected",) if rejected else ("files", "problems"))
         }
     if as_json:
         typer.echo(json.dumps(found, default=_plain, indent=2))
@@ -286,7 +293,9 @@ def show(
     title = query_text.splitlines()[0].removeprefix("-- ")
     _print_rows(shown, title=title, empty="no rows: the files in landing do not tell")
     if len(shown) < len(rows):
-        out.print(f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim")
+        out.print(
+            f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim"
+        )
 
 
 @app.command()
@@ -432,13 +441,20 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
         return
     if err.is_terminal:
         with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[what]}"),
-            TimeElapsedColumn(), console=err, transient=True,
-        ) as bar:  # fmt: skip
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[what]}"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+        ) as bar:
             task = bar.add_task("Starting", total=None, what="")
 
             def draw(stage: str, done: int, total: int, what: str) -> None:
-                bar.update(task, description=STAGES.get(stage, stage), completed=done, total=total or None, what=what[-60:])
+                bar.update(
+                    task, description=STAGES.get(stage, stage), completed=done, total=total or None, what=what[-60:]
+                )
 
             with progress.watched(draw):
                 yield
@@ -457,6 +473,7 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
 
 def main() -> None:
     """Entry point: errors of configuration become one line and exit code 2."""
+    os.umask(0o077)
     try:
         app()
     except ConfigurationError as error:

@@ -33,7 +33,9 @@ def landing_changed(context: dg.SensorEvaluationContext, home: Home) -> dg.Senso
     if digest == handled:
         return dg.SkipReason("nothing new in landing")
     if digest != seen:
-        return dg.SensorResult(cursor=f"{digest}|{handled}", skip_reason="landing has changed: waiting for it to settle")
+        return dg.SensorResult(
+            cursor=f"{digest}|{handled}", skip_reason="landing has changed: waiting for it to settle"
+        )
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=digest)], cursor=f"{digest}|{digest}")
 
 

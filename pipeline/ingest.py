@@ -1,4 +1,4 @@
-"""From files in landing to raw tables: find, hash, recognise, load in one transaction a file, quarantine, and keep the ledger.
+"""From files in landing to raw tables: find, hash, recognise, load in one transaction a file, quarantine, note down.
 
 Belongs here: what happens to a file as a whole. Does not belong here: what stands in it (sources), and which of several
 records of the same usage is in force (dbt_project).
@@ -61,7 +61,9 @@ class LandedFile:
         return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def ingest(connection: duckdb.DuckDBPyConnection, settings: Settings, progress: Progress | None = None) -> IngestSummary:
+def ingest(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, progress: Progress | None = None
+) -> IngestSummary:
     """Load every file of landing, and of `settings.sources`, whose content is not in the ledger yet.
 
     Raises:
@@ -77,10 +79,10 @@ def ingest(connection: duckdb.DuckDBPyConnection, settings: Settings, progress: 
         _note(connection, f"link:{hashlib.sha256(shown.encode()).hexdigest()}", shown, "", 0, "failed", message)
         summary.problems.append(f"{shown}: {message}")
         summary.files_failed += 1
-    seen = dict(
-        (path, (sha256, (size, modified, changed)))
+    seen = {
+        path: (sha256, (size, modified, changed))
         for path, sha256, size, modified, changed in connection.execute("FROM ingest.paths").fetchall()
-    )
+    }
     status = dict(connection.execute("SELECT file_sha256, status FROM ingest.files").fetchall())
     _settle(files, settings.settle_seconds)
     for done, file in enumerate(files):
@@ -108,7 +110,7 @@ def ingest(connection: duckdb.DuckDBPyConnection, settings: Settings, progress: 
 
 
 def discover(settings: Settings) -> tuple[list[LandedFile], list[str]]:
-    """Files to look at, in a fixed order, and the symbolic links that were refused. Names that begin with a dot are skipped."""
+    """Files to look at, in a fixed order, and the links that were refused; names that begin with a dot are skipped."""
     files: list[LandedFile] = []
     refused: list[str] = []
     roots = [(settings.landing, True)] + [(root, False) for root in settings.sources]
@@ -188,7 +190,7 @@ def _take(
         connection.execute("ROLLBACK")
         # DuckDB's own messages quote the data, so they stop here; SourceError is written for the ledger.
         message = str(error) if isinstance(error, SourceError) else f"could not be read ({type(error).__name__})"
-        status = "unrecognised" if isinstance(error, Unrecognised) else "failed"
+        status = "unrecognised" if isinstance(error, UnrecognisedError) else "failed"
         name = source.FORMAT if source else getattr(error, "format", "")
         _note(connection, sha256, file.shown, name, before[0], status, message)
         _remember(connection, file.shown, sha256, before)
@@ -206,11 +208,11 @@ def _take(
     return "loaded"
 
 
-class Unrecognised(SourceError):
+class UnrecognisedError(SourceError):
     """A file that no format claims."""
 
 
-class Unusable(SourceError):
+class UnusableError(SourceError):
     """A file of a known format that lacks what it needs."""
 
     def __init__(self, message: str, name: str) -> None:
@@ -221,18 +223,18 @@ class Unusable(SourceError):
 def _recognise(path: Path) -> tuple[Source, Probe]:
     probe = Probe.of(path)
     if not probe.head.strip():
-        raise Unrecognised("empty file: nothing to read")
+        raise UnrecognisedError("empty file: nothing to read")
     for source in SOURCES:
         verdict = source.recognise(probe)
         if verdict:
-            raise Unusable(verdict, source.FORMAT)
+            raise UnusableError(verdict, source.FORMAT)
         if verdict is not None:
             return source, probe
     known = "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript"
     if not probe.is_text:
-        raise Unrecognised(f"binary content of no known format; known: {known}")
+        raise UnrecognisedError(f"binary content of no known format; known: {known}")
     kind = "JSON" if probe.text.lstrip()[:1] in "{[" else "text"
-    raise Unrecognised(f"{kind} of no known format; known: {known}")
+    raise UnrecognisedError(f"{kind} of no known format; known: {known}")
 
 
 def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:
@@ -274,7 +276,10 @@ def _enter(
     )
     for start in range(0, len(loaded.rejected), REJECT_BATCH):
         batch = loaded.rejected[start : start + REJECT_BATCH]
-        columns = [list(column) for column in zip(*((r.line, r.byte_offset, r.reason, r.column_name, r.value) for r in batch), strict=True)]
+        columns = [
+            list(column)
+            for column in zip(*((r.line, r.byte_offset, r.reason, r.column_name, r.value) for r in batch), strict=True)
+        ]
         connection.execute(sql("ingest/enter_rejected"), [sha256, shown, *columns])
 
 

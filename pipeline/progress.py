@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 
 Observer = Callable[[str, int, int, str], None]  # stage, done, total (0 = unknown), what
 
-_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+# One run a process, and dbt reports from threads of its own: a plain variable, where a context variable would be lost.
+_observers: list[Observer] = []
 
 
 def report(stage: str, done: int = 0, total: int = 0, what: str = "") -> None:
     """Say that `stage` has finished `done` of `total` things and is at `what`; free where nobody watches."""
-    if observer := _observer.get():
+    for observer in _observers:
         observer(stage, done, total, what)
 
 
 @contextlib.contextmanager
 def watched(observer: Observer) -> Iterator[None]:
     """Send what stages report to `observer`."""
-    token = _observer.set(observer)
+    _observers.append(observer)
     try:
         yield
     finally:
-        _observer.reset(token)
+        _observers.remove(observer)

@@ -25,7 +25,7 @@ CustomerDimension = Literal["user_id", "api_key", "workspace", "session_id"]
 
 
 class ConfigurationError(Exception):
-    """A setting or input that the user has to change; the message is one sentence that says what, where and what to do."""
+    """A setting or input that the user has to change; the message says in one sentence what, where and what to do."""
 
 
 class Settings(BaseSettings):
@@ -33,20 +33,30 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TOKEN_ANALYTICS_", extra="forbid", frozen=True)
 
-    home: Path = Field(default=Path("data/sample"), description="Folder with landing/ and everything that is made from it.")
-    sources: tuple[Path, ...] = Field(default=(), description="Further folders of logs, read in place and never written to.")
-    customer_dimension: CustomerDimension = Field(default="user_id", description="Who pays a bill in the pricing tables.")
+    home: Path = Field(
+        default=Path("data/sample"), description="Folder with landing/ and everything that is made from it."
+    )
+    sources: tuple[Path, ...] = Field(
+        default=(), description="Further folders of logs, read in place and never written to."
+    )
+    customer_dimension: CustomerDimension = Field(
+        default="user_id", description="Who pays a bill in the pricing tables."
+    )
     budget_usd: float | None = Field(default=None, gt=0, description="Budget of one bill in USD; none by default.")
     seed: int = Field(default=20251128, ge=0, description="Seed of every simulation and bootstrap.")
     memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="DuckDB's memory limit.")
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; all cores by default.")
-    user_ids: Literal["plain", "pseudonym", "drop"] = Field(default="plain", description="How user ids appear in the marts.")
+    user_ids: Literal["plain", "pseudonym", "drop"] = Field(
+        default="plain", description="How user ids appear in the marts."
+    )
     rate_overrides: Path | None = Field(
         default=None, description="CSV of own rates; <home>/rate_overrides.csv where that exists."
     )
     publish_contract_rates: bool = Field(default=False, description="Show overridden rates in marts.model_rates.")
     model_aliases: dict[str, str] = Field(default_factory=dict, description="Further names of models -> model id.")
-    api_key_aliases: dict[str, str] = Field(default_factory=dict, description="Former names of API keys -> name in use.")
+    api_key_aliases: dict[str, str] = Field(
+        default_factory=dict, description="Former names of API keys -> name in use."
+    )
     lock_timeout_seconds: float = Field(default=300.0, ge=0, description="How long a run waits for another one to end.")
     settle_seconds: float = Field(default=1.0, ge=0, description="A file changed more recently is looked at twice.")
     published_group: str | None = Field(default=None, description="Unix group that may read the published files.")

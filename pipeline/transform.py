@@ -1,11 +1,12 @@
 """From raw tables to marts: the reference tables that dbt needs, and dbt itself, run inside this process.
 
-Belongs here: filling raw.rate_card and its companions, finding and parsing the dbt project, building it. Does not belong
-here: SQL of models (dbt_project) and prices (rates).
+Belongs here: filling raw.rate_card and its companions, finding and parsing the dbt project, building it. Does not
+belong here: SQL of models (dbt_project) and prices (rates).
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -79,7 +80,9 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     try:
         for table in ("settings", "api_key_aliases", "model_names", "rate_card", "context_windows"):
             connection.execute(f"DELETE FROM raw.{table}")
-        connection.execute("INSERT INTO raw.settings VALUES (?, ?)", [settings.user_ids, settings.publish_contract_rates])
+        connection.execute(
+            "INSERT INTO raw.settings VALUES (?, ?)", [settings.user_ids, settings.publish_contract_rates]
+        )
         for former, current in aliases:
             connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
         connection.register("names_arrow", names)
@@ -101,14 +104,24 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
 
 @cache
 def manifest() -> Manifest:
-    """The parsed project; parsing is partial where an earlier parse lies in `target_dir`."""
-    return _parse(_runner())
+    """The parsed project; parsing is partial where an earlier parse lies in `target_dir`, one process at a time."""
+    target = target_dir()
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / "parse.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = _runner().invoke(["parse", *_common(project_dir(), target, target)])
+    if not result.success:
+        raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
+    parsed: Manifest = result.result
+    return parsed
 
 
 def manifest_path() -> Path:
     """manifest.json of the parsed project, parsed again if a source of it is newer."""
     path = target_dir() / "manifest.json"
-    sources = [file for file in project_dir().rglob("*") if file.suffix in (".sql", ".yml") and "target" not in file.parts]
+    sources = [
+        file for file in project_dir().rglob("*") if file.suffix in (".sql", ".yml") and "target" not in file.parts
+    ]
     if not path.is_file() or path.stat().st_mtime < max(file.stat().st_mtime for file in sources):
         manifest()
         path.touch()
@@ -127,16 +140,6 @@ def _common(profiles: Path, target: Path, logs: Path) -> list[str]:
         "--project-dir", str(project_dir()), "--profiles-dir", str(profiles), "--target-path", str(target),
         "--log-path", str(logs), "--quiet", "--log-level-file", "none", "--no-version-check", "--no-use-colors",
     ]  # fmt: skip
-
-
-def _parse(runner: Any) -> Manifest:
-    target = target_dir()
-    target.mkdir(parents=True, exist_ok=True)
-    result = runner.invoke(["parse", *_common(project_dir(), target, target)])
-    if not result.success:
-        raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
-    parsed: Manifest = result.result
-    return parsed
 
 
 def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> list[NodeResult]:
@@ -163,7 +166,9 @@ def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> l
         ["build", "--exclude-resource-type", "unit_test", *_common(folder, folder / "target", folder / "logs")]
     )
     if result.result is None:
-        raise TransformError(f"dbt failed: {type(result.exception).__name__}; run `token-analytics run` again with --verbose")
+        raise TransformError(
+            f"dbt failed: {type(result.exception).__name__}; run `token-analytics run` again with --verbose"
+        )
     return [
         NodeResult(
             unique_id=run.node.unique_id,
@@ -178,7 +183,7 @@ def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> l
 
 
 def _write_profile(settings: Settings, folder: Path) -> None:
-    """A profile for this home: the same configuration as `warehouse.connect`, and the file is released between models."""
+    """A profile for this home: the configuration of `warehouse.connect`; the file is released between models."""
     options = {key: value for key, value in warehouse.connection_config(settings).items() if key != "threads"}
     profile = {
         "token_analytics": {

@@ -128,8 +128,8 @@ def test_the_tables_have_at_least_the_columns_that_readers_were_promised():
     promised = {
         "tail_metrics": "segment measure source n zeros mean median sd cv skewness excess_kurtosis p50 p75 p90 p95 p99 "
         "p999 max p95_to_median p99_to_median max_to_median gini top_1_share top_5_share top_10_share "
-        "half_of_total_share interval_unit cap_value capped_share atoms verdict verdict_reason hill_xi_5 hill_xi_10 gpd_xi_p90 csn_alpha "
-        "csn_xmin csn_n csn_z_lognormal csn_p",
+        "half_of_total_share interval_unit cap_value capped_share atoms verdict verdict_reason hill_xi_5 hill_xi_10 "
+        "gpd_xi_p90 csn_alpha csn_xmin csn_n csn_z_lognormal csn_p",
         "distribution_fits": "segment measure treatment family params n log_likelihood n_params aic bic aic_weight "
         "bic_weight ks_distance accepted rank q50_error q90_error q95_error q99_error",
         "outliers": "segment measure session_id value method score reason",

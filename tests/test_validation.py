@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -398,6 +399,23 @@ def test_a_missing_mart_fails_its_suites_and_stops_no_other() -> None:
     assert "is missing" in results["billed_token_kinds"].message
 
 
+def test_an_expectation_that_cannot_be_judged_fails_without_showing_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (suite,) = load_suites(["minutes_grain"])
+    absent = {
+        "type": "expect_column_values_to_not_be_null",
+        "kwargs": {"column": "absent"},
+        "description": "It is there",
+    }
+    monkeypatch.setattr(validation, "load_suites", lambda _: (replace(suite, expectations=(absent,)),))
+    results = run_suites(warehouse())
+    assert [(each.passed, each.observed) for each in results[0].expectations[:1]] == [(False, "it could not be judged")]
+    assert results[0].blocks
+    index = validation.write_data_docs(results, tmp_path)
+    assert not any("Traceback" in page.read_text(encoding="utf-8") for page in index.parent.rglob("*.html"))
+
+
 def test_without_a_ledger_the_error_says_what_to_do() -> None:
     with pytest.raises(ValidationError, match="run the ingest first"):
         run_suites(duckdb.connect())
@@ -484,6 +502,23 @@ def test_the_report_loads_and_runs_nothing(tmp_path: Path) -> None:
     assert parsed.loads == []
     assert "url(" not in page
     assert "@import" not in page
+
+
+def test_the_report_shows_a_hundred_rows_and_says_how_many_there_are(tmp_path: Path) -> None:
+    results = run_suites(warehouse("update marts.token_sum_audit set rows_off = 1"), ["token_sums"])
+    page = validation.write_report(results, tmp_path, "run-1", NOW).read_text()
+    assert "the first 100 of 120" in page
+    assert (
+        page.count("<td><bdi>claude-haiku-4-5</bdi></td>") + page.count("<td><bdi>claude-sonnet-4-5</bdi></td>") == 100
+    )
+
+
+def test_nulls_and_empty_strings_differ_from_text_in_the_report(tmp_path: Path) -> None:
+    changes = (f"update {M} set user_id = null, project = 'null', speed = '(empty)'", "delete from marts.requests")
+    results = run_suites(warehouse(*changes), ["minutes_grain"])
+    page = validation.write_report(results, tmp_path, "run-1", NOW).read_text()
+    for cell in ('class="absent">null<', 'class="absent">(empty)<', "<bdi>null</bdi>", "<bdi>(empty)</bdi>"):
+        assert cell in page
 
 
 def test_the_report_and_its_latest_copy_are_private_and_alike(tmp_path: Path) -> None:

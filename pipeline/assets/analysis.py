@@ -1,4 +1,7 @@
-"""Stage 4: tables of schema analysis, from marts that passed validation. The work is done by `analysis` and `billing`."""
+"""Stage 4: tables of schema analysis, from marts that passed validation.
+
+The work is done by `analysis` and `billing`.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 

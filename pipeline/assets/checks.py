@@ -1,7 +1,7 @@
-"""Stage 3: the suites of expectations/ as asset checks of the validation report, through which all later stages go.
+"""Stage 3: the suites of expectations/ as asset checks of the validation report; all later stages go through it.
 
-The work is done by `validation`. The checks stand on the report, not on the marts that they guard: marts feed one another
-inside one dbt build, so a blocking check on one of them would have to run in the middle of it.
+The work is done by `validation`. The checks stand on the report, not on the marts that they guard: marts feed one
+another inside one dbt build, so a blocking check on one of them would have to run in the middle of it.
 """
 
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ REPORT = dg.AssetKey("validation_report")
 
 @dg.asset(
     key=REPORT,
-    description="What the marts must hold, judged: one HTML page a run. Analysis and publishing wait for its blocking checks.",
+    description="What the marts must hold, judged: one page a run. What follows waits for its blocking checks.",
     group_name="validation",
     kinds={"greatexpectations", "html"},
     owners=OWNERS,

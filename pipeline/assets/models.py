@@ -22,7 +22,7 @@ class Translator(DagsterDbtTranslator):
         """staging, intermediate or marts."""
         return str(dbt_resource_props["fqn"][1])
 
-    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:  # type: ignore[override]
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         """Who answers for the models."""
         return OWNERS
 
@@ -57,14 +57,15 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
                     if key.path[0] == "marts":
                         found |= table_metadata(connection, *key.path)
                     yield dg.MaterializeResult(asset_key=key, metadata=found)
-            elif check := get_asset_check_key_for_test(MANIFEST, TRANSLATOR, result.unique_id, None):
-                if check in selected:
-                    yield dg.AssetCheckResult(
-                        passed=result.succeeded,
-                        asset_key=check.asset_key,
-                        check_name=check.name,
-                        metadata={"failing_rows": result.failures, "message": result.message},
-                    )
+                continue
+            check = get_asset_check_key_for_test(MANIFEST, TRANSLATOR, result.unique_id, None)
+            if check and check in selected:
+                yield dg.AssetCheckResult(
+                    passed=result.succeeded,
+                    asset_key=check.asset_key,
+                    check_name=check.name,
+                    metadata={"failing_rows": result.failures, "message": result.message},
+                )
     if failed := [result for result in results if not result.succeeded]:
         names = ", ".join(result.unique_id.split(".", 2)[2].split(".")[0] for result in failed[:5])
         raise transform.TransformError(f"{len(failed)} models or data tests failed: {names}")

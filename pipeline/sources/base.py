@@ -313,7 +313,8 @@ def load_csv(
     rejected = tuple(locate_csv_rows(probe, header, problems)) if bad or unparsed else ()
     if len(rejected) != len(bad) + unparsed:
         raise SourceError(
-            f"{len(bad) + unparsed} rows are bad, but {len(rejected)} could be found again: quoting is damaged; export it again"
+            f"{len(bad) + unparsed} rows are bad, but {len(rejected)} could be found again: "
+            "its quoting is damaged; export it again"
         )
     inserted = connection.execute(
         f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (problem, cells) FROM parsed WHERE problem IS NULL"
@@ -326,6 +327,8 @@ def load_csv(
 def cells(header: tuple[str, ...], known: Iterable[str]) -> str:
     """Select list over a file with `header`: every known column, trimmed and never null; '' for one that it lacks."""
     return ",\n    ".join(
-        f"coalesce(trim({identifier(name)}), '') as {identifier(name)}" if name in header else f"'' as {identifier(name)}"
+        f"coalesce(trim({identifier(name)}), '') as {identifier(name)}"
+        if name in header
+        else f"'' as {identifier(name)}"
         for name in sorted(known)
     )

@@ -24,7 +24,9 @@ from pipeline.sources.base import (
 from pipeline.sqlfiles import literal, sql
 
 FORMAT = "claude_code"
-_LINE_TYPES = frozenset(("assistant", "user", "system", "summary", "progress", "queue-operation", "file-history-snapshot"))
+_LINE_TYPES = frozenset(
+    ("assistant", "user", "system", "summary", "progress", "queue-operation", "file-history-snapshot")
+)
 _COMPANIONS = frozenset(("sessionId", "leafUuid", "messageId", "parentUuid"))
 # A line that is longer than the head, or cut off, still shows what it is.
 _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
@@ -64,7 +66,9 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
     ).fetchall()
     rejected = tuple(locate_lines(probe, dict(reasons))) if bad or unread else ()
     if len(rejected) != bad + unread:
-        raise SourceError(f"{bad + unread} lines are bad, but {len(rejected)} could be found again: copy the file again")
+        raise SourceError(
+            f"{bad + unread} lines are bad, but {len(rejected)} could be found again: copy the file again"
+        )
     inserted = connection.execute(
         "INSERT INTO raw.requests BY NAME " + sql("ingest/claude_code_requests", file_sha256=literal(sha256))
     ).fetchone()

@@ -125,7 +125,9 @@ def _load_parquet(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: s
     names = _parquet_columns(probe)
     file = literal(str(probe.path))
     columns = ", ".join(f"{identifier(name)}::varchar as {identifier(name)}" for name in names if name in SHAPE.known)
-    relation = f"(select {columns}, file_row_number::varchar as row_number from read_parquet({file}, file_row_number = true))"
+    relation = (
+        f"(select {columns}, file_row_number::varchar as row_number from read_parquet({file}, file_row_number = true))"
+    )
     try:
         loaded, bad = _insert(connection, _select(names, relation, "[row_number]", sha256))
     except (duckdb.InvalidInputException, duckdb.IOException):
@@ -147,9 +149,7 @@ def _load_json_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256
         raise SourceError("not readable as lines of JSON: export it again") from None
     unread = count_reader_errors(connection)
     stated = connection.execute(sql("ingest/json_lines_states")).fetchone() or (False, False)
-    present = tuple(
-        name for name in names if (name != "api_key" or stated[0]) and (name != "workspace" or stated[1])
-    )
+    present = tuple(name for name in names if (name != "api_key" or stated[0]) and (name != "workspace" or stated[1]))
     relation = f"(select {columns}, line_md5 from json_lines where is_valid)"
     loaded, bad = _insert(connection, _select(present, relation, "[line_md5]", sha256))
     malformed = connection.execute("SELECT line_md5, count(*) FROM json_lines WHERE NOT is_valid GROUP BY 1").fetchall()
