@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -84,7 +85,7 @@ class _Segment:
     key: str
     n: int
     observations: int
-    cost_nano_usd: int
+    cost_usd: Decimal
     total_tokens: int
     unpriced_rows: int
     source: str | None
@@ -154,7 +155,9 @@ def _segments_of(connection: duckdb.DuckDBPyConnection, measure: Measure, dimens
     segments = []
     for key, n, observations, cost, tokens, unpriced, console, sessions in found:
         source = "+".join(name for name, present in (("console", console), ("sessions", sessions)) if present)
-        segments.append(_Segment(dimension, key, n, observations, cost or 0, tokens or 0, unpriced, source or None))
+        segments.append(
+            _Segment(dimension, key, n, observations, cost or Decimal(0), tokens or 0, unpriced, source or None)
+        )
     return segments
 
 
@@ -162,9 +165,9 @@ def _segments(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: in
     """`all` first, then the costliest segments of all dimensions together (more tokens, then the name, decide ties)."""
     whole = _segments_of(connection, measure, "all", 1)
     if not whole:
-        return [_Segment("all", "all", 0, 0, 0, 0, 0, None)]
+        return [_Segment("all", "all", 0, 0, Decimal(0), 0, 0, None)]
     parts = [segment for dimension in DIMENSIONS for segment in _segments_of(connection, measure, dimension, limit)]
-    parts.sort(key=lambda segment: (-segment.cost_nano_usd, -segment.total_tokens, segment.name))
+    parts.sort(key=lambda segment: (-segment.cost_usd, -segment.total_tokens, segment.name))
     return whole + parts[:limit]
 
 

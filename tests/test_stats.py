@@ -243,6 +243,15 @@ def test_no_column_makes_a_fit_fail_or_a_number_that_is_not_one(chosen, capped):
         assert all(math.isfinite(error) for error in (fit.q50_error, fit.q99_error) if error is not None)
 
 
+@pytest.mark.parametrize("cap", [None, 1e6 + 2])
+def test_a_nearly_constant_column_is_fitted_without_cancellation(cap):
+    rows = 1e6 + np.random.default_rng(RNG_SEED).normal(0, 2, 400)
+    rows = rows if cap is None else np.minimum(rows, cap)
+    fits = by_family(families.fit_families(*pairs(rows), cap=cap))
+    assert fits["gamma"].log_likelihood == pytest.approx(fits["lognormal"].log_likelihood, abs=0.01)
+    assert fits["gamma"].ks_distance == pytest.approx(fits["lognormal"].ks_distance, abs=0.001)
+
+
 # ---------------------------------------------------------------- tails
 
 

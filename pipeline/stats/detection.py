@@ -5,7 +5,9 @@ Does not belong here: the fits themselves (`families`, `tails`), or where a colu
 
 Heavy means sub-exponential: the lognormal, and a Weibull with shape below 1. The gamma, the exponential and a Weibull
 with shape of 1 or more are light, however skewed. The verdict is a vote of BIC weights among four families; it says
-`undetermined` where none of them describes the column or where their votes are split.
+`undetermined` where none of them describes the column or where their votes are split. A law outside the four counts as
+its nearest neighbour: an inverse Gaussian, light by definition, is taken for a lognormal, and a mixture of exponentials
+for a Weibull with shape below 1.
 """
 
 from __future__ import annotations

@@ -217,13 +217,11 @@ def _vuong_against_lognormal(excess: Floats, counts: Counts) -> float:
             value = beta + gamma * second / 2 + _log_normaliser(beta, gamma)
         return value if np.isfinite(value) else np.inf
 
-    starts = ([1.0, np.log(1e-3)], [0.5, np.log(0.5)], [-1.0, np.log(2.0)])
-    found = [
-        optimize.minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14, "maxiter": 4000})
-        for start in starts
-    ]
-    best = min(found, key=lambda result: float(result.fun))
-    beta, gamma = float(best.x[0]), float(np.exp(best.x[1]))
+    point = np.array([0.5, np.log(0.5)])
+    for _ in range(2):
+        options = {"xatol": 1e-9, "fatol": 1e-13, "maxiter": 2000}
+        point = optimize.minimize(loss, point, method="Nelder-Mead", options=options).x
+    beta, gamma = float(point[0]), float(np.exp(point[1]))
     lognormal = -beta * t - gamma * t * t / 2 - _log_normaliser(beta, gamma)
     ratio = -t - lognormal
     average = float(np.sum(ratio * counts) / rows)

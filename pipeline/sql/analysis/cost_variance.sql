@@ -5,9 +5,9 @@ with valued as (
     select
         key,
         observed_at,
-        cost_nano_usd as value
+        cast(round(cost_usd * 1000000000) as hugeint) as value
     from observations
-    where key in (select unnest($keys)) and cost_nano_usd is not null and observed_at is not null
+    where key in (select unnest($keys)) and cost_usd is not null and observed_at is not null
 ),
 
 history as (

@@ -3,7 +3,10 @@
 with valued as (
     select
         session_id,
-        case when $is_cost then cost_nano_usd else total_tokens end as value
+        case
+            when $is_cost then cast(round(cost_usd * 1000000000) as hugeint)
+            else cast(total_tokens as hugeint)
+        end as value
     from observations
     where value is not null
 ),

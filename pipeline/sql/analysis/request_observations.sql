@@ -1,4 +1,4 @@
--- One observation a request; money in nano-dollars.
+-- One observation a request.
 select
     case $dimension
         when 'all' then 'all'
@@ -9,8 +9,8 @@ select
     end as key,
     session_id,
     requested_at as observed_at,
-    cast(round(estimated_cost_usd * 1000000000) as hugeint) as cost_nano_usd,
-    cast(total_tokens as hugeint) as total_tokens,
+    estimated_cost_usd as cost_usd,
+    total_tokens,
     1 as usage_rows,
     cast(estimated_cost_usd is null as integer) as unpriced_rows,
     false as from_console,

@@ -1,5 +1,5 @@
 -- One observation a minute ($grain = 'minute': only rows whose bucket is one minute) or a UTC day ('day') with usage in
--- the segment; money in nano-dollars. For each provider and day the console stands where it has rows of this grain, else
+-- the segment. For each provider and day the console stands where it has rows of this grain, else
 -- the sessions; no console knows users, so segments by user_id come from the sessions alone.
 select
     case $dimension
@@ -11,8 +11,8 @@ select
     end as key,
     cast(null as varchar) as session_id,
     case $grain when 'minute' then usage_minute else cast(usage_date as timestamp) end as observed_at,
-    sum(cast(round(estimated_cost_usd * 1000000000) as hugeint)) as cost_nano_usd,
-    sum(cast(total_tokens as hugeint)) as total_tokens,
+    sum(estimated_cost_usd) as cost_usd,
+    cast(sum(total_tokens) as bigint) as total_tokens,
     count(*) as usage_rows,
     count(*) - count(estimated_cost_usd) as unpriced_rows,
     bool_or(source = 'console') as from_console,
