@@ -30,7 +30,7 @@ keyed as (
 
 select
     request_key,
-    any_value(source_format) as source_format,
+    min(source_format) as source_format,
     arg_min(session_id, owner_order) as session_id,
     min(requested_at) as requested_at,
     arg_max(provider, kept_order) as provider,

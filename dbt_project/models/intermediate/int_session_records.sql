@@ -11,13 +11,14 @@ with sessions as (
 requests as (
     select
         session_id,
-        provider,
+        coalesce(provider, '') as provider,
         {{ sum_kinds() }},
         sum(web_search_count)::bigint as web_search_count,
         sum(total_tokens)::bigint as total_tokens
     from {{ ref('int_requests') }}
     where session_id <> ''
-    group by all
+    -- a session row that does not state its provider is compared with all requests of the session: provider ''
+    group by grouping sets ((session_id, provider), (session_id))
 ),
 
 ranked as (
@@ -51,10 +52,7 @@ compared as (
         {% endfor -%}
         greatest(in_force.total_tokens - coalesce(requests.total_tokens, 0), 0) as beyond_total
     from in_force
-    left join requests
-        on
-            in_force.session_id = requests.session_id
-            and (in_force.provider = requests.provider or in_force.provider = '')
+    left join requests using (session_id, provider)
 ),
 
 -- The rest is the difference of the totals; kinds are filled in order, so that a kind in which the two loggers disagree

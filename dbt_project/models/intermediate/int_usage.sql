@@ -26,8 +26,14 @@ context_windows as (
 
 -- What the application's table says of a session also holds for the session's requests.
 known_sessions as (
-    select * from session_records
+    select
+        session_id,
+        {% for dimension in ['api_key', 'workspace', 'user_id', 'project'] -%}
+        arg_max({{ dimension }}, {provider: provider, last_updated_at: last_updated_at}) as {{ dimension }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from session_records
     where has_requests
+    group by session_id
 ),
 
 console_records as (
@@ -90,10 +96,7 @@ request_records as (
         1::bigint as request_count,
         requests.cache_split_assumed
     from requests
-    left join known_sessions
-        on
-            requests.session_id = known_sessions.session_id
-            and (known_sessions.provider = requests.provider or known_sessions.provider = '')
+    left join known_sessions using (session_id)
 ),
 
 session_rests as (

@@ -1,0 +1,149 @@
+"""Fixtures that several test files share: homes with landed files, their marts, and dbt's models as plain SQL.
+
+Belongs here: how a test gets a home, a landing and built tables. Does not belong here: what a format or a rule says
+(oracle, and the test files themselves).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipeline import ingest, settings, transform, warehouse
+from pipeline.sqlfiles import sql
+
+Rows = list[tuple[Any, ...]]
+
+
+class Home:
+    """A home of a test: files are landed by name, and its tables are read from the private warehouse."""
+
+    def __init__(self, root: Path, **overrides: Any) -> None:
+        (root / "landing").mkdir(parents=True)
+        self.settings = settings.load(root, **{"settle_seconds": 0, **overrides})
+
+    @property
+    def root(self) -> Path:
+        return self.settings.home
+
+    def land(self, files: Mapping[str, str | bytes]) -> None:
+        """Write files below landing/; text is stored as UTF-8, with its line ends as they are."""
+        for name, content in files.items():
+            path = self.settings.landing / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def ingest(self) -> ingest.IngestSummary:
+        with warehouse.connect(self.settings) as connection:
+            return ingest.ingest(connection, self.settings)
+
+    def build(self) -> ingest.IngestSummary:
+        """Ingest, reference tables and all models of dbt; its data tests must hold."""
+        with warehouse.connect(self.settings) as connection:
+            summary = ingest.ingest(connection, self.settings)
+            transform.write_reference_tables(connection, self.settings)
+        failed = [node for node in transform.build(self.settings) if not node.succeeded]
+        assert failed == []
+        return summary
+
+    def query(self, text: str, parameters: Sequence[Any] = ()) -> Rows:
+        with warehouse.connect(self.settings) as connection:
+            return connection.execute(text, list(parameters)).fetchall()
+
+    def ledger(self, name: str) -> dict[str, Any]:
+        """The ledger row of the file landed as `name`."""
+        with warehouse.connect(self.settings) as connection:
+            found = connection.execute("FROM ingest.files WHERE path = ?", [f"landing/{name}"])
+            columns = [column[0] for column in found.description or []]
+            (row,) = found.fetchall()
+        return dict(zip(columns, row, strict=True))
+
+    def rejected(self) -> Rows:
+        return self.query("SELECT line, byte_offset, reason, column_name, value FROM ingest.rejected_rows ORDER BY path, line")
+
+    def tables(self, *schemas: str) -> dict[str, Rows]:
+        """Every row of every table of `schemas`, sorted."""
+        with warehouse.connect(self.settings) as connection:
+            names = connection.execute(
+                "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE list_contains(?, schema_name) ORDER BY 1",
+                [list(schemas)],
+            ).fetchall()
+            return {name: sorted(connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in names}
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Home]]:
+    """Makes empty homes; keyword arguments are settings."""
+    made: list[Home] = []
+
+    def make(**overrides: Any) -> Home:
+        made.append(Home(tmp_path_factory.mktemp("home") / "home", **overrides))
+        return made[-1]
+
+    yield make
+    for home in made:
+        warehouse.release_lock(home.settings)
+
+
+@pytest.fixture
+def home(new_home: Callable[..., Home]) -> Home:
+    return new_home()
+
+
+class Models:
+    """dbt's models, compiled once, and run as plain SQL in memory: milliseconds where a build by dbt takes seconds."""
+
+    def __init__(self, compiled: Mapping[str, tuple[str, str, str]], scratch: Callable[[], Path]) -> None:
+        self._compiled = compiled
+        self._scratch = scratch
+
+    @contextlib.contextmanager
+    def over(
+        self, files: Mapping[str, str | bytes], *, until: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to all tables up to model `until` (all by default), built from `files` of a landing."""
+        root = self._scratch()
+        home = Home(root)
+        home.land(files)
+        with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}) as connection:
+            connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
+            connection.execute(sql("ingest/schema"))
+            ingest.ingest(connection, home.settings)
+            transform.write_reference_tables(connection, home.settings)
+            for name, (schema, kind, text) in self._compiled.items():
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+                connection.execute(f"CREATE {kind} {schema}.{name} AS {text}")
+                if name == until:
+                    break
+            yield connection
+
+
+@pytest.fixture(scope="session")
+def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """All models as dbt compiled them for an empty home, in the order in which it ran them."""
+    empty = new_home()
+    with warehouse.connect(empty.settings) as connection:
+        transform.write_reference_tables(connection, empty.settings)
+    transform.build(empty.settings)
+    results = json.loads((empty.settings.dagster_home / "dbt" / "target" / "run_results.json").read_text())["results"]
+    nodes = {result["unique_id"]: transform.manifest().nodes[result["unique_id"]] for result in results}
+    compiled = {
+        nodes[name].name: (nodes[name].schema, nodes[name].config.materialized.upper(), result["compiled_code"])
+        for result in results
+        if nodes[name := result["unique_id"]].resource_type == "model"
+    }
+    folder, number = tmp_path_factory.mktemp("models"), itertools.count()
+    return Models(compiled, lambda: folder / str(next(number)))
+
+
+def utc(text: str) -> dt.datetime:
+    """`2026-02-17 10:00` as the naive UTC time that the warehouse holds."""
+    return dt.datetime.fromisoformat(text)
