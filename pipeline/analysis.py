@@ -26,7 +26,7 @@ import pyarrow as pa
 from pipeline.settings import Settings
 from pipeline.stats.describe import Counts, Description, Floats, describe, merge_pairs
 from pipeline.stats.detection import MIN_ROWS, Artefacts, find_artefacts, fit_adjusted, judge
-from pipeline.stats.families import FamilyFits, fit_families
+from pipeline.stats.families import FAMILIES, FamilyFits, fit_families
 from pipeline.stats.tails import generalized_pareto, hill, power_law
 
 MAX_SEGMENTS = 50  # the costliest ones of all dimensions together, beside `all`
@@ -284,8 +284,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             _SEGMENT,
             _MEASURE,
             _field("treatment", _TEXT, "raw: the column as it is; adjusted: atoms set aside and a cap censored"),
-            _field("family", _TEXT, "exponential, lognormal, gamma or weibull; null where nothing could be fitted"),
-            _field("params", _TEXT, "JSON: scale; mu and sigma of the logarithm; shape and scale"),
+            _field(
+                "family", _TEXT, f"{', '.join(FAMILIES[:-1])} or {FAMILIES[-1]}; null where nothing could be fitted"
+            ),
+            _field("params", _TEXT, "JSON: scale; mu and sigma of the logarithm; shape and scale; mean and lam"),
             _field("n", _COUNT, "Observations above zero that entered the fit, those at a censored cap included"),
             _field("log_likelihood", _NUMBER, "Maximised log-likelihood (densities per US dollar or token)"),
             _field("n_params", _COUNT, "Number of fitted parameters"),
@@ -456,7 +458,7 @@ def _fits(column: _Column) -> list[dict[str, Any]]:
 
 
 def distribution_fits(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Fit four families to every measure and segment of `tail_metrics`: raw, and adjusted where artefacts were found.
+    """Fit every family to every measure and segment of `tail_metrics`: raw, and adjusted where artefacts were found.
 
     Raises as `tail_metrics`.
     """

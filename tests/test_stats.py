@@ -24,6 +24,7 @@ SCIPY = {
     "lognormal": stats.lognorm,
     "gamma": stats.gamma,
     "weibull": stats.weibull_min,
+    "inverse_gaussian": stats.invgauss,
 }
 RNG_SEED = 20251128
 
@@ -37,6 +38,8 @@ def scipy_shape(family, params):
         return (0, params["scale"])
     if family == "lognormal":
         return (params["sigma"], 0, math.exp(params["mu"]))
+    if family == "inverse_gaussian":
+        return (params["mean"] / params["lam"], 0, params["lam"])
     return (params["shape"], 0, params["scale"])
 
 
@@ -201,7 +204,8 @@ def test_the_ks_distance_looks_at_both_sides_of_every_step():
 
 def test_ranks_follow_bic_and_weights_sum_to_one():
     found = families.fit_families(*pairs(np.random.default_rng(RNG_SEED).lognormal(8, 1, 400)))
-    assert [fit.rank for fit in found.fits] == [1, 2, 3, 4]
+    assert [fit.rank for fit in found.fits] == [1, 2, 3, 4, 5]
+    assert {fit.family for fit in found.fits} == set(families.FAMILIES)
     assert [fit.bic for fit in found.fits] == sorted(fit.bic for fit in found.fits)
     assert sum(fit.aic_weight for fit in found.fits) == pytest.approx(1)
     assert sum(fit.bic_weight for fit in found.fits) == pytest.approx(1)
@@ -248,8 +252,42 @@ def test_a_nearly_constant_column_is_fitted_without_cancellation(cap):
     rows = 1e6 + np.random.default_rng(RNG_SEED).normal(0, 2, 400)
     rows = rows if cap is None else np.minimum(rows, cap)
     fits = by_family(families.fit_families(*pairs(rows), cap=cap))
-    assert fits["gamma"].log_likelihood == pytest.approx(fits["lognormal"].log_likelihood, abs=0.01)
-    assert fits["gamma"].ks_distance == pytest.approx(fits["lognormal"].ks_distance, abs=0.001)
+    for family in ("gamma", "inverse_gaussian"):
+        assert fits[family].log_likelihood == pytest.approx(fits["lognormal"].log_likelihood, abs=0.01)
+        assert fits[family].ks_distance == pytest.approx(fits["lognormal"].ks_distance, abs=0.001)
+
+
+@settings(deadline=None)
+@given(
+    st.floats(-6, 6),
+    st.floats(-5, 8),
+    st.one_of(st.floats(1e-12, 0.5), st.floats(0.5, 0.999), st.sampled_from([0.5, 1 - 1e-9])),
+)
+def test_quantiles_of_an_inverse_gaussian_undo_its_distribution_function_in_both_tails(scale, concentration, p):
+    mean = 10.0**scale
+    params = {"mean": mean, "lam": mean * 10.0**concentration}
+    (value,) = families.quantile("inverse_gaussian", params, [p])
+    assert families.cdf("inverse_gaussian", params, value) == pytest.approx(p, rel=1e-6)
+
+
+def test_the_tails_of_an_inverse_gaussian_neither_overflow_nor_cancel():
+    law = stats.invgauss(1e-4, 0, 1e10)
+    at = np.array([0.9e6, 0.99e6, 1.01e6, 1.2e6])
+    with np.errstate(all="raise", under="ignore"):
+        found = families.cdf("inverse_gaussian", {"mean": 1e6, "lam": 1e10}, at)
+    assert np.log(found[:2]) == pytest.approx(law.logcdf(at[:2]), rel=1e-9)
+    assert 1 - found[2:3] == pytest.approx(law.sf(at[2:3]), rel=1e-9)
+    assert found[3] == 1
+
+
+@pytest.mark.parametrize(("mean", "lam"), [(1.0, 1.0), (1e6, 1e3), (1e3, 1e6)])
+def test_rows_far_above_the_law_of_the_others_do_not_break_a_censored_inverse_gaussian(mean, lam):
+    cap = 40 * mean
+    rows = np.append(np.random.default_rng(RNG_SEED).wald(mean, lam, 500).clip(max=0.999 * cap), np.full(20, cap))
+    fit = by_family(families.fit_families(*pairs(rows), cap=cap))["inverse_gaussian"]
+    arguments = scipy_shape("inverse_gaussian", fit.params)
+    expected = stats.invgauss.logpdf(rows[:500], *arguments).sum() + 20 * stats.invgauss.logsf(cap, *arguments)
+    assert fit.log_likelihood == pytest.approx(expected, abs=1e-4)
 
 
 # ---------------------------------------------------------------- tails
@@ -385,6 +423,37 @@ def test_a_lognormal_is_heavy_and_a_skewed_gamma_is_not():
     assert light.verdict == "light"
 
 
+@pytest.mark.parametrize("capped", [False, True])
+def test_an_inverse_gaussian_is_light_and_not_taken_for_a_lognormal(capped):
+    rows = np.rint(np.random.default_rng(RNG_SEED).wald(5000, 10000, 4000))
+    rows = np.minimum(rows, np.quantile(rows, 0.99, method="lower")) if capped else rows
+    found = verdict_of(rows)
+    assert found.verdict == "light"
+    assert f"over {len(families.FAMILIES)} simple families" in found.reason
+    assert "best inverse gaussian" in found.reason
+
+
+def test_a_law_between_lognormal_and_inverse_gaussian_is_left_undetermined():
+    found = verdict_of(np.rint(np.random.default_rng(RNG_SEED).wald(5000, 50000, 1000)))
+    assert found.verdict == "undetermined"
+    assert "The vote is split" in found.reason
+
+
+def test_an_inverse_gaussian_with_its_mean_beyond_the_cap_is_no_proof_of_a_light_tail():
+    levy = np.rint(1e4 / np.random.default_rng(RNG_SEED).normal(0, 1, 4000) ** 2)
+    found = verdict_of(np.minimum(levy, np.quantile(levy, 0.8, method="lower")))
+    assert found.verdict == "undetermined"
+    assert "beyond the cap" in found.reason
+
+
+def test_a_verdict_that_a_mixture_of_exponentials_could_have_caused_says_so():
+    rng = np.random.default_rng(RNG_SEED)
+    found = verdict_of(rng.weibull(0.6, 3000) * 1000)
+    assert found.verdict == "heavy"
+    assert "mixture of exponentials" in found.reason
+    assert "mixture" not in verdict_of(rng.lognormal(8, 1, 3000)).reason
+
+
 def test_a_heap_and_a_cap_do_not_change_the_verdict():
     rng = np.random.default_rng(RNG_SEED)
     for draw, verdict in ((rng.lognormal(8, 1, 3000), "heavy"), (rng.gamma(3, 2000, 3000), "light")):
@@ -478,6 +547,17 @@ def test_the_best_family_of_a_public_trace_is_the_published_one():
     assert azure.family == "weibull"
     assert (azure.params["shape"], azure.params["scale"]) == pytest.approx((1.7646, 0.0075), abs=6e-5)
     assert azure.ks_distance == pytest.approx(0.170, abs=5e-4)
+
+
+@needs_traces
+@pytest.mark.parametrize(
+    ("name", "mean", "lam", "distance"), [("azure", 1365.8, 1514.1, 0.201), ("mooncake", 12377.7, 5492.5, 0.065)]
+)
+def test_the_inverse_gaussian_of_a_public_trace_is_the_published_one_and_the_best(name, mean, lam, distance):
+    best = families.fit_families(*column(name, "total")).fits[0]
+    assert best.family == "inverse_gaussian"
+    assert (best.params["mean"], best.params["lam"]) == pytest.approx((mean, lam), abs=0.051)
+    assert best.ks_distance == pytest.approx(distance, abs=5e-4)
 
 
 @needs_traces

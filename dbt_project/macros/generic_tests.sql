@@ -1,4 +1,4 @@
-{# The two generic tests that packages are usually fetched for (a packages.yml makes every parse call the network). #}
+{# Generic tests of our own: a packages.yml would make every parse call the network. #}
 {% test unique_combination(model, columns) %}
 select {{ columns | join(', ') }}
 from {{ model }}
@@ -10,4 +10,10 @@ having count(*) > 1
 select *
 from {{ model }}
 where not coalesce({{ expression }}, false)
+{% endtest %}
+
+{% test none_null(model, columns) %}
+select *
+from {{ model }}
+where {{ columns | join(' is null or ') }} is null
 {% endtest %}

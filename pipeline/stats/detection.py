@@ -3,11 +3,11 @@
 Belongs here: finding these artefacts in (value, count) pairs, setting them aside, and the verdict with its reason.
 Does not belong here: the fits themselves (`families`, `tails`), or where a column comes from.
 
-Heavy means sub-exponential: the lognormal, and a Weibull with shape below 1. The gamma, the exponential and a Weibull
-with shape of 1 or more are light, however skewed. The verdict is a vote of BIC weights among four families; it says
-`undetermined` where none of them describes the column or where their votes are split. A law outside the four counts as
-its nearest neighbour: an inverse Gaussian, light by definition, is taken for a lognormal, and a mixture of exponentials
-for a Weibull with shape below 1.
+Heavy means sub-exponential: the lognormal, and a Weibull with shape below 1. The gamma, the exponential, the inverse
+Gaussian and a Weibull with shape of 1 or more are light, however skewed. The verdict is a vote of BIC weights among the
+families of `families`; it says `undetermined` where none of them describes the column or where their votes are split. A
+law outside them counts as its nearest neighbour. A Weibull with shape below 1 is itself a mixture of exponentials
+(Jewell, 1982), so that a mixture of a few, which is light, can pass for one: a verdict that rests on it says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.stats.describe import Counts, Floats, check_pairs
-from pipeline.stats.families import NO_FIT_DISTANCE, FamilyFits, fit_families
+from pipeline.stats.families import NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
 from pipeline.stats.tails import GeneralizedPareto
 
 Verdict = Literal["heavy", "light", "undetermined", "too_few", "unavailable"]
@@ -129,18 +129,24 @@ def set_aside(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts
 
 
 def fit_adjusted(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> FamilyFits:
-    """Fit the four families with atoms set aside and the cap censored; the plain fits where there are neither."""
+    """Fit every family with atoms set aside and the cap censored; the plain fits where there are neither."""
     x, c = set_aside(values, counts, artefacts)
     return fit_families(x, c, cap=artefacts.cap_value)
 
 
+def _is_stretched(fit: Fit) -> bool:
+    """True for a stretched exponential, a Weibull with shape below 1."""
+    return fit.family == "weibull" and fit.params["shape"] < 1
+
+
+def _is_hidden(fit: Fit, artefacts: Artefacts) -> bool:
+    """True for an inverse Gaussian whose mean lies above the cap: below its mean it looks like a Lévy law, heavy."""
+    return artefacts.cap_value is not None and fit.params.get("mean", 0.0) > artefacts.cap_value
+
+
 def heavy_weight(fits: FamilyFits) -> float:
     """Share of the BIC weight on sub-exponential families, 0 to 1."""
-    heavy = sum(
-        fit.bic_weight
-        for fit in fits.fits
-        if fit.family == "lognormal" or (fit.family == "weibull" and fit.params["shape"] < 1)
-    )
+    heavy = sum(fit.bic_weight for fit in fits.fits if fit.family == "lognormal" or _is_stretched(fit))
     return min(float(heavy), 1.0)
 
 
@@ -176,14 +182,17 @@ def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None)
     if fits.status == "too_few" or fits.n < MIN_ROWS:
         return Judgement("undetermined", f"Only {fits.n:,} of {rows:,} rows are left to fit{handled}")
     best = fits.fits[0]
-    named = f"{best.family}, KS distance {best.ks_distance:.3f}"
+    named = f"{best.label}, KS distance {best.ks_distance:.3f}"
     if best.ks_distance > NO_FIT_DISTANCE:
         chance = " (so few rows can be that far from their own law)" if best.ks_distance * rows**0.5 < 1 else ""
         return Judgement(
             "undetermined", f"No simple family fits the {fits.n:,} rows{handled}: the best is {named}{chance}"
         )
     heavy = heavy_weight(fits)
-    vote = f"of the BIC weight over four families is on heavy-tailed ones (best {named}, {fits.n:,} rows{handled})"
+    vote = (
+        f"of the BIC weight over {len(fits.fits)} simple families is on heavy-tailed ones "
+        f"(best {named}, {fits.n:,} rows{handled})"
+    )
     if 1 - DECIDING_WEIGHT < heavy < DECIDING_WEIGHT:
         return Judgement("undetermined", f"The vote is split: {heavy:.1%} {vote}")
     verdict: Verdict = "heavy" if heavy >= DECIDING_WEIGHT else "light"
@@ -195,4 +204,10 @@ def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None)
                 f"{heavy:.1%} {vote}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, "
                 f"which says the opposite",
             )
+    if verdict == "light" and _is_hidden(best, artefacts):
+        return Judgement(
+            "undetermined", f"{heavy:.1%} {vote}, but the mean of the best lies beyond the cap, and so does its tail"
+        )
+    if verdict == "heavy" and _is_stretched(best):
+        vote += ", which a mixture of exponentials, light and not among them, can resemble"
     return Judgement(verdict, f"{heavy:.1%} {vote}")

@@ -1,6 +1,7 @@
 """Maximum-likelihood fits of simple families, location fixed at 0, to (value, count) pairs.
 
-Belongs here: exponential, lognormal, gamma and Weibull; their likelihoods, criteria, distances and quantile errors.
+Belongs here: exponential, lognormal, gamma, Weibull and inverse Gaussian; their likelihoods, criteria, distances and
+quantile errors.
 Does not belong here: what is set aside before a fit and what a fit says about tails (`detection`, `tails`).
 
 A free location is never fitted: it moves mass below zero, where no token count and no cost lies. Values of zero and
@@ -49,6 +50,11 @@ class Fit:
     q95_error: float | None
     q99_error: float | None
 
+    @property
+    def label(self) -> str:
+        """The family's name as words of a sentence."""
+        return self.family.replace("_", " ")
+
 
 @dataclass(frozen=True)
 class FamilyFits:
@@ -93,6 +99,51 @@ class _Estimate:
     log_likelihood: float
 
 
+def _inverse_gaussian_probabilities(mean: float, lam: float, x: Floats) -> tuple[Floats, Floats]:
+    """P(X <= x) and log P(X > x) of the inverse Gaussian, accurate in both tails.
+
+    With a = sqrt(lam / x) (x / mean - 1) and b = a + 2 sqrt(lam / x) the distribution function (Shuster, 1968) is
+    Phi(a) + exp(2 lam / mean) Phi(-b), a product of something huge and something tiny. Since b^2 - a^2 = 4 lam / mean,
+    it equals erfcx(b / sqrt 2) exp(-a^2 / 2) / 2, in which nothing overflows or cancels.
+    """
+    from scipy import special
+
+    root = np.sqrt(lam / x)
+    a = root * ((x - mean) / mean)
+    b = root * (x / mean + 1)
+    with np.errstate(under="ignore", divide="ignore"):
+        scaled = special.erfcx(b / np.sqrt(2))
+        below = np.minimum(special.ndtr(a) + scaled * np.exp(-a * a / 2) / 2, 1.0)
+        beyond_mean = np.log((special.erfcx(np.maximum(a, 0) / np.sqrt(2)) - scaled) / 2) - a * a / 2
+        log_survival = np.where(a > 0, beyond_mean, np.log1p(-below))
+    return below, log_survival
+
+
+def _inverse_gaussian_quantile(mean: float, lam: float, p: Floats) -> Floats:
+    """Newton's steps in log x, kept inside a bracket by bisection, on the smaller of the two tails.
+
+    The bracket is Markov's inequality for X (mean `mean`) and for 1 / X (mean 1 / mean + 1 / lam).
+    """
+    low = np.log(p) - np.log(1 / mean + 1 / lam)
+    high = np.log(mean) - np.log1p(-p)
+    at = np.clip(np.log(mean), low, high)
+    upper = p > 0.5
+    for _ in range(MAX_ITERATIONS):
+        x = np.exp(at)
+        below, log_survival = _inverse_gaussian_probabilities(mean, lam, x)
+        excess = np.where(upper, (1 - p) - np.exp(log_survival), below - p)
+        low, high = np.where(excess < 0, at, low), np.where(excess < 0, high, at)
+        slope = np.sqrt(lam / (2 * np.pi * x)) * np.exp(-lam / x * ((x - mean) / mean) ** 2 / 2)
+        with np.errstate(all="ignore"):
+            updated = at - excess / slope
+        updated = np.where((updated > low) & (updated < high), updated, (low + high) / 2)
+        if (np.abs(updated - at) <= RELATIVE_TOLERANCE).all():
+            break
+        at = updated
+    quantiles_of_p: Floats = np.exp(updated)
+    return quantiles_of_p
+
+
 def cdf(family: str, params: dict[str, float], x: npt.ArrayLike) -> Floats:
     """Distribution function of a fitted family at `x` > 0.
 
@@ -112,6 +163,8 @@ def cdf(family: str, params: dict[str, float], x: npt.ArrayLike) -> Floats:
             probability = special.gammainc(params["shape"], at / params["scale"])
         elif family == "weibull":
             probability = -np.expm1(-np.exp(params["shape"] * np.log(at / params["scale"])))
+        elif family == "inverse_gaussian":
+            probability, _ = _inverse_gaussian_probabilities(params["mean"], params["lam"], at)
         else:
             raise KeyError(family)
     return np.asarray(probability, dtype=np.float64)
@@ -135,6 +188,8 @@ def quantile(family: str, params: dict[str, float], probability: npt.ArrayLike) 
         value = params["scale"] * special.gammaincinv(params["shape"], p)
     elif family == "weibull":
         value = params["scale"] * (-np.log1p(-p)) ** (1 / params["shape"])
+    elif family == "inverse_gaussian":
+        value = _inverse_gaussian_quantile(params["mean"], params["lam"], p)
     else:
         raise KeyError(family)
     return np.asarray(value, dtype=np.float64)
@@ -285,12 +340,43 @@ def _weibull(sample: _Sample) -> _Estimate:
     return _Estimate({"shape": shape, "scale": scale}, float(log_likelihood))
 
 
+def _inverse_gaussian(sample: _Sample) -> _Estimate:
+    """Closed form; with a cap, the two-parameter censored likelihood on sufficient statistics.
+
+    mean / lam is the mean of (r - 1)^2 / r with r = x / mean: the textbook's mean(1 / x) - 1 / mean without its
+    cancellation. Where a cap hides so much that the likelihood rises towards an infinite mean (a Lévy law), the mean is
+    merely very large.
+    """
+    seen = sample.seen
+    mean = sample.total(sample.x) / seen
+    ratio = sample.x / mean
+    gap = sample.total((ratio - 1) ** 2 / ratio) / seen
+    constant = -1.5 * sample.total(np.log(sample.x)) - seen / 2 * float(np.log(2 * np.pi))
+    if not sample.censored:
+        lam = mean / gap
+        return _Estimate({"mean": mean, "lam": lam}, constant + seen / 2 * (float(np.log(lam)) - 1))
+    cap = np.array([sample.cap])
+
+    def log_likelihood(point: Floats) -> float:
+        """At the log of (mean of the law / mean of the rows seen) and at log lam."""
+        lam = float(np.exp(point[1]))
+        squares = gap + float(np.expm1(-point[0])) ** 2
+        density = constant + seen / 2 * (float(point[1]) - lam / mean * squares)
+        _, survival = _inverse_gaussian_probabilities(mean * float(np.exp(point[0])), lam, cap)
+        return density + sample.censored * float(survival[0])
+
+    point, best = _simplex(log_likelihood, [0.0, float(np.log(mean / gap))])
+    return _Estimate({"mean": mean * float(np.exp(point[0])), "lam": float(np.exp(point[1]))}, best)
+
+
 ESTIMATORS: dict[str, Callable[[_Sample], _Estimate]] = {
     "exponential": _exponential,
     "lognormal": _lognormal,
     "gamma": _gamma,
     "weibull": _weibull,
+    "inverse_gaussian": _inverse_gaussian,
 }
+FAMILIES = tuple(ESTIMATORS)
 
 
 def _ks_distance(sample: _Sample, family: str, params: dict[str, float]) -> float:
@@ -321,7 +407,7 @@ def _weights(criteria: Floats) -> Floats:
 
 
 def fit_families(values: npt.ArrayLike, counts: npt.ArrayLike, cap: float | None = None) -> FamilyFits:
-    """Fit the four families by maximum likelihood and rank them by BIC (the family's name decides ties).
+    """Fit every family by maximum likelihood and rank them by BIC (the family's name decides ties).
 
     Rows at or above `cap`, if one is given, are right-censored there. Fewer than two distinct positive values below the
     cap, or values that differ by less than one part in a million, give status `too_few` and no fit.
@@ -376,5 +462,5 @@ def fit_families(values: npt.ArrayLike, counts: npt.ArrayLike, cap: float | None
     best = fits[0]
     note = ""
     if best.ks_distance > NO_FIT_DISTANCE:
-        note = f"no simple family fits: the best, {best.family}, is {best.ks_distance:.3f} away (KS distance)"
+        note = f"no simple family fits: the best, {best.label}, is {best.ks_distance:.3f} away (KS distance)"
     return FamilyFits("fitted", tuple(fits), sample.n, excluded, sample.censored, note)

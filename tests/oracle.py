@@ -1,0 +1,272 @@
+"""The counting rules of the input formats, stated a second time in plain Python, to test the SQL against.
+
+Belongs here: which of overlapping console exports is in force and how much of it counts, and what a set of Claude Code
+transcripts adds up to. Does not belong here: reading files, and anything taken from the product's own code.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+# Counts of a console row, in this order: input without cache, write 5m, write 1h, read, output, web searches.
+Counts = tuple[int, int, int, int, int, int]
+WRITE_5M, WRITE_1H, SEARCHES = 1, 2, 5
+# The columns that only later generations of an export state.
+LATER_COLUMNS = ("context_window", "inference_geo", "speed")
+
+
+@dataclass(frozen=True)
+class ConsoleRow:
+    """One row of a usage export. `key` holds the dimensions that the export states, and only those."""
+
+    start: dt.datetime
+    seconds: int
+    key: tuple[tuple[str, str], ...]
+    counts: Counts
+    tells_write_kinds: bool = True
+
+    @property
+    def end(self) -> dt.datetime:
+        return self.start + dt.timedelta(seconds=self.seconds)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        return frozenset(name for name, _ in self.key)
+
+    def on(self, columns: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """The key, as far as it lies in `columns`."""
+        return tuple(pair for pair in self.key if pair[0] in columns)
+
+
+@dataclass(frozen=True)
+class ConsoleExport:
+    """One export: its rows, and the sha256 that its bytes happen to have."""
+
+    sha256: str
+    rows: tuple[ConsoleRow, ...]
+
+
+@dataclass(frozen=True)
+class InForce:
+    """What counts of one row of one export."""
+
+    row: ConsoleRow
+    counts: Counts
+    has_finer: bool = False
+    is_stale: bool = False
+
+
+def _sum(all_counts: Iterable[Counts]) -> Counts:
+    columns = zip(*all_counts, strict=True)
+    total = tuple(sum(column) for column in columns)
+    assert len(total) == 6
+    return total  # type: ignore[return-value]
+
+
+def summed(export: ConsoleExport) -> list[ConsoleRow]:
+    """Sum inside one export first: one row for each interval and key."""
+    parts: dict[tuple[Any, ...], list[ConsoleRow]] = defaultdict(list)
+    for row in export.rows:
+        parts[row.start, row.seconds, row.key].append(row)
+    return [replace(rows[0], counts=_sum(row.counts for row in rows)) for rows in parts.values()]
+
+
+def winners(exports: Iterable[ConsoleExport]) -> list[ConsoleRow]:
+    """For each interval and key the export in force.
+
+    The export whose latest interval is later wins; on a tie the greater total; then the greater sha256. Before the
+    sha256 an export that tells the two kinds of cache writes apart beats one that does not: it is the finer of the two.
+    """
+    best: dict[tuple[Any, ...], tuple[tuple[Any, ...], ConsoleRow]] = {}
+    for export in exports:
+        reach = max((row.end for row in export.rows), default=dt.datetime.min)
+        for row in summed(export):
+            rank = (reach, sum(row.counts[:SEARCHES]), row.tells_write_kinds, export.sha256)
+            found = best.get((row.start, row.seconds, row.key))
+            if found is None or rank > found[0]:
+                best[row.start, row.seconds, row.key] = (rank, row)
+    return [row for _, row in best.values()]
+
+
+def console_usage(exports: Iterable[ConsoleExport]) -> list[InForce]:
+    """How much of each row counts, when each token of overlapping exports shall count once.
+
+    Finer rows stand; coarser ones (in time, then in the columns stated) keep what is beyond the finer rows inside them,
+    kind by kind, compared on the columns that both state. Would any kind be negative, the whole rest is zero.
+    """
+    levels: dict[tuple[int, int, tuple[str, ...]], list[ConsoleRow]] = defaultdict(list)
+    for row in winners(exports):
+        levels[row.seconds, -len(row.columns), tuple(sorted(row.columns))].append(row)
+    kept: list[InForce] = []
+    for _, rows in sorted(levels.items()):
+        kept += _beyond([InForce(row, row.counts) for row in rows], kept)
+    return kept
+
+
+def _beyond(level: list[InForce], finer: Sequence[InForce]) -> list[InForce]:
+    """`level` less the finer rows inside it; those that lack fewest of its columns are taken off first."""
+    columns = level[0].row.columns
+    lacking: dict[frozenset[str], list[InForce]] = defaultdict(list)
+    for found in finer:
+        lacking[columns - found.row.columns].append(found)
+    for absent in sorted(lacking, key=lambda names: (len(names), sorted(names))):
+        common = columns - absent
+        groups: dict[tuple[Any, ...], list[InForce]] = defaultdict(list)
+        for coarse in level:
+            groups[coarse.row.start, coarse.row.on(common)].append(coarse)
+        level = []
+        for (start, key), group in groups.items():
+            inside = [
+                found
+                for found in lacking[absent]
+                if found.row.on(common) == key and start <= found.row.start < group[0].row.end
+            ]
+            level += _less(group, inside) if inside else group
+    return level
+
+
+def _less(group: list[InForce], inside: Sequence[InForce]) -> list[InForce]:
+    """A group of coarser rows, which differ only in what the finer rows `inside` do not state, less those rows."""
+    have, taken = _sum(found.counts for found in group), list(_sum(found.counts for found in inside))
+    if not all(found.row.tells_write_kinds for found in [*group, *inside]):
+        # One side knows cache writes as a single number, counted as 5m: compare that number.
+        writes = taken[WRITE_5M] + taken[WRITE_1H]
+        taken[WRITE_5M] = min(writes, have[WRITE_5M])
+        taken[WRITE_1H] = writes - taken[WRITE_5M]
+    if any(off > has for off, has in zip(taken, have, strict=True)):
+        return [replace(found, counts=(0,) * 6, has_finer=True, is_stale=True) for found in group]
+    result = []
+    for found in sorted(group, key=lambda found: [dict(found.row.key).get(name, "") for name in LATER_COLUMNS]):
+        off = [min(has, left) for has, left in zip(found.counts, taken, strict=True)]
+        taken = [left - less for left, less in zip(taken, off, strict=True)]
+        counts: Any = tuple(has - less for has, less in zip(found.counts, off, strict=True))
+        result.append(replace(found, counts=counts, has_finer=True))
+    return result
+
+
+@dataclass(frozen=True)
+class FileCounts:
+    """The ledger of one transcript: read = loaded + rejected + ignored + repeated."""
+
+    read: int
+    loaded: int
+    rejected: int
+    ignored: int
+    repeated: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One response that was paid for. `counts` as in a console row."""
+
+    session_id: str
+    requested_at: dt.datetime
+    model_version: str
+    usage_type: str
+    inference_geo: str
+    speed: str
+    is_sidechain: bool
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class _Line:
+    key: str
+    message_id: str
+    entry: Mapping[str, Any]
+
+    @property
+    def seen(self) -> dt.datetime:
+        return dt.datetime.fromisoformat(self.entry["timestamp"]).astimezone(dt.UTC).replace(tzinfo=None)
+
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        usage: Mapping[str, Any] = self.entry["message"]["usage"]
+        return usage
+
+    def first(self, name: str) -> str:
+        return str(self.usage.get(name) or "").replace("not_available", "")
+
+    @property
+    def counts(self) -> Counts:
+        usage = self.usage
+        split = usage.get("cache_creation") or {}
+        write_1h = split.get("ephemeral_1h_input_tokens", 0)
+        written = usage.get("cache_creation_input_tokens", 0)
+        write_5m = max(written - write_1h, split.get("ephemeral_5m_input_tokens", 0))
+        searches = (usage.get("server_tool_use") or {}).get("web_search_requests", 0)
+        read = usage.get("cache_read_input_tokens", 0)
+        return (usage["input_tokens"], write_5m, write_1h, read, usage["output_tokens"], searches)
+
+
+def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[dict[str, Request], dict[str, FileCounts]]:
+    """What the transcripts `files` (lines by name) add up to: requests by key, and the ledger of each file."""
+    lines: list[_Line] = []
+    ledger: dict[str, FileCounts] = {}
+    for name, texts in files.items():
+        found, rejected, ignored = _usage_lines([text for text in texts if text.strip()])
+        keys = len({line.key for line in found})
+        read = len(found) + rejected + ignored
+        ledger[name] = FileCounts(read, keys, rejected, ignored, len(found) - keys)
+        lines += found
+
+    # A sidechain line whose message.id also stands on a main line is that call again.
+    main: dict[str, tuple[dt.datetime, str]] = {}
+    for line in lines:
+        if not line.entry.get("isSidechain"):
+            mine = (line.seen, line.key)
+            main[line.message_id] = min(mine, main.get(line.message_id, mine))
+    calls: dict[str, list[_Line]] = defaultdict(list)
+    for line in lines:
+        is_repeat = line.entry.get("isSidechain") and line.message_id in main
+        calls[main[line.message_id][1] if is_repeat else line.key].append(line)
+    return {key: _request(parts) for key, parts in calls.items()}, ledger
+
+
+def _usage_lines(texts: Iterable[str]) -> tuple[list[_Line], int, int]:
+    """Lines that report usage, the number of rejected lines, and of those without usage."""
+    found: list[_Line] = []
+    rejected = ignored = 0
+    for text in texts:
+        if text.startswith("//"):
+            ignored += 1
+            continue
+        try:
+            entry = json.loads(text)
+        except ValueError:
+            rejected += 1
+            continue
+        message = entry.get("message") or {}
+        if entry.get("type") != "assistant" or not isinstance(message.get("usage"), dict):
+            ignored += 1
+        elif not entry.get("timestamp"):
+            rejected += 1
+        else:
+            key = ":".join(part for part in (message["id"], entry.get("requestId")) if part)
+            found.append(_Line(key, message["id"], entry))
+    return found, rejected, ignored
+
+
+def _request(lines: Sequence[_Line]) -> Request:
+    """Of the lines of one response, over all files, what counts."""
+    kept = max(lines, key=lambda line: (line.usage["output_tokens"], line.seen, line.entry["uuid"]))
+    in_order = sorted(lines, key=lambda line: (line.seen, line.entry["sessionId"]))
+    tier, geo, speed = (
+        next((value for line in in_order if (value := line.first(name))), "")
+        for name in ("service_tier", "inference_geo", "speed")
+    )
+    return Request(
+        session_id=in_order[0].entry["sessionId"],
+        requested_at=in_order[0].seen,
+        model_version=kept.entry["message"]["model"],
+        usage_type=tier,
+        inference_geo=geo,
+        speed=speed,
+        is_sidechain=all(line.entry.get("isSidechain", False) for line in lines),
+        counts=kept.counts,
+    )
