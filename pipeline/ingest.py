@@ -274,6 +274,7 @@ def _enter(
             "message": loaded.message,
         },
     )
+    connection.execute("INSERT OR IGNORE INTO scope.pending_files VALUES (?)", [sha256])
     for start in range(0, len(loaded.rejected), REJECT_BATCH):
         batch = loaded.rejected[start : start + REJECT_BATCH]
         columns = [

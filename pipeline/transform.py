@@ -7,6 +7,7 @@ belong here: SQL of models (dbt_project) and prices (rates).
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pipeline import rates, warehouse
+from pipeline import rates, scope, warehouse
 from pipeline.settings import Settings
 from pipeline.sqlfiles import sql
 
@@ -59,6 +60,13 @@ class NodeResult:
     seconds: float
     failures: int
 
+    def joined(self, later: NodeResult) -> NodeResult:
+        """This result and that of a later batch as one: it succeeded where both did."""
+        message = later.message if self.succeeded else self.message
+        seconds = self.seconds + later.seconds
+        failures = self.failures + later.failures
+        return NodeResult(self.unique_id, self.kind, self.succeeded and later.succeeded, message, seconds, failures)
+
 
 def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
     """Rewrite raw.settings, raw.api_key_aliases, raw.model_names, raw.rate_card and raw.context_windows.
@@ -76,8 +84,18 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     card = rates.rate_card(models, settings.overrides_file, settings.model_aliases)
     windows = rates.context_windows(models)
     aliases = sorted(settings.api_key_aliases.items())
+    joined = sorted(f"{former}\x1f{current}" for former, current in aliases)
+    connection.register("names_arrow", names)
+    connection.register("card_arrow", card)
+    connection.register("windows_arrow", windows)
     connection.execute("BEGIN")
     try:
+        changed = connection.execute(
+            sql("transform/reference_changed"), [settings.user_ids, settings.publish_contract_rates, joined]
+        ).fetchone()
+        if changed and changed[0]:
+            # What is built rests on other rates, names or settings: an empty fingerprint makes the next build a full one.
+            connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [scope.MARTS])
         for table in ("settings", "api_key_aliases", "model_names", "rate_card", "context_windows"):
             connection.execute(f"DELETE FROM raw.{table}")
         connection.execute(
@@ -85,9 +103,6 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         )
         for former, current in aliases:
             connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
-        connection.register("names_arrow", names)
-        connection.register("card_arrow", card)
-        connection.register("windows_arrow", windows)
         connection.execute(sql("transform/insert_model_names"))
         connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
         connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
@@ -142,17 +157,61 @@ def _common(profiles: Path, target: Path, logs: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> list[NodeResult]:
-    """Run every model and data test in this process, into the home's warehouse; unit tests belong to the test suite.
+def build(
+    settings: Settings,
+    on_node: Callable[[str], None] | None = None,
+    *,
+    full_refresh: bool = False,
+    batch_rows: int = scope.BATCH_ROWS,
+) -> list[NodeResult]:
+    """Bring the marts up to what is loaded: run the models, in this process, on the days that pending files touch.
+
+    Everything is built anew where `full_refresh` asks for it, and where the models, the rates or the settings have changed.
+    Unit tests of the models belong to the test suite and are not run here.
 
     Args:
         settings: of the home; its lock must be held, and no connection to its warehouse be open.
         on_node: told the name of each finished model.
+        full_refresh: forget what was built before.
+        batch_rows: raw rows to build in one step.
+
+    Returns:
+        The models and data tests that ran, of the last batch first to fail or else of all; empty where nothing is pending.
 
     Raises:
         TransformError: dbt itself failed. Failed data tests are results, not exceptions.
 
     """
+    fingerprint = project_fingerprint()
+    with warehouse.connect(settings) as connection:
+        if full_refresh or scope.version(connection, scope.MARTS)[1] != fingerprint:
+            scope.mark_all(connection)
+        batches = scope.plan(connection, batch_rows)
+    results: dict[str, NodeResult] = {}
+    for number, batch in enumerate(batches):
+        with warehouse.connect(settings) as connection:
+            scope.open_batch(connection, batch, keep=number == 0)
+        for result in _run_dbt(settings, on_node):
+            earlier = results.get(result.unique_id)
+            results[result.unique_id] = earlier.joined(result) if earlier else result
+        if any(not result.succeeded for result in results.values()):
+            return list(results.values())
+    if batches:
+        with warehouse.connect(settings) as connection:
+            scope.close(connection, fingerprint)
+    return list(results.values())
+
+
+def project_fingerprint() -> str:
+    """One value for the models and macros as they are now."""
+    digest = hashlib.sha256()
+    for file in sorted(project_dir().rglob("*.sql")):
+        if "target" not in file.relative_to(project_dir()).parts:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None) -> list[NodeResult]:
     folder = settings.dagster_home / "dbt"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_profile(settings, folder)

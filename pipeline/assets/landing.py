@@ -20,6 +20,7 @@ LANDING = dg.AssetSpec(
 _RAW = {
     ("raw", "console_usage"): "Rows of Anthropic Console usage exports, as the files state them.",
     ("raw", "console_costs"): "Rows of Anthropic Console cost exports, as the files state them.",
+    ("raw", "exports"): "How far each export reaches: it decides which of two overlapping exports is in force.",
     ("raw", "usage_sessions"): "Rows of token_usage_sessions, as the files state them.",
     ("raw", "requests"): "Responses that Claude Code transcripts report, once a file.",
     ("ingest", "files"): "The ledger: one row for each content that was ever seen in landing.",

@@ -40,4 +40,6 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
         states_api_key=str("api_key" in header).lower(),
         states_workspace=str("workspace" in header).lower(),
     )
-    return load_csv(connection, probe, header, "raw.console_costs", select, grain="day")
+    loaded = load_csv(connection, probe, header, "raw.console_costs", select, grain="day")
+    connection.execute(sql("ingest/console_cost_export"), [sha256])
+    return loaded

@@ -51,6 +51,7 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
         states_geo_speed=str("inference_geo" in header and "speed" in header).lower(),
     )
     loaded = load_csv(connection, probe, header, "raw.console_usage", select, grain="day")
+    connection.execute(sql("ingest/console_usage_export"), [sha256])
     finest = connection.execute(
         "SELECT min(bucket_seconds) FROM raw.console_usage WHERE file_sha256 = ?", [sha256]
     ).fetchone()

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 {#
     Which amounts of overlapping cost exports count.
 
@@ -9,12 +11,13 @@
 
 with costs as (
     select * from {{ ref('stg_console_costs') }}
+    where {{ in_scope('usage_date') }}
 ),
 
 exports as (
     select
         file_sha256,
-        max(usage_date) as reaches_to
+        max(coalesce(export_reaches_to, usage_date::timestamp)) as reaches_to
     from costs
     group by file_sha256
 ),

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 {#
     Which rows of overlapping usage exports count, and how much of each.
 
@@ -16,13 +18,17 @@
 {%- set counted = kinds() + ['web_search_count'] -%}
 
 with usage as (
-    select * from {{ ref('stg_console_usage') }}
+    select
+        *,
+        usage_start::date as usage_date
+    from {{ ref('stg_console_usage') }}
+    where {{ in_scope('usage_start::date') }}
 ),
 
 exports as (
     select
         file_sha256,
-        max(usage_start + to_seconds(bucket_seconds)) as reaches_to
+        max(coalesce(export_reaches_to, usage_start + to_seconds(bucket_seconds))) as reaches_to
     from usage
     group by file_sha256
 ),
@@ -42,7 +48,7 @@ ranked as (
 
 winners as materialized (
     select
-        * exclude (precedence, total_tokens),
+        * exclude (precedence, total_tokens, export_reaches_to),
         total_tokens as exported_tokens,
         false as has_finer_rows,
         false as rest_was_negative

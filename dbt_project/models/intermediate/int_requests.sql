@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='response_id', scope_of='responses') }}
+
 {#
     Each request once, from however many files repeat it.
 
@@ -6,6 +8,7 @@
 #}
 with requests as (
     select * from {{ ref('stg_requests') }}
+    where {{ in_scope('response_id', 'responses') }}
 ),
 
 main_lines as (
@@ -30,6 +33,7 @@ keyed as (
 
 select
     request_key,
+    min(response_id) as response_id,
     min(source_format) as source_format,
     arg_min(session_id, owner_order) as session_id,
     min(requested_at) as requested_at,

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='session_id', scope_of='sessions') }}
+
 {#
     The state in force of each session of token_usage_sessions, and what of it the request-level records do not hold.
 
@@ -6,6 +8,7 @@
 #}
 with sessions as (
     select * from {{ ref('stg_usage_sessions') }}
+    where {{ in_scope('session_id', 'sessions') }}
 ),
 
 requests as (
@@ -16,7 +19,7 @@ requests as (
         sum(web_search_count)::bigint as web_search_count,
         sum(total_tokens)::bigint as total_tokens
     from {{ ref('int_requests') }}
-    where session_id <> ''
+    where session_id <> '' and {{ in_scope('session_id', 'sessions') }}
     -- a session row that does not state its provider is compared with all requests of the session: provider ''
     group by grouping sets ((session_id, provider), (session_id))
 ),

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 {#
     All usage in force, one row a record, priced: console rows, requests, and what only session-level rows know.
     Every mart of usage is an aggregate of this table, so that they cannot disagree.
@@ -5,11 +7,12 @@
 with console_usage as (
     select * from {{ ref('int_console_usage') }}
     -- a coarser row that finer rows cover entirely has nothing left to say
-    where not (has_finer_rows and total_tokens = 0 and web_search_count = 0)
+    where not (has_finer_rows and total_tokens = 0 and web_search_count = 0) and {{ in_scope('usage_start::date') }}
 ),
 
 requests as (
     select * from {{ ref('int_requests') }}
+    where {{ in_scope('requested_at::date') }}
 ),
 
 session_records as (
@@ -140,7 +143,7 @@ session_rests as (
         if(has_requests, null, request_count) as request_count,
         cache_split_assumed
     from session_records
-    where not is_covered
+    where not is_covered and {{ in_scope('session_started_at::date') }}
 ),
 
 records as (

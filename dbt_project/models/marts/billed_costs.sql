@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 select
     usage_date,
     provider,
@@ -14,6 +16,6 @@ select
     sum(list_price_usd)::decimal(38, 12) as list_price_usd,
     sum(cost_rows)::bigint as cost_rows
 from {{ ref('int_billed_costs') }}
-where cost_rows > 0
+where cost_rows > 0 and {{ in_scope('usage_date') }}
 group by all
 order by usage_date, model, workspace, api_key, token_kind, usage_type, context_window

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 with summed as (
     select
         usage_date,
@@ -17,6 +19,7 @@ with summed as (
         if(bool_or(cost_without_cache_usd is null), null, sum(cost_without_cache_usd))::decimal(38, 12)
             as cost_without_cache_usd
     from {{ ref('int_usage') }}
+    where {{ in_scope('usage_date') }}
     group by all
 )
 

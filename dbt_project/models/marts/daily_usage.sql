@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 select
     usage_date,
     source,
@@ -11,5 +13,6 @@ select
     sum(request_count)::bigint as request_count,
     if(bool_or(estimated_cost_usd is null), null, sum(estimated_cost_usd))::decimal(38, 12) as cost_usd
 from {{ ref('int_usage') }}
+where {{ in_scope('usage_date') }}
 group by usage_date, source, provider, model, api_key, workspace
 order by usage_date, source, provider, model, api_key, workspace

@@ -1,5 +1,5 @@
-with minutes as (
-    select * from {{ ref('token_usage_minutes') }}
+with daily as (
+    select * from {{ ref('int_daily_models') }}
 ),
 
 by_model as (
@@ -7,16 +7,16 @@ by_model as (
         source,
         provider,
         model,
-        count(*) as usage_rows,
+        sum(usage_rows)::bigint as usage_rows,
         sum(request_count)::bigint as request_count,
         sum(total_tokens)::bigint as total_tokens,
-        sum(total_tokens) filter (where request_count is not null)::bigint as tokens_of_requests,
+        sum(tokens_of_requests)::bigint as tokens_of_requests,
         {{ sum_kinds() }},
-        if(bool_or(estimated_cost_usd is null), null, sum(estimated_cost_usd))::decimal(38, 12) as total_cost_usd,
-        sum(estimated_cost_usd) as priced_cost_usd,
+        if(sum(unpriced_rows) > 0, null, sum(priced_cost_usd))::decimal(38, 12) as total_cost_usd,
+        sum(priced_cost_usd) as priced_cost_usd,
         min(usage_date) as first_used,
         max(usage_date) as last_used
-    from minutes
+    from daily
     group by source, provider, model
 )
 

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='requested_at::date', scope_of='days') }}
+
 select
     ---------- ids
     request_key,
@@ -25,5 +27,5 @@ select
     total_tokens,
     estimated_cost_usd
 from {{ ref('int_usage') }}
-where record_kind = 'request'
+where record_kind = 'request' and {{ in_scope('usage_date') }}
 order by requested_at, request_key

@@ -1,7 +1,9 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 {# Coarser rows that hold less than the finer rows inside them: older exports, whose rest was set to zero. #}
 select
     'console_usage' as source_format,
-    usage_start::date as usage_date,
+    usage_date,
     bucket_seconds,
     model,
     api_key,
@@ -10,7 +12,7 @@ select
     null::decimal(38, 12) as exported_usd,
     file_sha256
 from {{ ref('int_console_usage') }}
-where rest_was_negative
+where rest_was_negative and {{ in_scope('usage_start::date') }}
 union all
 select
     'console_cost' as source_format,
@@ -23,5 +25,5 @@ select
     cost_usd as exported_usd,
     file_sha256
 from {{ ref('int_billed_costs') }}
-where rest_was_negative
+where rest_was_negative and {{ in_scope('usage_date') }}
 order by all

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 select
     usage_date,
     source,
@@ -7,5 +9,6 @@ select
     sum({{ total_of() }})::bigint as parts,
     sum(total_tokens)::bigint as total
 from {{ ref('token_usage_minutes') }}
+where {{ in_scope('usage_date') }}
 group by usage_date, source, model
 order by usage_date, source, model

@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 select
     ---------- grain
     source,
@@ -25,5 +27,6 @@ select
     bool_or(cache_split_assumed) as cache_split_assumed,
     bool_or(spans_midnight) as spans_midnight
 from {{ ref('int_usage') }}
+where {{ in_scope('usage_date') }}
 group by all
 order by source, usage_minute, bucket_seconds, provider, model, api_key, workspace

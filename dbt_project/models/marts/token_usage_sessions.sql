@@ -1,10 +1,13 @@
+{{ config(materialized='scoped', scope_column='session_id', scope_of='sessions') }}
+
 with records as (
     select * from {{ ref('int_usage') }}
-    where source = 'sessions' and session_id <> ''
+    where source = 'sessions' and session_id <> '' and {{ in_scope('usage_date') }} and {{ in_scope('session_id', 'sessions') }}
 ),
 
 session_records as (
     select * from {{ ref('int_session_records') }}
+    where {{ in_scope('session_id', 'sessions') }}
 ),
 
 model_tokens as (

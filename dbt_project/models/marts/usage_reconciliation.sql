@@ -1,3 +1,5 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
 {#
     The provider's usage at the rate card against the provider's bill, by day, model, key, workspace and kind.
     A side takes part on a day only if one of its files covers that day; then a missing row of it is zero.
@@ -10,7 +12,7 @@ with files as (
 
 usage as (
     select * from {{ ref('int_usage') }}
-    where source = 'console'
+    where source = 'console' and {{ in_scope('usage_date') }}
 ),
 
 rates as (
@@ -28,6 +30,7 @@ billed as (
         sum(cost_usd) as billed_cost_usd,
         sum(cost_rows) as billed_rows
     from {{ ref('billed_costs') }}
+    where {{ in_scope('usage_date') }}
     group by all
 ),
 

@@ -10,8 +10,13 @@ api_key_aliases as (
     select * from {{ source('raw', 'api_key_aliases') }}
 ),
 
+exports as (
+    select * from {{ source('raw', 'exports') }}
+),
+
 named as (
     select
+        exports.reaches_to as export_reaches_to,
         costs.* exclude (api_key, token_type),
         coalesce(api_key_aliases.current_api_key, costs.api_key) as api_key,
         'anthropic' as provider,
@@ -29,11 +34,13 @@ named as (
     from costs
     left join model_names on costs.model_version = model_names.model_version
     left join api_key_aliases on costs.api_key = api_key_aliases.api_key
+    left join exports on costs.file_sha256 = exports.file_sha256
 )
 
 -- Equal rows are separate amounts: they are added, and counted for the rounding tolerance.
 select
     file_sha256,
+    export_reaches_to,
     usage_date,
     provider,
     model,

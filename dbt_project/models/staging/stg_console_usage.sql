@@ -10,15 +10,21 @@ api_key_aliases as (
     select * from {{ source('raw', 'api_key_aliases') }}
 ),
 
+exports as (
+    select * from {{ source('raw', 'exports') }}
+),
+
 named as (
     select
         usage.* exclude (api_key),
+        exports.reaches_to as export_reaches_to,
         coalesce(api_key_aliases.current_api_key, usage.api_key) as api_key,
         'anthropic' as provider,
         coalesce(model_names.model, usage.model_version) as model
     from usage
     left join model_names on usage.model_version = model_names.model_version
     left join api_key_aliases on usage.api_key = api_key_aliases.api_key
+    left join exports on usage.file_sha256 = exports.file_sha256
 ),
 
 -- Inside one export rows of one key are parts of it: add them.
@@ -26,6 +32,7 @@ summed as (
     select
         ---------- key
         file_sha256,
+        export_reaches_to,
         usage_start,
         bucket_seconds,
         provider,

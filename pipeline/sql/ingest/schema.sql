@@ -182,3 +182,14 @@ create or replace temp macro context_window_name(v) as
         when regexp_matches(lower(v), '^(>|>=)? *200k( *- *1m)?$$') then '200k-1M'
         else v
     end;
+
+-- What the marts have not taken in yet, and what the build under way replaces: see docs/how-it-works.md.
+create schema if not exists scope;
+create table if not exists scope.pending_files (file_sha256 varchar primary key);
+create table if not exists scope.days (item date primary key);
+create table if not exists scope.responses (item varchar primary key);
+create table if not exists scope.sessions (item varchar primary key);
+-- Which state of the marts each later stage has seen; stage 'marts' counts the builds.
+create table if not exists scope.versions (stage varchar primary key, version bigint not null, fingerprint varchar not null);
+-- How far each export reaches: of two exports of the same interval the one that reaches further is in force.
+create table if not exists raw.exports (file_sha256 varchar primary key, reaches_to timestamp not null);

@@ -1,0 +1,18 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
+-- Sums by day and model, from which the table over all time is added up.
+select
+    usage_date,
+    source,
+    provider,
+    model,
+    count(*) as usage_rows,
+    sum(request_count)::bigint as request_count,
+    sum(total_tokens) filter (where request_count is not null)::bigint as tokens_of_requests,
+    {{ sum_kinds() }},
+    sum(total_tokens)::bigint as total_tokens,
+    sum(estimated_cost_usd)::decimal(38, 12) as priced_cost_usd,
+    count(*) filter (where estimated_cost_usd is null) as unpriced_rows
+from {{ ref('token_usage_minutes') }}
+where {{ in_scope('usage_date') }}
+group by usage_date, source, provider, model

@@ -1,0 +1,92 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
+{#
+    Law 1 by day: each figure is summed from a table of its own. A repeated response may stand on another day in a raw file
+    than where it counts, so that a single day's figures need not balance; their sum over all days does.
+#}
+with console_rows as (
+    select * from {{ ref('int_console_usage') }}
+    where {{ in_scope('usage_date') }}
+),
+
+request_rows as (
+    select
+        requested_at::date as usage_date,
+        total_tokens
+    from {{ ref('stg_requests') }}
+    where {{ in_scope('requested_at::date') }}
+),
+
+session_rows as (
+    select
+        session_started_at::date as usage_date,
+        total_tokens
+    from {{ ref('stg_usage_sessions') }}
+    where {{ in_scope('session_started_at::date') }}
+),
+
+exported as (
+    select
+        usage_start::date as usage_date,
+        {{ total_of() }} as total_tokens
+    from {{ source('raw', 'console_usage') }}
+    where {{ in_scope('usage_start::date') }}
+),
+
+requests as (
+    select
+        requested_at::date as usage_date,
+        total_tokens
+    from {{ ref('int_requests') }}
+    where {{ in_scope('requested_at::date') }}
+),
+
+session_records as (
+    select
+        session_started_at::date as usage_date,
+        total_tokens,
+        {% for kind in kinds() %}rest_{{ kind }}{{ ' + ' if not loop.last }}{% endfor %} as rest_tokens
+    from {{ ref('int_session_records') }}
+    where {{ in_scope('session_started_at::date') }}
+),
+
+figures as (
+    select usage_date, 'console' as source, 'stored' as figure, total_tokens as tokens from exported
+    union all
+    select usage_date, 'sessions', 'stored', total_tokens from request_rows
+    union all
+    select usage_date, 'sessions', 'stored', total_tokens from session_rows
+    union all
+    -- exports that lost to another one of their grain, and what finer rows took over from the rows that won
+    select usage_date, 'console', 'superseded', total_tokens from exported
+    union all
+    select usage_date, 'console', 'superseded', -exported_tokens from console_rows
+    union all
+    select usage_date, 'console', 'superseded', exported_tokens - total_tokens from console_rows
+    union all
+    select usage_date, 'sessions', 'superseded', total_tokens from request_rows
+    union all
+    select usage_date, 'sessions', 'superseded', -total_tokens from requests
+    union all
+    select usage_date, 'sessions', 'superseded', total_tokens from session_rows
+    union all
+    select usage_date, 'sessions', 'superseded', -total_tokens from session_records
+    union all
+    select usage_date, 'sessions', 'superseded', total_tokens - rest_tokens from session_records
+    union all
+    select usage_date, source, 'in_force', total_tokens from {{ ref('int_usage') }}
+    where {{ in_scope('usage_date') }}
+    union all
+    select usage_date, source, 'marts', total_tokens from {{ ref('token_usage_minutes') }}
+    where {{ in_scope('usage_date') }}
+)
+
+select
+    usage_date,
+    source,
+    coalesce(sum(tokens) filter (where figure = 'stored'), 0)::bigint as stored_tokens,
+    coalesce(sum(tokens) filter (where figure = 'superseded'), 0)::bigint as superseded_tokens,
+    coalesce(sum(tokens) filter (where figure = 'in_force'), 0)::bigint as in_force_tokens,
+    coalesce(sum(tokens) filter (where figure = 'marts'), 0)::bigint as marts_tokens
+from figures
+group by usage_date, source

@@ -1,0 +1,128 @@
+"""Which part of the marts a build replaces: the days, responses and sessions that new or forgotten files touch.
+
+Belongs here: planning a build in batches of bounded size, and remembering which state each stage has seen. Does not
+belong here: the models themselves (dbt_project), which read schema `scope`.
+
+Why the result equals a rebuild. A day's console usage and costs depend on that day's rows, and on how far each export
+reaches, which is stored with the file. A response depends on the rows of its message id, a session on its own records and
+on the responses that it owns. So a batch takes every response of its files, every session that owns or may own one of
+them, and every day on which any of these stands now or stood after the last build; all of that is computed anew from raw
+rows, and nothing else can have changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import duckdb
+
+from pipeline.sqlfiles import sql
+
+# Raw rows a batch: bounds the memory of a build, whatever the history. Two million rows build within half a gigabyte.
+BATCH_ROWS = 2_000_000
+_SCOPES = ("days", "responses", "sessions")
+MARTS = "marts"
+
+
+@dataclass
+class Batch:
+    """Days of exports (ISO dates), and files of logs, that are built in one step."""
+
+    days: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+def mark_all(connection: duckdb.DuckDBPyConnection) -> None:
+    """Forget what was built, so that the next build makes everything anew; what is published is not touched."""
+    connection.execute("BEGIN")
+    for schema in ("staging", "intermediate", "marts"):
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+    for name in _SCOPES:
+        connection.execute(f"DELETE FROM scope.{name}")
+    connection.execute("DELETE FROM scope.pending_files")
+    connection.execute("INSERT INTO scope.pending_files SELECT file_sha256 FROM ingest.files WHERE status = 'loaded'")
+    connection.execute("COMMIT")
+
+
+def plan(connection: duckdb.DuckDBPyConnection, batch_rows: int = BATCH_ROWS) -> list[Batch]:
+    """The pending work in batches of about `batch_rows` raw rows; empty where nothing is pending.
+
+    A single day or file is never split. What an interrupted build or a retraction left in scope goes into the first batch.
+    """
+    batches: dict[int, Batch] = {}
+    for kind, item, number in connection.execute(sql("scope/plan"), [batch_rows]).fetchall():
+        batch = batches.setdefault(int(number), Batch())
+        (batch.days if kind == "day" else batch.files).append(str(item))
+    if not batches and (_is_pending(connection) or _has_scope(connection) or not is_built(connection)):
+        return [Batch()]
+    return [batches[number] for number in sorted(batches)]
+
+
+def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) -> int:
+    """Write schema `scope` for a batch; with `keep`, what already stands there stays in scope. Returns the days in scope."""
+    connection.execute("BEGIN")
+    try:
+        if not keep:
+            for name in _SCOPES:
+                connection.execute(f"DELETE FROM scope.{name}")
+        has_history = _exists(connection, "intermediate", "int_requests")
+        connection.execute(sql("scope/responses"), [batch.files])
+        connection.execute(sql("scope/sessions"), [batch.files])
+        if has_history:
+            connection.execute(sql("scope/sessions_before"))
+        connection.execute(sql("scope/days"), [batch.days])
+        if has_history:
+            connection.execute(sql("scope/days_before"))
+        counted = connection.execute("SELECT count(*) FROM scope.days").fetchone()
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return int(counted[0]) if counted else 0
+
+
+def close(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> None:
+    """Note that everything pending is in the marts now, built by models of this `fingerprint`."""
+    connection.execute("BEGIN")
+    for name in (*_SCOPES, "pending_files"):
+        connection.execute(f"DELETE FROM scope.{name}")
+    seen, _ = version(connection, MARTS)
+    connection.execute("INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?)", [MARTS, seen + 1, fingerprint])
+    connection.execute("COMMIT")
+
+
+def version(connection: duckdb.DuckDBPyConnection, stage: str) -> tuple[int, str]:
+    """The version of the marts that `stage` has seen (0: none), and the fingerprint that it noted."""
+    found = connection.execute("SELECT version, fingerprint FROM scope.versions WHERE stage = ?", [stage]).fetchone()
+    return (int(found[0]), str(found[1])) if found else (0, "")
+
+
+def is_current(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str) -> bool:
+    """Whether `stage` has worked on the marts as they are, with the same fingerprint of its own settings."""
+    return version(connection, stage) == (version(connection, MARTS)[0], fingerprint)
+
+
+def note(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str) -> None:
+    """Note that `stage` has worked on the marts as they are."""
+    current, _ = version(connection, MARTS)
+    connection.execute("INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?)", [stage, current, fingerprint])
+
+
+def is_built(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the marts have ever been built."""
+    return _exists(connection, "marts", "token_usage_minutes")
+
+
+def _is_pending(connection: duckdb.DuckDBPyConnection) -> bool:
+    return connection.execute("SELECT 1 FROM scope.pending_files LIMIT 1").fetchone() is not None
+
+
+def _has_scope(connection: duckdb.DuckDBPyConnection) -> bool:
+    return any(connection.execute(f"SELECT 1 FROM scope.{name} LIMIT 1").fetchone() is not None for name in _SCOPES)
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, table]
+    ).fetchone()
+    return found is not None

@@ -1,0 +1,32 @@
+-- Whether the reference tables say anything else than before of what is already built. Rows for new models do not count.
+with known_models as (
+    select distinct model from raw.model_names
+),
+
+new_names as (
+    select name as model_version, model, provider from names_arrow
+)
+
+select
+    exists (from raw.settings where user_ids <> $$1 or publish_contract_rates <> $$2)
+    or exists (
+        from raw.model_names as old
+        inner join new_names as new using (model_version)
+        where old.model <> new.model or old.provider <> new.provider
+    )
+    or exists (
+        (from raw.rate_card where model in (from known_models))
+        except
+        (select * from card_arrow where model in (from known_models))
+    )
+    or exists (
+        (select * from card_arrow where model in (from known_models))
+        except
+        (from raw.rate_card where model in (from known_models))
+    )
+    or exists (
+        (from raw.context_windows where model in (from known_models))
+        except
+        (select * from windows_arrow where model in (from known_models))
+    )
+    or list_sort((select coalesce(list(api_key || chr(31) || current_api_key), []) from raw.api_key_aliases)) <> $$3::varchar[]
