@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -21,7 +22,7 @@ import duckdb
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
 from pipeline.sources.base import Loaded, Probe, RejectedRow, Source, SourceError
-from pipeline.sqlfiles import sql
+from pipeline.sqlfiles import literal, sql
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,77 @@ def discover(settings: Settings) -> tuple[list[LandedFile], list[str]]:
     return files, refused
 
 
+def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    """Take what a file gave out of the raw tables; the ledger keeps it as `forgotten`, so that it is not loaded again.
+
+    Args:
+        connection: the writer's.
+        name: the file's path as the ledger shows it, or at least 8 characters of its sha256.
+
+    Returns:
+        Paths of the forgotten files. The next build takes them out of the marts.
+
+    Raises:
+        ConfigurationError: no loaded file is known by this name.
+
+    """
+    prefix = name if len(name) >= 8 else "no such prefix"
+    found = connection.execute(sql("forget/find"), [name, prefix]).fetchall()
+    if not found:
+        raise ConfigurationError(
+            f"no loaded file is known as {name!r}: give a path as `status` shows it, or its sha256 (see ingest.files)"
+        )
+    for sha256, _, _ in found:
+        same = f"file_sha256 = {literal(sha256)}"
+        connection.execute("BEGIN")
+        try:
+            for statement in _forget_statements(same, same, same, same, same):
+                connection.execute(statement)
+            connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
+            connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
+            connection.execute("UPDATE ingest.files SET status = 'forgotten' WHERE file_sha256 = ?", [sha256])
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+    return [str(path) for _, path, _ in found]
+
+
+def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
+    """Take usage before `day` out of the raw tables, and keep out what later files bring of it."""
+    connection.execute("BEGIN")
+    try:
+        for statement in _forget_statements(*_older_than(day)):
+            connection.execute(statement)
+        connection.execute("DELETE FROM raw.retention")
+        connection.execute("INSERT INTO raw.retention VALUES (?)", [day])
+        connection.execute(sql("forget/mark_files"), [day])
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]:
+    """Conditions for the rows of each raw table, and of the ledger, before a day."""
+    limit = f"DATE {literal(day.isoformat())}"
+    columns = ("usage_start", "usage_date", "requested_at", "session_started_at", "first_usage_date")
+    usage, costs, requests, sessions, files = (f"{column} < {limit} and {also}" for column in columns)
+    return usage, costs, requests, sessions, files
+
+
+def _forget_statements(usage: str, costs: str, requests: str, sessions: str, files: str) -> list[str]:
+    text = sql(
+        "forget/scope",
+        condition_usage=usage,
+        condition_costs=costs,
+        condition_requests=requests,
+        condition_sessions=sessions,
+        condition_files=files,
+    )
+    return [statement for statement in text.split(";") if statement.strip()]
+
+
 def landing_digest(settings: Settings) -> str:
     """One value for the names, sizes and times of all files that a run would look at; it reads none of them."""
     files, _ = discover(settings)
@@ -182,6 +254,7 @@ def _take(
             connection.execute("ROLLBACK")
             summary.problems.append(f"{file.shown}: is still being written; the next run reads it")
             return ""
+        _keep_out(connection, sha256)
         _quarantine(settings, sha256, loaded.rejected)
         _enter(connection, file.shown, sha256, source.FORMAT, before[0], loaded)
         _remember(connection, file.shown, sha256, before)
@@ -235,6 +308,15 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
         raise UnrecognisedError(f"binary content of no known format; known: {known}")
     kind = "JSON" if probe.text.lstrip()[:1] in "{[" else "text"
     raise UnrecognisedError(f"{kind} of no known format; known: {known}")
+
+
+def _keep_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
+    """Leave out what a new file brings from before the day that `forget --before` has set."""
+    if found := connection.execute("SELECT max(before_date) FROM raw.retention").fetchone():
+        if found[0] is not None:
+            same = f"file_sha256 = {literal(sha256)}"
+            for statement in _forget_statements(*_older_than(found[0], also=same)):
+                connection.execute(statement)
 
 
 def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:
