@@ -1,7 +1,7 @@
 """Synthetic inputs of any size for the benchmarks: console CSV, session tables, Claude Code transcripts.
 
 Belongs here: files that look like real ones in shape and size, the same for the same seed on every machine. Does not
-belong here: measuring (the other scripts of this folder), and the sample that ships with the product (pipeline/sample.py).
+belong here: measuring (the other scripts of this folder), and the sample that ships with the product.
 
 usage: python bench/generate.py console usage.csv --rows 10000000 --days 365 --bad 0.0001
        python bench/generate.py sessions sessions.parquet --rows 1000000
@@ -15,14 +15,17 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+
+Numbers = npt.NDArray[np.int64]
 
 SEED = 20251128
 FIRST_DAY = np.datetime64("2026-01-01", "s")
@@ -32,7 +35,7 @@ MODELS = (
     "claude-sonnet-4-20250514", "claude-opus-4-1-20250805", "claude-3-5-haiku-20241022",
 )  # fmt: skip
 MODEL_SHARES = (0.45, 0.25, 0.15, 0.08, 0.04, 0.03)
-API_KEYS = tuple(f"service-{i:02d}" for i in range(38)) + ("Support, EU", "")
+API_KEYS = (*(f"service-{i:02d}" for i in range(38)), "Support, EU", "")
 WORKSPACES = ("Default", "Production", "Research, EU", "Staging")
 CONTEXT_WINDOWS = ("≤ 200k", "> 200k")
 USAGE_TYPES = ("standard", "batch")
@@ -41,11 +44,11 @@ COMBINATIONS = len(MODELS) * len(API_KEYS) * len(CONTEXT_WINDOWS) * len(USAGE_TY
 COMBINATION_STEP = 389
 
 
-# -- console usage export ------------------------------------------------------------------------------------------------
+# -- console usage export --------------------------------------------------------------------------
 
 
 def console_chunk(first: int, count: int, rows: int, first_day: int, days: int, bad: float, seed: int) -> pa.Table:
-    """Rows first..first + count of a console usage export of `rows` rows, in order of time; all columns as text or int."""
+    """Rows first..first + count of a console usage export of `rows` rows, in order of time."""
     rng = np.random.default_rng([seed, first_day, first])
     row = np.arange(first, first + count, dtype=np.int64)
     minutes = days * 1440
@@ -55,46 +58,52 @@ def console_chunk(first: int, count: int, rows: int, first_day: int, days: int, 
     model, rest = combination % len(MODELS), combination // len(MODELS)
     key, rest = rest % len(API_KEYS), rest // len(API_KEYS)
     window, kind = rest % 2, rest // 2
-    stamp = (FIRST_DAY + np.timedelta64(first_day, "D") + (minute * 60).astype("timedelta64[s]")).astype(
-        "datetime64[m]"
-    )
-    dates = np.char.replace(stamp.astype("U16"), "T", " ")
-    versions = np.array(MODELS)[model]
+    first_minute = int(minute[0])
+    start = FIRST_DAY + np.timedelta64(first_day * 1440 + first_minute, "m")
+    stamps = (start + np.arange(int(minute[-1]) - first_minute + 1).astype("timedelta64[m]")).astype("datetime64[m]")
+    dates = [*np.char.replace(stamps.astype("U16"), "T", " ").tolist(), "soon"]
+    date = minute - first_minute
     output = rng.lognormal(5.5, 1.2, count).astype(np.int64)
     if bad:
         is_bad = rng.random(count) < bad
         fault = rng.integers(0, 3, count)
-        dates[is_bad & (fault == 0)] = "soon"
-        versions[is_bad & (fault == 1)] = ""
-        output[is_bad & (fault == 2)] *= -1
-        output[is_bad & (fault == 2) & (output == 0)] = -1
+        date[is_bad & (fault == 0)] = len(dates) - 1
+        model[is_bad & (fault == 1)] = len(MODELS)
+        output = np.where(is_bad & (fault == 2), -output - 1, output)
     cached = rng.random(count) < 0.7
     return pa.table(
         {
-            "usage_date_utc": dates,
-            "model_version": versions,
-            "api_key": np.array(API_KEYS)[key],
-            "workspace": np.array(WORKSPACES)[key % len(WORKSPACES)],
-            "usage_type": np.array(USAGE_TYPES)[kind],
-            "context_window": np.array(CONTEXT_WINDOWS)[window],
-            "usage_input_tokens_no_cache": rng.lognormal(6, 1.5, count).astype(np.int64),
-            "usage_input_tokens_cache_write_5m": np.where(cached, rng.lognormal(7, 1.2, count), 0).astype(np.int64),
-            "usage_input_tokens_cache_write_1h": np.where(
-                rng.random(count) < 0.1, rng.lognormal(7, 1, count), 0
-            ).astype(np.int64),
-            "usage_input_tokens_cache_read": np.where(cached, rng.lognormal(9, 1.4, count), 0).astype(np.int64),
+            "usage_date_utc": _labels(date, dates),
+            "model_version": _labels(model, [*MODELS, ""]),
+            "api_key": _labels(key, API_KEYS),
+            "workspace": _labels(key % len(WORKSPACES), WORKSPACES),
+            "usage_type": _labels(kind, USAGE_TYPES),
+            "context_window": _labels(window, CONTEXT_WINDOWS),
+            "usage_input_tokens_no_cache": _tokens(rng, 6, 1.5, np.full(count, True)),
+            "usage_input_tokens_cache_write_5m": _tokens(rng, 7, 1.2, cached),
+            "usage_input_tokens_cache_write_1h": _tokens(rng, 7, 1.0, rng.random(count) < 0.1),
+            "usage_input_tokens_cache_read": _tokens(rng, 9, 1.4, cached),
             "usage_output_tokens": output,
             "web_search_count": rng.poisson(0.02, count),
-            "inference_geo": np.full(count, "not_available"),
-            "speed": np.full(count, "standard"),
+            "inference_geo": _labels(np.zeros(count, np.int64), ["not_available"]),
+            "speed": _labels(np.zeros(count, np.int64), ["standard"]),
         }
     )
+
+
+def _labels(index: Numbers, names: Sequence[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(index.astype(np.int32)), pa.array(names, pa.string()))
+
+
+def _tokens(rng: np.random.Generator, mean: float, sigma: float, where: npt.NDArray[np.bool_]) -> Numbers:
+    return np.where(where, rng.lognormal(mean, sigma, len(where)), 0).astype(np.int64)
 
 
 def _bad_rows(chunk: pa.Table) -> int:
     import pyarrow.compute as pc
 
-    faults = pc.or_(pc.equal(chunk["usage_date_utc"], "soon"), pc.equal(chunk["model_version"], ""))
+    dates, versions = (pc.cast(chunk[name], pa.string()) for name in ("usage_date_utc", "model_version"))
+    faults = pc.or_(pc.equal(dates, "soon"), pc.equal(versions, ""))
     return int(pc.sum(pc.or_(faults, pc.less(chunk["usage_output_tokens"], 0))).as_py() or 0)
 
 
@@ -140,7 +149,7 @@ def console_csv(path: Path, rows: int, days: int = 365, first_day: int = 0, bad:
     return bad_rows
 
 
-# -- token_usage_sessions ------------------------------------------------------------------------------------------------
+# -- token_usage_sessions --------------------------------------------------------------------------
 
 
 def session_table(path: Path, rows: int, days: int = 365, seed: int = SEED) -> None:
@@ -185,7 +194,7 @@ def session_table(path: Path, rows: int, days: int = 365, seed: int = SEED) -> N
         connection.execute(f"COPY (FROM rows_arrow) TO '{path}' (FORMAT {kind})")
 
 
-# -- Claude Code transcripts ---------------------------------------------------------------------------------------------
+# -- Claude Code transcripts -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -216,11 +225,11 @@ class TranscriptShape:
     seed: int = SEED
 
 
-WORDS = (
-    "the cache holds a session whose tokens were counted twice because two exports overlap so we read both files again "
-    "and keep the finer grain where it covers the day return value function test passes fails import module naïve café "
-    "≤ 200k path line error retry commit branch merge usage report"
-).split()
+WORDS = """
+the cache holds a session whose tokens were counted twice because two exports overlap so we read both files again and
+keep the finer grain where it covers the day return value function test passes fails import module naïve café ≤ 200k
+path line error retry commit branch merge usage report
+"""
 USER_LINE_BYTES = 600
 USER_LINE = (
     '{"parentUuid":"%s","isSidechain":%s,"userType":"external","cwd":"%s","sessionId":"%s","version":"2.1.40",'
@@ -236,7 +245,7 @@ ASSISTANT_LINE = (
     '{"web_search_requests":0,"web_fetch_requests":0},"speed":"standard"}}%s,"type":"assistant","uuid":"%s",'
     '"timestamp":"%s"}\n'
 )
-ASSISTANT_LINE_BYTES = 1010  # without its text
+ASSISTANT_LINE_BYTES = 925  # without its text
 
 
 def _texts(mean_bytes: float, seed: int, count: int = 4096) -> list[str]:
@@ -244,7 +253,9 @@ def _texts(mean_bytes: float, seed: int, count: int = 4096) -> list[str]:
     rng = np.random.default_rng([seed, 1])
     lengths = rng.lognormal(0, 0.8, count)
     lengths = np.maximum(lengths * mean_bytes / lengths.mean(), 1)
-    words = [json.dumps(word, ensure_ascii=False)[1:-1] for word in [*WORDS, '"quoted"', "tab\there", "new\nline"]]
+    words = [
+        json.dumps(word, ensure_ascii=False)[1:-1] for word in [*WORDS.split(), '"quoted"', "tab\there", "new\nline"]
+    ]
     stock = " ".join(words[i] for i in rng.integers(0, len(words), 60_000))
     texts = []
     for length in lengths.astype(int).tolist():
@@ -260,7 +271,8 @@ class Transcripts:
     def __init__(self, shape: TranscriptShape) -> None:
         self.shape = shape
         self._user_texts = _texts(USER_LINE_BYTES - 390, shape.seed)
-        mean = max(shape.line_bytes - shape.user_lines * USER_LINE_BYTES - ASSISTANT_LINE_BYTES, 1)
+        user_bytes = shape.user_lines * (1 - shape.repeats) * USER_LINE_BYTES
+        mean = max(shape.line_bytes - user_bytes - ASSISTANT_LINE_BYTES, 1)
         self._texts = _texts(mean, shape.seed + 1)
 
     def session_id(self, number: int) -> str:
@@ -268,7 +280,7 @@ class Transcripts:
         return _uuid(np.random.default_rng([self.shape.seed, 2, number]).bytes(16).hex())
 
     def lines(self, number: int, count: int, *, session: str = "", sidechain: bool = False, part: int = 0) -> list[str]:
-        """`count` assistant lines of file `number` with the user's lines between them; `part` is a stretch of a long one."""
+        """`count` assistant lines of file `number`, the user's lines between them; `part` counts stretches."""
         shape = self.shape
         rng = np.random.default_rng([shape.seed, 3, number, part])
         session = session or self.session_id(number)
@@ -294,13 +306,12 @@ class Transcripts:
         made: list[str] = []
         parent = _uuid(ids[:32])
         response = request = ""
-        kept = 0
+        kept: tuple[str, int, int, int, int, int, int] = ("", 0, 0, 0, 0, 0, 0)
         for i in range(count):
             hexes = ids[96 * i : 96 * i + 96]
             uuid = _uuid(hexes[:32])
             if is_repeat[i]:
-                total = kept[6] + output[i]
-                kept = (*kept[:6], total)
+                kept = (*kept[:6], kept[6] + output[i])
             else:
                 if has_user[i]:
                     user_text = self._user_texts[text[i]]
@@ -438,7 +449,7 @@ def single_transcript(path: Path, size: int, shape: TranscriptShape) -> int:
     return lines
 
 
-# -- command line --------------------------------------------------------------------------------------------------------
+# -- command line ----------------------------------------------------------------------------------
 
 
 def add_shape_options(parser: argparse.ArgumentParser) -> None:

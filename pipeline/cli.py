@@ -8,15 +8,15 @@ Exit codes: 0 done; 1 a blocking check failed; 2 unusable input, configuration o
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import logging
+import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import duckdb
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -36,7 +37,7 @@ from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import sql
 
 if TYPE_CHECKING:
-    from dagster import ExecuteInProcessResult
+    from dagster import DagsterInstance, ExecuteInProcessResult
 
 app = typer.Typer(
     help="Token usage, reconciled to the cent: load exports and logs, validate, analyse, price, publish.",
@@ -57,6 +58,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard outpu
 LimitOption = Annotated[int, typer.Option(min=0, help="Rows to print; 0 prints all.")]
 
 STAGES = {
+    "waiting": "Waiting",
     "landing": "Loading files",
     "rates": "Preparing the rate card",
     "models": "Building marts",
@@ -65,6 +67,8 @@ STAGES = {
     "pricing": "Pricing contracts",
     "publish": "Publishing",
 }
+# Runs of this command carry this tag; they hold the home's lock from their first moment to their last.
+LAUNCHED_HERE = {"token_analytics/launched_by": "command line"}
 
 
 class View(StrEnum):
@@ -97,15 +101,18 @@ def run(
     """Load what is new in landing, rebuild, validate, analyse, price and publish; then say what came out."""
     settings = settings_module.load(home)
     started = time.monotonic()
-    warehouse.acquire_lock(settings, on_wait=lambda text: err.print(text, style="yellow"))
+    warehouse.acquire_lock(settings, on_wait=lambda text: err.print(Text(text, style="yellow")))
     try:
         with _shown_progress(quiet=as_json):
             result = _materialize(settings, verbose)
+    except KeyboardInterrupt:
+        err.print("token-analytics: stopped; what was published stays as it was, and the next run completes the work")
+        raise typer.Exit(130) from None
     finally:
         warehouse.release_lock(settings)
     summary = _summary(settings, result, time.monotonic() - started)
     if as_json:
-        typer.echo(json.dumps(summary, default=_plain, indent=2))
+        _echo_json(summary)
     else:
         _print_summary(summary)
     if not summary["succeeded"]:
@@ -117,6 +124,7 @@ def _materialize(settings: Settings, verbose: bool) -> ExecuteInProcessResult:
 
     Raises:
         ConfigurationError: a stage stopped for something that the user has to change.
+        KeyboardInterrupt: the user stopped the run.
 
     """
     warehouse.make_home(settings)
@@ -127,10 +135,12 @@ def _materialize(settings: Settings, verbose: bool) -> ExecuteInProcessResult:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        _close_dead_runs(instance, LAUNCHED_HERE)
         result = defs.resolve_job_def("daily_refresh").execute_in_process(
             instance=instance,
             raise_on_error=False,
             resources={"home": Home(path=str(settings.home))},
+            tags=LAUNCHED_HERE,
             run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}}},
         )
     for event in result.all_events:
@@ -138,8 +148,27 @@ def _materialize(settings: Settings, verbose: bool) -> ExecuteInProcessResult:
         while error is not None:
             if error.cls_name == "ConfigurationError":
                 raise ConfigurationError(error.message.split(": ", 1)[-1].strip())
+            if "DagsterExecutionInterruptedError" in error.message:
+                raise KeyboardInterrupt
             error = error.cause
     return result
+
+
+def _close_dead_runs(instance: DagsterInstance, tags: dict[str, str]) -> None:
+    """Mark runs with `tags` that the history calls running as failed: the caller holds the lock, so none of them lives.
+
+    A killed process cannot say that its run is over, and the UI would queue every later run behind it for ever.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    unfinished = [
+        DagsterRunStatus.NOT_STARTED,
+        DagsterRunStatus.STARTING,
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.CANCELING,
+    ]
+    for run in instance.get_runs(filters=RunsFilter(statuses=unfinished, tags=tags)):
+        instance.report_run_failed(run, "The process of this run was killed. What it had published stays readable.")
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -177,6 +206,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["usage"] = _rows(connection, sql("summary/usage"))
             published["reconciliation"] = _rows(connection, sql("summary/reconciliation"))[0]
             published["problems"] = _rows(connection, sql("status/problems"))
+    report = settings.reports / "validation" / "latest.html"
     failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
     return {
         "succeeded": result.success,
@@ -189,7 +219,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         **published,
         "database": str(settings.published),
         "outputs": str(settings.outputs),
-        "report": str(settings.reports / "validation" / "latest.html"),
+        "report": str(report) if report.exists() else None,
     }
 
 
@@ -245,11 +275,12 @@ def _print_summary(summary: dict[str, Any]) -> None:
     for error in summary["errors"]:
         out.print(Text(f"Failed  {error}", style="red"))
     if summary["succeeded"]:
-        out.print(f"[bold]Query[/bold]   {summary['database']}", soft_wrap=True)
+        out.print(f"[bold]Query[/bold]   {escape(summary['database'])}")
     elif summary["usage"]:
         out.print("Not published: the database still holds the last complete run.", style="red")
-    out.print(f"[bold]Report[/bold]  {summary['report']}", soft_wrap=True)
-    out.print(f"[bold]Tables[/bold]  {summary['outputs']}/*.parquet   ({summary['seconds']} s)", soft_wrap=True)
+    if summary["report"]:
+        out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
+    out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
 
 
 @app.command()
@@ -268,7 +299,7 @@ def status(
             for name in (("rejected",) if rejected else ("files", "problems"))
         }
     if as_json:
-        typer.echo(json.dumps(found, default=_plain, indent=2))
+        _echo_json(found)
         return
     for name, rows in found.items():
         _print_rows(rows, title=name, empty=f"no {name}")
@@ -287,7 +318,7 @@ def show(
     with warehouse.connect_published(settings) as connection:
         rows = _rows(connection, query_text)
     if as_json:
-        typer.echo(json.dumps(rows, default=_plain, indent=2))
+        _echo_json(rows)
         return
     shown = rows[:limit] if limit else rows
     title = query_text.splitlines()[0].removeprefix("-- ")
@@ -309,18 +340,18 @@ def query(
     settings = settings_module.load(home)
     with warehouse.connect_published(settings) as connection:
         try:
-            rows = _rows(connection, text)
+            names, rows = _table(connection, text)
         except duckdb.Error as error:
             raise ConfigurationError(f"query: {str(error).splitlines()[0]}") from None
-    if as_json or form is Format.JSON:
-        typer.echo(json.dumps(rows, default=_plain, indent=2))
-    elif form is Format.CSV:
+    if form is Format.CSV and not as_json:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        if rows:
-            writer.writerow(rows[0])
-        writer.writerows([_csv_cell(value) for value in row.values()] for row in rows)
+        writer.writerows([_csv_cell(value) for value in row] for row in (names, *rows))
+        return
+    named = [dict(zip(names, row, strict=True)) for row in rows]
+    if as_json or form is Format.JSON:
+        _echo_json(named)
     else:
-        _print_rows(rows, title="", empty="no rows")
+        _print_rows(named, title="", empty="no rows")
 
 
 @app.command()
@@ -344,10 +375,10 @@ def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
         for result in results
     ]
     if as_json:
-        typer.echo(json.dumps({"suites": rows, "report": str(report)}, default=_plain, indent=2))
+        _echo_json({"suites": rows, "report": str(report)})
     else:
         _print_rows(rows, title="Validation", empty="no suites")
-        out.print(f"Report  {report}", soft_wrap=True)
+        out.print(Text(f"Report  {report}"))
     if any(result.blocks for result in results):
         raise typer.Exit(1)
 
@@ -366,32 +397,82 @@ def ui(
         "DAGSTER_HOME": str(dagster_home(settings)),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
     }
-    out.print(f"Dagster on http://{host}:{port} for {settings.home} (Ctrl-C ends it)", soft_wrap=True)
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "pipeline.definitions", "-p", str(port), "-h", host]
+    with contextlib.suppress(ConfigurationError):
+        _close_runs_of_former_ui(settings)
+    out.print(Text(f"Dagster on http://{host}:{port} for {settings.home} (Ctrl-C ends it)"))
+    sys.stdout.flush()
+    # Dagster announces a successor of its own command here that is not part of it.
+    quietly = ["-W", "ignore:Function `dev_command` is superseded"]
+    command = ["-m", "dagster", "dev", "-m", "pipeline.definitions", "-p", str(port), "-h", host]
+    # In place of this process, so that whoever stops it stops Dagster and not a parent of it.
+    os.execve(sys.executable, [sys.executable, *quietly, *command], environment)  # noqa: S606
+
+
+def _close_runs_of_former_ui(settings: Settings) -> None:
+    """Close what the history calls running, unless a run is alive.
+
+    Raises:
+        ConfigurationError: one is alive.
+
+    """
+    from dagster import DagsterInstance
+
+    warehouse.acquire_lock(settings.model_copy(update={"lock_timeout_seconds": 0}))
     try:
-        code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
-    except KeyboardInterrupt:
-        code = 0
-    raise typer.Exit(code)
+        with DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+            _close_dead_runs(instance, {})
+    finally:
+        warehouse.release_lock(settings)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, text: str) -> list[dict[str, Any]]:
+    names, rows = _table(connection, text)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _table(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Names and rows of a query; a name that comes again is numbered, so that no column hides another."""
     found = connection.execute(text)
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    names: list[str] = []
+    for column in found.description or ():
+        name, number = str(column[0]), 0
+        while (unique := f"{name}_{number}" if number else name) in names:
+            number += 1
+        names.append(unique)
+    return names, found.fetchall() if names else []
+
+
+def _echo_json(value: Any) -> None:
+    typer.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:
-    """A value for JSON: money as an exact decimal string, times in ISO format."""
+    """A value for JSON: money as an exact decimal string, times in ISO format, null for what is no number."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
+        return _decimal(value)
     if isinstance(value, date | datetime):
         return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return str(value)
 
 
+def _decimal(value: Decimal) -> str:
+    """All digits, without an exponent and without zeros that say nothing."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _csv_cell(value: Any) -> Any:
-    """A spreadsheet would run a text that begins like a formula: keep it a text."""
+    """A spreadsheet would run a text that begins like a formula: keep it a text. Money has no exponent."""
+    if isinstance(value, Decimal):
+        return _decimal(value)
     return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
@@ -420,10 +501,9 @@ def _print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str) -> None:
         out.print(f"{title + ': ' if title else ''}{empty}")
         return
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for name, value in rows[0].items():
+    for name in rows[0]:
         numeric = any(isinstance(row[name], int | float | Decimal) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-        del value
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     if out.is_terminal:
@@ -433,7 +513,7 @@ def _print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str) -> None:
         Console(highlight=False, width=10_000, file=sys.stdout).print(table)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _shown_progress(quiet: bool) -> Iterator[None]:
     """A live line for a terminal, one plain line a stage elsewhere, nothing for --json."""
     if quiet:
@@ -465,7 +545,8 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
         nonlocal last
         if stage != last:
             last = stage
-            err.print(STAGES.get(stage, stage) + (f" ({total:,})" if total else ""))
+            detail = what if stage == "waiting" else f"{total:,}" if total else ""
+            err.print(Text(STAGES.get(stage, stage) + (f" ({detail})" if detail else "")))
 
     with progress.watched(tell):
         yield
@@ -477,7 +558,7 @@ def main() -> None:
     try:
         app()
     except ConfigurationError as error:
-        err.print(Text(f"token-analytics: {error}", style="red"), soft_wrap=True)
+        err.print(Text(f"token-analytics: {error}", style="red"))
         sys.exit(2)
 
 

@@ -23,6 +23,7 @@ from typing import IO
 import duckdb
 import pyarrow as pa
 
+from pipeline import progress
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import identifier, literal, sql
 
@@ -34,12 +35,36 @@ _locks: dict[Path, IO[str]] = {}
 
 
 def make_home(settings: Settings) -> None:
-    """Create the folders of a home, private to the user (0700)."""
+    """Create the folders of a home, private to the user (0700), and let this process make no other files than such.
+
+    With `published_group` that group may pass through the home and read what lies in outputs/.
+
+    Raises:
+        ConfigurationError: the home cannot be written to, or the group cannot be given it.
+
+    """
+    os.umask(0o077)
     for folder in (settings.home, settings.outputs, settings.reports, settings.dagster_home, settings.quarantine):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"cannot create {folder}: {error.strerror}; choose another --home") from None
+    if settings.published_group:
+        _give_to_group(settings.home, settings.published_group, 0o010)
+        _give_to_group(settings.outputs, settings.published_group, 0o050)
+
+
+def _give_to_group(path: Path, group: str, bits: int) -> None:
+    """Let `group` have these bits of the mode of `path`, beside what it has."""
+    try:
+        number = grp.getgrnam(group).gr_gid
+        if path.stat().st_gid != number:
+            os.chown(path, -1, number)
+        path.chmod(path.stat().st_mode & 0o7777 | bits)
+    except KeyError:
+        raise ConfigurationError(f"published_group: there is no group {group!r}") from None
+    except PermissionError:
+        raise ConfigurationError(f"published_group: this user cannot give {path} to group {group!r}") from None
 
 
 def acquire_lock(settings: Settings, on_wait: Callable[[str], None] | None = None) -> None:
@@ -131,6 +156,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
                     f"cannot open {settings.warehouse}: {message}; close what holds it (query "
                     f"{settings.published.name} instead, which never blocks a run)"
                 ) from None
+            progress.report("waiting", what=message)
             time.sleep(0.2)
     try:
         if not existed:
@@ -143,17 +169,28 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to what the last complete run published.
+    """A read-only connection to what the last complete run published; it fetches nothing from the network.
 
     Raises:
-        ConfigurationError: nothing is published yet.
+        ConfigurationError: nothing is published yet, or the file cannot be opened.
 
     """
     if not settings.published.exists():
         raise ConfigurationError(
             f"nothing is published in {settings.home} yet: run `token-analytics run --home {settings.home}` first"
         )
-    return duckdb.connect(str(settings.published), read_only=True)
+    try:
+        connection = duckdb.connect(
+            str(settings.published),
+            read_only=True,
+            config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"},
+        )
+    except duckdb.Error as error:
+        message = str(error).splitlines()[0]
+        raise ConfigurationError(f"cannot open {settings.published}: {message}") from None
+    # DuckDB draws its progress bar on standard output, even into a pipe.
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def schema_description(schema: pa.Schema) -> str:
@@ -191,7 +228,9 @@ def publish(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[s
 
     """
     target = settings.published.with_name(f".{settings.published.name}.next")
-    target.unlink(missing_ok=True)
+    # A run that was killed while it published leaves these behind.
+    for left in (target, target.with_name(f"{target.name}.wal")):
+        left.unlink(missing_ok=True)
     tables = [
         (str(schema), str(table))
         for schema, table in connection.execute(sql("publish/tables"), [list(PUBLISHED_SCHEMAS)]).fetchall()
@@ -233,14 +272,9 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, table: str, settings: 
 
 def replace(source: Path, target: Path, settings: Settings) -> None:
     """Move a finished file over `target` so that readers see the old one or the new one, never a part."""
-    mode = 0o600
+    source.chmod(0o600)
     if settings.published_group:
-        try:
-            os.chown(source, -1, grp.getgrnam(settings.published_group).gr_gid)
-        except KeyError:
-            raise ConfigurationError(f"published_group: there is no group {settings.published_group!r}") from None
-        mode = 0o640
-    source.chmod(mode)
+        _give_to_group(source, settings.published_group, 0o040)
     with source.open("rb") as handle:
         os.fsync(handle.fileno())
     source.replace(target)

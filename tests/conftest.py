@@ -11,6 +11,7 @@ import datetime as dt
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,16 @@ class Home:
         return dict(zip(columns, row, strict=True))
 
     def rejected(self) -> Rows:
-        return self.query("SELECT line, byte_offset, reason, column_name, value FROM ingest.rejected_rows ORDER BY path, line")
+        return self.query(
+            "SELECT line, byte_offset, reason, column_name, value FROM ingest.rejected_rows ORDER BY path, line"
+        )
 
     def tables(self, *schemas: str) -> dict[str, Rows]:
         """Every row of every table of `schemas`, sorted."""
         with warehouse.connect(self.settings) as connection:
-            names = connection.execute(
-                "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE list_contains(?, schema_name) ORDER BY 1",
-                [list(schemas)],
-            ).fetchall()
-            return {name: sorted(connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in names}
+            names = connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
+            found = sorted(f"{schema}.{table}" for schema, table in names if schema in schemas)
+            return {name: sorted(connection.execute(f"FROM {name}").fetchall(), key=repr) for name in found}
 
 
 @pytest.fixture(scope="session")
@@ -98,31 +99,43 @@ def home(new_home: Callable[..., Home]) -> Home:
     return new_home()
 
 
+@dataclass(frozen=True)
+class Model:
+    """A model as dbt compiled it, and the models that it reads."""
+
+    name: str
+    kind: str
+    text: str
+    reads: frozenset[str]
+
+
 class Models:
     """dbt's models, compiled once, and run as plain SQL in memory: milliseconds where a build by dbt takes seconds."""
 
-    def __init__(self, compiled: Mapping[str, tuple[str, str, str]], scratch: Callable[[], Path]) -> None:
-        self._compiled = compiled
+    def __init__(self, models: Sequence[Model], scratch: Callable[[], Path]) -> None:
+        self._models = models
         self._scratch = scratch
 
+    def _up_to(self, *names: str) -> list[Model]:
+        """The models `names` (schema.name), and all that they read, in an order in which they can be built."""
+        wanted = set(names)
+        for model in reversed(self._models):
+            wanted |= model.reads if model.name in wanted else set()
+        return [model for model in self._models if model.name in wanted]
+
     @contextlib.contextmanager
-    def over(
-        self, files: Mapping[str, str | bytes], *, until: str | None = None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to all tables up to model `until` (all by default), built from `files` of a landing."""
-        root = self._scratch()
-        home = Home(root)
+    def over(self, files: Mapping[str, str | bytes], *names: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to the models `names` and those that they read, built from `files` of a landing."""
+        home = Home(self._scratch())
         home.land(files)
         with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}) as connection:
             connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
             connection.execute(sql("ingest/schema"))
             ingest.ingest(connection, home.settings)
             transform.write_reference_tables(connection, home.settings)
-            for name, (schema, kind, text) in self._compiled.items():
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-                connection.execute(f"CREATE {kind} {schema}.{name} AS {text}")
-                if name == until:
-                    break
+            for model in self._up_to(*names):
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {model.name.partition('.')[0]}")
+                connection.execute(f"CREATE {model.kind} {model.name} AS {model.text}")
             yield connection
 
 
@@ -134,12 +147,18 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
         transform.write_reference_tables(connection, empty.settings)
     transform.build(empty.settings)
     results = json.loads((empty.settings.dagster_home / "dbt" / "target" / "run_results.json").read_text())["results"]
-    nodes = {result["unique_id"]: transform.manifest().nodes[result["unique_id"]] for result in results}
-    compiled = {
-        nodes[name].name: (nodes[name].schema, nodes[name].config.materialized.upper(), result["compiled_code"])
+    nodes = transform.manifest().nodes
+    names = {key: f"{node.schema}.{node.name}" for key, node in nodes.items() if node.resource_type == "model"}
+    compiled = [
+        Model(
+            name=names[key],
+            kind=nodes[key].config.materialized.upper(),
+            text=result["compiled_code"],
+            reads=frozenset(names[read] for read in nodes[key].depends_on.nodes if read in names),
+        )
         for result in results
-        if nodes[name := result["unique_id"]].resource_type == "model"
-    }
+        if (key := result["unique_id"]) in names
+    ]
     folder, number = tmp_path_factory.mktemp("models"), itertools.count()
     return Models(compiled, lambda: folder / str(next(number)))
 

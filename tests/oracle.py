@@ -215,15 +215,16 @@ def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[dict[str, Request],
         ledger[name] = FileCounts(read, keys, rejected, ignored, len(found) - keys)
         lines += found
 
-    # A sidechain line whose message.id also stands on a main line is that call again.
+    # A sidechain line whose message.id also stands on a main line is that call again: by its own key, else the earliest.
     main: dict[str, tuple[dt.datetime, str]] = {}
     for line in lines:
         if not line.entry.get("isSidechain"):
             mine = (line.seen, line.key)
             main[line.message_id] = min(mine, main.get(line.message_id, mine))
+    main_keys = {line.key for line in lines if not line.entry.get("isSidechain")}
     calls: dict[str, list[_Line]] = defaultdict(list)
     for line in lines:
-        is_repeat = line.entry.get("isSidechain") and line.message_id in main
+        is_repeat = line.key not in main_keys and line.message_id in main
         calls[main[line.message_id][1] if is_repeat else line.key].append(line)
     return {key: _request(parts) for key, parts in calls.items()}, ledger
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import oracle
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 DAY = dt.datetime(2026, 2, 17)
@@ -45,7 +45,10 @@ ONLY = [None, None, None, ("workspace", "research"), ("api_key", "alpha"), ("api
 
 def examples(count: int) -> settings:
     """The same `count` random cases in every run."""
-    return settings(max_examples=count, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    # Shrinking would rebuild the tables hundreds of times; an example is small enough to read as it is.
+    phases = (Phase.explicit, Phase.generate)
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=count, deadline=None, derandomize=True, phases=phases, suppress_health_check=checks)
 
 
 @dataclass(frozen=True)
@@ -60,24 +63,50 @@ class Usage:
 
 @dataclass(frozen=True)
 class Request:
-    """An export as somebody asks the console for it."""
+    """An export as somebody asks the console for it; hours count from the beginning of the account's history."""
 
     grain: int
     generation: int
-    first_hour: int  # of the history, from 0
+    first_hour: int
     hours: int
-    taken_after_hours: int  # since the history began
+    taken_after_hours: int
     only: tuple[str, str] | None = None  # column and value
     copies: int = 1
     seed: int = 0
 
 
-def usage_history(seed: int, days: int = 2, moments: int = 26) -> list[Usage]:
+@dataclass(frozen=True)
+class Account:
+    """Two days of usage, and the exports that were taken of it. Accounts of one landing lie on days of their own."""
+
+    begin: dt.datetime
+    history: tuple[Usage, ...]
+    requests: tuple[Request, ...]
+
+    @classmethod
+    def of(cls, number: int, seed: int, requests: Sequence[Request]) -> Account:
+        begin = DAY + dt.timedelta(days=3 * number)
+        return cls(begin, tuple(usage_history(begin, seed)), tuple(requests))
+
+    def exports(self) -> list[tuple[Request, list[oracle.ConsoleRow]]]:
+        """What was asked for, with the rows that came, where any did."""
+        exports = [(request, taken(self.history, self.begin, request)) for request in self.requests]
+        # A minute file whose every row stands on a full hour cannot be told from an hour file.
+        return [
+            (request, rows)
+            for request, rows in exports
+            if rows and (request.grain != MINUTE or any(row.start.minute for row in rows))
+        ]
+
+
+def usage_history(begin: dt.datetime, seed: int, days: int = 2, moments: int = 26) -> list[Usage]:
     """Usage at a few dozen moments of two days, under few enough keys that exports meet in every one of them."""
     chance = random.Random(seed)
     history = []
     for _ in range(moments):
-        minute = DAY + dt.timedelta(minutes=chance.choice([chance.randrange(days * 1440), 600 + chance.randrange(90)]))
+        minute = begin + dt.timedelta(
+            minutes=chance.choice([chance.randrange(days * 1440), 600 + chance.randrange(90)])
+        )
         for _ in range(chance.randint(1, 3)):
             dimensions = {
                 "model_version": chance.choice(["claude-sonnet-4-5-20250929", "claude-haiku-4-5-20251001"]),
@@ -88,21 +117,22 @@ def usage_history(seed: int, days: int = 2, moments: int = 26) -> list[Usage]:
                 "inference_geo": chance.choice(["", "", "us"]),
                 "speed": chance.choice(["", "", "fast"]),
             }
-            counts: Any = tuple(chance.choice([0, chance.randrange(1, 5000)]) for _ in range(5)) + (chance.randrange(3),)
+            tokens = [chance.choice([0, chance.randrange(1, 5000)]) for _ in range(5)]
+            counts: Any = (*tokens, chance.randrange(3))
             known_at = minute + dt.timedelta(hours=chance.choice([0, 0, 0, 1, 5]))
             history.append(Usage(minute, known_at, dimensions, counts))
     return history
 
 
-def taken(history: Sequence[Usage], request: Request) -> list[oracle.ConsoleRow]:
+def taken(history: Sequence[Usage], begin: dt.datetime, request: Request) -> list[oracle.ConsoleRow]:
     """The rows that the console would give for `request`."""
-    first = DAY + dt.timedelta(hours=request.first_hour)
+    first = begin + dt.timedelta(hours=request.first_hour)
     last = first + dt.timedelta(hours=request.hours)
-    now = DAY + dt.timedelta(hours=request.taken_after_hours)
+    now = begin + dt.timedelta(hours=request.taken_after_hours)
     stated = ALWAYS + LATER[request.generation]
     cells: dict[tuple[Any, ...], list[oracle.Counts]] = {}
     for usage in history:
-        start = usage.minute - dt.timedelta(seconds=(usage.minute - DAY).total_seconds() % request.grain)
+        start = usage.minute - dt.timedelta(seconds=(usage.minute - begin).total_seconds() % request.grain)
         if not first <= start < last or usage.known_at > now:
             continue
         if request.only and usage.dimensions[request.only[0]] != request.only[1]:
@@ -146,30 +176,30 @@ def as_csv(rows: Sequence[oracle.ConsoleRow], request: Request, copy: int = 0) -
     return chance.choice(["", "\ufeff"]) + end.join(lines) + end * chance.choice([0, 1, 2])
 
 
-def landing(history: Sequence[Usage], requests: Sequence[Request], seed: int) -> dict[str, str]:
-    """Files with names that say nothing, for all `requests` and their copies, one of them byte by byte."""
-    files = []
-    for request in requests:
-        rows = taken(history, request)
-        # A minute file whose every row stands on a full hour cannot be told from an hour file.
-        if rows and (request.grain != MINUTE or any(row.start.minute for row in rows)):
-            files += [as_csv(rows, request, copy) for copy in range(request.copies)]
+def texts_of(accounts: Sequence[Account]) -> dict[str, tuple[oracle.ConsoleRow, ...]]:
+    """Every exported file's text, with the rows in it; a request's copies differ in their bytes only."""
+    return {
+        as_csv(rows, request, copy): tuple(rows)
+        for account in accounts
+        for request, rows in account.exports()
+        for copy in range(request.copies)
+    }
+
+
+def landing(accounts: Sequence[Account], seed: int) -> dict[str, str]:
+    """The exports under names that say nothing, in any order, and one of them twice, byte by byte."""
+    files = list(texts_of(accounts))
     random.Random(seed).shuffle(files)
-    return {f"{i:02}/{hashlib.md5(text.encode()).hexdigest()[:i % 7 + 1]}.csv": text for i, text in enumerate(files)} | (
-        {"again/copy of an export": files[0]} if files else {}
-    )
+    named = {f"{i:02}/{hashlib.sha256(text.encode()).hexdigest()[: i % 7 + 1]}": text for i, text in enumerate(files)}
+    return {"again/copy": files[0], **named}
 
 
-def exports_of(history: Sequence[Usage], requests: Sequence[Request]) -> list[oracle.ConsoleExport]:
-    """What the oracle is told of the same landing: rows and the sha256 of each file."""
-    exports = []
-    for request in requests:
-        rows = taken(history, request)
-        if rows and (request.grain != MINUTE or any(row.start.minute for row in rows)):
-            for copy in range(request.copies):
-                sha256 = hashlib.sha256(as_csv(rows, request, copy).encode()).hexdigest()
-                exports.append(oracle.ConsoleExport(sha256, tuple(rows)))
-    return exports
+def exports_of(accounts: Sequence[Account]) -> list[oracle.ConsoleExport]:
+    """What the oracle is told of the same landing."""
+    return [
+        oracle.ConsoleExport(hashlib.sha256(text.encode()).hexdigest(), rows)
+        for text, rows in texts_of(accounts).items()
+    ]
 
 
 def expected_minutes(kept: Sequence[oracle.InForce]) -> dict[tuple[Any, ...], tuple[int, ...]]:
@@ -199,6 +229,12 @@ CONSERVATION = """
 """
 
 
+DAILY_TOKENS = """
+    SELECT usage_date, model_version, api_key, workspace, usage_type, sum(total_tokens)::bigint
+    FROM marts.token_usage_minutes GROUP BY ALL HAVING sum(total_tokens) > 0
+"""
+
+
 def console_minutes(connection: Any) -> dict[tuple[Any, ...], tuple[int, ...]]:
     rows = connection.execute(CONSOLE_MINUTES).fetchall()
     minutes = {row[:9]: row[9:] for row in rows}
@@ -206,7 +242,14 @@ def console_minutes(connection: Any) -> dict[tuple[Any, ...], tuple[int, ...]]:
     return minutes
 
 
-requests_ = st.builds(
+def accounts(requests: st.SearchStrategy[Request], at_least: int) -> st.SearchStrategy[list[Account]]:
+    """One to four accounts, which together have some export at all."""
+    drawn = st.tuples(st.integers(0, 10_000), st.lists(requests, min_size=at_least, max_size=6))
+    made = st.lists(drawn, min_size=1, max_size=4).map(lambda all_: [Account.of(i, *one) for i, one in enumerate(all_)])
+    return made.filter(texts_of)
+
+
+any_request = st.builds(
     Request,
     grain=st.sampled_from([MINUTE, HOUR, WHOLE_DAY]),
     generation=st.sampled_from([10, 11, 12, 14, 14]),
@@ -217,20 +260,28 @@ requests_ = st.builds(
     copies=st.sampled_from([1, 1, 1, 2]),
     seed=st.integers(0, 99),
 )
-ALL = {"first_hour": 0, "hours": 48, "taken_after_hours": 100}
-# An hour with two context windows in 12 columns, inside a day whose 14 columns tell these windows apart too.
-TWELVE_IN_FOURTEEN = [Request(WHOLE_DAY, 14, **ALL), Request(HOUR, 12, 10, 1, 100)]
-ONE_WRITE_COLUMN_IN_FOURTEEN = [Request(WHOLE_DAY, 14, **ALL), Request(HOUR, 10, 0, 11, 100)]
+late_request = st.builds(
+    Request,
+    grain=st.sampled_from([MINUTE, HOUR, WHOLE_DAY]),
+    generation=st.sampled_from([10, 11, 12, 14]),
+    first_hour=st.sampled_from([0, 9, 10, 24]),
+    hours=st.sampled_from([1, 24, 48]),
+    taken_after_hours=st.just(100),
+    only=st.sampled_from(ONLY),
+)
+WHOLE = {"first_hour": 0, "hours": 48, "taken_after_hours": 100}
+# An hour of 12 columns inside a day of 14: both tell context windows apart, so they are compared window by window.
+TWELVE_IN_FOURTEEN = Account.of(0, 2, [Request(WHOLE_DAY, 14, **WHOLE), Request(HOUR, 12, 10, 1, 100)])
+# Hours with one column for all cache writes inside a day that tells 5 minutes from 1 hour: the sums are compared.
+ONE_WRITE_COLUMN = Account.of(1, 2, [Request(WHOLE_DAY, 14, **WHOLE), Request(HOUR, 10, 0, 11, 100)])
 
 
-@examples(40)
-@given(st.integers(0, 10_000), st.lists(requests_, min_size=1, max_size=6))
-@example(1, TWELVE_IN_FOURTEEN)
-@example(2, ONE_WRITE_COLUMN_IN_FOURTEEN)
-def test_any_overlapping_exports_give_exactly_what_the_rules_say(models, seed, requests):
-    history = usage_history(seed)
-    exports = exports_of(history, requests)
-    with models.over(landing(history, requests, seed), until="token_conservation") as connection:
+@examples(10)
+@given(accounts(any_request, at_least=2))
+@example([TWELVE_IN_FOURTEEN, ONE_WRITE_COLUMN])
+def test_any_overlapping_exports_give_exactly_what_the_rules_say(models, accounts):
+    exports = exports_of(accounts)
+    with models.over(landing(accounts, seed=0), "marts.token_conservation", "marts.stale_exports") as connection:
         kept = oracle.console_usage(exports)
         assert console_minutes(connection) == expected_minutes(kept)
         assert connection.execute(STALE).fetchone() == (sum(found.is_stale for found in kept),)
@@ -240,39 +291,265 @@ def test_any_overlapping_exports_give_exactly_what_the_rules_say(models, seed, r
         assert connection.execute(CONSERVATION).fetchone() == (stored, stored - in_force, in_force, in_force)
 
 
-@examples(8)
-@given(st.integers(0, 10_000), st.lists(requests_, min_size=2, max_size=5), st.integers(1, 99))
-def test_order_and_names_of_landed_files_change_nothing(models, seed, requests, other):
-    history = usage_history(seed)
-    with models.over(landing(history, requests, 0), until="token_usage_minutes") as connection:
-        one = connection.execute("FROM marts.token_usage_minutes ORDER BY ALL").fetchall()
-    with models.over(landing(history, requests, other), until="token_usage_minutes") as connection:
-        assert connection.execute("FROM marts.token_usage_minutes ORDER BY ALL").fetchall() == one
+@examples(3)
+@given(accounts(any_request, at_least=2), st.integers(1, 99))
+def test_order_and_names_of_landed_files_change_nothing(models, accounts, seed):
+    def minutes(files):
+        with models.over(files, "marts.token_usage_minutes") as connection:
+            return connection.execute("FROM marts.token_usage_minutes ORDER BY ALL").fetchall()
+
+    assert minutes(landing(accounts, seed=0)) == minutes(landing(accounts, seed))
 
 
-complete = st.builds(
-    Request,
-    grain=st.sampled_from([MINUTE, HOUR, WHOLE_DAY]),
-    generation=st.sampled_from([10, 11, 12, 14]),
-    first_hour=st.sampled_from([0, 9, 10, 24]),
-    hours=st.sampled_from([1, 24, 48]),
-    taken_after_hours=st.just(100),
-    only=st.sampled_from(ONLY),
+@examples(6)
+@given(accounts(late_request, at_least=1), st.sampled_from([10, 11, 12, 14]))
+def test_a_day_adds_up_to_the_truth_whatever_finer_exports_lie_beside_it(models, accounts, generation):
+    whole = Request(WHOLE_DAY, generation, **WHOLE)
+    accounts = [replace(account, requests=(whole, *account.requests)) for account in accounts]
+    truth: Counter[Any] = Counter()
+    for account in accounts:
+        for usage in account.history:
+            truth[usage.minute.date(), *(usage.dimensions[name] for name in ALWAYS)] += sum(usage.counts[:5])
+    with models.over(landing(accounts, seed=0), "marts.token_usage_minutes") as connection:
+        rows = connection.execute(DAILY_TOKENS).fetchall()
+    assert {row[:-1]: row[-1] for row in rows} == {at: tokens for at, tokens in truth.items() if tokens}
+
+
+def lines_of(chance: random.Random, sessions: Sequence[str], begin: dt.datetime) -> list[str]:
+    """Lines of one response, streamed: its usage repeats and grows, with any of the oddities of real transcripts."""
+    message, request_id = f"msg_{chance.randrange(12)}", chance.choice(["", "req_1", "req_1", "req_2"])
+    session, sidechain = chance.choice(sessions), chance.random() < 0.25
+    write_1h, unsplit = chance.choice([0, 700]), chance.random() < 0.3
+    # One response has one tier, region and speed; early lines may leave them out.
+    tier, geo, speed = (random.Random(message + name).choice(["", name]) for name in ("standard", "us", "fast"))
+    lines = []
+    for _ in range(chance.randint(1, 4)):
+        created = chance.choice([0, 900]) + write_1h
+        usage: dict[str, Any] = {
+            "input_tokens": chance.choice([3, 250_000]),
+            "cache_creation_input_tokens": created,
+            "cache_read_input_tokens": chance.choice([0, 20_000]),
+            "output_tokens": chance.choice([1, 40, 40, 900]),
+        }
+        if not unsplit:
+            usage["cache_creation"] = {
+                "ephemeral_5m_input_tokens": created - write_1h, "ephemeral_1h_input_tokens": write_1h,
+            }  # fmt: skip
+        if chance.random() < 0.7:
+            usage |= {"service_tier": tier or None, "inference_geo": geo or "not_available", "speed": speed or None}
+        if chance.random() < 0.2:
+            usage["server_tool_use"] = {"web_search_requests": chance.randrange(3)}
+        entry = {
+            "type": "assistant",
+            "uuid": f"{chance.randrange(10**6)}",
+            "sessionId": session,
+            "isSidechain": sidechain,
+            "timestamp": f"{begin + dt.timedelta(milliseconds=chance.randrange(7_200_000)):%Y-%m-%dT%H:%M:%S.%f}Z",
+            "message": {
+                "id": message,
+                "model": chance.choice(["claude-sonnet-4-5", "claude-haiku-4-5"]),
+                "usage": usage,
+            },
+        }
+        if request_id:
+            entry["requestId"] = request_id
+        if chance.random() < 0.05:
+            del entry["timestamp"]
+        lines.append(json.dumps(entry))
+    return lines
+
+
+NOISE = (
+    '{"type": "user", "sessionId": "s1", "message": {"content": "usage"}}',
+    '{"type": "assistant", "sessionId": "s1", "isApiErrorMessage": true, "message": {"id": "e", "content": []}}',
+    '{"type": "assistant", "sessionId": "s1", "message": {"id": "msg_1", "usa',
+    "// a comment",
+    "",
 )
 
 
-@examples(20)
-@given(st.integers(0, 10_000), st.lists(complete, max_size=5), st.sampled_from([10, 11, 12, 14]))
-def test_a_day_adds_up_to_the_truth_whatever_finer_exports_lie_beside_it(models, seed, requests, generation):
-    history = usage_history(seed)
-    whole = Request(WHOLE_DAY, generation, **ALL)
-    truth: Counter[Any] = Counter()
-    for usage in history:
-        at = (usage.minute.date(), *(usage.dimensions[name] for name in ALWAYS))
-        truth[at] += sum(usage.counts[:5])
-    with models.over(landing(history, [whole, *requests], seed), until="token_usage_minutes") as connection:
-        rows = connection.execute(f"""
-            SELECT usage_date, {", ".join(ALWAYS)}, sum(total_tokens)::bigint FROM marts.token_usage_minutes
-            GROUP BY ALL HAVING sum(total_tokens) > 0
+def transcripts_of(seed: int) -> dict[str, list[str]]:
+    """Transcripts of a few sessions, some of which are forks that repeat lines of another one."""
+    chance = random.Random(seed)
+    begin = DAY + dt.timedelta(hours=9)
+    files: dict[str, list[str]] = {}
+    for number in range(chance.randint(1, 4)):
+        lines = ['{"type": "summary", "leafUuid": "l", "summary": "s"}']
+        for _ in range(chance.randint(1, 6)):
+            lines += lines_of(chance, ["s1", "s2", "s3"], begin)
+        earlier = [line for texts in files.values() for line in texts]
+        copied = chance.sample(earlier, min(len(earlier), chance.randrange(12)))
+        lines += [line.replace('"s1"', '"s4"') if chance.random() < 0.3 else line for line in copied]
+        lines += chance.sample(NOISE, 2)
+        chance.shuffle(lines)
+        files[f"{number}.jsonl"] = lines
+    return files
+
+
+REQUESTS = """
+    SELECT request_key, session_id, requested_at, model_version, usage_type, inference_geo, speed, is_sidechain,
+        input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read,
+        output_tokens, web_search_count
+    FROM intermediate.int_requests
+"""
+
+
+@examples(30)
+@given(st.integers(0, 100_000))
+def test_any_transcripts_give_exactly_the_requests_that_were_paid_for(models, seed):
+    files = transcripts_of(seed)
+    expected, ledger = oracle.transcripts(files)
+    texts = {name: "\n".join(lines) for name, lines in files.items()}
+    with models.over(texts, "intermediate.int_requests") as connection:
+        found = connection.execute(REQUESTS).fetchall()
+        assert {row[0]: oracle.Request(*row[1:8], row[8:]) for row in found} == expected
+        assert len(found) == len(expected)
+        counts = connection.execute("""
+            SELECT path, rows_read, rows_loaded, rows_rejected, rows_ignored, rows_repeated FROM ingest.files
         """).fetchall()
-    assert {row[:-1]: row[-1] for row in rows} == {at: tokens for at, tokens in truth.items() if tokens}
+        assert {path.removeprefix("landing/"): oracle.FileCounts(*row) for path, *row in counts} == ledger
+
+
+def console_csv(grain: int, rows: Sequence[tuple[str, str, int]]) -> str:
+    """An export of 11 columns; a row is hours and minutes of one day, a workspace and its output tokens."""
+    lines = [COLUMNS[11]]
+    for clock, workspace, tokens in rows:
+        stamp = "2026-02-17" if grain == WHOLE_DAY else f"2026-02-17 {clock}"
+        lines.append(f"{stamp},claude-haiku-4-5-20251001,alpha,{workspace},standard,0,0,0,0,{tokens},0")
+    return "\n".join(lines) + "\n"
+
+
+ROWS_OF_THE_DAY = """
+    SELECT strftime(usage_minute, '%H:%M'), bucket_seconds, workspace, output_tokens FROM marts.token_usage_minutes
+    ORDER BY ALL
+"""
+DAY_FILE = console_csv(WHOLE_DAY, [("", "Default", 1000), ("", "research", 500)])
+MINUTE_FILE = console_csv(MINUTE, [("15:10", "Default", 30), ("15:59", "Default", 70), ("15:20", "research", 5)])
+
+
+def rows_of_the_day(models: Any, *texts: str) -> list[tuple[Any, ...]]:
+    with models.over({f"{i}.csv": text for i, text in enumerate(texts)}, "marts.token_usage_minutes") as connection:
+        rows: list[tuple[Any, ...]] = connection.execute(ROWS_OF_THE_DAY).fetchall()
+        return rows
+
+
+def test_minutes_of_one_hour_leave_the_sum_of_the_day_and_stand_at_their_minutes(models):
+    assert rows_of_the_day(models, DAY_FILE, MINUTE_FILE) == [
+        ("00:00", WHOLE_DAY, "Default", 900),
+        ("00:00", WHOLE_DAY, "research", 495),
+        ("15:10", MINUTE, "Default", 30),
+        ("15:20", MINUTE, "research", 5),
+        ("15:59", MINUTE, "Default", 70),
+    ]
+
+
+def test_minutes_filtered_to_one_workspace_touch_no_other_workspace(models):
+    filtered = console_csv(MINUTE, [("15:20", "research", 5)])
+    assert rows_of_the_day(models, DAY_FILE, filtered) == [
+        ("00:00", WHOLE_DAY, "Default", 1000),
+        ("00:00", WHOLE_DAY, "research", 495),
+        ("15:20", MINUTE, "research", 5),
+    ]
+
+
+def test_hours_that_make_up_the_whole_day_leave_nothing_of_the_day_row(models):
+    hours = console_csv(HOUR, [("09:00", "Default", 600), ("15:00", "Default", 400)])
+    day = console_csv(WHOLE_DAY, [("", "Default", 1000)])
+    assert rows_of_the_day(models, day, hours) == [
+        ("09:00", HOUR, "Default", 600),
+        ("15:00", HOUR, "Default", 400),
+    ]
+
+
+def test_a_later_export_replaces_only_the_keys_that_it_holds(models):
+    early = console_csv(HOUR, [("09:00", "Default", 10), ("09:00", "research", 20)])
+    later = console_csv(HOUR, [("09:00", "Default", 7), ("10:00", "Default", 1)])
+    assert rows_of_the_day(models, early, later) == [
+        ("09:00", HOUR, "Default", 7),
+        ("09:00", HOUR, "research", 20),
+        ("10:00", HOUR, "Default", 1),
+    ]
+
+
+def test_a_day_export_older_than_the_hours_inside_it_keeps_nothing_and_is_listed(models):
+    old_day = console_csv(WHOLE_DAY, [("", "Default", 5)])
+    hours = console_csv(HOUR, [("09:00", "Default", 600)])
+    files = {"a.csv": old_day, "b.csv": hours}
+    with models.over(files, "marts.token_usage_minutes", "marts.stale_exports") as connection:
+        assert connection.execute(ROWS_OF_THE_DAY).fetchall() == [("09:00", HOUR, "Default", 600)]
+        assert connection.execute("SELECT usage_date, exported_tokens FROM marts.stale_exports").fetchall() == [
+            (DAY.date(), 5)
+        ]
+
+
+def transcript(session: str, output_tokens: int, stamp: str = "2026-02-17T09:00:00Z") -> str:
+    usage = {"input_tokens": 0, "output_tokens": output_tokens}
+    message = {"id": f"msg-{session}", "model": "claude-haiku-4-5-20251001", "usage": usage}
+    line = {"type": "assistant", "uuid": "u", "sessionId": session, "timestamp": stamp, "message": message}
+    return json.dumps(line)
+
+
+SESSION_COLUMNS = (
+    "session_id,user_id,session_started_at,last_updated_at,model,input_tokens,output_tokens,cache_read_tokens,"
+    "cache_creation_tokens"
+)
+
+
+def sessions_csv(*rows: tuple[str, str, int]) -> str:
+    """token_usage_sessions: session, last_updated_at and output tokens of each row."""
+    lines = [f"{name},ann,2026-02-17 09:00:00,{seen},claude-haiku-4-5,0,{out},0,0" for name, seen, out in rows]
+    return "\n".join([SESSION_COLUMNS, *lines])
+
+
+SESSIONS = (
+    "SELECT session_id, source_format, user_id, total_tokens, rest_tokens FROM marts.token_usage_sessions ORDER BY 1"
+)
+LOGGED = "SELECT sum(total_tokens)::bigint FROM marts.token_usage_minutes WHERE source = 'sessions'"
+
+
+@pytest.mark.parametrize(
+    ("logged", "counted", "rest"), [(1000, 1000, 0), (991, 991, 0), (400, 1000, 600), (1200, 1200, 0)]
+)
+def test_a_session_that_two_loggers_know_counts_once(models, logged, counted, rest):
+    files = {"t.jsonl": transcript("s1", logged), "s.csv": sessions_csv(("s1", "2026-02-17 09:10:00", 1000))}
+    with models.over(files, "marts.token_usage_sessions", "marts.token_usage_minutes") as connection:
+        assert connection.execute(SESSIONS).fetchall() == [("s1", "claude_code", "ann", counted, rest)]
+        assert connection.execute(LOGGED).fetchone() == (counted,)
+
+
+def test_of_two_states_of_a_session_the_later_one_counts_then_the_greater(models):
+    older = sessions_csv(("s1", "2026-02-17 09:10:00", 90), ("s2", "2026-02-17 09:10:00", 10))
+    newer = sessions_csv(("s1", "2026-02-17 09:30:00", 80), ("s2", "2026-02-17 09:10:00", 11))
+    with models.over({"a.csv": newer, "b.csv": older}, "marts.token_usage_sessions") as connection:
+        assert [row[3] for row in connection.execute(SESSIONS).fetchall()] == [80, 11]
+
+
+COST_COLUMNS = "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,cost_type"
+BILLED = "SELECT usage_date::varchar, api_key, sum(cost_usd)::double FROM marts.billed_costs GROUP BY ALL ORDER BY ALL"
+
+
+def cost_csv(*rows: tuple[str, str, str]) -> str:
+    """A cost export: date, key and amount of each row."""
+    lines = [f"{day},Claude Haiku 4.5,Default,{key},message,≤ 200k,output,{usd},token" for day, key, usd in rows]
+    return "\n".join([COST_COLUMNS, *lines])
+
+
+def test_equal_rows_of_one_cost_export_are_separate_amounts(models):
+    text = cost_csv(
+        ("2026-02-17", "alpha", "16.50"), ("2026-02-17", "alpha", "16.50"), ("2026-02-17", "alpha", "44.40")
+    )
+    with models.over({"c.csv": text}, "marts.billed_costs") as connection:
+        assert connection.execute(BILLED).fetchall() == [("2026-02-17", "alpha", 77.40)]
+
+
+def test_overlapping_cost_exports_bill_each_day_and_key_once(models):
+    month = cost_csv(("2026-02-17", "alpha", "1.00"), ("2026-02-17", "beta", "2.00"), ("2026-02-18", "alpha", "0.40"))
+    later = cost_csv(("2026-02-18", "alpha", "0.90"), ("2026-02-19", "alpha", "0.10"))
+    only_alpha = cost_csv(("2026-02-17", "alpha", "1.00"))
+    with models.over({"a.csv": later, "b.csv": month, "c.csv": only_alpha}, "marts.billed_costs") as connection:
+        assert connection.execute(BILLED).fetchall() == [
+            ("2026-02-17", "alpha", 1.0),
+            ("2026-02-17", "beta", 2.0),
+            ("2026-02-18", "alpha", 0.9),
+            ("2026-02-19", "alpha", 0.1),
+        ]

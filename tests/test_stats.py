@@ -439,11 +439,19 @@ def test_a_law_between_lognormal_and_inverse_gaussian_is_left_undetermined():
     assert "The vote is split" in found.reason
 
 
-def test_an_inverse_gaussian_with_its_mean_beyond_the_cap_is_no_proof_of_a_light_tail():
+def test_a_skewed_inverse_gaussian_is_no_proof_of_a_light_tail_where_few_rows_reach_its_light_end():
+    rng = np.random.default_rng(RNG_SEED)
+    found = verdict_of(np.rint(rng.wald(5000, 1000, 1000)))
+    assert found.verdict == "undetermined"
+    assert "light only above" in found.reason
+    assert verdict_of(np.rint(rng.wald(5000, 6000, 4000))).verdict == "light"
+
+
+def test_an_inverse_gaussian_whose_light_end_lies_beyond_the_cap_is_no_proof_of_a_light_tail():
     levy = np.rint(1e4 / np.random.default_rng(RNG_SEED).normal(0, 1, 4000) ** 2)
     found = verdict_of(np.minimum(levy, np.quantile(levy, 0.8, method="lower")))
     assert found.verdict == "undetermined"
-    assert "beyond the cap" in found.reason
+    assert "with 0 of the rows" in found.reason
 
 
 def test_a_verdict_that_a_mixture_of_exponentials_could_have_caused_says_so():

@@ -1,29 +1,26 @@
 {#
-    Rows of a unit test's `given`, in place of dbt's macro of this name: a row states only what its test is about. What it
-    leaves out is '' (text), 0 (numbers), false (flags) or null (dates, times, lists), as the raw tables have it.
+    Rows of a unit test's `given`, in place of dbt's macro of this name: a row states only what its test is about. What
+    it leaves out is '' (text), 0 (numbers), false (flags) or null (dates, times, lists), as the raw tables have it.
 #}
 {% macro get_fixture_sql(rows, column_name_to_data_types) -%}
     {%- set types = {} -%}
     {%- for column in adapter.get_columns_in_relation(this) -%}
-        {%- do types.update({column.name | lower: column.data_type}) -%}
+        {%- do types.update({column.name | lower: column.dtype | upper}) -%}
     {%- endfor -%}
     {%- if not types -%}
-        {{ exceptions.raise_compiler_error('build ' ~ this ~ ' first: a unit test takes the types of its columns from there') }}
+        {{ exceptions.raise_compiler_error('build ' ~ this ~ ' first: a unit test takes its columns from there') }}
     {%- endif -%}
+    {%- set neutral = {'VARCHAR': "''", 'BOOLEAN': 'false', 'DATE': 'null', 'TIMESTAMP': 'null'} -%}
     {%- set unstated = {} -%}
     {%- for name, type in types.items() -%}
-        {%- if type.endswith('[]') -%} {%- set neutral = 'null' -%}
-        {%- elif type == 'VARCHAR' -%} {%- set neutral = "''" -%}
-        {%- elif type == 'BOOLEAN' -%} {%- set neutral = 'false' -%}
-        {%- elif type in ('DATE', 'TIMESTAMP') -%} {%- set neutral = 'null' -%}
-        {%- else -%} {%- set neutral = '0' -%}
-        {%- endif -%}
-        {%- do unstated.update({name: 'cast(' ~ neutral ~ ' as ' ~ type ~ ')'}) -%}
+        {%- set value = 'null' if type.endswith('[]') else neutral.get(type, '0') -%}
+        {%- do unstated.update({name: 'cast(' ~ value ~ ' as ' ~ type ~ ')'}) -%}
     {%- endfor -%}
     {%- for row in rows or [{}] %}
     {%- set stated = unstated.copy() -%}
     {%- do stated.update(format_row(row, types)) -%}
-    select {% for name, value in stated.items() %}{{ value }} as {{ adapter.quote(name) }}{{ ', ' if not loop.last }}{% endfor %}
+    select
+    {%- for name, value in stated.items() %} {{ value }} as {{ adapter.quote(name) }}{{ ',' if not loop.last }}{% endfor %}
     {{- ' limit 0' if not rows else (' union all ' if not loop.last) }}
     {% endfor -%}
 {%- endmacro %}

@@ -28,9 +28,21 @@ def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
             kinds={"python", "parquet"},
             owners=OWNERS,
             deps=[*MARTS, REPORT],
+            metadata={"dagster/column_schema": _columns(schema)},
         )
         for name, schema in tables.items()
     ]
+
+
+def _columns(schema: pa.Schema) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                field.name, type=str(field.type), description=(field.metadata or {}).get(b"description", b"").decode()
+            )
+            for field in schema
+        ]
+    )
 
 
 def _build(tables: Tables, stage: str, home: Home) -> Iterator[dg.MaterializeResult[None]]:

@@ -16,7 +16,11 @@ MANIFEST: Mapping[str, Any] = json.loads(transform.manifest_path().read_text(enc
 
 
 class Translator(DagsterDbtTranslator):
-    """Groups are the layers of the project; every model has an owner."""
+    """Groups are the layers of the project; every model has an owner; a description is a sentence, without the SQL."""
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """What the .yml beside the model says."""
+        return str(dbt_resource_props["description"])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """staging, intermediate or marts."""
@@ -53,7 +57,7 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
         for result in results:
             if key := MODELS.get(result.unique_id):
                 if result.succeeded:
-                    found = {"seconds": result.seconds}
+                    found = {"seconds": round(result.seconds, 3)}
                     if key.path[0] == "marts":
                         found |= table_metadata(connection, *key.path)
                     yield dg.MaterializeResult(asset_key=key, metadata=found)

@@ -5,9 +5,10 @@ Does not belong here: the fits themselves (`families`, `tails`), or where a colu
 
 Heavy means sub-exponential: the lognormal, and a Weibull with shape below 1. The gamma, the exponential, the inverse
 Gaussian and a Weibull with shape of 1 or more are light, however skewed. The verdict is a vote of BIC weights among the
-families of `families`; it says `undetermined` where none of them describes the column or where their votes are split. A
-law outside them counts as its nearest neighbour. A Weibull with shape below 1 is itself a mixture of exponentials
-(Jewell, 1982), so that a mixture of a few, which is light, can pass for one: a verdict that rests on it says so.
+families of `families`; it says `undetermined` where none of them describes the column, where their votes are split, or
+where the column ends before an inverse Gaussian becomes light. A law outside them counts as its nearest neighbour. A
+Weibull with shape below 1 is itself a mixture of exponentials (Jewell, 1982), so that a mixture of a few, which is
+light, can pass for one: a verdict that rests on it says so.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.stats.describe import Counts, Floats, check_pairs
-from pipeline.stats.families import NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
+from pipeline.stats.families import NO_FIT_DISTANCE, FamilyFits, Fit, cdf, fit_families
 from pipeline.stats.tails import GeneralizedPareto
 
 Verdict = Literal["heavy", "light", "undetermined", "too_few", "unavailable"]
@@ -139,9 +140,20 @@ def _is_stretched(fit: Fit) -> bool:
     return fit.family == "weibull" and fit.params["shape"] < 1
 
 
-def _is_hidden(fit: Fit, artefacts: Artefacts) -> bool:
-    """True for an inverse Gaussian whose mean lies above the cap: below its mean it looks like a Lévy law, heavy."""
-    return artefacts.cap_value is not None and fit.params.get("mean", 0.0) > artefacts.cap_value
+def _too_little_of_the_light_end(fit: Fit, artefacts: Artefacts) -> str:
+    """Why a fitted inverse Gaussian does not show its light end in the column, as a clause; empty where it does.
+
+    Its density is a power, x^(-3/2), times exp(-lam x / (2 mean^2)) far above lam. On logarithmic axes the exponential
+    is the steeper of the two only above 3 mean^2 / lam: below that the law looks like a heavy one.
+    """
+    if fit.family != "inverse_gaussian":
+        return ""
+    start = 3 * fit.params["mean"] ** 2 / fit.params["lam"]
+    end = 1.0 if artefacts.cap_value is None else float(cdf(fit.family, fit.params, artefacts.cap_value))
+    rows = fit.n * max(end - float(cdf(fit.family, fit.params, start)), 0.0)
+    if rows >= MIN_ROWS:
+        return ""
+    return f"that law is light only above {start:,.6g}, with {rows:,.0f} of the rows, and a verdict needs {MIN_ROWS}"
 
 
 def heavy_weight(fits: FamilyFits) -> float:
@@ -160,7 +172,7 @@ def _handled(artefacts: Artefacts) -> str:
     if artefacts.cap_value is not None:
         parts.append(f"the cap at {artefacts.cap_value:,.6g} with {artefacts.capped_share:.1%} of the rows censored")
     if artefacts.zeros:
-        parts.append(f"{artefacts.zeros:,} zeros left out")
+        parts.append(f"{artefacts.zeros:,} {'zero' if artefacts.zeros == 1 else 'zeros'} left out")
     return f", with {' and '.join(parts)}" if parts else ""
 
 
@@ -168,11 +180,12 @@ def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None)
     """Give the verdict on a column from its artefacts, its adjusted fits and the GPD of its top decile.
 
     `gpd` is ignored where a cap exists. It cannot make a verdict, but a top decile that contradicts the vote (a shape
-    beyond 0.1 on the other side of 0, significant at 1%) makes it undetermined.
+    beyond 0.1 on the other side of 0, significant at 1%) makes it undetermined. So does an inverse Gaussian that puts
+    fewer than `MIN_ROWS` rows where it is light: near its head it looks like a power law.
     """
     rows = artefacts.n
     if rows < MIN_ROWS:
-        return Judgement("too_few", f"Only {rows:,} rows, where a verdict needs {MIN_ROWS}")
+        return Judgement("too_few", f"Only {rows:,} row{'' if rows == 1 else 's'}, where a verdict needs {MIN_ROWS}")
     handled = _handled(artefacts)
     if artefacts.lattice:
         return Judgement(
@@ -204,10 +217,8 @@ def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None)
                 f"{heavy:.1%} {vote}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, "
                 f"which says the opposite",
             )
-    if verdict == "light" and _is_hidden(best, artefacts):
-        return Judgement(
-            "undetermined", f"{heavy:.1%} {vote}, but the mean of the best lies beyond the cap, and so does its tail"
-        )
+    if verdict == "light" and (doubt := _too_little_of_the_light_end(best, artefacts)):
+        return Judgement("undetermined", f"{heavy:.1%} {vote}, but {doubt}")
     if verdict == "heavy" and _is_stretched(best):
         vote += ", which a mixture of exponentials, light and not among them, can resemble"
     return Judgement(verdict, f"{heavy:.1%} {vote}")

@@ -4,7 +4,8 @@
     Each request once, from however many files repeat it.
 
     Kept: the line with the greatest output, then the latest, then the greatest id. A sidechain line whose response also
-    stands on a main line is that call again. The owner is the session with the earliest line, then the smallest id.
+    stands on a main line is that call again: the main line of its own key, else the earliest. The owner is the session
+    with the earliest line, then the smallest id.
 #}
 with requests as (
     select * from {{ ref('stg_requests') }}
@@ -20,15 +21,21 @@ main_lines as (
     group by response_id
 ),
 
+main_keys as (
+    select distinct request_key from requests
+    where not is_sidechain
+),
+
 keyed as (
     select
         requests.* exclude (request_key),
-        if(requests.is_sidechain, coalesce(main_lines.request_key, requests.request_key), requests.request_key)
+        if(main_keys.request_key is null, coalesce(main_lines.request_key, requests.request_key), requests.request_key)
             as request_key,
         {output: output_tokens, seen: kept_at, id: kept_id} as kept_order,
         {seen: requested_at, id: session_id} as owner_order
     from requests
     left join main_lines using (response_id)
+    left join main_keys on requests.request_key = main_keys.request_key
 )
 
 select

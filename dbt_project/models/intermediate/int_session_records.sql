@@ -22,6 +22,7 @@ requests as (
     where session_id <> '' and {{ in_scope('session_id', 'sessions') }}
     -- a session row that does not state its provider is compared with all requests of the session: provider ''
     group by grouping sets ((session_id, provider), (session_id))
+    having grouping(provider) = 1 or provider <> ''
 ),
 
 ranked as (

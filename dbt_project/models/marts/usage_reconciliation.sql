@@ -65,7 +65,7 @@ console as (
     {% endfor %}
 ),
 
--- How far the console's rows of a day reach: an hour or minute export may end inside it.
+-- How far the console's rows of a day reach: where no export goes on after it, an hour or minute export may end inside it.
 console_days as (
     select
         usage_date,
@@ -77,6 +77,7 @@ console_days as (
 covered as (
     select
         format,
+        last_usage_date,
         unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date
             as usage_date
     from files
@@ -87,6 +88,7 @@ coverage as (
     select
         usage_date,
         bool_or(format = 'console_usage') as has_console,
+        bool_or(format = 'console_usage' and last_usage_date > usage_date) as console_goes_on,
         bool_or(format = 'console_cost') as has_billed
     from covered
     group by usage_date
@@ -110,7 +112,8 @@ joined as (
             else console.console_cost_usd
         end::decimal(38, 12) as console_cost_usd,
         if(has_billed, coalesce(billed.billed_rows, 0), null)::bigint as billed_rows,
-        coalesce(console_days.known_to, usage_date::timestamp) < usage_date::timestamp + interval 1 day as ends_inside_day
+        not coalesce(coverage.console_goes_on, false)
+        and coalesce(console_days.known_to, usage_date::timestamp) < usage_date::timestamp + interval 1 day as ends_inside_day
     from console
     full join billed using (usage_date, provider, model, api_key, workspace, token_kind)
     left join coverage using (usage_date)

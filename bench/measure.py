@@ -1,0 +1,93 @@
+"""What the benchmarks share: measuring a whole process, medians, and the Markdown table with machine and versions.
+
+Belongs here: how something is measured and shown. Does not belong here: what is measured, and inputs (generate.py).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One process or call: seconds of wall and CPU time (of all threads and children), peak resident memory in MB."""
+
+    wall: float
+    cpu: float
+    megabytes: float
+
+
+def run_process(command: Sequence[str], environment: Mapping[str, str], output: Path | None = None) -> Measured:
+    """Run a command to its end; its output goes to `output` or nowhere. Raises CalledProcessError where it fails."""
+    with (output or Path(os.devnull)).open("wb") as out:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, env=os.environ | dict(environment), stdout=out, stderr=subprocess.PIPE)
+        error = process.stderr.read() if process.stderr else b""
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+    if status:
+        raise subprocess.CalledProcessError(status, command, stderr=error.decode(errors="replace"))
+    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def run_call(call: Callable[[], Value]) -> tuple[Value, Measured]:
+    """Call a function in this process; the memory is the peak of the process so far, imports included."""
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    started = time.perf_counter()
+    value = call()
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return value, Measured(wall, cpu, after.ru_maxrss / 1024)
+
+
+def median(runs: Sequence[Measured]) -> Measured:
+    """The median of each part."""
+    return Measured(*(statistics.median(getattr(run, part.name) for run in runs) for part in fields(Measured)))
+
+
+def machine(*distributions: str) -> str:
+    """One line: processor, cores, Python, versions of `distributions`."""
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = f"{names[0]} ({model})" if names else model
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in distributions)
+    cores = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    return f"{model}, {cores}, Python {platform.python_version()}, {versions}"
+
+
+def table(results: Mapping[str, Measured]) -> str:
+    """Markdown rows of wall, CPU and memory."""
+    lines = ["| | wall s | cpu s | peak MB |", "|---|---|---|---|"]
+    lines += [f"| {name} | {run.wall:.2f} | {run.cpu:.2f} | {run.megabytes:.0f} |" for name, run in results.items()]
+    return "\n".join(lines)
+
+
+def ratio(name: str, ours: Measured, theirs: Measured, bounds: tuple[float | None, float | None, float | None]) -> str:
+    """One line of ratios ours / theirs, each with its bound (None: no bound) and whether it holds."""
+    parts = []
+    for part, bound in zip(fields(Measured), bounds, strict=True):
+        value = getattr(ours, part.name) / max(getattr(theirs, part.name), 1e-9)
+        verdict = "" if bound is None else f" ({'holds' if value <= bound else 'MISSED'}: at most {bound:.3g})"
+        parts.append(f"{part.name} {value:.3f}{verdict}")
+    return f"{name}: " + ", ".join(parts)
+
+
+def report(value: object) -> None:
+    """Print what a worker process hands back: one line of JSON."""
+    print(json.dumps(value, default=lambda found: vars(found) if hasattr(found, "__dict__") else str(found)))

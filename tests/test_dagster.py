@@ -1,0 +1,400 @@
+"""The Dagster face: the graph as the UI shows it, its job, schedule and sensor, and *Materialize all* in a fresh UI.
+
+Belongs here: what Dagster makes of the definitions. Does not belong here: what the assets compute (test_models,
+test_analysis, test_billing) and what the checks judge (test_validation).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+from commands import CHECKOUT, CONSOLE_FILES, Done, command_line, land, token_analytics
+
+from pipeline import cli, settings, transform, warehouse
+from pipeline.assets.home import Home
+from pipeline.assets.published import published
+from pipeline.definitions import defs, landing_changed
+
+pytestmark = pytest.mark.xdist_group("dagster")
+
+ASSETS = [
+    "analysis/cost_variance",
+    "analysis/distribution_fits",
+    "analysis/outliers",
+    "analysis/pricing_bills",
+    "analysis/pricing_risk",
+    "analysis/tail_metrics",
+    "ingest/files",
+    "ingest/rejected_rows",
+    "intermediate/int_billed_costs",
+    "intermediate/int_console_usage",
+    "intermediate/int_rates",
+    "intermediate/int_requests",
+    "intermediate/int_session_records",
+    "intermediate/int_usage",
+    "landing",
+    "marts/billed_costs",
+    "marts/cache_efficiency_stats",
+    "marts/context_window_usage",
+    "marts/daily_usage",
+    "marts/model_rates",
+    "marts/model_usage_stats",
+    "marts/requests",
+    "marts/stale_exports",
+    "marts/token_conservation",
+    "marts/token_sum_audit",
+    "marts/token_usage_minutes",
+    "marts/token_usage_sessions",
+    "marts/unpriced_usage",
+    "marts/usage_reconciliation",
+    "published",
+    "raw/api_key_aliases",
+    "raw/console_costs",
+    "raw/console_usage",
+    "raw/context_windows",
+    "raw/model_names",
+    "raw/pseudonym_key",
+    "raw/rate_card",
+    "raw/requests",
+    "raw/settings",
+    "raw/usage_sessions",
+    "staging/stg_console_costs",
+    "staging/stg_console_usage",
+    "staging/stg_requests",
+    "staging/stg_usage_sessions",
+    "validation_report",
+]
+# Laws that nothing wrong may pass on its way to analysis and to people.
+BLOCKING = {
+    "cache_shares",
+    "kinds_add_up",
+    "ledger_balance",
+    "marts_agree",
+    "minutes_grain",
+    "no_negative_tokens",
+    "priced_or_listed",
+    "sessions_agree",
+    "token_sums",
+    "tokens_conserved",
+}
+GRAPH = defs.resolve_asset_graph()
+KEYS = GRAPH.get_all_asset_keys()
+
+
+def test_the_graph_holds_these_assets_and_no_others() -> None:
+    assert sorted(key.to_user_string() for key in KEYS) == ASSETS
+
+
+def test_landing_is_the_only_asset_that_nobody_makes() -> None:
+    assert [key.to_user_string() for key in KEYS if not GRAPH.get(key).is_materializable] == ["landing"]
+
+
+def test_every_dependency_and_every_check_belongs_to_an_asset_that_exists() -> None:
+    assert {parent for key in KEYS for parent in GRAPH.get(key).parent_keys} <= KEYS
+    assert {check.asset_key for check in GRAPH.asset_check_keys} <= KEYS - {dg.AssetKey("landing")}
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_every_asset_says_what_it_is_where_it_belongs_and_who_answers_for_it(name: str) -> None:
+    node = GRAPH.get(dg.AssetKey.from_user_string(name))
+    assert node.group_name not in (None, "default")
+    assert node.kinds
+    assert node.owners == ["team:finops"]
+    assert node.description
+    assert "Raw SQL" not in node.description
+    assert "dbt model" not in node.description
+
+
+def test_the_laws_of_the_house_are_blocking_checks() -> None:
+    blocking = {key.name for key in GRAPH.asset_check_keys if GRAPH.get_check_spec(key).blocking}
+    assert blocking >= BLOCKING
+
+
+def test_the_daily_job_refreshes_everything_at_two_in_the_night() -> None:
+    job = defs.resolve_job_def("daily_refresh")
+    assert job.asset_layer.selected_asset_keys == KEYS - {dg.AssetKey("landing")}
+    (schedule,) = defs.get_repository_def().schedule_defs
+    assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == (
+        "daily_refresh",
+        "0 2 * * *",
+        "UTC",
+    )
+
+
+def test_what_is_published_goes_stale_after_a_missed_night() -> None:
+    policy = published.specs_by_key[dg.AssetKey("published")].freshness_policy
+    assert isinstance(policy, dg.FreshnessPolicy)
+    assert policy == dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
+
+
+def test_the_definitions_load_without_a_warning(tmp_path: Path) -> None:
+    checked = subprocess.run(
+        [sys.executable, "-W", "default", "-m", "dagster", "definitions", "validate", "-m", "pipeline.definitions"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    said = checked.stdout + checked.stderr
+    assert checked.returncode == 0, said
+    assert "All code locations passed validation" in said
+    warned = [line for line in said.splitlines() if re.search(r"\w*Warning:|WARNING", line)]
+    ours = [line for line in warned if "/pipeline/" in line or re.search(r"(Beta|Preview)Warning", line)]
+    # What Dagster says about the command that this test calls, and what a dependency says about one of its own.
+    foreign = ("SupersessionWarning: Function `definitions_validate", "DeprecationWarning: sqlglotrs")
+    assert ours == []
+    assert [line for line in warned if not any(text in line for text in foreign)] == []
+
+
+# --------------------------------------------------------------------------------------------------- the sensor
+
+
+class Looks:
+    """One look of the sensor after another, each with the cursor that the last one left."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = Home(path=str(home))
+        self._cursor: str | None = None
+
+    def __call__(self) -> list[str]:
+        """Keys of the runs that this look asks for."""
+        context = dg.build_sensor_context(cursor=self._cursor, resources={"home": self._home})
+        found = landing_changed(context)
+        if isinstance(found, dg.SkipReason):
+            return []
+        assert isinstance(found, dg.SensorResult)
+        self._cursor = found.cursor
+        return [str(request.run_key) for request in found.run_requests or []]
+
+
+def test_the_sensor_asks_for_one_run_once_two_looks_agree(tmp_path: Path) -> None:
+    look = Looks(land(tmp_path, *CONSOLE_FILES))
+    first, second, third = look(), look(), look()
+    assert (first, len(second), third) == ([], 1, [])
+
+
+def test_the_sensor_waits_while_a_file_is_being_copied(tmp_path: Path) -> None:
+    look = Looks(land(tmp_path, *CONSOLE_FILES))
+    asked = []
+    for size in (1, 2, 3):
+        (tmp_path / "landing" / "growing.csv").write_bytes(b"x" * size)
+        asked += look()
+    assert asked == []
+    assert len(look()) == 1
+
+
+def test_the_sensor_asks_again_for_a_changed_landing_and_never_twice_for_one_state(tmp_path: Path) -> None:
+    look = Looks(land(tmp_path, *CONSOLE_FILES))
+    keys = [*look(), *look()]
+    (tmp_path / "landing" / "new.csv").write_bytes(b"x")
+    keys += [*look(), *look(), *look()]
+    assert len(keys) == len(set(keys)) == 2
+    fresh = Looks(tmp_path)
+    assert [*fresh(), *fresh()] == keys[1:]
+
+
+# ------------------------------------------------------------------------------------------- a law that is broken
+
+
+@pytest.fixture(scope="module")
+def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = land(tmp_path_factory.mktemp("dagster") / "home", *CONSOLE_FILES)
+    assert token_analytics("run", "--home", home).code == 0
+    return home
+
+
+@pytest.fixture(scope="module")
+def broken_run(published_home: Path) -> tuple[Done, dict[str, str], dict[str, str]]:
+    """A run in which a total is wrong by one token after the marts are built; files of the home before and after it."""
+    before = _digests(published_home)
+    build = transform.build
+
+    def build_wrongly(found: settings.Settings, *more: Any) -> list[transform.NodeResult]:
+        results = build(found, *more)
+        with warehouse.connect(found) as connection:
+            connection.execute(
+                "UPDATE marts.token_usage_minutes SET total_tokens = total_tokens + 1 "
+                "WHERE rowid = (SELECT min(rowid) FROM marts.token_usage_minutes)"
+            )
+        return results
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transform, "build", build_wrongly)
+        done = token_analytics("run", "--home", published_home, "--json")
+    return done, before, _digests(published_home)
+
+
+def _digests(home: Path) -> dict[str, str]:
+    files = [home / "token_analytics.duckdb", *(home / "outputs").iterdir()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_broken_law_ends_the_run_with_exit_code_1_and_its_name(broken_run: Any) -> None:
+    done, _, _ = broken_run
+    summary = json.loads(done.out)
+    failed = {check["check"] for check in summary["checks"] if not check["passed"] and check["blocking"]}
+    assert (done.code, summary["succeeded"]) == (1, False)
+    assert {"kinds_add_up", "token_sums"} <= failed
+
+
+def test_a_broken_law_leaves_what_was_published_in_place(broken_run: Any) -> None:
+    _, before, after = broken_run
+    assert len(before) == 7
+    assert after == before
+
+
+def test_nothing_behind_a_broken_law_is_materialized(broken_run: Any, published_home: Path) -> None:
+    instance_folder = cli.dagster_home(settings.load(published_home))
+    with dg.DagsterInstance.from_config(str(instance_folder)) as instance:
+        (last,) = instance.get_runs(limit=1)
+        made = {
+            event.asset_key.path[0]
+            for record in instance.all_logs(last.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+            if (event := record.get_dagster_event()).asset_key
+        }
+    assert made == {"raw", "ingest", "staging", "intermediate", "marts", "validation_report"}
+
+
+# ---------------------------------------------------------------------------------------- Materialize all, in a UI
+
+_LOCATION = "{repositoriesOrError{... on RepositoryConnection{nodes{name location{name}}}}}"
+_ASSETS = """{assetNodes{assetKey{path} isMaterializable jobNames
+    assetChecksOrError{... on AssetChecks{checks{name jobNames}}}}}"""
+_LAUNCH = """mutation($params: ExecutionParams!) {launchPipelineExecution(executionParams: $params) {
+    __typename ... on LaunchRunSuccess{run{runId}} ... on PythonError{message} ... on InvalidSubsetError{message}}}"""
+_STATUS = "query($run: ID!){runOrError(runId: $run){... on Run{status}}}"
+_EVENTS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{events{
+    __typename ... on MessageEvent{level message stepKey}}}}}"""
+
+
+class Ui:
+    """A running UI, asked the way its own pages ask it."""
+
+    def __init__(self, port: int) -> None:
+        self._address = f"http://127.0.0.1:{port}/graphql"
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(self._address, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return next(iter(json.load(answer)["data"].values()))
+
+    def repository(self) -> tuple[str, str]:
+        (node,) = self.ask(_LOCATION)["nodes"]
+        return node["name"], node["location"]["name"]
+
+    def materialize_all(self) -> str:
+        """What the button sends: all assets that can be made, with all their checks. Returns the run's id."""
+        nodes = [node for node in self.ask(_ASSETS) if node["isMaterializable"]]
+        checks = [
+            {"name": check["name"], "assetKey": node["assetKey"]}
+            for node in nodes
+            for check in node["assetChecksOrError"].get("checks", [])
+        ]
+        assert len(nodes) == len(ASSETS) - 1
+        name, location = self.repository()
+        selector = {
+            "repositoryName": name,
+            "repositoryLocationName": location,
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [node["assetKey"] for node in nodes],
+            "assetCheckSelection": checks,
+        }
+        launched = self.ask(_LAUNCH, params={"selector": selector, "runConfigData": {}, "mode": "default"})
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def finished(self, run: str) -> str:
+        """The status in which the run ended."""
+        return _until(lambda: _ended(self.ask(_STATUS, run=run)["status"]), seconds=120)
+
+
+def _ended(status: str) -> str | None:
+    return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+
+def _until(look: Any, seconds: float) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError, StopIteration, KeyError):
+            if found := look():
+                return found
+        time.sleep(0.3)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture
+def home_of_a_killed_run(tmp_path: Path) -> Path:
+    """A home whose history still calls a run running: its process was killed."""
+    home = land(tmp_path / "home", *CONSOLE_FILES)
+    found = settings.load(home)
+    warehouse.make_home(found)
+    with dg.DagsterInstance.from_config(str(cli.dagster_home(found))) as instance:
+        run = instance.create_run_for_job(defs.resolve_job_def("daily_refresh"))
+        started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name="daily_refresh")
+        instance.report_dagster_event(started, run.run_id)
+        assert [one.status for one in instance.get_runs()] == [dg.DagsterRunStatus.STARTED]
+    return home
+
+
+@pytest.fixture
+def ui(home_of_a_killed_run: Path, tmp_path: Path) -> Iterator[tuple[Ui, Path]]:
+    """`token-analytics ui` in a process group of its own, and its log."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path / "ui.log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            command_line("ui", "--home", home_of_a_killed_run, "--port", str(port)),
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        found = Ui(port)
+        _until(found.repository, seconds=60)
+        yield found, log
+    finally:
+        # To the command alone, as a supervisor does: nothing that it started may outlive it.
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def test_materialize_all_in_a_fresh_ui_publishes_everything_even_behind_a_killed_run(
+    ui: tuple[Ui, Path], home_of_a_killed_run: Path
+) -> None:
+    page, log = ui
+    run = page.materialize_all()
+    status = page.finished(run)
+    events = page.ask(_EVENTS, run=run)["events"]
+    complaints = [event for event in events if event.get("level") in ("WARNING", "ERROR", "CRITICAL")]
+    assert (status, complaints) == ("SUCCESS", [])
+    with duckdb.connect(str(home_of_a_killed_run / "token_analytics.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT sum(total_tokens) > 0 FROM marts.daily_usage").fetchone() == (True,)
+    assert re.findall(r".*(?:Warning|WARNING|ERROR|Traceback).*", log.read_text()) == []
