@@ -312,11 +312,11 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
 
 def _keep_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
     """Leave out what a new file brings from before the day that `forget --before` has set."""
-    if found := connection.execute("SELECT max(before_date) FROM raw.retention").fetchone():
-        if found[0] is not None:
-            same = f"file_sha256 = {literal(sha256)}"
-            for statement in _forget_statements(*_older_than(found[0], also=same)):
-                connection.execute(statement)
+    found = connection.execute("SELECT max(before_date) FROM raw.retention").fetchone()
+    if found and found[0] is not None:
+        same = f"file_sha256 = {literal(sha256)}"
+        for statement in _forget_statements(*_older_than(found[0], also=same)):
+            connection.execute(statement)
 
 
 def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:

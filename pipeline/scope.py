@@ -4,15 +4,20 @@ Belongs here: planning a build in batches of bounded size, and remembering which
 belong here: the models themselves (dbt_project), which read schema `scope`.
 
 Why the result equals a rebuild. A day's console usage and costs depend on that day's rows, and on how far each export
-reaches, which is stored with the file. A response depends on the rows of its message id, a session on its own records and
-on the responses that it owns. So a batch takes every response of its files, every session that owns or may own one of
-them, and every day on which any of these stands now or stood after the last build; all of that is computed anew from raw
-rows, and nothing else can have changed.
+reaches, which is stored with the file. A response depends on the rows of its message id; a session on its own records
+and on the responses that it owns. So a batch takes every response of its files, every session that owns or may own one
+of them, and every day on which any of these stands now or stood after the last build. All of that is computed anew from
+raw rows, and nothing else can have changed.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -47,7 +52,7 @@ def mark_all(connection: duckdb.DuckDBPyConnection) -> None:
 def plan(connection: duckdb.DuckDBPyConnection, batch_rows: int = BATCH_ROWS) -> list[Batch]:
     """The pending work in batches of about `batch_rows` raw rows; empty where nothing is pending.
 
-    A single day or file is never split. What an interrupted build or a retraction left in scope goes into the first batch.
+    A single day or file is never split. What an interrupted build or a retraction left in scope goes into the first.
     """
     batches: dict[int, Batch] = {}
     for kind, item, number in connection.execute(sql("scope/plan"), [batch_rows]).fetchall():
@@ -59,7 +64,7 @@ def plan(connection: duckdb.DuckDBPyConnection, batch_rows: int = BATCH_ROWS) ->
 
 
 def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) -> int:
-    """Write schema `scope` for a batch; with `keep`, what already stands there stays in scope. Returns the days in scope."""
+    """Write schema `scope` for a batch; with `keep`, what already stands there stays. Returns the days in scope."""
     connection.execute("BEGIN")
     try:
         if not keep:
@@ -73,7 +78,7 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
         connection.execute(sql("scope/days"), [batch.days])
         if has_history:
             connection.execute(sql("scope/days_before"))
-        counted = connection.execute("SELECT count(*) FROM scope.days").fetchone()
+        counted = _first(connection, "SELECT count(*) FROM scope.days")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -87,25 +92,47 @@ def close(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> None:
     for name in (*_SCOPES, "pending_files"):
         connection.execute(f"DELETE FROM scope.{name}")
     seen, _ = version(connection, MARTS)
-    connection.execute("INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?)", [MARTS, seen + 1, fingerprint])
+    connection.execute("INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?, '')", [MARTS, seen + 1, fingerprint])
     connection.execute("COMMIT")
 
 
 def version(connection: duckdb.DuckDBPyConnection, stage: str) -> tuple[int, str]:
     """The version of the marts that `stage` has seen (0: none), and the fingerprint that it noted."""
-    found = connection.execute("SELECT version, fingerprint FROM scope.versions WHERE stage = ?", [stage]).fetchone()
+    found = _first(connection, "SELECT version, fingerprint FROM scope.versions WHERE stage = ?", [stage])
     return (int(found[0]), str(found[1])) if found else (0, "")
 
 
-def is_current(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str) -> bool:
-    """Whether `stage` has worked on the marts as they are, with the same fingerprint of its own settings."""
-    return version(connection, stage) == (version(connection, MARTS)[0], fingerprint)
+def outcome(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str) -> str | None:
+    """What `stage` noted when it last worked, or None if the marts or its `fingerprint` have changed since."""
+    if version(connection, stage) != (version(connection, MARTS)[0], fingerprint):
+        return None
+    found = _first(connection, "SELECT outcome FROM scope.versions WHERE stage = ?", [stage])
+    return str(found[0]) if found else None
 
 
-def note(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str) -> None:
-    """Note that `stage` has worked on the marts as they are."""
+def note(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str, outcome: str = "") -> None:
+    """Note that `stage` has worked on the marts as they are, and how that came out."""
     current, _ = version(connection, MARTS)
-    connection.execute("INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?)", [stage, current, fingerprint])
+    connection.execute(
+        "INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?, ?)", [stage, current, fingerprint, outcome]
+    )
+
+
+def fingerprint(connection: duckdb.DuckDBPyConnection, *settings: object) -> str:
+    """One value for what a stage rests on besides the marts: the ledger, the product's own code, and these settings."""
+    ledger = _first(connection, sql("scope/ledger"))
+    return hashlib.sha256(repr((ledger, _code(), settings)).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    package = Path(__file__).parent
+    folders: Sequence[Path] = (package, package.parent / "expectations")
+    files = (file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".sql", ".json", ".j2"))
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def is_built(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -114,15 +141,22 @@ def is_built(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _is_pending(connection: duckdb.DuckDBPyConnection) -> bool:
-    return connection.execute("SELECT 1 FROM scope.pending_files LIMIT 1").fetchone() is not None
+    return _first(connection, "SELECT 1 FROM scope.pending_files LIMIT 1") is not None
 
 
 def _has_scope(connection: duckdb.DuckDBPyConnection) -> bool:
-    return any(connection.execute(f"SELECT 1 FROM scope.{name} LIMIT 1").fetchone() is not None for name in _SCOPES)
+    return any(_first(connection, f"SELECT 1 FROM scope.{name} LIMIT 1") is not None for name in _SCOPES)
 
 
 def _exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
-    found = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, table]
-    ).fetchone()
+    query = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?"
+    found = _first(connection, query, [schema, table])
     return found is not None
+
+
+def _first(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] = ()
+) -> tuple[Any, ...] | None:
+    """The first row. All rows are fetched: DuckDB 2.0 refuses `connection.sql` while a result is not read to its end."""
+    rows = connection.execute(query, list(parameters)).fetchall()
+    return rows[0] if rows else None

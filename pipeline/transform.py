@@ -94,7 +94,7 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
             sql("transform/reference_changed"), [settings.user_ids, settings.publish_contract_rates, joined]
         ).fetchone()
         if changed and changed[0]:
-            # What is built rests on other rates, names or settings: an empty fingerprint makes the next build a full one.
+            # What is built rests on other rates, names or settings: the next build is a full one.
             connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [scope.MARTS])
         for table in ("settings", "api_key_aliases", "model_names", "rate_card", "context_windows"):
             connection.execute(f"DELETE FROM raw.{table}")
@@ -166,7 +166,7 @@ def build(
 ) -> list[NodeResult]:
     """Bring the marts up to what is loaded: run the models, in this process, on the days that pending files touch.
 
-    Everything is built anew where `full_refresh` asks for it, and where the models, the rates or the settings have changed.
+    Everything is built anew where `full_refresh` asks for it, and where the models, rates or settings have changed.
     Unit tests of the models belong to the test suite and are not run here.
 
     Args:
@@ -176,7 +176,7 @@ def build(
         batch_rows: raw rows to build in one step.
 
     Returns:
-        The models and data tests that ran, of the last batch first to fail or else of all; empty where nothing is pending.
+        The models and data tests that ran, up to the first batch with a failure; empty where nothing is pending.
 
     Raises:
         TransformError: dbt itself failed. Failed data tests are results, not exceptions.

@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, billing, progress, warehouse
+from pipeline import analysis, billing, progress, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
@@ -48,12 +48,20 @@ def _columns(schema: pa.Schema) -> dg.TableSchema:
 def _build(tables: Tables, stage: str, home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     with warehouse.connect(settings) as connection:
+        rests_on = scope.fingerprint(
+            connection, settings.seed, settings.customer_dimension, settings.budget_usd, tuple(tables)
+        )
+        is_current = not home.full_refresh and scope.outcome(connection, stage, rests_on) is not None
         for done, (name, build) in enumerate(tables.items()):
             progress.report(stage, done, len(tables), name)
+            if is_current:
+                yield dg.MaterializeResult(asset_key=["analysis", name], metadata={"unchanged": True})
+                continue
             warehouse.write_analysis(connection, name, build(connection, settings))
             yield dg.MaterializeResult(
                 asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
             )
+        scope.note(connection, stage, rests_on)
         progress.report(stage, len(tables), len(tables), "")
 
 

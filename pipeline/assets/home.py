@@ -15,6 +15,7 @@ class Home(dg.ConfigurableResource[settings.Settings]):
     """Where a run reads and writes; by default what TOKEN_ANALYTICS_HOME and the rules of README say."""
 
     path: str | None = None
+    full_refresh: bool = False
 
     def settings(self) -> settings.Settings:
         """The settings of this home, read anew for each asset."""

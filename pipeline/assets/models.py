@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
@@ -32,10 +33,11 @@ class Translator(DagsterDbtTranslator):
 
 
 TRANSLATOR = Translator()
+_IN_ORDER = TopologicalSorter(MANIFEST["parent_map"]).static_order()
 MODELS = {
-    unique_id: TRANSLATOR.get_asset_key(node)
-    for unique_id, node in MANIFEST["nodes"].items()
-    if node["resource_type"] == "model"
+    unique_id: TRANSLATOR.get_asset_key(MANIFEST["nodes"][unique_id])
+    for unique_id in _IN_ORDER
+    if unique_id.startswith("model.")
 }
 MARTS = [key for key in MODELS.values() if key.path[0] == "marts"]
 
@@ -51,7 +53,16 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
         finished.append(name)
         progress.report("models", len(finished), 0, name)
 
-    results = transform.build(settings, on_node)
+    results = transform.build(settings, on_node, full_refresh=home.full_refresh)
+    if not results:
+        for unchanged in MODELS.values():
+            yield dg.MaterializeResult(asset_key=unchanged, metadata={"unchanged": True})
+        # A build is only noted as done when all of its tests have passed.
+        for check in context.selected_asset_check_keys:
+            yield dg.AssetCheckResult(
+                passed=True, asset_key=check.asset_key, check_name=check.name, metadata={"unchanged": True}
+            )
+        return
     selected = context.selected_asset_check_keys
     with warehouse.connect(settings) as connection:
         for result in results:

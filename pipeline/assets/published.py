@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from pipeline import analysis, billing, progress, warehouse
+from pipeline import analysis, billing, progress, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
@@ -28,7 +28,19 @@ def published(home: Home) -> dg.MaterializeResult[None]:
     settings = home.settings()
     progress.report("publish")
     with warehouse.connect(settings) as connection:
+        rests_on = scope.fingerprint(
+            connection,
+            settings.published_group,
+            scope.version(connection, "analysis"),
+            scope.version(connection, "pricing"),
+        )
+        is_current = settings.published.exists() and scope.outcome(connection, "published", rests_on) is not None
+        if is_current and not home.full_refresh:
+            return dg.MaterializeResult(
+                metadata={"path": dg.MetadataValue.path(str(settings.published)), "unchanged": True}
+            )
         rows = warehouse.publish(connection, settings)
+        scope.note(connection, "published", rests_on)
     return dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(str(settings.published)),

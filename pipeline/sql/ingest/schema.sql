@@ -190,7 +190,9 @@ create table if not exists scope.days (item date primary key);
 create table if not exists scope.responses (item varchar primary key);
 create table if not exists scope.sessions (item varchar primary key);
 -- Which state of the marts each later stage has seen; stage 'marts' counts the builds.
-create table if not exists scope.versions (stage varchar primary key, version bigint not null, fingerprint varchar not null);
+create table if not exists scope.versions (
+    stage varchar primary key, version bigint not null, fingerprint varchar not null, outcome varchar not null
+);
 -- Usage before this day is not kept, whichever file brings it (`forget --before`).
 create table if not exists raw.retention (before_date date not null);
 -- How far each export reaches: of two exports of the same interval the one that reaches further is in force.
