@@ -339,27 +339,32 @@ class Transcripts:
         return made
 
     def file(self, number: int, counts: list[int], sessions: int) -> list[str]:
-        """All lines of file `number` of a tree: a session, a fork of an earlier one, or a subagent of one."""
+        """All lines of file `number` of a tree; the last one may be cut."""
+        made = self._whole_file(number, counts, sessions)
+        if np.random.default_rng([self.shape.seed, 6, number]).random() < self.shape.cut_files:
+            made.append(made[-1][: len(made[-1]) // 2])
+        return made
+
+    def _whole_file(self, number: int, counts: list[int], sessions: int) -> list[str]:
+        """A session, a fork of an earlier one, or a subagent of one, with `counts[number]` assistant lines."""
         shape, count = self.shape, counts[number]
         rng = np.random.default_rng([shape.seed, 4, number])
         if number >= sessions:
             of = subagent_of(number, sessions)
             made = self.lines(number, count, session=self.session_id(of), sidechain=True)
             again = rng.random(len(made)) < shape.replays
-            original = [line for line in self.lines(of, counts[of]) if '"type":"assistant"' in line]
+            original = [line for line in self._whole_file(of, counts, sessions) if '"type":"assistant"' in line]
             for place in np.flatnonzero(again).tolist():
                 if '"type":"assistant"' in made[place]:
                     made[place] = _as_replay(original[place % len(original)])
         elif number and rng.random() < shape.forked_files:
             of = int(rng.integers(0, number))
-            copied = self.lines(of, counts[of])[: count // 2]
+            copied = self._whole_file(of, counts, sessions)[: count // 2]
             own = count - sum('"type":"assistant"' in line for line in copied)
             made = [line.replace(self.session_id(of), self.session_id(number)) for line in copied]
             made += self.lines(number, own)
         else:
             made = self.lines(number, count)
-        if rng.random() < shape.cut_files:
-            made.append(made[-1][: len(made[-1]) // 2])
         return made
 
 

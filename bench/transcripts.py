@@ -82,9 +82,11 @@ def difference(mine: Daily, other: Daily) -> str:
     nothing = (0,) * len(KINDS)
     cells = mine.keys() | other.keys()
     off = [cell for cell in cells if mine.get(cell, nothing) != other.get(cell, nothing)]
-    sums = [(sum(daily.get(cell, nothing)[i] for cell in cells) for i in range(len(KINDS))) for daily in (mine, other)]
+    ours_sums, their_sums = (
+        [sum(tokens[i] for tokens in daily.values()) for i in range(len(KINDS))] for daily in (mine, other)
+    )
     kinds = ", ".join(
-        f"{kind} {a} and {b} ({a - b:+d})" for kind, a, b in zip(KINDS, *(list(s) for s in sums), strict=True)
+        f"{kind} {a} and {b} ({a - b:+d})" for kind, a, b in zip(KINDS, ours_sums, their_sums, strict=True)
     )
     return f"{len(cells) - len(off)} of {len(cells)} cells (day x model) are equal; tokens ours and ccusage: {kinds}"
 

@@ -302,7 +302,7 @@ def status(
         _echo_json(found)
         return
     for name, rows in found.items():
-        _print_rows(rows, title=name, empty=f"no {name}")
+        _print_rows(rows, title=name, empty="none")
 
 
 @app.command()

@@ -215,7 +215,7 @@ def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[dict[str, Request],
         ledger[name] = FileCounts(read, keys, rejected, ignored, len(found) - keys)
         lines += found
 
-    # A sidechain line whose message.id also stands on a main line is that call again: by its own key, else the earliest.
+    # A sidechain line whose message.id also stands on a main line is that call again: of its own key, else the first.
     main: dict[str, tuple[dt.datetime, str]] = {}
     for line in lines:
         if not line.entry.get("isSidechain"):

@@ -194,6 +194,12 @@ def test_a_second_run_changes_no_row_of_any_published_table(sample_run: Done, sa
     assert min(len(rows) for name, rows in before.items() if name.startswith("analysis.")) > 0
 
 
+def test_what_a_run_leaves_is_for_its_user_only(console_run: Done, console_home: Path) -> None:
+    made = [path for name in console_home.iterdir() if name.name != "landing" for path in (name, *name.rglob("*"))]
+    assert len(made) > 30
+    assert [str(path) for path in made if path.stat().st_mode & 0o077] == []
+
+
 def _everything(home: Path) -> dict[str, list[tuple[Any, ...]]]:
     with duckdb.connect(str(home / "token_analytics.duckdb"), read_only=True) as connection:
         names = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
@@ -244,7 +250,7 @@ def test_status_groups_rejected_rows_by_their_reason(sample_run: Done, sample_ho
 
 
 def test_status_says_so_where_nothing_was_rejected(console_run: Done, console_home: Path) -> None:
-    assert token_analytics("status", "--rejected", "--home", console_home).out == "rejected: no rejected\n"
+    assert token_analytics("status", "--rejected", "--home", console_home).out == "rejected: none\n"
 
 
 # ------------------------------------------------------------------------------------------------------- query
@@ -270,7 +276,9 @@ def test_a_csv_without_rows_still_has_its_header(console_run: Done, console_home
 
 @settings(max_examples=40)
 @given(value=st.decimals(min_value=-(10**25), max_value=10**25, places=12))
-def test_money_is_exact_in_json_and_csv_and_has_no_exponent(console_run: Done, console_home: Path, value: Decimal) -> None:
+def test_money_is_exact_in_json_and_csv_and_has_no_exponent(
+    console_run: Done, console_home: Path, value: Decimal
+) -> None:
     sql = f"SELECT '{value:f}'::DECIMAL(38, 12) AS money"
     in_json = answer(console_home, sql)[0]["money"]
     in_csv = answer(console_home, sql, "--format", "csv").splitlines()[1]
@@ -307,7 +315,9 @@ def test_validating_broken_marts_ends_with_1_and_the_names_of_the_laws(
 ) -> None:
     shutil.copy(console_home / "token_analytics.duckdb", tmp_path)
     with duckdb.connect(str(tmp_path / "token_analytics.duckdb")) as connection:
-        connection.execute("UPDATE marts.token_usage_minutes SET output_tokens = -1 WHERE output_tokens = 0 OR rowid = 0")
+        connection.execute(
+            "UPDATE marts.token_usage_minutes SET output_tokens = -1 WHERE output_tokens = 0 OR rowid = 0"
+        )
     done = token_analytics("validate", "--home", tmp_path)
     assert done.code == 1
     assert "no_negative_tokens" in done.out

@@ -20,7 +20,7 @@
     {%- set stated = unstated.copy() -%}
     {%- do stated.update(format_row(row, types)) -%}
     select
-    {%- for name, value in stated.items() %} {{ value }} as {{ adapter.quote(name) }}{{ ',' if not loop.last }}{% endfor %}
+    {%- for name, value in stated.items() %} {{ value }} as "{{ name }}"{{ ',' if not loop.last }}{% endfor %}
     {{- ' limit 0' if not rows else (' union all ' if not loop.last) }}
     {% endfor -%}
 {%- endmacro %}

@@ -1,0 +1,316 @@
+"""The files of a home: one writer at a time, readers that nobody disturbs, publishing as one step, private modes.
+
+Belongs here: locks, publishing, and what a killed run leaves. Does not belong here: what the tables hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+from commands import CHECKOUT, CONSOLE_FILES, SAMPLE, command_line, land, token_analytics
+
+from pipeline import cli, settings, warehouse
+from pipeline.settings import ConfigurationError, Settings
+
+pytestmark = pytest.mark.xdist_group("warehouse")
+
+# The number of DuckDB 1.2's storage format, in the eight bytes behind `DUCK`; 1.2 refuses a file with a greater one.
+STORAGE_OF_1_2 = 65
+CANARY = "canary-3f1c"
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Iterator[Settings]:
+    """Settings of a new home."""
+    made = settings.load(tmp_path / "home", lock_timeout_seconds=0.3)
+    yield made
+    warehouse.release_lock(made)
+
+
+@contextlib.contextmanager
+def python(code: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that has said its first line; it ends when its standard input is closed, or is killed."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def write_state(connection: duckdb.DuckDBPyConnection, rows: int) -> None:
+    """A mart and an analysis table of `rows` rows each, and a private table beside them."""
+    for schema in ("marts", "analysis", "raw"):
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        connection.execute(f"CREATE OR REPLACE TABLE {schema}.state AS SELECT range AS i FROM range({rows})")
+    connection.execute(f"CREATE OR REPLACE TABLE raw.private AS SELECT '{CANARY}' AS text")
+
+
+def publish(found: Settings, rows: int) -> dict[str, int]:
+    with warehouse.connect(found) as connection:
+        write_state(connection, rows)
+        return warehouse.publish(connection, found)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# -------------------------------------------------------------------------------------------------- publishing
+
+
+def test_a_published_file_can_be_opened_by_duckdb_1_2(found: Settings) -> None:
+    publish(found, 10)
+    head = found.published.read_bytes()[:20]
+    assert head[8:12] == b"DUCK"
+    assert int.from_bytes(head[12:20], "little") == STORAGE_OF_1_2
+
+
+def test_what_is_published_holds_the_public_schemas_only(found: Settings) -> None:
+    rows = publish(found, 10)
+    with warehouse.connect_published(found) as connection:
+        schemas = connection.execute("SELECT schema_name FROM duckdb_schemas() WHERE NOT internal").fetchall()
+    assert {name for (name,) in schemas} == {"ingest", "marts", "analysis"}
+    assert (rows["marts.state"], rows["analysis.state"], "raw.state" in rows) == (10, 10, False)
+    assert CANARY.encode() not in found.published.read_bytes()
+
+
+def test_each_analysis_table_is_a_parquet_file_too(found: Settings) -> None:
+    publish(found, 10)
+    assert [path.name for path in found.outputs.iterdir()] == ["state.parquet"]
+    counted = duckdb.connect().execute("SELECT count(*) FROM read_parquet(?)", [str(found.outputs / "state.parquet")])
+    assert counted.fetchone() == (10,)
+
+
+def test_what_a_killed_publish_left_does_not_hinder_the_next_one(found: Settings) -> None:
+    warehouse.make_home(found)
+    for suffix in ("", ".wal"):
+        (found.home / f".token_analytics.duckdb.next{suffix}").write_bytes(os.urandom(5000))
+    publish(found, 10)
+    assert {path.name for path in found.home.iterdir() if ".next" in path.name} == set()
+
+
+# A client that keeps the file open, and asks it over and over.
+_HOLDER = """
+import sys, threading, duckdb
+connection = duckdb.connect(sys.argv[1], read_only=True)
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+print("ready", flush=True)
+seen = set()
+while not ended.is_set():
+    seen.add(connection.execute("SELECT (SELECT count(*) FROM marts.state), (SELECT count(*) FROM analysis.state)").fetchone())
+print(sorted(seen))
+"""
+# A client that opens the file anew each time.
+_POLLER = """
+import sys, threading, duckdb
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+print("ready", flush=True)
+seen = []
+while not ended.is_set() or not seen:
+    with duckdb.connect(sys.argv[1], read_only=True) as connection:
+        state = connection.execute("SELECT (SELECT count(*) FROM marts.state), (SELECT count(*) FROM analysis.state)").fetchone()
+    if state not in seen:
+        seen.append(state)
+print(seen)
+"""
+
+
+def test_readers_of_another_process_neither_block_publishing_nor_see_half_of_it(found: Settings) -> None:
+    publish(found, 1)
+    with python(_HOLDER, found.published) as holder, python(_POLLER, found.published) as poller:
+        for rows in (2000, 3, 40_000, 5):
+            publish(found, rows)
+            time.sleep(0.1)
+        held, polled = (process.communicate(timeout=30)[0].strip() for process in (holder, poller))
+    assert (holder.returncode, poller.returncode) == (0, 0)
+    assert held == "[(1, 1)]"
+    states = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+), (\d+)\)", polled)]
+    assert states[-1] == (5, 5)
+    assert set(states) <= {(rows, rows) for rows in (1, 2000, 3, 40_000, 5)}
+    assert len(states) > 1
+
+
+# ------------------------------------------------------------------------------------------------------- modes
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A user whose new files everybody may read."""
+    former = os.umask(0o000)
+    yield
+    os.umask(former)
+
+
+def test_a_home_is_private_whatever_the_umask(open_umask: None, found: Settings) -> None:
+    publish(found, 10)
+    modes = {path: mode(path) for path in (found.home, *found.home.rglob("*"))}
+    assert {found.published, found.warehouse, found.outputs / "state.parquet"} <= modes.keys()
+    assert [path for path in modes if modes[path] != (0o700 if path.is_dir() else 0o600)] == []
+
+
+def test_a_group_may_read_what_is_published_and_nothing_else(open_umask: None, tmp_path: Path) -> None:
+    group = grp.getgrgid(os.getgid())
+    found = settings.load(tmp_path / "home", published_group=group.gr_name)
+    publish(found, 10)
+    warehouse.release_lock(found)
+    opened = {path: mode(path) for path in (found.home, *found.home.rglob("*")) if mode(path) & 0o077}
+    assert opened == {
+        found.home: 0o710,
+        found.outputs: 0o750,
+        found.outputs / "state.parquet": 0o640,
+        found.published: 0o640,
+    }
+    assert {path.stat().st_gid for path in opened} == {group.gr_gid}
+
+
+def test_an_unknown_group_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
+    found = settings.load(tmp_path / "home", published_group="no-such-group")
+    with pytest.raises(ConfigurationError, match="no group 'no-such-group'"):
+        warehouse.acquire_lock(found)
+
+
+# ------------------------------------------------------------------------------------------------------- locks
+
+_LOCKER = """
+import sys
+from pathlib import Path
+from pipeline import settings, warehouse
+warehouse.acquire_lock(settings.load(Path(sys.argv[1])))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+_SHELL = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_run_waits_says_for_whom_and_goes_on(found: Settings) -> None:
+    patient = found.model_copy(update={"lock_timeout_seconds": 30})
+    told: list[str] = []
+    with python(_LOCKER, found.home) as holder:
+
+        def on_wait(text: str) -> None:
+            told.append(text)
+            assert holder.stdin
+            holder.stdin.close()
+
+        warehouse.acquire_lock(patient, on_wait)
+        (text,) = told
+        assert f"process {holder.pid} on {socket.gethostname()}, since 20" in text
+        assert str(found.home) in text
+
+
+def test_a_run_that_waited_long_enough_ends_with_2_and_names_the_holder(
+    found: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_ANALYTICS_LOCK_TIMEOUT_SECONDS", "0.3")
+    land(found.home, *CONSOLE_FILES)
+    with python(_LOCKER, found.home) as holder:
+        done = token_analytics("run", "--home", found.home)
+    waiting, ended = done.err.splitlines()
+    assert (done.code, done.out) == (2, "")
+    assert waiting.startswith("waiting for another run")
+    assert f"process {holder.pid} on {socket.gethostname()}" in ended
+    assert "did not end within 0.3 s" in ended
+
+
+def test_the_lock_of_a_killed_process_holds_nobody_up(found: Settings) -> None:
+    with python(_LOCKER, found.home) as holder:
+        with pytest.raises(ConfigurationError):
+            warehouse.acquire_lock(found)
+        holder.kill()
+        holder.wait()
+        warehouse.acquire_lock(found, on_wait=pytest.fail)
+
+
+def test_a_shell_on_the_private_file_is_named_in_one_line(found: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_ANALYTICS_LOCK_TIMEOUT_SECONDS", "0.3")
+    publish(found, 1)
+    warehouse.release_lock(found)
+    land(found.home, *CONSOLE_FILES)
+    with python(_SHELL, found.warehouse) as shell:
+        done = token_analytics("run", "--home", found.home)
+    waiting, ended = done.err.splitlines()
+    assert (done.code, done.out) == (2, "")
+    assert waiting.startswith("Waiting (")
+    assert ended.startswith(f"token-analytics: cannot open {found.warehouse}: ")
+    assert f"PID {shell.pid}" in ended
+
+
+# ----------------------------------------------------------------------------------------------- a killed run
+
+
+def _kill_at(stage: str, home: Path) -> None:
+    """Start a run as a process of its own, and kill it when it says that it has reached `stage`."""
+    with subprocess.Popen(
+        command_line("run", "--home", home), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith(stage):
+                process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+
+
+def _published_state(home: Path) -> dict[str, str]:
+    files = [home / "token_analytics.duckdb", *sorted((home / "outputs").glob("*.parquet"))]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_it(
+    new_home: Callable[..., Any],
+) -> None:
+    first = new_home()
+    first.land({CONSOLE_FILES[0]: (SAMPLE / CONSOLE_FILES[0]).read_bytes()})
+    first.build()
+    with warehouse.connect(first.settings) as connection:
+        warehouse.publish(connection, first.settings)
+    warehouse.release_lock(first.settings)
+    home = first.root
+    before = _published_state(home)
+
+    land(home, CONSOLE_FILES[1])
+    _kill_at("Building marts", home)
+    assert _published_state(home) == before
+    _kill_at("Publishing", home)
+    with warehouse.connect_published(settings.load(home)) as connection:
+        assert connection.execute("SELECT sum(total_tokens) > 0 FROM marts.daily_usage").fetchone() == (True,)
+
+    assert token_analytics("run", "--home", home).code == 0
+    with warehouse.connect_published(settings.load(home)) as connection:
+        names = connection.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall()
+        completed = {
+            f"marts.{name}": sorted(connection.execute(f"FROM marts.{name}").fetchall(), key=repr) for (name,) in names
+        }
+    undisturbed = new_home()
+    undisturbed.land({name: (SAMPLE / name).read_bytes() for name in CONSOLE_FILES})
+    undisturbed.build()
+    assert completed == undisturbed.tables("marts")
+
+    with dg.DagsterInstance.from_config(str(cli.dagster_home(settings.load(home)))) as instance:
+        ended = [run.status for run in instance.get_runs()]
+    assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE]
