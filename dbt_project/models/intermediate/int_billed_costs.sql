@@ -48,7 +48,7 @@ ranked as (
 ),
 
 in_force as materialized (
-    select costs.*
+    select costs.* exclude (export_reaches_to)
     from costs
     inner join ranked
         using (file_sha256, usage_date, workspace, api_key, model, states_api_key, states_workspace)
