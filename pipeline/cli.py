@@ -16,7 +16,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -31,7 +31,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import progress, warehouse
+from pipeline import ingest, progress, warehouse
 from pipeline import settings as settings_module
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import sql
@@ -55,6 +55,7 @@ HomeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
+VerboseOption = Annotated[bool, typer.Option(help="Show Dagster's own log, with tracebacks.")]
 LimitOption = Annotated[int, typer.Option(min=0, help="Rows to print; 0 prints all.")]
 
 STAGES = {
@@ -96,15 +97,60 @@ class Format(StrEnum):
 def run(
     home: HomeOption = None,
     as_json: JsonOption = False,
-    verbose: Annotated[bool, typer.Option(help="Show Dagster's own log, with tracebacks.")] = False,
+    verbose: VerboseOption = False,
+    full_refresh: Annotated[
+        bool,
+        typer.Option("--full-refresh", help="Build everything anew from what is loaded, also what has not changed."),
+    ] = False,
 ) -> None:
-    """Load what is new in landing, rebuild, validate, analyse, price and publish; then say what came out."""
+    """Load what is new in landing, build what it touches, validate, analyse, price, publish; say what came out."""
+    _run(settings_module.load(home), as_json, verbose, full_refresh=full_refresh)
+
+
+@app.command()
+def forget(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A file as `status` shows it, or the start of its sha256.")
+    ] = None,
+    before: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Forget all usage before this day (UTC), for good.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Take a file, or all usage before a day, out of the tables; the ledger remembers it, so it is not loaded again."""
+    if (name is None) == (before is None):
+        raise ConfigurationError("forget: name a file, or a day with --before, and not both")
     settings = settings_module.load(home)
+
+    def retract() -> None:
+        with warehouse.connect(settings) as connection:
+            if before is not None:
+                ingest.forget_before(connection, before.date())
+            elif name is not None:
+                for path in ingest.forget_file(connection, name):
+                    err.print(Text(f"Forgotten: {path}"))
+
+    _run(settings, as_json, verbose, before=retract)
+
+
+def _run(
+    settings: Settings,
+    as_json: bool,
+    verbose: bool,
+    *,
+    full_refresh: bool = False,
+    before: Callable[[], None] | None = None,
+) -> None:
+    """Run the job under the home's lock, after `before`, and print what came out."""
     started = time.monotonic()
     warehouse.acquire_lock(settings, on_wait=lambda text: err.print(Text(text, style="yellow")))
     try:
+        if before:
+            before()
         with _shown_progress(quiet=as_json):
-            result = _materialize(settings, verbose)
+            result = _materialize(settings, verbose, full_refresh)
     except KeyboardInterrupt:
         err.print("token-analytics: stopped; what was published stays as it was, and the next run completes the work")
         raise typer.Exit(130) from None
@@ -119,7 +165,7 @@ def run(
         raise typer.Exit(1)
 
 
-def _materialize(settings: Settings, verbose: bool) -> ExecuteInProcessResult:
+def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> ExecuteInProcessResult:
     """Run the job in this process, its history kept in the home.
 
     Raises:
@@ -139,7 +185,7 @@ def _materialize(settings: Settings, verbose: bool) -> ExecuteInProcessResult:
         result = defs.resolve_job_def("daily_refresh").execute_in_process(
             instance=instance,
             raise_on_error=False,
-            resources={"home": Home(path=str(settings.home))},
+            resources={"home": Home(path=str(settings.home), full_refresh=full_refresh)},
             tags=LAUNCHED_HERE,
             run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}}},
         )

@@ -157,6 +157,6 @@ def _exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> b
 def _first(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] = ()
 ) -> tuple[Any, ...] | None:
-    """The first row. All rows are fetched: DuckDB 2.0 refuses `connection.sql` while a result is not read to its end."""
+    """The first row. All are fetched: DuckDB refuses `connection.sql` while a result is not read to its end."""
     rows = connection.execute(query, list(parameters)).fetchall()
     return rows[0] if rows else None
