@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline import ingest, settings, transform, warehouse
+from pipeline import ingest, scope, settings, transform, warehouse
 from pipeline.sqlfiles import sql
 
 Rows = list[tuple[Any, ...]]
@@ -107,21 +107,38 @@ class Model:
     kind: str
     text: str
     reads: frozenset[str]
+    scope_column: str = ""
+    scope_of: str = "days"
+
+    def build(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Build the model, or what schema `scope` names of it, as its materialization does it."""
+        schema, _, table = self.name.partition(".")
+        exists = connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, table]
+        ).fetchall()
+        if self.kind == "SCOPED" and exists:
+            connection.execute(
+                f"DELETE FROM {self.name} WHERE {self.scope_column} IN (SELECT item FROM scope.{self.scope_of})"
+            )
+            connection.execute(f"INSERT INTO {self.name} BY NAME {self.text}")
+            return
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        connection.execute(f"CREATE OR REPLACE {'VIEW' if self.kind == 'VIEW' else 'TABLE'} {self.name} AS {self.text}")
 
 
 class Models:
     """dbt's models, compiled once, and run as plain SQL in memory: milliseconds where a build by dbt takes seconds."""
 
     def __init__(self, models: Sequence[Model], scratch: Callable[[], Path]) -> None:
-        self._models = models
+        self.all = models
         self._scratch = scratch
 
     def _up_to(self, *names: str) -> list[Model]:
         """The models `names` (schema.name), and all that they read, in an order in which they can be built."""
         wanted = set(names)
-        for model in reversed(self._models):
+        for model in reversed(self.all):
             wanted |= model.reads if model.name in wanted else set()
-        return [model for model in self._models if model.name in wanted]
+        return [model for model in self.all if model.name in wanted]
 
     @contextlib.contextmanager
     def over(self, files: Mapping[str, str | bytes], *names: str) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -133,9 +150,10 @@ class Models:
             connection.execute(sql("ingest/schema"))
             ingest.ingest(connection, home.settings)
             transform.write_reference_tables(connection, home.settings)
+            for batch in scope.plan(connection, batch_rows=10**9):
+                scope.open_batch(connection, batch, keep=False)
             for model in self._up_to(*names):
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {model.name.partition('.')[0]}")
-                connection.execute(f"CREATE {model.kind} {model.name} AS {model.text}")
+                model.build(connection)
             yield connection
 
 
@@ -155,6 +173,8 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
             kind=nodes[key].config.materialized.upper(),
             text=result["compiled_code"],
             reads=frozenset(names[read] for read in nodes[key].depends_on.nodes if read in names),
+            scope_column=nodes[key].config.get("scope_column") or "",
+            scope_of=nodes[key].config.get("scope_of") or "days",
         )
         for result in results
         if (key := result["unique_id"]) in names

@@ -1,0 +1,144 @@
+"""A build that takes in only what is new gives the same marts, row for row, as a build of everything.
+
+Belongs here: random histories that land, repeat and are forgotten in batches. Does not belong here: which rows are right
+(test_overlaps).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from typing import Any
+
+import duckdb
+from conftest import Home, Models
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
+
+from pipeline import ingest, scope, transform
+from pipeline.sqlfiles import sql
+
+
+class Warehouse:
+    """A warehouse in memory whose marts are kept up to date by the compiled models, as a build by dbt would do it."""
+
+    def __init__(self, models: Models, home: Home) -> None:
+        self.models, self.home = models, home
+        self.connection = duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"})
+        self.connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
+        self.connection.execute(sql("ingest/schema"))
+
+    def update(self, batch_rows: int) -> None:
+        ingest.ingest(self.connection, self.home.settings)
+        transform.write_reference_tables(self.connection, self.home.settings)
+        if scope.is_built(self.connection) and scope.version(self.connection, scope.MARTS)[1] != "models":
+            scope.mark_all(self.connection)
+        self.build(batch_rows)
+
+    def build(self, batch_rows: int) -> None:
+        for number, batch in enumerate(scope.plan(self.connection, batch_rows)):
+            scope.open_batch(self.connection, batch, keep=number == 0)
+            for model in self.models.all:
+                model.build(self.connection)
+        scope.close(self.connection, "models")
+
+    def marts(self) -> dict[str, list[tuple[Any, ...]]]:
+        names = self.connection.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE schema_name IN ('intermediate', 'marts')"
+        ).fetchall()
+        return {
+            name: sorted(self.connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in sorted(names)
+        }
+
+    def rebuilt(self) -> dict[str, list[tuple[Any, ...]]]:
+        """The marts as a full build makes them, in a copy of the raw tables and the ledger."""
+        copy = Warehouse(self.models, self.home)
+        for schema, table in self.connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE schema_name IN ('raw', 'ingest')"
+        ).fetchall():
+            rows = self.connection.sql(f"FROM {schema}.{table}").to_arrow_table()  # noqa: F841  # DuckDB reads it
+            copy.connection.execute(f"DELETE FROM {schema}.{table}")
+            copy.connection.execute(f"INSERT INTO {schema}.{table} BY NAME SELECT * FROM rows")
+        scope.mark_all(copy.connection)
+        copy.build(10**9)
+        return copy.marts()
+
+
+def history(accounts: list[Any], seed: int) -> dict[str, str]:
+    """Files of every format over three days: overlapping exports, costs, session tables, transcripts that repeat."""
+    chance = random.Random(seed)
+    files = landing(accounts, seed) if texts_of(accounts) else {}
+    days = [f"{DAY + dt.timedelta(days=n):%Y-%m-%d}" for n in range(3)]
+    for number, lines in enumerate(transcripts_of(seed).values()):
+        moved = [line.replace(days[0], chance.choice(days)) for line in lines]
+        files[f"transcript_{number}.jsonl"] = "\n".join(moved)
+    for number in range(chance.randrange(3)):
+        sessions = chance.sample(["s1", "s2", "s3", "s4", "s5"], 3)
+        rows = [(f"{session}", f"{chance.choice(days)}", chance.choice([10, 5_000, 2_000_000])) for session in sessions]
+        files[f"sessions_{number}.csv"] = sessions_table(rows)
+    for number in range(chance.randrange(3)):
+        cells = [(chance.choice(days), "Claude Sonnet 4.5", f"{chance.randrange(300) / 100:.2f}") for _ in range(3)]
+        files[f"costs_{number}.csv"] = costs_table(cells, with_key=chance.random() < 0.7)
+    return files
+
+
+def sessions_table(rows: list[tuple[str, str, int]]) -> str:
+    head = (
+        "session_id,user_id,session_started_at,last_updated_at,model,input_tokens,output_tokens,cache_read_tokens,"
+        "cache_creation_tokens"
+    )
+    return "\n".join(
+        [head, *(f"{name},u1,{day} 08:00:00,{day} 23:00:00,claude-sonnet-4-5,{n},1,0,0" for name, day, n in rows)]
+    )
+
+
+def costs_table(cells: list[tuple[str, str, str]], with_key: bool) -> str:
+    keys = ("api_key,workspace,", "backend,Default,") if with_key else ("", "")
+    head = f"usage_date_utc,model,{keys[0]}usage_type,token_type,cost_usd"
+    return "\n".join([head, *(f"{day},{model},{keys[1]}message,output,{usd}" for day, model, usd in cells)])
+
+
+@settings(
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
+)
+@given(st.integers(0, 10**6))
+def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
+    chance = random.Random(seed)
+    kept_up = Warehouse(models, new_home())
+    files = list(history(random_accounts(chance), seed).items())
+    chance.shuffle(files)
+    for step in range(chance.randint(2, 5)):
+        share = files[step::5] + (files[:1] if chance.random() < 0.3 else [])
+        kept_up.home.land({f"{step}/{name}": text for name, text in share})
+        forget_something(kept_up.connection, chance)
+        kept_up.update(batch_rows=chance.choice([1, 40, 10**6]))
+        assert kept_up.marts() == kept_up.rebuilt()
+
+
+def random_accounts(chance: random.Random) -> list[Any]:
+    return [
+        Account.of(
+            number,
+            chance.randrange(1000),
+            [
+                Request(
+                    chance.choice([60, 3600, 86400]),
+                    chance.choice([10, 11, 12, 14]),
+                    chance.choice([0, 9, 10]),
+                    chance.choice([1, 24, 48]),
+                    chance.choice([14, 30, 100]),
+                )
+                for _ in range(chance.randint(1, 4))
+            ],
+        )
+        for number in range(chance.randint(1, 3))
+    ]
+
+
+def forget_something(connection: duckdb.DuckDBPyConnection, chance: random.Random) -> None:
+    loaded = connection.execute("SELECT path FROM ingest.files WHERE status = 'loaded' ORDER BY path").fetchall()
+    if loaded and chance.random() < 0.4:
+        ingest.forget_file(connection, chance.choice(loaded)[0])
+    if loaded and chance.random() < 0.1:
+        ingest.forget_before(connection, DAY.date() + dt.timedelta(days=1))
