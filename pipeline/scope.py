@@ -70,13 +70,10 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
         if not keep:
             for name in _SCOPES:
                 connection.execute(f"DELETE FROM scope.{name}")
-        has_history = _exists(connection, "intermediate", "int_requests")
         connection.execute(sql("scope/responses"), [batch.files])
         connection.execute(sql("scope/sessions"), [batch.files])
-        if has_history:
-            connection.execute(sql("scope/sessions_before"))
         connection.execute(sql("scope/days"), [batch.days])
-        if has_history:
+        if _exists(connection, "intermediate", "int_requests"):
             connection.execute(sql("scope/days_before"))
         counted = _first(connection, "SELECT count(*) FROM scope.days")
         connection.execute("COMMIT")

@@ -100,7 +100,7 @@ def costs_table(cells: list[tuple[str, str, str]], with_key: bool) -> str:
 
 
 @settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
 )
 @given(st.integers(0, 10**6))
 def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
