@@ -16,6 +16,7 @@
 {%- set statements = [['context_window', 'geo_speed'], ['context_window'], ['geo_speed'], []] -%}
 {%- set columns = {'context_window': ['context_window'], 'geo_speed': ['inference_geo', 'speed']} -%}
 {%- set counted = kinds() + ['web_search_count'] -%}
+{%- set present = console_levels() -%}
 
 with usage as (
     select
@@ -58,7 +59,7 @@ winners as materialized (
 
 {% set step = namespace(n=0, earlier=[]) -%}
 {% for grain in grains -%}
-{% for stated in statements -%}
+{% for stated in statements if not present or [grain, 'context_window' in stated, 'geo_speed' in stated] in present -%}
 {% set step.n = step.n + 1 -%}
 {% set n = step.n -%}
 open_{{ n }}_0 as materialized (
