@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -142,12 +142,15 @@ def _common(profiles: Path, target: Path, logs: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> list[NodeResult]:
+def build(
+    settings: Settings, on_node: Callable[[str], None] | None = None, select: Sequence[str] = ()
+) -> list[NodeResult]:
     """Run every model and data test in this process, into the home's warehouse; unit tests belong to the test suite.
 
     Args:
         settings: of the home; its lock must be held, and no connection to its warehouse be open.
         on_node: told the name of each finished model.
+        select: names of models and data tests to run; all by default.
 
     Raises:
         TransformError: dbt itself failed. Failed data tests are results, not exceptions.
@@ -162,9 +165,9 @@ def build(settings: Settings, on_node: Callable[[str], None] | None = None) -> l
             on_node(str(event.data.node_info.node_name))
 
     runner = _runner(manifest=manifest(), callbacks=[tell])
-    result = runner.invoke(
-        ["build", "--exclude-resource-type", "unit_test", *_common(folder, folder / "target", folder / "logs")]
-    )
+    selection = ["--select", *select, "--indirect-selection", "empty"] if select else []
+    common = _common(folder, folder / "target", folder / "logs")
+    result = runner.invoke(["build", "--exclude-resource-type", "unit_test", *selection, *common])
     if result.result is None:
         raise TransformError(
             f"dbt failed: {type(result.exception).__name__}; run `token-analytics run` again with --verbose"

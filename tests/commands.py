@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ CHECKOUT = Path(cli.__file__).parent.parent
 SAMPLE = CHECKOUT / "data" / "sample" / "landing"
 CONSOLE_FILES = ("console/claude_api_tokens_2025_07.csv", "console/claude_api_cost_2025_07.csv")
 SESSION_FILES = ("sessions/token_usage_sessions_2025_10_late.csv", "claude_projects/-srv-example-search-index")
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(CHECKOUT)}
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ def token_analytics(*arguments: str | Path) -> Done:
 
 
 def command_line(*arguments: str | Path) -> list[str]:
-    """The command as a process of its own; start it with `cwd=CHECKOUT`."""
-    return [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    """The command as a process of its own; start it with `env=ENVIRONMENT`, in any folder."""
+    return [sys.executable, "-P", "-m", "pipeline.cli", *map(str, arguments)]
 
 
 def land(home: Path, *names: str) -> Path:

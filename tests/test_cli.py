@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from commands import CHECKOUT, CONSOLE_FILES, SAMPLE, SESSION_FILES, Done, command_line, land, token_analytics
+from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, SESSION_FILES, Done, command_line, land, token_analytics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,7 +66,7 @@ def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_run(sample_home: Path) -> Done:
     """A first run with --json, as a process of its own."""
     command = command_line("run", "--json", "--home", sample_home)
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
-from commands import CHECKOUT, CONSOLE_FILES, SAMPLE, command_line, land, token_analytics
+from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, command_line, land, token_analytics
 
 from pipeline import cli, settings, warehouse
 from pipeline.settings import ConfigurationError, Settings
@@ -47,7 +47,9 @@ def found(tmp_path: Path) -> Iterator[Settings]:
 def python(code: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     """A Python process that has said its first line; it ends when its standard input is closed, or is killed."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout
             assert process.stdout.readline() == "ready\n"
@@ -108,6 +110,7 @@ def test_what_a_killed_publish_left_does_not_hinder_the_next_one(found: Settings
     assert {path.name for path in found.home.iterdir() if ".next" in path.name} == set()
 
 
+_STATE = "SELECT (SELECT count(*) FROM marts.state), (SELECT count(*) FROM analysis.state)"
 # A client that keeps the file open, and asks it over and over.
 _HOLDER = """
 import sys, threading, duckdb
@@ -117,7 +120,7 @@ threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).st
 print("ready", flush=True)
 seen = set()
 while not ended.is_set():
-    seen.add(connection.execute("SELECT (SELECT count(*) FROM marts.state), (SELECT count(*) FROM analysis.state)").fetchone())
+    seen.add(connection.execute(sys.argv[2]).fetchone())
 print(sorted(seen))
 """
 # A client that opens the file anew each time.
@@ -129,7 +132,7 @@ print("ready", flush=True)
 seen = []
 while not ended.is_set() or not seen:
     with duckdb.connect(sys.argv[1], read_only=True) as connection:
-        state = connection.execute("SELECT (SELECT count(*) FROM marts.state), (SELECT count(*) FROM analysis.state)").fetchone()
+        state = connection.execute(sys.argv[2]).fetchone()
     if state not in seen:
         seen.append(state)
 print(seen)
@@ -138,7 +141,7 @@ print(seen)
 
 def test_readers_of_another_process_neither_block_publishing_nor_see_half_of_it(found: Settings) -> None:
     publish(found, 1)
-    with python(_HOLDER, found.published) as holder, python(_POLLER, found.published) as poller:
+    with python(_HOLDER, found.published, _STATE) as holder, python(_POLLER, found.published, _STATE) as poller:
         for rows in (2000, 3, 40_000, 5):
             publish(found, rows)
             time.sleep(0.1)
@@ -149,6 +152,35 @@ def test_readers_of_another_process_neither_block_publishing_nor_see_half_of_it(
     assert states[-1] == (5, 5)
     assert set(states) <= {(rows, rows) for rows in (1, 2000, 3, 40_000, 5)}
     assert len(states) > 1
+
+
+_PUBLISHER = """
+import itertools, sys
+from pathlib import Path
+from pipeline import settings, warehouse
+found = settings.load(Path(sys.argv[1]))
+with warehouse.connect(found) as connection:
+    for rows in itertools.cycle((200_000, 400_000)):
+        for schema in ("marts", "analysis"):
+            connection.execute(f"CREATE OR REPLACE TABLE {schema}.state AS SELECT range AS i FROM range({rows})")
+        warehouse.publish(connection, found)
+        print("ready", flush=True)
+"""
+
+
+@pytest.mark.parametrize("milliseconds", [0, 15, 40, 90, 150])
+def test_a_publish_that_is_killed_at_any_moment_leaves_a_complete_state(found: Settings, milliseconds: int) -> None:
+    publish(found, 1)
+    warehouse.release_lock(found)
+    with python(_PUBLISHER, found.home) as publisher:
+        time.sleep(milliseconds / 1000)
+        publisher.kill()
+        publisher.wait()
+    with warehouse.connect_published(found) as connection:
+        assert connection.execute(_STATE).fetchone() in {(200_000, 200_000), (400_000, 400_000)}
+    publish(found, 5)
+    with warehouse.connect_published(found) as connection:
+        assert connection.execute(_STATE).fetchone() == (5, 5)
 
 
 # ------------------------------------------------------------------------------------------------------- modes
@@ -267,7 +299,7 @@ def test_a_shell_on_the_private_file_is_named_in_one_line(found: Settings, monke
 def _kill_at(stage: str, home: Path) -> None:
     """Start a run as a process of its own, and kill it when it says that it has reached `stage`."""
     with subprocess.Popen(
-        command_line("run", "--home", home), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command_line("run", "--home", home), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr
         for line in process.stderr:
@@ -296,9 +328,6 @@ def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_
     land(home, CONSOLE_FILES[1])
     _kill_at("Building marts", home)
     assert _published_state(home) == before
-    _kill_at("Publishing", home)
-    with warehouse.connect_published(settings.load(home)) as connection:
-        assert connection.execute("SELECT sum(total_tokens) > 0 FROM marts.daily_usage").fetchone() == (True,)
 
     assert token_analytics("run", "--home", home).code == 0
     with warehouse.connect_published(settings.load(home)) as connection:
@@ -313,4 +342,4 @@ def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_
 
     with dg.DagsterInstance.from_config(str(cli.dagster_home(settings.load(home)))) as instance:
         ended = [run.status for run in instance.get_runs()]
-    assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE]
+    assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

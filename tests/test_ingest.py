@@ -1,0 +1,591 @@
+"""What ingest does with one file, good or bad: rows loaded, rows rejected with their place, and the ledger.
+
+Belongs here: recognition, reading, quarantine, idempotence and privacy. Does not belong here: which of several records
+of the same usage counts (test_overlaps), and real files (test_real_data).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pipeline import cli, warehouse
+
+USAGE_COLUMNS = (
+    "usage_date_utc,model_version,api_key,workspace,usage_type,usage_input_tokens_no_cache,"
+    "usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,"
+    "usage_output_tokens,web_search_count"
+)
+COST_COLUMNS = "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,cost_type"
+SESSION_COLUMNS = (
+    "session_id,user_id,session_started_at,last_updated_at,model,input_tokens,output_tokens,cache_read_tokens,"
+    "cache_creation_tokens"
+)
+
+
+def usage_row(date: str = "2026-02-17", key: str = "alpha", tokens: str = "1", output: str = "2") -> str:
+    return f"{date},claude-haiku-4-5-20251001,{key},Default,standard,{tokens},0,0,0,{output},0"
+
+
+def usage_csv(*rows: str, end: str = "\n") -> str:
+    return end.join([USAGE_COLUMNS, *rows]) + end
+
+
+def cost_csv(*rows: str) -> str:
+    return "\n".join([COST_COLUMNS, *rows]) + "\n"
+
+
+def cost_row(date: str = "2026-02-17", usd: str = "1.25", token_type: str = "output") -> str:
+    return f"{date},Claude Haiku 4.5,Default,alpha,message,≤ 200k,{token_type},{usd},token"
+
+
+def session_csv(*rows: str) -> str:
+    return "\n".join([SESSION_COLUMNS, *rows]) + "\n"
+
+
+def session_row(name: str = "s1", tokens: str = "10", seen: str = "2026-02-17 09:10:00") -> str:
+    return f"{name},ann,2026-02-17 09:00:00,{seen},claude-haiku-4-5,{tokens},20,30,40"
+
+
+def transcript_line(message: str = "m1", output: Any = 2, **fields: Any) -> str:
+    usage = {"input_tokens": 1, "output_tokens": output}
+    line = {
+        "type": "assistant", "uuid": "u", "sessionId": "s1", "timestamp": "2026-02-17T09:00:00Z",
+        "message": {"id": message, "model": "claude-haiku-4-5-20251001", "usage": usage},
+    }  # fmt: skip
+    return json.dumps({**line, **fields})
+
+
+BAD_JSON = '{"type":"assistant","sessionId":"s1","message":{"id":"m9","usa'
+GOOD_FILES = {
+    "usage.csv": usage_csv(usage_row(), usage_row(key="beta")),
+    "cost.csv": cost_csv(cost_row(), cost_row()),
+    "sessions.csv": session_csv(session_row(), session_row("s2")),
+    "transcript.jsonl": "\n".join([transcript_line("m1"), transcript_line("m2")]) + "\n",
+}
+LEDGER_IDENTITY = """
+    SELECT count(*) FROM ingest.files
+    WHERE rows_read <> rows_loaded + rows_rejected + rows_ignored + rows_repeated
+"""
+
+
+@pytest.mark.parametrize("name", GOOD_FILES)
+def test_a_format_is_known_by_its_content_whatever_the_name(home, name):
+    home.land({"some/where/notes.bin": GOOD_FILES[name]})
+    assert home.ingest().problems == []
+    ledger = home.ledger("some/where/notes.bin")
+    assert (ledger["status"], ledger["rows_loaded"], ledger["rows_rejected"]) == ("loaded", 2, 0)
+
+
+@pytest.mark.parametrize("name", GOOD_FILES)
+def test_gzip_is_known_by_its_content_whatever_the_name(home, name):
+    home.land({"packed.csv": gzip.compress(GOOD_FILES[name].encode()), "plain.gz": GOOD_FILES[name] + "\n"})
+    assert home.ingest().problems == []
+    assert home.ledger("packed.csv")["rows_loaded"] == home.ledger("plain.gz")["rows_loaded"] == 2
+
+
+REJECTED_USAGE = {
+    "text in a number's place": (usage_row(tokens="abc"), "usage_input_tokens_no_cache is not a whole number"),
+    "a negative count": (usage_row(output="-3"), "usage_output_tokens is negative, expected a count"),
+    "half a token": (usage_row(output="1.5"), "usage_output_tokens is not a whole number"),
+    "an empty count": (usage_row(output=""), "usage_output_tokens is empty, expected a whole number"),
+    "an absurd count": (usage_row(output="9" * 18), "usage_output_tokens is greater than any count of tokens"),
+    "no date": (usage_row(date="soon"), "usage_date_utc is not a date"),
+    "a date that is none": (usage_row(date="2026-02-30"), "usage_date_utc is not a date"),
+    "the end of time": (usage_row(date="infinity"), "usage_date_utc is not a date"),
+    "the beginning of time": (usage_row(date="0001-01-01"), "usage_date_utc is not a date"),
+    "a word that DuckDB knows as a date": (usage_row(date="epoch"), "usage_date_utc is not a date"),
+    "too few columns": ("2026-02-17,claude-haiku-4-5", "expected 11 columns, found 2"),
+    "too many columns": (usage_row() + ",extra", "expected 11 columns, found 12"),
+    "a second header": (USAGE_COLUMNS, "usage_date_utc is not a date"),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED_USAGE)
+def test_a_bad_usage_row_is_rejected_and_the_rest_of_its_file_loads(home, name):
+    row, reason = REJECTED_USAGE[name]
+    home.land({"a.csv": usage_csv(usage_row(), row, usage_row(key="beta"))})
+    home.ingest()
+    ledger = home.ledger("a.csv")
+    assert (ledger["rows_read"], ledger["rows_loaded"], ledger["rows_rejected"]) == (3, 2, 1)
+    ((line, _, found, _, _),) = home.rejected()
+    assert (line, found) == (3, reason)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (cost_row(usd="$3"), "cost_usd is not an amount"),
+        (cost_row(usd=""), "cost_usd is not an amount"),
+        (cost_row(date="17.02.2026"), "usage_date_utc is not a date"),
+        (cost_row(token_type=""), "token_type is empty"),
+    ],
+)
+def test_a_bad_cost_row_is_rejected_and_the_rest_of_its_file_loads(home, row, reason):
+    home.land({"a.csv": cost_csv(cost_row(), row)})
+    home.ingest()
+    assert home.ledger("a.csv")["rows_loaded"] == 1
+    assert [found[2] for found in home.rejected()] == [reason]
+
+
+def test_a_missing_column_is_named_beside_what_was_required_and_what_was_found(home):
+    home.land(
+        {"a.csv": usage_csv(usage_row()).replace("usage_output_tokens", "tokens_out"), "b.csv": GOOD_FILES["cost.csv"]}
+    )
+    summary = home.ingest()
+    message = home.ledger("a.csv")["message"]
+    assert home.ledger("a.csv")["status"] == "failed"
+    assert message.startswith("missing required column usage_output_tokens; required: usage_date_utc, model_version")
+    assert "found: usage_date_utc, model_version, api_key" in message
+    assert "tokens_out" in message.partition("found: ")[2]
+    assert "usage_output_tokens" in message.partition("required: ")[2].partition("; found")[0]
+    assert (summary.files_failed, summary.files_loaded) == (1, 1)
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("claude_api_tokens.csv", GOOD_FILES["usage.csv"])
+    return buffer.getvalue()
+
+
+NO_FORMAT = {
+    "empty.csv": b"",
+    "blank.csv": b"\n\n  \n",
+    "binary.csv": bytes(range(256)) * 20,
+    "archive.csv": zipped(),
+    "prices.json": b'[{"id": "anthropic", "models": [{"id": "claude"}]}]',
+    "metadata.json": b'{"session_id": "s1", "token_usage": {"input_tokens": 5, "output_tokens": 5}}',
+    "trace.csv": b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,374,44\n",
+    "trace.jsonl": b'{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0]}\n',
+    "rollout.jsonl": b'{"timestamp":"2025-09-16T12:00:00Z","type":"session_meta","payload":{"id":"x"}}\n',
+    "utf16.csv": GOOD_FILES["usage.csv"].encode("utf-16"),
+    "semicolons.csv": GOOD_FILES["usage.csv"].replace(",", ";").encode(),
+}
+
+
+def test_files_of_no_known_format_are_reported_and_stop_nothing(home):
+    home.land({**NO_FORMAT, "good.csv": GOOD_FILES["usage.csv"]})
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.files_unrecognised, summary.files_failed) == (1, len(NO_FORMAT), 0)
+    for name in NO_FORMAT:
+        ledger = home.ledger(name)
+        assert (ledger["status"], ledger["rows_read"]) == ("unrecognised", 0)
+        assert ledger["message"]
+    assert home.ledger("empty.csv")["message"] == "empty file: nothing to read"
+
+
+def test_a_damaged_gzip_file_fails_alone(home):
+    packed = gzip.compress(
+        "\n".join([USAGE_COLUMNS, *(usage_row(key=os.urandom(9).hex()) for _ in range(4000))]).encode()
+    )
+    home.land({"cut.gz": packed[:-2000], "crc.gz": packed[:-8] + b"\x00" * 8, "good.csv": GOOD_FILES["usage.csv"]})
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.files_failed) == (1, 2)
+    assert home.ledger("cut.gz")["message"] == home.ledger("crc.gz")["message"] == "damaged gzip file: fetch it again"
+    assert home.query("SELECT count(*) FROM raw.console_usage") == [(2,)]
+
+
+def rejected_at_their_places(home: Any, name: str) -> list[tuple[int, str]]:
+    """Line and reason of each rejected row, after checking that its offset finds it in the (unpacked) file."""
+    content = (home.settings.landing / name).read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    places = []
+    for line, offset, reason, _, value in home.rejected():
+        assert offset == 0 or content[offset - 1 : offset] == b"\n"
+        assert content[:offset].count(b"\n") == line - 1
+        assert value.encode() in content[offset:]
+        places.append((line, reason))
+    return places
+
+
+AWKWARD_ROWS = (
+    usage_row(key='"a, ""b"""'),
+    usage_row(key='"two\nlines"'),
+    usage_row(tokens="abc", key='"three\n\nlines"'),
+    usage_row(tokens="x"),
+    "",
+    usage_row(output="y", key="µ"),
+    usage_row(tokens="x"),
+)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n\n"], ids=["bare", "bom", "blank lines"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_rejected_rows_stand_where_the_ledger_says(home, pack, start, end):
+    text = start + usage_csv(*AWKWARD_ROWS, end=end) + end * 2
+    home.land({"a.csv": pack(text.encode())})
+    home.ingest()
+    first = 1 + start.count("\n")
+    expected = [(first + line, reason) for line, reason in [
+        (4, "usage_input_tokens_no_cache is not a whole number"),
+        (7, "usage_input_tokens_no_cache is not a whole number"),
+        (9, "usage_output_tokens is not a whole number"),
+        (10, "usage_input_tokens_no_cache is not a whole number"),
+    ]]  # fmt: skip
+    assert rejected_at_their_places(home, "a.csv") == expected
+    assert home.query("SELECT api_key FROM raw.console_usage ORDER BY 1") == [('a, "b"',), ("two\nlines",)]
+
+
+def test_mixed_line_ends_and_stray_quotes_cost_no_row(home):
+    text = usage_csv(usage_row()) + usage_row(key='in"side') + "\r\n" + usage_row(tokens="abc", key='in"side') + "\n"
+    home.land({"a.csv": text, "b.csv": usage_csv(usage_row(key="beta") + ",,", usage_row(tokens="x"))})
+    home.ingest()
+    assert [row[0] for row in home.rejected()] == [4, 3]
+    assert home.query("SELECT api_key FROM raw.console_usage ORDER BY 1") == [("alpha",), ("beta",), ('in"side',)]
+
+
+def test_a_line_that_is_no_utf8_is_rejected_alone(home):
+    broken = usage_row(key="K").encode().replace(b"K", b"\xe9t\xe9")
+    home.land(
+        {
+            "a.csv": usage_csv(usage_row()).encode() + broken + b"\n" + usage_row(key="beta").encode() + b"\n",
+            "b.jsonl": f"{transcript_line('m1')}\n".encode() + b'{"type": "\xff"}\n' + transcript_line("m2").encode(),
+        }
+    )
+    home.ingest()
+    assert [(line, reason) for line, _, reason, _, _ in home.rejected()] == [
+        (3, "not valid UTF-8"),
+        (2, "not valid UTF-8"),
+    ]
+    assert home.ledger("a.csv")["rows_loaded"] == home.ledger("b.jsonl")["rows_loaded"] == 2
+
+
+BAD_LINES = {
+    "cut short": (BAD_JSON, "not valid JSON"),
+    "no timestamp": (transcript_line("m9", timestamp=""), "no timestamp (3 tokens)"),
+    "a negative count": (transcript_line("m9", output=-4), "output_tokens is negative, expected a count"),
+    "text for a count": (transcript_line("m9", output="many"), "output_tokens is not a whole number"),
+    "a carriage return": ('{"type":\r"assistant", "sessionId"', "control character in the line"),
+    "a control character": (BAD_JSON + "\x01 rest", "control character in the line"),
+    "zero bytes of a lost write": ("\x00" * 64, "not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_bad_line_of_a_transcript_is_rejected_and_the_rest_loads(home, name, end):
+    bad, reason = BAD_LINES[name]
+    home.land({"t.jsonl": end.join(["// note", transcript_line("m1"), "", bad, transcript_line("m2"), bad])})
+    home.ingest()
+    assert rejected_at_their_places(home, "t.jsonl") == [(4, reason), (6, reason)]
+    ledger = home.ledger("t.jsonl")
+    assert (ledger["rows_read"], ledger["rows_loaded"], ledger["rows_ignored"]) == (5, 2, 1)
+
+
+def test_half_an_emoji_in_the_text_of_a_line_does_not_cost_its_usage(home):
+    home.land({"t.jsonl": transcript_line("m1", cwd="/srv/\ud83d")})
+    home.ingest()
+    assert (home.ledger("t.jsonl")["rows_loaded"], home.rejected()) == (1, [])
+
+
+def test_folders_named_like_columns_do_not_change_the_values_in_a_file(home):
+    table = pa.Table.from_pylist([dict(zip(SESSION_COLUMNS.split(","), session_row().split(","), strict=True))])
+    home.land({"api_key=zz/workspace=yy/model_version=xx/a.csv": GOOD_FILES["usage.csv"]})
+    (home.settings.landing / "model=qq").mkdir()
+    pq.write_table(table, home.settings.landing / "model=qq" / "s.parquet")
+    home.ingest()
+    assert home.query("SELECT DISTINCT model_version, workspace FROM raw.console_usage") == [
+        ("claude-haiku-4-5-20251001", "Default")
+    ]
+    assert home.query("SELECT model_version FROM raw.usage_sessions") == [("claude-haiku-4-5",)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a[1].csv",
+        "a[!2].csv",
+        "a*.csv",
+        "back\\slash.csv",
+        "what?.csv",
+        "{a,b}.csv",
+        "it's.csv",
+        "new\nline.csv",
+        "%20.csv",
+    ],
+)
+def test_a_file_name_is_never_a_pattern(home, name):
+    home.land({name: GOOD_FILES["usage.csv"], "a1.csv": usage_csv(usage_row(key="other"))})
+    assert home.ingest().files_loaded == 2
+    assert home.query("SELECT count(*) FROM raw.console_usage") == [(3,)]
+
+
+def test_a_name_that_is_no_utf8_is_reported_and_stops_nothing(home):
+    home.land({"good.csv": GOOD_FILES["usage.csv"]})
+    Path(os.fsdecode(os.fsencode(home.settings.landing) + b"/\xff.csv")).write_text(GOOD_FILES["cost.csv"])
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.files_failed) == (1, 1)
+    assert home.query("SELECT path, status FROM ingest.files WHERE status <> 'loaded'") == [
+        ("landing/\\xff.csv", "failed")
+    ]
+
+
+def test_links_that_leave_landing_are_refused_and_hidden_files_skipped(home, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "o.csv").write_text(usage_csv(usage_row(key="outside")))
+    home.land({"good.csv": GOOD_FILES["usage.csv"], ".hidden.csv": "x", ".folder/h.csv": "x"})
+    (home.settings.landing / "folder").symlink_to(tmp_path / "outside")
+    (home.settings.landing / "file.csv").symlink_to(tmp_path / "outside" / "o.csv")
+    (home.settings.landing / "inside.csv").symlink_to(home.settings.landing / "good.csv")
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.files_unchanged, summary.files_failed) == (1, 1, 2)
+    for name in ("folder", "file.csv"):
+        assert home.ledger(name)["status"] == "failed"
+        assert home.ledger(name)["message"].startswith("symbolic link that leaves its folder")
+    assert home.query("SELECT path FROM ingest.files WHERE path LIKE '%hidden%' OR path LIKE '%h.csv'") == []
+
+
+def test_further_sources_are_read_in_place_and_left_as_they_are(new_home, tmp_path):
+    source = tmp_path / "projects"
+    (source / "-srv-shop").mkdir(parents=True)
+    log = source / "-srv-shop" / "s1.jsonl"
+    log.write_text(transcript_line("m1"))
+    before = log.stat().st_mtime_ns
+    home = new_home(sources=(source,))
+    assert home.ingest().files_loaded == 1
+    assert home.query("SELECT path FROM ingest.files") == [(str(log),)]
+    assert sorted(source.rglob("*")) == [log.parent, log]
+    assert log.stat().st_mtime_ns == before
+
+
+def test_a_second_run_a_copy_and_a_new_name_change_no_row(home):
+    home.land(GOOD_FILES | {"bad.csv": usage_csv(usage_row(tokens="x")), "other.txt": "hello"})
+    home.build()
+    before = home.tables("ingest", "raw", "marts")
+    home.ingest()
+    assert home.tables("ingest", "raw", "marts") == before
+
+    (home.settings.landing / "usage.csv").rename(home.settings.landing / "renamed.csv")
+    home.land({f"copies/{name}": content for name, content in GOOD_FILES.items()})
+    assert home.build().files_loaded == 0
+    after = home.tables("ingest", "raw", "marts")
+    del before["ingest.paths"], after["ingest.paths"]
+    assert after == before
+
+
+def test_a_log_that_grew_is_read_anew_and_nothing_counts_twice(home):
+    grown = [transcript_line("m1"), transcript_line("m2"), transcript_line("m3")]
+    home.land({"t.jsonl": grown[0] + "\n" + grown[1][:-20], "s.csv": session_csv(session_row("x"))})
+    home.ingest()
+    home.land({"t.jsonl": "\n".join(grown), "s.csv": session_csv(session_row("x", "70", "2026-02-17 10:00:00"))})
+    home.build()
+    assert home.query("SELECT count(*), sum(total_tokens)::bigint FROM marts.requests") == [(3, 9)]
+    assert home.query("SELECT total_tokens FROM marts.token_usage_sessions WHERE session_id = 'x'") == [(160,)]
+    assert home.query(LEDGER_IDENTITY) == [(0,)]
+
+
+SECRET = "sk-ant-api03-AbCdEf0123456789"
+
+
+def test_a_secret_in_place_of_a_name_is_stored_as_a_fingerprint_only(home):
+    line = dict(zip(SESSION_COLUMNS.split(","), session_row().split(","), strict=True)) | {"api_key": SECRET}
+    home.land(
+        {
+            "usage.csv": usage_csv(usage_row(key=SECRET), usage_row(date=SECRET)),
+            "cost.csv": cost_csv(cost_row().replace("alpha", SECRET)),
+            "sessions.jsonl": json.dumps(line),
+        }
+    )
+    home.ingest()
+    everything = repr(home.tables("ingest", "raw"))
+    assert SECRET not in everything
+    assert "AbCdEf" not in everything
+    keys = home.query("SELECT api_key FROM raw.console_usage UNION SELECT api_key FROM raw.console_costs")
+    assert keys == home.query("SELECT DISTINCT api_key FROM raw.usage_sessions")
+    assert keys[0][0].startswith("key-")
+
+
+SESSIONS = [
+    {
+        "session_id": "s1", "user_id": "ann", "session_started_at": "2026-02-17 09:00:00",
+        "last_updated_at": "2026-02-17 09:10:30", "model": "claude-haiku-4-5", "input_tokens": 1, "output_tokens": 2,
+        "cache_read_tokens": 3, "cache_creation_tokens": 10, "cache_creation_5m_tokens": 4,
+        "cache_creation_1h_tokens": 6, "api_key": "alpha", "workspace": "default", "web_search_count": 1,
+    },
+    {
+        "session_id": "s2", "user_id": None, "session_started_at": "2026-02-17 23:59:00",
+        "last_updated_at": "2026-02-18 00:01:00", "model": "gpt-5", "input_tokens": 5, "output_tokens": 6,
+        "cache_read_tokens": None, "cache_creation_tokens": None, "cache_creation_5m_tokens": None,
+        "cache_creation_1h_tokens": None, "api_key": None, "workspace": "research", "web_search_count": None,
+    },
+]  # fmt: skip
+COUNTS = [name for name in SESSIONS[0] if name.endswith("tokens") or name == "web_search_count"]
+
+
+def as_pandas_parquet() -> bytes:
+    """Nulls among integers make pandas write 123.0, and times become timestamps."""
+    frame = pd.DataFrame(SESSIONS)
+    assert frame["cache_read_tokens"].dtype == float
+    for name in ("session_started_at", "last_updated_at"):
+        frame[name] = pd.to_datetime(frame[name])
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+SESSION_FILES = {
+    "csv": pd.DataFrame(SESSIONS).to_csv(index=False).encode(),
+    "json lines": "\n".join(json.dumps(row) for row in SESSIONS).encode(),
+    "json lines without nulls": "\n".join(
+        json.dumps({name: value for name, value in row.items() if value is not None}) for row in SESSIONS
+    ).encode(),
+    "parquet": as_pandas_parquet(),
+}
+RAW_SESSIONS = "SELECT * EXCLUDE (file_sha256) FROM raw.usage_sessions ORDER BY session_id"
+
+
+@pytest.mark.parametrize("encoding", SESSION_FILES)
+def test_session_tables_give_the_same_rows_in_every_encoding(new_home, encoding):
+    home, reference = new_home(), new_home()
+    home.land({"s": SESSION_FILES[encoding]})
+    reference.land({"s": SESSION_FILES["csv"]})
+    assert home.ingest().problems == []
+    reference.ingest()
+    assert home.query(RAW_SESSIONS) == reference.query(RAW_SESSIONS)
+    kinds = "input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read"
+    assert home.query(
+        f"SELECT {kinds}, output_tokens, workspace, api_key, cache_split_assumed FROM raw.usage_sessions"
+    ) == [
+        (1, 4, 6, 3, 2, "Default", "alpha", False),
+        (5, 0, 0, 0, 6, "research", "(workbench)", False),
+    ]
+
+
+def test_cache_writes_of_the_old_schema_count_as_five_minute_writes_and_say_so(home):
+    home.land({"s.csv": GOOD_FILES["sessions.csv"]})
+    home.ingest()
+    columns = "input_tokens_cache_write_5m, input_tokens_cache_write_1h, cache_split_assumed"
+    assert home.query(f"SELECT DISTINCT {columns} FROM raw.usage_sessions") == [(40, 0, True)]
+
+
+def test_bad_rows_of_json_lines_and_parquet_are_rejected_alone(home):
+    bad = [
+        SESSIONS[0],
+        {**SESSIONS[1], "input_tokens": -5},
+        {**SESSIONS[1], "session_started_at": "2027-01-01 00:00:00"},
+    ]
+    buffer = io.BytesIO()
+    pd.DataFrame(bad).to_parquet(buffer, index=False)
+    lines = [json.dumps(row) for row in bad]
+    home.land(
+        {"a.jsonl": "\n".join([lines[0], "[1]", lines[1], '{"session_id', lines[2]]), "b.parquet": buffer.getvalue()}
+    )
+    home.ingest()
+    assert [(row[0], row[2]) for row in home.rejected()] == [
+        (2, "not valid JSON"),
+        (3, "input_tokens is negative, expected a count"),
+        (4, "not valid JSON"),
+        (5, "last_updated_at is before session_started_at"),
+        (2, "input_tokens is negative, expected a count"),
+        (3, "last_updated_at is before session_started_at"),
+    ]
+    assert home.query("SELECT count(*) FROM raw.usage_sessions") == [(2,)]
+
+
+CELLS = st.sampled_from(
+    ["1", "0", "-1", "x", "", "1.0", "1.5", '"1"', '"a,b"', "µ", " 7 ", 'q"q', '"two\nlines"', "\x01"]
+)
+CSV_LINES = st.lists(CELLS, min_size=9, max_size=13).map(",".join)
+
+
+@settings(
+    max_examples=25, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(st.lists(st.one_of(st.just(usage_row()), CSV_LINES, st.just("")), max_size=12), st.sampled_from(["\n", "\r\n"]))
+def test_whatever_the_rows_every_one_is_loaded_or_rejected(new_home, rows, end):
+    home = new_home()
+    good = rows.count(usage_row())
+    home.land({"a.csv": usage_csv(*rows, end=end)})
+    home.ingest()
+    ledger = home.ledger("a.csv")
+    assert ledger["status"] == "loaded"
+    assert home.query(LEDGER_IDENTITY) == [(0,)]
+    assert home.query("SELECT count(*) FROM raw.console_usage WHERE api_key = 'alpha'") == [(good,)]
+    assert len(rejected_at_their_places(home, "a.csv")) == ledger["rows_rejected"]
+    warehouse.release_lock(home.settings)
+
+
+CANARY = "XYZZYPLUGHCANARY"
+
+
+def canary_landing() -> dict[str, str | bytes]:
+    """Files with the canary in every field that could hold somebody's text, and in lines that cannot be read."""
+    line = json.loads(transcript_line("m1"))
+    line |= {
+        "cwd": f"/home/{CANARY}/shop", "gitBranch": CANARY, "version": CANARY, "slug": CANARY, "userType": CANARY,
+        "toolUseResult": {"stdout": CANARY}, "summary": CANARY, "content": CANARY,
+    }  # fmt: skip
+    line["message"] |= {
+        "content": [
+            {"type": "text", "text": CANARY},
+            {"type": "tool_use", "name": CANARY, "input": {"command": CANARY}},
+        ],
+        "stop_sequence": CANARY,
+    }
+    line["message"]["usage"] |= {"server_tool_use": {"note": CANARY}, CANARY: 1}
+    lines = [
+        json.dumps(line),
+        json.dumps({"type": "summary", "leafUuid": "l", "summary": CANARY}),
+        json.dumps({"type": "user", "sessionId": "s1", "message": {"role": "user", "content": CANARY}}),
+        f'{{"type":"assistant","sessionId":"s1","message":{{"content":"{CANARY}',
+        f"// {CANARY}",
+        f"{CANARY} no JSON at all",
+        transcript_line("m2", timestamp="", slug=CANARY),
+        transcript_line("m3", output=CANARY),
+    ]
+    session = f"{SESSION_COLUMNS},title,last_prompt\n{session_row('s7')},{CANARY},{CANARY}\n{CANARY}\n"
+    return {
+        "t.jsonl": "\n".join(lines),
+        "t.gz": gzip.compress("\n".join([*lines, transcript_line("m4")]).encode()),
+        "broken.jsonl": f'{transcript_line("m5")}\n{{"{CANARY}": \r "x\x01"\n',
+        "headers.csv": f"{CANARY},b\n1,2\n",
+        "usage.csv": usage_csv(usage_row(), f"{CANARY}{usage_row()},{CANARY}"),
+        "sessions.csv": session,
+        "sessions.jsonl": json.dumps({**SESSIONS[0], "session_id": "s8", "title": CANARY}) + f'\n{{"model": "{CANARY}',
+        "note.txt": CANARY,
+        "some.json": json.dumps({"prompt": CANARY}),
+        "short.csv": usage_csv(usage_row()).replace("usage_output_tokens", f"{CANARY} {CANARY}"),
+    }  # fmt: skip
+
+
+def text_of_every_table(path: Path) -> str:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        names = connection.execute("SELECT schema_name || '.\"' || table_name || '\"' FROM duckdb_tables()").fetchall()
+        return "\n".join(repr(connection.execute(f"FROM {name}").fetchall()) for (name,) in names)
+
+
+def test_no_text_of_a_file_leaves_landing(home):
+    home.land(canary_landing())
+    result = CliRunner().invoke(cli.app, ["run", "--home", str(home.root)])
+    assert result.exit_code in (0, 1), result.output
+    assert CANARY not in result.output
+    assert home.query("SELECT count(*) FROM marts.requests") == [(3,)]
+
+    for file in home.root.rglob("*"):
+        if file.is_file() and not file.is_relative_to(home.settings.landing):
+            assert CANARY.encode() not in file.read_bytes(), file
+            # Quarantined text is kept, compressed and private.
+            if file.is_relative_to(home.settings.quarantine):
+                assert (file.stat().st_mode & 0o777) == 0o600
+    assert CANARY not in text_of_every_table(home.settings.published)
+    assert CANARY not in text_of_every_table(home.settings.warehouse)
+    kept = b"".join(gzip.decompress(file.read_bytes()) for file in home.settings.quarantine.glob("*.gz"))
+    assert CANARY.encode() in kept
