@@ -71,11 +71,15 @@ def main() -> None:
     print("| | wall s | cpu s | peak MB |\n|---|---|---|---|")
     medians = {}
     for name, runs in results.items():
-        median = Measured(*(statistics.median(getattr(run, part) for run in runs) for part in ("wall", "cpu", "megabytes")))
+        median = Measured(
+            *(statistics.median(getattr(run, part) for run in runs) for part in ("wall", "cpu", "megabytes"))
+        )
         medians[name] = median
         print(f"| {name} | {median.wall:.1f} | {median.cpu:.1f} | {median.megabytes:.0f} |")
     bound = 3 * medians["bare dbt build"].wall + 10
-    print(f"\nsecond run / bare build = {medians['second run'].wall / medians['bare dbt build'].wall:.2f}; bound {bound:.1f} s")
+    print(
+        f"\nsecond run / bare build = {medians['second run'].wall / medians['bare dbt build'].wall:.2f}; bound {bound:.1f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ FORMATS = tuple(source.FORMAT for source in SOURCES)
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
 
+LINK_REFUSED = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
+NAME_REFUSED = "its name or a folder's is not valid UTF-8: rename it"
+
 Progress = Callable[[int, int, str], None]  # done, total, what
 
 
@@ -75,9 +78,8 @@ def ingest(
     files, refused = discover(settings)
     if not files and not refused and not _has_history(connection):
         raise ConfigurationError(_nothing_to_read(settings))
-    for shown in refused:
-        message = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
-        _note(connection, f"link:{hashlib.sha256(shown.encode()).hexdigest()}", shown, "", 0, "failed", message)
+    for shown, message in refused:
+        _note(connection, f"refused:{hashlib.sha256(shown.encode()).hexdigest()}", shown, "", 0, "failed", message)
         summary.problems.append(f"{shown}: {message}")
         summary.files_failed += 1
     seen = {
@@ -110,10 +112,10 @@ def ingest(
     return summary
 
 
-def discover(settings: Settings) -> tuple[list[LandedFile], list[str]]:
-    """Files to look at, in a fixed order, and the links that were refused; names that begin with a dot are skipped."""
+def discover(settings: Settings) -> tuple[list[LandedFile], list[tuple[str, str]]]:
+    """Files to look at, in a fixed order, and what was refused, with the reason; hidden names are skipped."""
     files: list[LandedFile] = []
-    refused: list[str] = []
+    refused: list[tuple[str, str]] = []
     roots = [(settings.landing, True)] + [(root, False) for root in settings.sources]
     for root, is_landing in roots:
         if not root.exists():
@@ -129,7 +131,9 @@ def discover(settings: Settings) -> tuple[list[LandedFile], list[str]]:
                 if name.startswith("."):
                     continue
                 if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(inside)):
-                    refused.append(shown)
+                    refused.append((_printable(shown), LINK_REFUSED))
+                elif not _is_utf8(str(path)):
+                    refused.append((_printable(shown), NAME_REFUSED))
                 elif path.is_file():
                     files.append(LandedFile(path, shown))
     return files, refused
@@ -204,6 +208,15 @@ def _forget_statements(usage: str, costs: str, requests: str, sessions: str, fil
         condition_files=files,
     )
     return [statement for statement in text.split(";") if statement.strip()]
+
+
+def _printable(name: str) -> str:
+    """A file's name as the ledger can hold it, whatever bytes it consists of."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_utf8(name: str) -> bool:
+    return _printable(name) == name
 
 
 def landing_digest(settings: Settings) -> str:

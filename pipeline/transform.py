@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -160,6 +160,7 @@ def _common(profiles: Path, target: Path, logs: Path) -> list[str]:
 def build(
     settings: Settings,
     on_node: Callable[[str], None] | None = None,
+    select: Sequence[str] = (),
     *,
     full_refresh: bool = False,
     batch_rows: int = scope.BATCH_ROWS,
@@ -172,6 +173,7 @@ def build(
     Args:
         settings: of the home; its lock must be held, and no connection to its warehouse be open.
         on_node: told the name of each finished model.
+        select: names of models and data tests to run; all by default. What is pending stays pending then.
         full_refresh: forget what was built before.
         batch_rows: raw rows to build in one step.
 
@@ -184,19 +186,19 @@ def build(
     """
     fingerprint = project_fingerprint()
     with warehouse.connect(settings) as connection:
-        if full_refresh or scope.version(connection, scope.MARTS)[1] != fingerprint:
+        if full_refresh or (not select and scope.version(connection, scope.MARTS)[1] != fingerprint):
             scope.mark_all(connection)
         batches = scope.plan(connection, batch_rows)
     results: dict[str, NodeResult] = {}
     for number, batch in enumerate(batches):
         with warehouse.connect(settings) as connection:
-            scope.open_batch(connection, batch, keep=number == 0)
-        for result in _run_dbt(settings, on_node):
+            scope.open_batch(connection, batch, keep=number == 0 or bool(select))
+        for result in _run_dbt(settings, on_node, select):
             earlier = results.get(result.unique_id)
             results[result.unique_id] = earlier.joined(result) if earlier else result
         if any(not result.succeeded for result in results.values()):
             return list(results.values())
-    if batches:
+    if batches and not select:
         with warehouse.connect(settings) as connection:
             scope.close(connection, fingerprint)
     return list(results.values())
@@ -211,7 +213,7 @@ def project_fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None) -> list[NodeResult]:
+def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: Sequence[str] = ()) -> list[NodeResult]:
     folder = settings.dagster_home / "dbt"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_profile(settings, folder)
@@ -221,9 +223,9 @@ def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None) -> list[
             on_node(str(event.data.node_info.node_name))
 
     runner = _runner(manifest=manifest(), callbacks=[tell])
-    result = runner.invoke(
-        ["build", "--exclude-resource-type", "unit_test", *_common(folder, folder / "target", folder / "logs")]
-    )
+    selection = ["--select", *select, "--indirect-selection", "empty"] if select else []
+    common = _common(folder, folder / "target", folder / "logs")
+    result = runner.invoke(["build", "--exclude-resource-type", "unit_test", *selection, *common])
     if result.result is None:
         raise TransformError(
             f"dbt failed: {type(result.exception).__name__}; run `token-analytics run` again with --verbose"

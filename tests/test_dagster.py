@@ -212,7 +212,7 @@ def test_the_sensor_asks_again_for_a_changed_landing_and_never_twice_for_one_sta
     assert [*fresh(), *fresh()] == keys[1:]
 
 
-# ------------------------------------------------------------------------------------------- a law that is broken
+# ------------------------------------------------------------------------------------- one asset, one check alone
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,31 @@ def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = land(tmp_path_factory.mktemp("dagster") / "home", *CONSOLE_FILES)
     assert token_analytics("run", "--home", home).code == 0
     return home
+
+
+DAILY_USAGE = dg.AssetKey(["marts", "daily_usage"])
+ONE_CHECK = dg.AssetCheckKey(DAILY_USAGE, "daily_usage_has_one_row_for_each_grain")
+
+
+@pytest.mark.parametrize(("assets", "checks"), [({DAILY_USAGE}, None), (set(), {ONE_CHECK})])
+def test_a_model_or_a_check_can_be_run_alone(
+    published_home: Path, assets: set[dg.AssetKey], checks: set[dg.AssetCheckKey] | None
+) -> None:
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=assets, asset_check_selection=checks)
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = job.execute_in_process(
+            instance=instance,
+            resources={"home": Home(path=str(published_home))},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    warehouse.release_lock(settings.load(published_home))
+    assert {event.asset_key for event in done.get_asset_materialization_events()} == assets
+    judged = {check.check_name for check in done.get_asset_check_evaluations()}
+    assert judged >= {ONE_CHECK.name}
+    assert checks is None or judged == {ONE_CHECK.name}
+
+
+# ------------------------------------------------------------------------------------------- a law that is broken
 
 
 @pytest.fixture(scope="module")

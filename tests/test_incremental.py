@@ -1,7 +1,7 @@
 """A build that takes in only what is new gives the same marts, row for row, as a build of everything.
 
-Belongs here: random histories that land, repeat and are forgotten in batches. Does not belong here: which rows are right
-(test_overlaps).
+Belongs here: random histories that land, repeat and are forgotten in batches. Does not belong here: which rows are
+right (test_overlaps).
 """
 
 from __future__ import annotations
@@ -45,11 +45,10 @@ class Warehouse:
 
     def marts(self) -> dict[str, list[tuple[Any, ...]]]:
         names = self.connection.execute(
-            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE schema_name IN ('intermediate', 'marts')"
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
+            "WHERE schema_name IN ('intermediate', 'marts')"
         ).fetchall()
-        return {
-            name: sorted(self.connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in sorted(names)
-        }
+        return {name: sorted(self.connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in sorted(names)}
 
     def rebuilt(self) -> dict[str, list[tuple[Any, ...]]]:
         """The marts as a full build makes them, in a copy of the raw tables and the ledger."""
@@ -99,9 +98,7 @@ def costs_table(cells: list[tuple[str, str, str]], with_key: bool) -> str:
     return "\n".join([head, *(f"{day},{model},{keys[1]}message,output,{usd}" for day, model, usd in cells)])
 
 
-@settings(
-    max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True
-)
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(st.integers(0, 10**6))
 def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
     chance = random.Random(seed)

@@ -57,9 +57,9 @@ def load_landing(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.M
             found = {} if table == "pseudonym_key" else table_metadata(connection, schema, table)
             if table == "files":
                 numbers = asdict(summary)
-                problems = numbers.pop("problems")
+                problems = [text.split(": ", 1) for text in numbers.pop("problems")[:100]]
                 found |= numbers | {
-                    "problems": dg.MetadataValue.md(markdown(["file and problem"], [[text] for text in problems[:100]]))
+                    "problems": dg.MetadataValue.md(markdown(["file", "problem"], problems, widest=500))
                 }
             yield dg.MaterializeResult(asset_key=[schema, table], metadata=found)
 

@@ -42,9 +42,17 @@ MODELS = {
 MARTS = [key for key in MODELS.values() if key.path[0] == "marts"]
 
 
+CHECKS = {
+    unique_id: check
+    for unique_id, node in MANIFEST["nodes"].items()
+    if node["resource_type"] == "test"
+    and (check := get_asset_check_key_for_test(MANIFEST, TRANSLATOR, unique_id, None)) is not None
+}
+
+
 @dbt_assets(manifest=MANIFEST, dagster_dbt_translator=TRANSLATOR, name="build_models", pool="warehouse")
 def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]:
-    """Build every model and run its data tests; a model behind a failed test is not built."""
+    """Build the selected models and run their data tests; a model behind a failed test is not built."""
     settings = home.settings()
     warehouse.acquire_lock(settings)
     finished: list[str] = []
@@ -53,17 +61,10 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
         finished.append(name)
         progress.report("models", len(finished), 0, name)
 
-    results = transform.build(settings, on_node, full_refresh=home.full_refresh)
+    results = transform.build(settings, on_node, _selection(context), full_refresh=home.full_refresh)
     if not results:
-        for unchanged in MODELS.values():
-            yield dg.MaterializeResult(asset_key=unchanged, metadata={"unchanged": True})
-        # A build is only noted as done when all of its tests have passed.
-        for check in context.selected_asset_check_keys:
-            yield dg.AssetCheckResult(
-                passed=True, asset_key=check.asset_key, check_name=check.name, metadata={"unchanged": True}
-            )
+        yield from _unchanged(context)
         return
-    selected = context.selected_asset_check_keys
     with warehouse.connect(settings) as connection:
         for result in results:
             if key := MODELS.get(result.unique_id):
@@ -72,15 +73,33 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
                     if key.path[0] == "marts":
                         found |= table_metadata(connection, *key.path)
                     yield dg.MaterializeResult(asset_key=key, metadata=found)
-                continue
-            check = get_asset_check_key_for_test(MANIFEST, TRANSLATOR, result.unique_id, None)
-            if check and check in selected:
+            elif (check := CHECKS.get(result.unique_id)) and check in context.selected_asset_check_keys:
                 yield dg.AssetCheckResult(
                     passed=result.succeeded,
                     asset_key=check.asset_key,
                     check_name=check.name,
-                    metadata={"failing_rows": result.failures, "message": result.message},
+                    metadata={"failing_rows": result.failures, "message": result.message or "none"},
                 )
     if failed := [result for result in results if not result.succeeded]:
         names = ", ".join(result.unique_id.split(".", 2)[2].split(".")[0] for result in failed[:5])
         raise transform.TransformError(f"{len(failed)} models or data tests failed: {names}")
+
+
+def _unchanged(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    """Nothing was pending: what is built stands, and a build is noted as done only when all its tests have passed."""
+    for key in MODELS.values():
+        if key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key, metadata={"unchanged": True})
+    for check in context.selected_asset_check_keys:
+        yield dg.AssetCheckResult(
+            passed=True, asset_key=check.asset_key, check_name=check.name, metadata={"unchanged": True}
+        )
+
+
+def _selection(context: dg.AssetExecutionContext) -> list[str]:
+    """Names of what this run is to build; none where it is everything."""
+    if not context.is_subset:
+        return []
+    models = [name for name, key in MODELS.items() if key in context.selected_asset_keys]
+    checks = [name for name, key in CHECKS.items() if key in context.selected_asset_check_keys]
+    return [str(MANIFEST["nodes"][name]["name"]) for name in (*models, *checks)]

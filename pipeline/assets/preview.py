@@ -23,16 +23,16 @@ def table_metadata(connection: duckdb.DuckDBPyConnection, schema: str, table: st
     }
 
 
-def markdown(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as a Markdown table; cells are cut at 60 characters and cannot break out of it."""
+def markdown(names: Sequence[str], rows: Sequence[Sequence[Any]], widest: int = _WIDEST_CELL) -> str:
+    """Rows as a Markdown table; cells are cut at `widest` characters and cannot break out of it."""
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(value, widest) for value in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, widest: int) -> str:
     text = "" if value is None else str(value)
-    text = text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
+    text = text if len(text) <= widest else text[: widest - 1] + "…"
     for char, shown in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("\n", " "), ("\r", " ")):
         text = text.replace(char, shown)
     return text

@@ -2,7 +2,8 @@
 
 Belongs here: reading text files with DuckDB and finding rejected rows in them. Does not belong here: any single format.
 DuckDB decides which rows are bad, in parallel; Python then looks those up in the file, by their content, to say on
-which line and byte they stand. Files without bad rows are never read by Python.
+which line and byte they stand. Files without bad rows are never read by Python. Where the two do not agree on what a
+row is (mixed line ends, stray quotes, control characters), DuckDB reads a tidied copy of the file instead.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import csv
 import gzip
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -24,6 +28,7 @@ HEAD_BYTES = 1 << 20
 # One log line may hold several pasted images; a longer one is quarantined. DuckDB would take 16 times this much for its
 # buffer (4 GiB at 256 MiB, refused under the default memory limit), so the buffer is set to hold just one such line.
 MAX_LINE_BYTES = 1 << 26
+_PATTERN_CHARACTERS = re.compile(r"[*?\[]")
 _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
 
 
@@ -31,13 +36,23 @@ class SourceError(Exception):
     """A file that cannot be loaded; the message is one sentence without content of the file, fit for the ledger."""
 
 
+class MisreadError(Exception):
+    """DuckDB read other rows than the file has; a tidied copy of it may help."""
+
+
 @dataclass(frozen=True)
 class Probe:
-    """The beginning of a file, decompressed, as far as recognition needs it."""
+    """The beginning of a file, decompressed, as far as recognition needs it.
+
+    `origin` is set on a tidied copy: the file that landed, in which rejected rows are located; `left_out` is how many
+    of its rows, all to be rejected, the copy does not hold.
+    """
 
     path: Path
     head: bytes
     compression: str
+    origin: Probe | None = None
+    left_out: int = 0
 
     @classmethod
     def of(cls, path: Path) -> Probe:
@@ -149,13 +164,18 @@ def csv_header(probe: Probe) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in names)
 
 
+def file_literal(path: Path) -> str:
+    """`path` as an SQL literal for DuckDB's readers, which take *, ? and [ for patterns."""
+    return literal(_PATTERN_CHARACTERS.sub(r"[\g<0>]", str(path)))
+
+
 def csv_relation(probe: Probe, header: tuple[str, ...]) -> str:
     """A DuckDB table function over a CSV file, each column a VARCHAR; structural errors go to reject_errors."""
     columns = ", ".join(f"{literal(_unique(header, i))}: 'VARCHAR'" for i in range(len(header)))
     return (
-        f"read_csv({literal(str(probe.path))}, columns = {{{columns}}}, auto_detect = false, header = true, "
+        f"read_csv({file_literal(probe.path)}, columns = {{{columns}}}, auto_detect = false, header = true, "
         f"""delim = ',', quote = '"', escape = '"', compression = '{probe.compression}', store_rejects = true, """
-        f"{_LINE_LIMITS})"
+        f"hive_partitioning = false, {_LINE_LIMITS})"
     )
 
 
@@ -173,9 +193,9 @@ def csv_values(header: tuple[str, ...]) -> str:
 def line_relation(probe: Probe) -> str:
     """A DuckDB table function over the lines of a text file: one VARCHAR column `line`, null where blank."""
     return (
-        f"read_csv({literal(str(probe.path))}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, "
+        f"read_csv({file_literal(probe.path)}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, "
         f"delim = '\x01', quote = '', escape = '', strict_mode = false, compression = '{probe.compression}', "
-        f"store_rejects = true, {_LINE_LIMITS})"
+        f"store_rejects = true, hive_partitioning = false, {_LINE_LIMITS})"
     )
 
 
@@ -201,28 +221,105 @@ def locate_csv_rows(
     probe: Probe, header: tuple[str, ...], problems: Mapping[tuple[str, ...], Problem]
 ) -> Iterator[RejectedRow]:
     """Where the rows stand that DuckDB rejected: those in `problems`, and those that are no valid row of the CSV."""
+    for counted, record, reason in _csv_records(probe.origin or probe, len(header)):
+        if reason:
+            yield counted.rejected(reason)
+        elif problem := problems.get(tuple(record)):
+            yield counted.rejected(*problem)
+
+
+def _csv_records(probe: Probe, width: int) -> Iterator[tuple[_LineCounter, list[str], str]]:
+    """Each record below the header of a CSV file, and why it is no valid row ('' where it is one).
+
+    Empty cells beyond the last column are dropped, as DuckDB drops them.
+    """
     with probe.open() as raw:
         counted = _LineCounter(raw)
         records = csv.reader(counted)
-        next(records, None)
+        is_header = True
         while True:
             counted.mark()
             try:
                 record = next(records, None)
             except csv.Error:
-                record = []
-                yield counted.rejected("not a CSV row")
+                yield counted, [], "not a CSV row"
                 continue
             if record is None:
                 return
             if not record:
                 continue
+            if is_header:
+                is_header = False
+                continue
+            while len(record) > width and record[-1] == "":
+                record.pop()
             if counted.undecodable:
-                yield counted.rejected("not valid UTF-8")
-            elif len(record) != len(header):
-                yield counted.rejected(f"expected {len(header)} columns, found {len(record)}")
-            elif problem := problems.get(tuple(record)):
-                yield counted.rejected(*problem)
+                yield counted, record, "not valid UTF-8"
+            elif len(record) != width:
+                yield counted, record, f"expected {width} columns, found {len(record)}"
+            else:
+                yield counted, record, ""
+
+
+def tidy_csv(probe: Probe, header: tuple[str, ...], path: Path) -> Probe:
+    """Write the valid rows of a CSV file to `path`, with every cell quoted and one kind of line end."""
+    left_out = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(header)
+        for _, record, reason in _csv_records(probe, len(header)):
+            if reason:
+                left_out += 1
+            else:
+                writer.writerow(record)
+    return Probe(path, probe.head, "none", origin=probe, left_out=left_out)
+
+
+def tidy_lines(probe: Probe, path: Path) -> Probe:
+    """Write the lines of a text file to `path`, those in which DuckDB would see a column or line end as empty ones."""
+    left_out = 0
+    with path.open("wb") as file:
+        for _, _, content in _lines(probe):
+            left_out += _is_untidy(content)
+            file.write((b"" if _is_untidy(content) else content) + b"\n")
+    return Probe(path, probe.head, "none", origin=probe, left_out=left_out)
+
+
+def _is_untidy(content: bytes) -> bool:
+    return b"\r" in content or b"\x01" in content
+
+
+def load_tidily(
+    connection: duckdb.DuckDBPyConnection,
+    probe: Probe,
+    load: Callable[[Probe], Loaded],
+    tidy: Callable[[Probe, Path], Probe],
+) -> Loaded:
+    """`load` of the file, or, where DuckDB reads other rows than it has, of a copy made by `tidy`.
+
+    Args:
+        connection: inside a transaction of the caller, in which nothing has been done yet.
+        probe: the file.
+        load: raises MisreadError before it has inserted anything.
+        tidy: `tidy_lines`, or `tidy_csv` with its header bound.
+
+    Raises:
+        SourceError: it cannot be read that way either.
+
+    """
+    try:
+        return load(probe)
+    except MisreadError:
+        # An error of the reader has aborted the transaction.
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN")
+    with tempfile.TemporaryDirectory(prefix="token-analytics-") as folder:
+        try:
+            return load(tidy(probe, Path(folder) / "tidied"))
+        except MisreadError as error:
+            raise SourceError(str(error)) from None
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise SourceError("damaged gzip file: fetch it again") from None
 
 
 class _LineCounter:
@@ -261,39 +358,51 @@ class _LineCounter:
         return RejectedRow(line, offset, reason, column_name, value[:200], text)
 
 
-def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[RejectedRow]:
-    """Where the lines stand whose md5 is in `problems` (md5 -> reason), and those that are not UTF-8 or too long."""
+def _lines(probe: Probe) -> Iterator[tuple[int, int, bytes]]:
+    """Number, byte offset and content of each line of a text file, without its line end and byte order mark."""
     offset = 0
     with probe.open() as raw:
         for number, line in enumerate(io.BufferedReader(raw, 1 << 20) if isinstance(raw, io.RawIOBase) else raw, 1):
             content = line.rstrip(b"\r\n")
-            if number == 1:
-                content = content.removeprefix(b"\xef\xbb\xbf")
-            reason = problems.get(hashlib.md5(content, usedforsecurity=False).hexdigest())
-            if reason is None and len(content) > MAX_LINE_BYTES:
-                reason = f"line longer than {MAX_LINE_BYTES >> 20} MiB"
-            if reason is None and not content.isascii():
-                try:
-                    content.decode("utf-8")
-                except UnicodeDecodeError:
-                    reason = "not valid UTF-8"
-            if reason is not None:
-                yield RejectedRow(number, offset, reason, text=content.decode("utf-8", "backslashreplace"))
+            yield number, offset, content.removeprefix(b"\xef\xbb\xbf") if number == 1 else content
             offset += len(line)
 
 
+def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[RejectedRow]:
+    """Where the lines stand whose md5 is in `problems` (md5 -> reason), and those that could not be read as lines."""
+    for number, offset, content in _lines(probe.origin or probe):
+        reason = problems.get(hashlib.md5(content, usedforsecurity=False).hexdigest())
+        if reason is None and probe.origin and _is_untidy(content):
+            reason = "control character in the line"
+        if reason is None and len(content) > MAX_LINE_BYTES:
+            reason = f"line longer than {MAX_LINE_BYTES >> 20} MiB"
+        if reason is None and not content.isascii():
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError:
+                reason = "not valid UTF-8"
+        if reason is not None:
+            yield RejectedRow(number, offset, reason, text=content.decode("utf-8", "backslashreplace"))
+
+
 def load_csv(
-    connection: duckdb.DuckDBPyConnection, probe: Probe, header: tuple[str, ...], table: str, select: str, grain: str
+    connection: duckdb.DuckDBPyConnection,
+    probe: Probe,
+    header: tuple[str, ...],
+    table: str,
+    select: Callable[..., str],
+    grain: str,
 ) -> Loaded:
     """Run `select` over a CSV file and insert its good rows into `table`.
 
     Args:
-        connection: inside a transaction of the caller.
+        connection: inside a transaction of the caller, in which nothing has been done yet.
         probe: the file.
         header: its column names.
         table: schema.table whose columns `select` gives by name.
-        select: a query that gives, besides those columns, `problem` (a struct of reason, column_name and value; null in
-            a good row) and `cells` (the row's values as they stand in the file; null in a good row).
+        select: given `relation`, makes a query that gives, besides those columns, `problem` (a struct of reason,
+            column_name and value; null in a good row) and `cells` (the row's values as they stand in the file; null in
+            a good row).
         grain: what one row is, for the ledger.
 
     Raises:
@@ -301,19 +410,38 @@ def load_csv(
 
     """
     csv.field_size_limit(MAX_LINE_BYTES)
+    return load_tidily(
+        connection,
+        probe,
+        lambda file: _load_csv(connection, file, header, table, select, grain),
+        lambda file, path: tidy_csv(file, header, path),
+    )
+
+
+def _load_csv(
+    connection: duckdb.DuckDBPyConnection,
+    probe: Probe,
+    header: tuple[str, ...],
+    table: str,
+    select: Callable[..., str],
+    grain: str,
+) -> Loaded:
+    if probe.origin is None and probe.text.startswith(("\r", "\n")):
+        raise MisreadError("empty lines above the header")
     forget_reader_errors(connection)
     try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS {select}")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS {select(relation=csv_relation(probe, header))}")
     except (duckdb.InvalidInputException, duckdb.IOException):
         # The exception quotes the line, which may hold content.
-        raise SourceError("not readable as CSV: export it again") from None
-    unparsed = count_reader_errors(connection)
+        raise MisreadError("not readable as CSV: export it again") from None
+    expected = count_reader_errors(connection) + probe.left_out
     bad = connection.execute("SELECT cells, problem FROM parsed WHERE problem IS NOT NULL").fetchall()
+    expected += len(bad)
     problems = {tuple(cells): (p["reason"], p["column_name"], p["value"]) for cells, p in bad}
-    rejected = tuple(locate_csv_rows(probe, header, problems)) if bad or unparsed else ()
-    if len(rejected) != len(bad) + unparsed:
-        raise SourceError(
-            f"{len(bad) + unparsed} rows are bad, but {len(rejected)} could be found again: "
+    rejected = tuple(locate_csv_rows(probe, header, problems)) if expected else ()
+    if len(rejected) != expected:
+        raise MisreadError(
+            f"{expected} rows are bad, but {len(rejected)} could be found again: "
             "its quoting is damaged; export it again"
         )
     inserted = connection.execute(

@@ -14,12 +14,14 @@ import duckdb
 
 from pipeline.sources.base import (
     Loaded,
+    MisreadError,
     Probe,
-    SourceError,
     count_reader_errors,
     forget_reader_errors,
     line_relation,
+    load_tidily,
     locate_lines,
+    tidy_lines,
 )
 from pipeline.sqlfiles import literal, sql
 
@@ -34,8 +36,6 @@ _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
 
 def recognise(probe: Probe) -> str | None:
     """Some line of the head is an object with a transcript's type and one of the ids that go with it."""
-    if not probe.is_text:
-        return None
     for line in probe.head.removeprefix(b"\xef\xbb\xbf").splitlines():
         if not line.lstrip().startswith(b"{"):
             continue
@@ -52,13 +52,17 @@ def recognise(probe: Probe) -> str | None:
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.requests, one row for each response that the file reports."""
+    return load_tidily(connection, probe, lambda file: _load(connection, file, sha256), tidy_lines)
+
+
+def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     forget_reader_errors(connection)
     lines = sql("ingest/claude_code", relation=line_relation(probe))
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE transcript_lines AS {lines}")
     except (duckdb.InvalidInputException, duckdb.IOException):
-        raise SourceError("not readable as lines of text: copy the transcript again") from None
-    unread = count_reader_errors(connection)
+        raise MisreadError("not readable as lines of text: copy the transcript again") from None
+    unread = count_reader_errors(connection) + probe.left_out
     counts = connection.execute(sql("ingest/claude_code_counts")).fetchone() or (0, 0, 0, 0)
     read, ignored, bad, usable = (int(count) for count in counts)
     reasons = connection.execute(
@@ -66,7 +70,7 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
     ).fetchall()
     rejected = tuple(locate_lines(probe, dict(reasons))) if bad or unread else ()
     if len(rejected) != bad + unread:
-        raise SourceError(
+        raise MisreadError(
             f"{bad + unread} lines are bad, but {len(rejected)} could be found again: copy the file again"
         )
     inserted = connection.execute(

@@ -5,9 +5,11 @@ Belongs here: all generations of columns since 2024. Does not belong here: rates
 
 from __future__ import annotations
 
+from functools import partial
+
 import duckdb
 
-from pipeline.sources.base import CsvShape, Loaded, Probe, cells, csv_header, csv_relation, csv_values, load_csv
+from pipeline.sources.base import CsvShape, Loaded, Probe, cells, csv_header, csv_values, load_csv
 from pipeline.sqlfiles import literal, sql
 
 FORMAT = "console_cost"
@@ -31,11 +33,11 @@ def recognise(probe: Probe) -> str | None:
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.console_costs, one row for each row of the file."""
     header = csv_header(probe)
-    select = sql(
+    select = partial(
+        sql,
         "ingest/console_cost",
         cells=cells(header, SHAPE.known),
         values=csv_values(header),
-        relation=csv_relation(probe, header),
         file_sha256=literal(sha256),
         states_api_key=str("api_key" in header).lower(),
         states_workspace=str("workspace" in header).lower(),

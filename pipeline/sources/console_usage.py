@@ -6,9 +6,11 @@ exports is in force (dbt_project/models/intermediate).
 
 from __future__ import annotations
 
+from functools import partial
+
 import duckdb
 
-from pipeline.sources.base import CsvShape, Loaded, Probe, cells, csv_header, csv_relation, csv_values, load_csv
+from pipeline.sources.base import CsvShape, Loaded, Probe, cells, csv_header, csv_values, load_csv
 from pipeline.sqlfiles import literal, sql
 
 FORMAT = "console_usage"
@@ -39,11 +41,11 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
     """Insert into raw.console_usage; the grain is judged from the times of all rows."""
     header = csv_header(probe)
     one_write_column = "usage_input_tokens_cache_write_5m" not in header
-    select = sql(
+    select = partial(
+        sql,
         "ingest/console_usage",
         cells=cells(header, SHAPE.known),
         values=csv_values(header),
-        relation=csv_relation(probe, header),
         file_sha256=literal(sha256),
         one_write_column=str(one_write_column).lower(),
         write_5m_name="usage_input_tokens_cache_write" + ("" if one_write_column else "_5m"),

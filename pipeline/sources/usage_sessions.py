@@ -7,24 +7,28 @@ session is in force, and sessions that another logger knows too (dbt_project/mod
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import duckdb
 
 from pipeline.sources.base import (
     CsvShape,
     Loaded,
+    MisreadError,
     Probe,
     RejectedRow,
     SourceError,
     cells,
     count_reader_errors,
     csv_header,
-    csv_relation,
     csv_values,
+    file_literal,
     forget_reader_errors,
     line_relation,
     load_csv,
+    load_tidily,
     locate_lines,
+    tidy_lines,
 )
 from pipeline.sqlfiles import identifier, literal, sql
 
@@ -90,13 +94,13 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
     if probe.head.startswith(b"PAR1"):
         return _load_parquet(connection, probe, sha256)
     if _first_object(probe) is not None:
-        return _load_json_lines(connection, probe, sha256)
+        return load_tidily(connection, probe, lambda file: _load_json_lines(connection, file, sha256), tidy_lines)
     header = csv_header(probe)
-    select = _select(header, csv_relation(probe, header), csv_values(header), sha256)
+    select = partial(_select, header, values=csv_values(header), sha256=sha256)
     return load_csv(connection, probe, header, "raw.usage_sessions", select, grain="session")
 
 
-def _select(names: tuple[str, ...], relation: str, values: str, sha256: str) -> str:
+def _select(names: tuple[str, ...], *, relation: str, values: str, sha256: str) -> str:
     return sql(
         "ingest/usage_sessions",
         cells=cells(names, SHAPE.known),
@@ -123,13 +127,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, select: str) -> tuple[int, li
 
 def _load_parquet(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     names = _parquet_columns(probe)
-    file = literal(str(probe.path))
+    file = file_literal(probe.path)
     columns = ", ".join(f"{identifier(name)}::varchar as {identifier(name)}" for name in names if name in SHAPE.known)
     relation = (
-        f"(select {columns}, file_row_number::varchar as row_number from read_parquet({file}, file_row_number = true))"
+        f"(select {columns}, file_row_number::varchar as row_number "
+        f"from read_parquet({file}, file_row_number = true, hive_partitioning = false))"
     )
     try:
-        loaded, bad = _insert(connection, _select(names, relation, "[row_number]", sha256))
+        loaded, bad = _insert(connection, _select(names, relation=relation, values="[row_number]", sha256=sha256))
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise SourceError("damaged Parquet file: export it again") from None
     # A Parquet file has no lines: line is the row's number from 1, the offset is 0.
@@ -146,17 +151,17 @@ def _load_json_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256
     try:
         connection.execute(sql("ingest/json_lines", lines=lines, paths=paths))
     except (duckdb.InvalidInputException, duckdb.IOException):
-        raise SourceError("not readable as lines of JSON: export it again") from None
-    unread = count_reader_errors(connection)
+        raise MisreadError("not readable as lines of JSON: export it again") from None
+    unread = count_reader_errors(connection) + probe.left_out
     stated = connection.execute(sql("ingest/json_lines_states")).fetchone() or (False, False)
     present = tuple(name for name in names if (name != "api_key" or stated[0]) and (name != "workspace" or stated[1]))
     relation = f"(select {columns}, line_md5 from json_lines where is_valid)"
-    loaded, bad = _insert(connection, _select(present, relation, "[line_md5]", sha256))
+    loaded, bad = _insert(connection, _select(present, relation=relation, values="[line_md5]", sha256=sha256))
     malformed = connection.execute("SELECT line_md5, count(*) FROM json_lines WHERE NOT is_valid GROUP BY 1").fetchall()
     connection.execute("DROP TABLE json_lines")
     reasons = {md5: "not valid JSON" for md5, _ in malformed} | {md5: reason for md5, reason, _, _ in bad}
     expected = len(bad) + sum(count for _, count in malformed) + unread
     rejected = tuple(locate_lines(probe, reasons)) if expected else ()
     if len(rejected) != expected:
-        raise SourceError(f"{expected} lines are bad, but {len(rejected)} could be found again: export the file again")
+        raise MisreadError(f"{expected} lines are bad, but {len(rejected)} could be found again: export the file again")
     return Loaded("session", loaded + len(rejected), loaded, rejected=rejected)

@@ -161,15 +161,19 @@ insert into raw.pseudonym_key
 select md5(uuid()::varchar || random()::varchar) || md5(uuid()::varchar)
 where not exists (select 1 from raw.pseudonym_key);
 
+-- At most 15 digits, so that no sum over a whole history leaves the range of a BIGINT.
 create or replace temp macro tokens_or_null(v) as
-    case when regexp_full_match(v, '[0-9]{1,18}([.]0+)?') then split_part(v, '.', 1)::bigint end;
+    case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;
 create or replace temp macro tokens_problem(v) as
     case
         when v = '' then 'is empty, expected a whole number'
         when regexp_full_match(v, '-[0-9]+([.]0+)?') then 'is negative, expected a count'
+        when regexp_full_match(v, '[0-9]{16,}([.]0+)?') then 'is greater than any count of tokens'
         when tokens_or_null(v) is null then 'is not a whole number'
     end;
-create or replace temp macro utc_or_null(v) as try_cast(v as timestamptz)::timestamp;
+-- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
+create or replace temp macro utc_or_null(v) as
+    case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
 create or replace temp macro without_secret(v) as
     case
         when regexp_matches(v, '(^|[^A-Za-z0-9])sk-[A-Za-z0-9_.-]{6,}') then 'key-' || left(sha256(v), 12)
