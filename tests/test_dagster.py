@@ -45,9 +45,12 @@ ASSETS = [
     "ingest/rejected_rows",
     "intermediate/int_billed_costs",
     "intermediate/int_console_usage",
+    "intermediate/int_daily_models",
     "intermediate/int_rates",
     "intermediate/int_requests",
     "intermediate/int_session_records",
+    "intermediate/int_token_balance",
+    "intermediate/int_unpriced_usage",
     "intermediate/int_usage",
     "landing",
     "marts/billed_costs",
@@ -69,6 +72,7 @@ ASSETS = [
     "raw/console_costs",
     "raw/console_usage",
     "raw/context_windows",
+    "raw/exports",
     "raw/model_names",
     "raw/pseudonym_key",
     "raw/rate_card",
@@ -253,8 +257,8 @@ def broken_run(published_home: Path) -> tuple[Done, dict[str, str], dict[str, st
     before = _digests(published_home)
     build = transform.build
 
-    def build_wrongly(found: settings.Settings, *more: Any) -> list[transform.NodeResult]:
-        results = build(found, *more)
+    def build_wrongly(found: settings.Settings, *more: Any, **options: Any) -> list[transform.NodeResult]:
+        results = build(found, *more, **options)
         with warehouse.connect(found) as connection:
             connection.execute(
                 "UPDATE marts.token_usage_minutes SET total_tokens = total_tokens + 1 "

@@ -159,11 +159,13 @@ def test_a_broken_law_fails_its_data_test_and_no_other(empty: Settings) -> None:
     """
     with warehouse.connect(empty) as connection:
         connection.execute(row)
+        connection.execute("INSERT INTO scope.days VALUES (DATE '2026-02-17')")
     try:
         outcome = dbt_test(empty, "token_usage_minutes,test_type:data")
     finally:
         with warehouse.connect(empty) as connection:
             connection.execute("DELETE FROM marts.token_usage_minutes")
+            connection.execute("DELETE FROM scope.days")
     assert {name for name, (status, _) in outcome.items() if status == "fail"} == {
         "token_usage_minutes_has_one_row_for_each_grain",
         "token_usage_minutes_knows_every_column_of_its_grain",
