@@ -26,7 +26,7 @@ ui: $(STAMP) ## Open the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/token-analytics ui $(if $(HOME_DIR),--home $(HOME_DIR))
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

@@ -322,8 +322,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
         out.print(Text(f"Failed  {error}", style="red"))
     if summary["succeeded"]:
         out.print(f"[bold]Query[/bold]   {escape(summary['database'])}")
-    elif summary["usage"]:
-        out.print("Not published: the database still holds the last complete run.", style="red")
+    else:
+        left = "the database still holds the last complete run" if summary["usage"] else "there is no database yet"
+        out.print(f"Not published: {left}.", style="red")
     if summary["report"]:
         out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
     out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")

@@ -21,8 +21,6 @@ from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, SESSION_FILES, Done, co
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.xdist_group("cli")
-
 COMMANDS = ("run", "status", "show", "query", "ui", "validate")
 VIEWS = ("daily", "models", "cache", "sessions", "reconciliation", "tails", "pricing", "savings")
 EXPECTED = json.loads((SAMPLE.parent / "expected.json").read_text())

@@ -32,8 +32,6 @@ from pipeline.assets.home import Home
 from pipeline.assets.published import published
 from pipeline.definitions import defs, landing_changed
 
-pytestmark = pytest.mark.xdist_group("dagster")
-
 ASSETS = [
     "analysis/cost_variance",
     "analysis/distribution_fits",

@@ -28,8 +28,6 @@ from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, command_line, land, tok
 from pipeline import cli, settings, warehouse
 from pipeline.settings import ConfigurationError, Settings
 
-pytestmark = pytest.mark.xdist_group("warehouse")
-
 # The number of DuckDB 1.2's storage format, in the eight bytes behind `DUCK`; 1.2 refuses a file with a greater one.
 STORAGE_OF_1_2 = 65
 CANARY = "canary-3f1c"
