@@ -6,13 +6,18 @@ select
     source,
     provider,
     model,
-    count(*) as usage_rows,
+    -- rows of marts.token_usage_minutes: records that agree in its grain are one row there
+    count(distinct {
+        usage_minute: usage_minute, bucket_seconds: bucket_seconds, model_version: model_version, api_key: api_key,
+        workspace: workspace, user_id: user_id, project: project, usage_type: usage_type,
+        context_window: context_window, inference_geo: inference_geo, speed: speed
+    }) as usage_rows,
     sum(request_count)::bigint as request_count,
     sum(total_tokens) filter (where request_count is not null)::bigint as tokens_of_requests,
     {{ sum_kinds() }},
     sum(total_tokens)::bigint as total_tokens,
     sum(estimated_cost_usd)::decimal(38, 12) as priced_cost_usd,
     count(*) filter (where estimated_cost_usd is null) as unpriced_rows
-from {{ ref('token_usage_minutes') }}
+from {{ ref('int_usage') }}
 where {{ in_scope('usage_date') }}
 group by usage_date, source, provider, model

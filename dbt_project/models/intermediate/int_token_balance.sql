@@ -76,9 +76,6 @@ figures as (
     union all
     select usage_date, source, 'in_force', total_tokens from {{ ref('int_usage') }}
     where {{ in_scope('usage_date') }}
-    union all
-    select usage_date, source, 'marts', total_tokens from {{ ref('token_usage_minutes') }}
-    where {{ in_scope('usage_date') }}
 )
 
 select
@@ -86,7 +83,6 @@ select
     source,
     coalesce(sum(tokens) filter (where figure = 'stored'), 0)::bigint as stored_tokens,
     coalesce(sum(tokens) filter (where figure = 'superseded'), 0)::bigint as superseded_tokens,
-    coalesce(sum(tokens) filter (where figure = 'in_force'), 0)::bigint as in_force_tokens,
-    coalesce(sum(tokens) filter (where figure = 'marts'), 0)::bigint as marts_tokens
+    coalesce(sum(tokens) filter (where figure = 'in_force'), 0)::bigint as in_force_tokens
 from figures
 group by usage_date, source

@@ -3,7 +3,21 @@
     in force = what the marts hold.
 #}
 with balance as (
-    select * from {{ ref('int_token_balance') }}
+    select
+        source,
+        sum(stored_tokens) as stored_tokens,
+        sum(superseded_tokens) as superseded_tokens,
+        sum(in_force_tokens) as in_force_tokens
+    from {{ ref('int_token_balance') }}
+    group by source
+),
+
+in_marts as (
+    select
+        source,
+        sum(parts) as marts_tokens
+    from {{ ref('token_sum_audit') }}
+    group by source
 ),
 
 sources as (
@@ -12,11 +26,11 @@ sources as (
 
 select
     sources.source,
-    coalesce(sum(balance.stored_tokens), 0)::bigint as stored_tokens,
-    coalesce(sum(balance.superseded_tokens), 0)::bigint as superseded_tokens,
-    coalesce(sum(balance.in_force_tokens), 0)::bigint as in_force_tokens,
-    coalesce(sum(balance.marts_tokens), 0)::bigint as marts_tokens
+    coalesce(balance.stored_tokens, 0)::bigint as stored_tokens,
+    coalesce(balance.superseded_tokens, 0)::bigint as superseded_tokens,
+    coalesce(balance.in_force_tokens, 0)::bigint as in_force_tokens,
+    coalesce(in_marts.marts_tokens, 0)::bigint as marts_tokens
 from sources
 left join balance on sources.source = balance.source
-group by sources.source
+left join in_marts on sources.source = in_marts.source
 order by sources.source
