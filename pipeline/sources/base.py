@@ -300,7 +300,7 @@ def load_tidily(
     Args:
         connection: inside a transaction of the caller, in which nothing has been done yet.
         probe: the file.
-        load: raises MisreadError before it has inserted anything.
+        load: raises MisreadError where it cannot account for every row; what it had inserted is rolled back.
         tidy: `tidy_lines`, or `tidy_csv` with its header bound.
 
     Raises:
@@ -429,14 +429,21 @@ def _load_csv(
     if probe.origin is None and probe.text.startswith(("\r", "\n")):
         raise MisreadError("empty lines above the header")
     forget_reader_errors(connection)
+    relation = csv_relation(probe, header)
+    rows = select(relation=relation)
     try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS {select(relation=csv_relation(probe, header))}")
+        # Streamed, and not by way of a table: a file of ten million rows would not fit in memory with all of its cells.
+        (inserted,) = connection.execute(
+            f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
+        ).fetchall()
+        (parsed,) = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
+        loaded, is_clean = int(inserted[0]), inserted[0] == parsed[0]
+        query = f"SELECT cells, problem FROM ({rows}) WHERE problem IS NOT NULL"
+        bad = [] if is_clean else connection.execute(query).fetchall()
     except (duckdb.InvalidInputException, duckdb.IOException):
         # The exception quotes the line, which may hold content.
         raise MisreadError("not readable as CSV: export it again") from None
-    expected = count_reader_errors(connection) + probe.left_out
-    bad = connection.execute("SELECT cells, problem FROM parsed WHERE problem IS NOT NULL").fetchall()
-    expected += len(bad)
+    expected = count_reader_errors(connection) + probe.left_out + int(parsed[0]) - loaded
     problems = {tuple(cells): (p["reason"], p["column_name"], p["value"]) for cells, p in bad}
     rejected = tuple(locate_csv_rows(probe, header, problems)) if expected else ()
     if len(rejected) != expected:
@@ -444,11 +451,6 @@ def _load_csv(
             f"{expected} rows are bad, but {len(rejected)} could be found again: "
             "its quoting is damaged; export it again"
         )
-    inserted = connection.execute(
-        f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (problem, cells) FROM parsed WHERE problem IS NULL"
-    ).fetchone()
-    loaded = int(inserted[0]) if inserted else 0
-    connection.execute("DROP TABLE parsed")
     return Loaded(grain, rows_read=loaded + len(rejected), rows_loaded=loaded, rejected=rejected)
 
 

@@ -55,11 +55,16 @@ checked as (
     from typed
 ),
 
--- All rows of a file have one grain: minutes, if any row stands off the full hour.
+-- All rows of a file have one grain: minutes, if any row stands off the full hour. (A scan of one column: a window over
+-- the whole file would hold all of it in memory.)
 grained as (
     select
         *,
-        coalesce(bool_or(not is_day and minute(usage_at) <> 0) over (), false) as has_minutes
+        (
+            select coalesce(bool_or(minute(utc_or_null(trim(usage_date_utc))) <> 0), false)
+            from ${relation}
+            where not regexp_full_match(trim(usage_date_utc), '[0-9]{4}-[0-9]{2}-[0-9]{2}')
+        ) as has_minutes
     from checked
 )
 
