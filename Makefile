@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test lint format bench lock dictionary sample clean
+.PHONY: help install run ui test lint format wheel bench lock dictionary sample clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,10 +32,15 @@ lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --nocolor --disable-progress-bar dbt_project/models expectations
+	$(BIN)/sqlfluff lint --nocolor --disable-progress-bar --templater placeholder pipeline/sql
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: $(STAMP) ## Build dist/*.whl, which needs nothing else of this checkout
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 bench: $(STAMP) ## Measure a second run against a bare dbt build
 	$(BIN)/python bench/second_run.py

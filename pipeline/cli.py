@@ -31,7 +31,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import ingest, progress, warehouse
+from pipeline import bundled, ingest, progress, warehouse
 from pipeline import settings as settings_module
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import sql
@@ -51,7 +51,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 HomeOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder with landing/; default: TOKEN_ANALYTICS_HOME, data/ if data/landing has files, data/sample."
+        help="Folder with landing/; default: TOKEN_ANALYTICS_HOME, data/ if data/landing has files, or a sample."
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
@@ -104,7 +104,8 @@ def run(
     ] = False,
 ) -> None:
     """Load what is new in landing, build what it touches, validate, analyse, price, publish; say what came out."""
-    _run(settings_module.load(home), as_json, verbose, full_refresh=full_refresh)
+    settings = settings_module.load(home)
+    _run(settings, as_json, verbose, full_refresh=full_refresh, before=lambda: _copy_sample(settings))
 
 
 @app.command()
@@ -133,6 +134,37 @@ def forget(
                     err.print(Text(f"Forgotten: {path}"))
 
     _run(settings, as_json, verbose, before=retract)
+
+
+def _copy_sample(settings: Settings) -> None:
+    """Fill the home that stands for no data at all, and say so.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+
+    """
+    if settings.home != settings_module.SAMPLE_COPY.resolve():
+        return
+    try:
+        copied = bundled.copy_sample(settings.home)
+    except OSError as error:
+        raise ConfigurationError(f"cannot copy the sample to {settings.home}: {error}") from None
+    if copied:
+        text = "No files in data/landing: taking the synthetic sample, copied to "
+        err.print(Text(f"{text}./{settings.home.name}; put your own files into data/landing, or name a --home"))
+
+
+@app.command("retry-rejected")
+def retry_rejected(home: HomeOption = None, as_json: JsonOption = False, verbose: VerboseOption = False) -> None:
+    """Load files with rejected rows, and files that were not loaded, again from where they lie: after a fix."""
+    settings = settings_module.load(home)
+
+    def retry() -> None:
+        with warehouse.connect(settings) as connection:
+            for line in ingest.retry_rejected(connection, settings):
+                err.print(Text(line))
+
+    _run(settings, as_json, verbose, before=retry)
 
 
 def _run(
@@ -218,11 +250,20 @@ def _close_dead_runs(instance: DagsterInstance, tags: dict[str, str]) -> None:
 
 
 def dagster_home(settings: Settings) -> Path:
-    """The folder of Dagster's history, with the instance's configuration in place."""
+    """The folder of Dagster's history, with the instance's configuration in place.
+
+    Raises:
+        ConfigurationError: Dagster would not find the configuration there, and go on with telemetry switched on.
+
+    """
     folder = settings.dagster_home
+    # Dagster takes them in the path of its configuration for a pattern, and SQLite's URL ends at a question mark.
+    if set(str(folder)) & set("*?["):
+        raise ConfigurationError(
+            f"Dagster cannot keep its history in {folder}: use a home without *, ? and [ in its path"
+        )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = Path(__file__).parent.parent / "dagster.yaml"
-    source = beside if beside.is_file() else Path(__file__).parent / "_bundled" / "dagster.yaml"
+    source = bundled.ROOT / "dagster.yaml"
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_bytes() != source.read_bytes():
         target.write_bytes(source.read_bytes())
@@ -242,6 +283,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             "passed": evaluation.passed,
             "blocking": evaluation.severity.name == "ERROR",
             "status": str(evaluation.metadata["status"].value),
+            "failures": str(evaluation.metadata["failures"].value),
         }
         for evaluation in result.get_asset_check_evaluations()
         if "status" in evaluation.metadata
@@ -310,7 +352,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     elif found:
         out.print("[bold]Bill[/bold]    nothing to compare: usage and cost exports share no day")
     failed = [check for check in summary["checks"] if not check["passed"]]
-    blocking = [check["check"] for check in failed if check["blocking"]]
+    blocking = {check["check"]: check["failures"] for check in failed if check["blocking"]}
     warned = [check["check"] for check in failed if not check["blocking"]]
     idle = sum(check["status"] == "nothing to check" for check in summary["checks"])
     line = f"{len(summary['checks']) - len(failed)} of {len(summary['checks'])} checks passed"
@@ -318,6 +360,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     line += f"; warnings: {', '.join(warned)}" if warned else ""
     line += f"; BLOCKING: {', '.join(blocking)}" if blocking else ""
     out.print(f"[bold]Checks[/bold]  {line}", style="red" if blocking else "")
+    for name, failures in blocking.items():
+        out.print(Text(f"        {name}: {failures}", style="red"))
     for error in summary["errors"]:
         out.print(Text(f"Failed  {error}", style="red"))
     if summary["succeeded"]:
@@ -343,13 +387,25 @@ def status(
     with warehouse.connect_published(settings) as connection:
         found = {
             name: _rows(connection, sql(f"status/{name}"))
-            for name in (("rejected",) if rejected else ("files", "problems"))
+            for name in (("rejected", "rejected_total") if rejected else ("files", "problems"))
         }
     if as_json:
         _echo_json(found)
         return
+    total = found.pop("rejected_total", [])
     for name, rows in found.items():
         _print_rows(rows, title=name, empty="none")
+    if total and total[0]["rows_rejected"]:
+        _print_rejected_total(total[0])
+
+
+def _print_rejected_total(total: dict[str, Any]) -> None:
+    share = total["rows_rejected"] / total["rows_read"]
+    out.print(
+        f"{total['rows_rejected']:,} of {total['rows_read']:,} rows ({share:.3%}) were rejected, "
+        f"in {total['files_with_rejected_rows']:,} of {total['files']:,} files. "
+        "After a fix: token-analytics retry-rejected"
+    )
 
 
 @app.command()
@@ -408,7 +464,7 @@ def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     settings = settings_module.load(home)
     with warehouse.connect_published(settings) as connection:
-        results = validation.run_suites(connection)
+        results = validation.run_suites(connection, max_rejected_share=settings.max_rejected_share)
     now = datetime.now(UTC)
     report = validation.write_report(results, settings.reports, f"manual-{now:%Y%m%dT%H%M%SZ}", now)
     rows = [
@@ -425,6 +481,9 @@ def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
         _echo_json({"suites": rows, "report": str(report)})
     else:
         _print_rows(rows, title="Validation", empty="no suites")
+        for result in results:
+            if result.blocks:
+                out.print(Text(f"{result.name}: {result.failures}", style="red"))
         out.print(Text(f"Report  {report}"))
     if any(result.blocks for result in results):
         raise typer.Exit(1)
@@ -439,6 +498,7 @@ def ui(
     """Open the Dagster UI on this home: the whole graph, runs, schedule, sensor and checks."""
     settings = settings_module.load(home)
     warehouse.make_home(settings)
+    _copy_sample(settings)
     environment = os.environ | {
         "TOKEN_ANALYTICS_HOME": str(settings.home),
         "DAGSTER_HOME": str(dagster_home(settings)),

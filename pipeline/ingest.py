@@ -32,6 +32,7 @@ FORMATS = tuple(source.FORMAT for source in SOURCES)
 REJECT_BATCH = 10_000
 
 LINK_REFUSED = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
+GONE = "no longer lies there with the same content: left as it is"
 NAME_REFUSED = "its name or a folder's is not valid UTF-8: rename it"
 
 Progress = Callable[[int, int, str], None]  # done, total, what
@@ -160,13 +161,9 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
             f"no loaded file is known as {name!r}: give a path as `status` shows it, or its sha256 (see ingest.files)"
         )
     for sha256, _, _ in found:
-        same = f"file_sha256 = {literal(sha256)}"
         connection.execute("BEGIN")
         try:
-            for statement in _forget_statements(same, same, same, same, same):
-                connection.execute(statement)
-            connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
-            connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
+            _take_out(connection, sha256)
             connection.execute("UPDATE ingest.files SET status = 'forgotten' WHERE file_sha256 = ?", [sha256])
             connection.execute("COMMIT")
         except BaseException:
@@ -190,12 +187,76 @@ def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
         raise
 
 
+def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """Load again, from where they lie, the files that have rejected rows, and those that were not loaded at all.
+
+    A file's rows, rejected rows and ledger row are replaced in one transaction. What cannot be replaced stays as it is:
+    a file that is gone or holds other content now, and one of which less could be used than before (none of it).
+
+    Returns:
+        One line for each file that came out otherwise or could not be tried, and one that counts the others. The next
+        build takes what changed into the marts.
+
+    Raises:
+        ConfigurationError: a folder in `settings.sources` does not exist.
+
+    """
+    files, refused = discover(settings)
+    here = {file.shown: file for file in files}
+    still_refused = {shown for shown, _ in refused}
+    told: list[str] = []
+    as_before = 0
+    for sha256, shown, status, rejected, places in connection.execute(sql("retry/find")).fetchall():
+        if sha256.startswith("refused:"):
+            if shown in still_refused:
+                as_before += 1
+            elif shown in here:
+                connection.execute("DELETE FROM ingest.files WHERE file_sha256 = ?", [sha256])
+                told.append(f"{shown}: was refused, is a file that a run loads")
+            else:
+                told.append(f"{shown}: {GONE}")
+            continue
+        try:
+            file = next(
+                (here[place] for place in places if place in here and _sha256(here[place].path) == sha256), None
+            )
+            if file is None:
+                told.append(f"{shown}: {GONE}")
+                continue
+            summary = IngestSummary()
+            after = _take(connection, settings, file, sha256, file.fingerprint(), summary, instead_of=status)
+        except OSError as error:
+            told.append(f"{shown}: {error.strerror or 'cannot be read'}")
+            continue
+        was, now = _came_out(status, rejected), _came_out(after, summary.rows_rejected)
+        if not after:
+            told += summary.problems
+        elif was != now:
+            told.append(f"{file.shown}: was {was}, is {now}")
+        else:
+            as_before += 1
+    return [*told, f"{as_before:,} files came out as before"] if as_before or not told else told
+
+
+def _came_out(status: str, rejected: int) -> str:
+    return f"loaded with {rejected:,} rejected rows" if status == "loaded" else status
+
+
 def _older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]:
     """Conditions for the rows of each raw table, and of the ledger, before a day."""
     limit = f"DATE {literal(day.isoformat())}"
     columns = ("usage_start", "usage_date", "requested_at", "session_started_at", "first_usage_date")
     usage, costs, requests, sessions, files = (f"{column} < {limit} and {also}" for column in columns)
     return usage, costs, requests, sessions, files
+
+
+def _take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
+    """Delete a file's raw rows; what the marts hold of it is in scope of the next build."""
+    same = f"file_sha256 = {literal(sha256)}"
+    for statement in _forget_statements(same, same, same, same, same):
+        connection.execute(statement)
+    connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
+    connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
 
 
 def _forget_statements(usage: str, costs: str, requests: str, sessions: str, files: str) -> list[str]:
@@ -256,26 +317,38 @@ def _take(
     sha256: str,
     before: tuple[int, int, int],
     summary: IngestSummary,
+    instead_of: str = "",
 ) -> str:
-    """Load one file in one transaction with its ledger row; returns its status."""
+    """Load one file in one transaction with its ledger row; returns its status, '' where nothing was changed.
+
+    `instead_of` is the status of the same file in the ledger, where it is loaded again.
+    """
     source: Source | None = None
+    # A format may begin the transaction anew, so the former rows are deleted when it is done: until then these differ.
+    key = f"again:{sha256}" if instead_of else sha256
     connection.execute("BEGIN")
     try:
         source, probe = _recognise(file.path)
-        loaded = source.load(connection, probe, sha256)
+        loaded = source.load(connection, probe, key)
         if file.fingerprint() != before:
             connection.execute("ROLLBACK")
             summary.problems.append(f"{file.shown}: is still being written; the next run reads it")
             return ""
+        if instead_of:
+            _replace(connection, sha256, key)
         _keep_out(connection, sha256)
         _quarantine(settings, sha256, loaded.rejected)
         _enter(connection, file.shown, sha256, source.FORMAT, before[0], loaded)
+        connection.execute(sql("forget/mark_kept_out"), [sha256])
         _remember(connection, file.shown, sha256, before)
         connection.execute("COMMIT")
     except (SourceError, duckdb.Error) as error:
         connection.execute("ROLLBACK")
         # DuckDB's own messages quote the data, so they stop here; SourceError is written for the ledger.
         message = str(error) if isinstance(error, SourceError) else f"could not be read ({type(error).__name__})"
+        if instead_of == "loaded":
+            summary.problems.append(f"{file.shown}: {message}; what was loaded of it stays")
+            return ""
         status = "unrecognised" if isinstance(error, UnrecognisedError) else "failed"
         name = source.FORMAT if source else getattr(error, "format", "")
         _note(connection, sha256, file.shown, name, before[0], status, message)
@@ -287,11 +360,22 @@ def _take(
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+    if instead_of and not loaded.rejected:
+        _quarantine_file(settings, sha256).unlink(missing_ok=True)
     summary.files_loaded += 1
     summary.rows_read += loaded.rows_read
     summary.rows_loaded += loaded.rows_loaded
     summary.rows_rejected += len(loaded.rejected)
     return "loaded"
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, sha256: str, key: str) -> None:
+    """Put the rows that were loaded as `key` in the place of all that the file gave before."""
+    _take_out(connection, sha256)
+    connection.execute("DELETE FROM ingest.rejected_rows WHERE file_sha256 = ?", [sha256])
+    for statement in sql("retry/adopt", sha256=literal(sha256), key=literal(key)).split(";"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 class UnrecognisedError(SourceError):
@@ -337,7 +421,7 @@ def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]
     if not rejected:
         return
     settings.quarantine.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = settings.quarantine / f"{sha256}.jsonl.gz"
+    target = _quarantine_file(settings, sha256)
     following = target.with_suffix(".next")
     with (
         os.fdopen(os.open(following, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as raw,
@@ -347,6 +431,10 @@ def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]
             entry = {"line": row.line, "byte_offset": row.byte_offset, "reason": row.reason, "text": row.text}
             packed.write(json.dumps(entry, ensure_ascii=True).encode() + b"\n")
     following.replace(target)
+
+
+def _quarantine_file(settings: Settings, sha256: str) -> Path:
+    return settings.quarantine / f"{sha256}.jsonl.gz"
 
 
 def _enter(

@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline import bundled
 from pipeline.sqlfiles import sql
 
 # Raw rows a batch: bounds the memory of a build, whatever the history. Two million rows build within half a gigabyte.
@@ -123,9 +124,8 @@ def fingerprint(connection: duckdb.DuckDBPyConnection, *settings: object) -> str
 
 @cache
 def _code() -> str:
-    package = Path(__file__).parent
-    folders: Sequence[Path] = (package, package.parent / "expectations")
-    files = (file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".sql", ".json", ".j2"))
+    folders = (Path(__file__).parent, bundled.ROOT / "expectations")
+    files = {file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".sql", ".json", ".j2")}
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -21,6 +21,8 @@ from pydantic_settings import (
 )
 
 CONFIG_NAME = "token_analytics.toml"
+# Home of a copy of the sample, where the current folder has no data at all.
+SAMPLE_COPY = Path("token-analytics-sample")
 CustomerDimension = Literal["user_id", "api_key", "workspace", "session_id"]
 
 
@@ -56,6 +58,12 @@ class Settings(BaseSettings):
     model_aliases: dict[str, str] = Field(default_factory=dict, description="Further names of models -> model id.")
     api_key_aliases: dict[str, str] = Field(
         default_factory=dict, description="Former names of API keys -> name in use."
+    )
+    max_rejected_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of rejected rows above which nothing is published; none by default.",
     )
     lock_timeout_seconds: float = Field(default=300.0, ge=0, description="How long a run waits for another one to end.")
     settle_seconds: float = Field(default=1.0, ge=0, description="A file changed more recently is looked at twice.")
@@ -133,13 +141,19 @@ class Settings(BaseSettings):
 
 
 def default_home() -> Path:
-    """TOKEN_ANALYTICS_HOME, then `data/` if `data/landing` holds files, then `data/sample`."""
+    """TOKEN_ANALYTICS_HOME, `data/` if `data/landing` holds files, `data/sample` if it has landing/, SAMPLE_COPY."""
     if named := os.environ.get("TOKEN_ANALYTICS_HOME"):
         return Path(named)
     landing = Path("data/landing")
     if landing.is_dir() and any(path.is_file() for path in landing.rglob("*")):
         return Path("data")
-    return Path("data/sample")
+    sample = Path("data/sample")
+    return sample if (sample / "landing").is_dir() else SAMPLE_COPY
+
+
+def cache_dir() -> Path:
+    """Folder for what can be made again: `token-analytics` in XDG_CACHE_HOME, by default in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "token-analytics"
 
 
 def load(home: Path | None = None, **overrides: Any) -> Settings:

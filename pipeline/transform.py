@@ -15,13 +15,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pipeline import rates, scope, warehouse
-from pipeline.settings import Settings
+from pipeline import bundled, rates, scope, warehouse
+from pipeline.settings import ConfigurationError, Settings, cache_dir
 from pipeline.sqlfiles import sql
 
 if TYPE_CHECKING:
@@ -32,17 +33,19 @@ log = logging.getLogger(__name__)
 
 def project_dir() -> Path:
     """The dbt project: beside the package in a checkout, inside it in an installed wheel."""
-    package = Path(__file__).parent
-    beside = package.parent / "dbt_project"
-    return beside if (beside / "dbt_project.yml").is_file() else package / "_bundled" / "dbt_project"
+    return bundled.ROOT / "dbt_project"
 
 
 def target_dir() -> Path:
-    """Where the parsed project lies: in the checkout, or in the user's cache where the package cannot be written to."""
-    inside = project_dir() / "target"
-    if os.access(project_dir(), os.W_OK):
-        return inside
-    return Path.home() / ".cache" / "token-analytics" / "dbt_target"
+    """Where the parsed project lies: in a checkout, or in the user's cache, apart for each version of project and dbt.
+
+    An installed package is never written to: it may be read-only, or shared by environments.
+    """
+    if bundled.IS_CHECKOUT and os.access(project_dir(), os.W_OK):
+        return project_dir() / "target"
+    versions = [version("dbt-core"), version("dbt-duckdb")]
+    digest = hashlib.sha256(repr((versions, _digest(".sql", ".yml", ".md"))).encode()).hexdigest()
+    return cache_dir() / f"dbt-{digest[:16]}"
 
 
 class TransformError(Exception):
@@ -119,9 +122,20 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
 
 @cache
 def manifest() -> Manifest:
-    """The parsed project; parsing is partial where an earlier parse lies in `target_dir`, one process at a time."""
+    """The parsed project; parsing is partial where an earlier parse lies in `target_dir`, one process at a time.
+
+    Raises:
+        ConfigurationError: `target_dir` cannot be made.
+        TransformError: the project cannot be parsed.
+
+    """
     target = target_dir()
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot create {target}: {error.strerror}; set XDG_CACHE_HOME to a folder that can be written to"
+        ) from None
     with (target / "parse.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = _runner().invoke(["parse", *_common(project_dir(), target, target)])
@@ -131,16 +145,16 @@ def manifest() -> Manifest:
     return parsed
 
 
-def manifest_path() -> Path:
-    """manifest.json of the parsed project, parsed again if a source of it is newer."""
+def manifest_text() -> str:
+    """manifest.json of the parsed project, parsed again if a source of it is newer, and never half written."""
     path = target_dir() / "manifest.json"
-    sources = [
-        file for file in project_dir().rglob("*") if file.suffix in (".sql", ".yml") and "target" not in file.parts
-    ]
-    if not path.is_file() or path.stat().st_mtime < max(file.stat().st_mtime for file in sources):
+    changed = max(file.stat().st_mtime for file in _sources(".sql", ".yml"))
+    if not path.is_file() or path.stat().st_mtime < changed:
         manifest()
         path.touch()
-    return path
+    with (target_dir() / "parse.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        return path.read_text(encoding="utf-8")
 
 
 def _runner(**options: Any) -> Any:
@@ -206,10 +220,20 @@ def build(
 
 def project_fingerprint() -> str:
     """One value for the models and macros as they are now."""
+    return _digest(".sql")
+
+
+def _sources(*suffixes: str) -> list[Path]:
+    """Files of the project, without what dbt wrote into it."""
+    project = project_dir()
+    found = (file for file in project.rglob("*") if file.suffix in suffixes)
+    return sorted(file for file in found if "target" not in file.relative_to(project).parts)
+
+
+def _digest(*suffixes: str) -> str:
     digest = hashlib.sha256()
-    for file in sorted(project_dir().rglob("*.sql")):
-        if "target" not in file.relative_to(project_dir()).parts:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in _sources(*suffixes):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import duckdb
 
+from pipeline import bundled
 from pipeline.sqlfiles import identifier
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ Status = Literal["passed", "failed", "nothing to check"]
 
 MAX_OFFENDING_ROWS = 100
 ROWS_LAW = "rows_law"
-# A wheel carries the suites inside the package; a checkout has them beside it.
-_BUNDLED = Path(__file__).parent / "_bundled" / "expectations"
-EXPECTATIONS = _BUNDLED if _BUNDLED.is_dir() else Path(__file__).parent.parent / "expectations"
+EXPECTATIONS = bundled.ROOT / "expectations"
 # Great Expectations' own words for how bad a failure is.
 _GX_SEVERITY: Mapping[Severity, str] = {"blocking": "critical", "warn": "warning"}
 # Data Docs fetch this logo with the time of the build in its address each time that a page is opened.
@@ -117,6 +116,12 @@ class SuiteResult:
         return self.status != "failed"
 
     @property
+    def failures(self) -> str:
+        """What failed and what was seen instead, in one line; '' where nothing failed."""
+        failed = [f"{each.statement}: {each.observed}" for each in self.expectations if not each.passed]
+        return "; ".join(failed)
+
+    @property
     def blocks(self) -> bool:
         """Whether the run must not be published."""
         return self.status == "failed" and self.severity == "blocking"
@@ -187,10 +192,20 @@ def _query(path: Path) -> str:
 # --------------------------------------------------------------------------------------------------- running them
 
 
-def run_suites(connection: duckdb.DuckDBPyConnection, names: Sequence[str] | None = None) -> list[SuiteResult]:
+def run_suites(
+    connection: duckdb.DuckDBPyConnection,
+    names: Sequence[str] | None = None,
+    *,
+    max_rejected_share: float | None = None,
+) -> list[SuiteResult]:
     """Judge the warehouse that `connection` has open by all suites, or by those of these names.
 
     A suite whose query cannot run (a mart is missing, a number overflows) has failed; it does not stop the others.
+
+    Args:
+        connection: of the private or of the published database; nothing is written.
+        names: of suites; all by default.
+        max_rejected_share: what suite `rejected_threshold` allows, 0 to 1; without it that suite has nothing to check.
 
     Raises:
         ValidationError: there is no suite of a name, or no ledger (`ingest.files`) in the database.
@@ -198,6 +213,8 @@ def run_suites(connection: duckdb.DuckDBPyConnection, names: Sequence[str] | Non
     """
     suites = load_suites(names)
     ledger = _ledger_rows(connection)
+    # A variable of the session, because the published database is open for reading only.
+    connection.execute("SET VARIABLE max_rejected_share = ?", [max_rejected_share])
     judge = _Judge()
     return [_run_suite(connection, suite, ledger, judge) for suite in suites]
 

@@ -21,7 +21,10 @@ from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, SESSION_FILES, Done, co
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-COMMANDS = ("run", "status", "show", "query", "ui", "validate")
+from pipeline import ingest
+from pipeline.sources import console_cost
+
+COMMANDS = ("run", "status", "show", "query", "forget", "retry-rejected", "ui", "validate")
 VIEWS = ("daily", "models", "cache", "sessions", "reconciliation", "tails", "pricing", "savings")
 EXPECTED = json.loads((SAMPLE.parent / "expected.json").read_text())
 STAGES = [
@@ -66,6 +69,52 @@ def sample_run(sample_home: Path) -> Done:
     command = command_line("run", "--json", "--home", sample_home)
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+USAGE_HEAD = (
+    "usage_date_utc,model_version,api_key,workspace,usage_type,usage_input_tokens_no_cache,"
+    "usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,"
+    "usage_output_tokens,web_search_count"
+)
+
+
+def usage_csv(month: str, *outputs: object) -> str:
+    """A usage export of the first days of a month, with these output tokens a day."""
+    rows = [
+        f"{month}-{day:02},claude-haiku-4-5,alpha,Default,standard,1,0,0,0,{output},0"
+        for day, output in enumerate(outputs, 1)
+    ]
+    return "\n".join([USAGE_HEAD, *rows]) + "\n"
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """January and February, of which a row is bad, a file that is none, and one that this version did not know."""
+    home = tmp_path_factory.mktemp("small") / "home"
+    (home / "landing").mkdir(parents=True)
+    (home / "landing" / "january.csv").write_text(usage_csv("2026-01", 10, 20, 30))
+    (home / "landing" / "february.csv").write_text(usage_csv("2026-02", 100, "many", 300))
+    (home / "landing" / "note.txt").write_text("not an export")
+    (home / "landing" / "cost.csv").write_text(
+        "usage_date_utc,model,usage_type,token_type,cost_usd\n2026-01-01,Claude Haiku 4.5,message,output,1.25\n"
+    )
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(ingest, "SOURCES", tuple(source for source in ingest.SOURCES if source is not console_cost))
+        assert token_analytics("run", "--home", home).code == 0
+    return home
+
+
+@pytest.fixture
+def small_home(small_run: Path, tmp_path: Path) -> Path:
+    """A copy, for a test to change."""
+    shutil.copytree(small_run, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def days(home: Path) -> dict[str, int]:
+    """Output tokens of each published day."""
+    found = answer(home, "SELECT usage_date, output_tokens FROM marts.daily_usage ORDER BY 1")
+    return {row["usage_date"]: row["output_tokens"] for row in found}
 
 
 @pytest.fixture(params=["console_run", "sessions_home", "sample_run"])
@@ -116,6 +165,17 @@ def test_a_home_that_cannot_be_made_is_one_line_that_names_it(tmp_path: Path) ->
     assert str(tmp_path / "file" / "home") in token_analytics("run", "--home", tmp_path / "file" / "home").problem
 
 
+@pytest.mark.parametrize("name", ["a*", "is it?", "[x]"])
+@pytest.mark.parametrize("command", ["run", "ui"])
+def test_a_home_whose_path_dagster_takes_for_a_pattern_is_refused_in_one_line(
+    tmp_path: Path, command: str, name: str
+) -> None:
+    land(tmp_path / name, *CONSOLE_FILES)
+    done = token_analytics(command, "--home", tmp_path / name)
+    assert f"{tmp_path / name}" in done.problem
+    assert "without *, ? and [" in done.problem
+
+
 @pytest.mark.parametrize("command", [["status"], ["show", "daily"], ["query", "SELECT 1"], ["validate"]])
 def test_where_nothing_is_published_one_line_says_how_to_publish(tmp_path: Path, command: list[str]) -> None:
     problem = token_analytics(*command, "--home", tmp_path).problem
@@ -141,7 +201,10 @@ def test_a_wrong_line_in_the_settings_file_is_named(tmp_path: Path, text: str, n
     assert named in token_analytics("run", "--home", tmp_path).problem
 
 
-@pytest.mark.parametrize(("variable", "value"), [("SEED", "-1"), ("MEMORY_LIMIT", "plenty"), ("BUDGET_USD", "0")])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SEED", "-1"), ("MEMORY_LIMIT", "plenty"), ("BUDGET_USD", "0"), ("MAX_REJECTED_SHARE", "5")],
+)
 def test_a_wrong_variable_of_the_environment_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
@@ -204,6 +267,78 @@ def _everything(home: Path) -> dict[str, list[tuple[Any, ...]]]:
         return {name: sorted(connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in names}
 
 
+def test_a_full_refresh_gives_the_same_rows_again_without_reading_a_file(small_home: Path) -> None:
+    (small_home / "landing" / "cost.csv").unlink()
+    before = _numbers(small_home)
+    done = token_analytics("run", "--full-refresh", "--json", "--home", small_home)
+    landing = json.loads(done.out)["landing"]
+    assert (done.code, landing["files_loaded"], landing["rows_read"]) == (0, 0, 0)
+    assert _numbers(small_home) == before
+
+
+# --------------------------------------------------------------------------------------- taking out, trying again
+
+
+def test_a_forgotten_file_leaves_the_marts_and_is_not_loaded_again(small_home: Path) -> None:
+    done = token_analytics("forget", "landing/january.csv", "--home", small_home)
+    assert (done.code, done.err.splitlines()[0]) == (0, "Forgotten: landing/january.csv")
+    assert days(small_home) == {"2026-02-01": 100, "2026-02-03": 300}
+    assert answer(small_home, "SELECT path FROM ingest.files WHERE status = 'forgotten'") == [
+        {"path": "landing/january.csv"}
+    ]
+
+
+def test_usage_before_a_forgotten_day_leaves_the_marts(small_home: Path) -> None:
+    done = token_analytics("forget", "--before", "2026-01-03", "--json", "--home", small_home)
+    assert (done.code, json.loads(done.out)["succeeded"]) == (0, True)
+    assert days(small_home) == {"2026-01-03": 30, "2026-02-01": 100, "2026-02-03": 300}
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["landing/january.csv", "--before", "2026-01-03"], ["landing/unknown.csv"], ["--before", "soon"]]
+)
+def test_what_cannot_be_forgotten_changes_nothing(small_run: Path, arguments: list[str]) -> None:
+    done = token_analytics("forget", *arguments, "--home", small_run)
+    assert (done.code, done.out) == (2, "")
+    assert len(days(small_run)) == 5
+
+
+def test_after_a_new_version_another_try_loads_what_it_can_and_publishes_it(small_home: Path) -> None:
+    assert answer(small_home, "SELECT count(*) AS n FROM marts.billed_costs") == [{"n": 0}]
+    done = token_analytics("retry-rejected", "--home", small_home)
+    assert (done.code, done.err.splitlines()[:2]) == (
+        0, ["landing/cost.csv: was unrecognised, is loaded with 0 rejected rows", "2 files came out as before"]
+    )  # fmt: skip
+    assert answer(small_home, "SELECT cost_usd FROM marts.billed_costs") == [{"cost_usd": "1.25"}]
+    assert len(days(small_home)) == 5
+
+
+def test_more_rejected_rows_than_allowed_are_not_published_and_the_file_is_named(
+    small_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = days(small_home)
+    march = usage_csv("2026-03", *["many"] * 10, *range(10))
+    (small_home / "landing" / "march.csv").write_text(march)
+    monkeypatch.setenv("TOKEN_ANALYTICS_MAX_REJECTED_SHARE", "0.45")
+    done = token_analytics("run", "--home", small_home)
+    assert done.code == 1
+    (named,) = (line for line in done.out.splitlines() if line.startswith("        rejected_threshold: "))
+    assert named.endswith("max_rejected_share: landing/march.csv (50.0%)")
+    assert days(small_home) == before
+
+
+def test_a_limit_can_be_tried_on_what_is_published(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert token_analytics("validate", "--home", small_run).code == 0
+    monkeypatch.setenv("TOKEN_ANALYTICS_MAX_REJECTED_SHARE", "0.1")
+    done = token_analytics("validate", "--home", small_run)
+    assert done.code == 1
+    assert "max_rejected_share: all files (16.7%)" in done.out
+
+
+def _numbers(home: Path) -> dict[str, list[tuple[Any, ...]]]:
+    return {name: rows for name, rows in _everything(home).items() if not name.startswith("ingest.")}
+
+
 # ------------------------------------------------------------------------------------------------ show and status
 
 
@@ -245,6 +380,7 @@ def test_status_groups_rejected_rows_by_their_reason(sample_run: Done, sample_ho
     assert all(row["reason"] and row["example_path"] and row["example_line"] for row in found)
     table = token_analytics("status", "--rejected", "--home", sample_home)
     assert (table.code, found[0]["reason"] in table.out) == (0, True)
+    assert table.out.splitlines()[-1].startswith(f"{rejected:,} of ")
 
 
 def test_status_says_so_where_nothing_was_rejected(console_run: Done, console_home: Path) -> None:

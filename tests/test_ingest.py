@@ -11,6 +11,9 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pipeline import cli, warehouse
+from pipeline import cli, ingest, warehouse
+from pipeline.sources import console_cost, console_usage
+from pipeline.sources.base import Loaded, Probe, RejectedRow
 
 USAGE_COLUMNS = (
     "usage_date_utc,model_version,api_key,workspace,usage_type,usage_input_tokens_no_cache,"
@@ -391,6 +396,148 @@ def test_a_log_that_grew_is_read_anew_and_nothing_counts_twice(home):
     assert home.query(LEDGER_IDENTITY) == [(0,)]
 
 
+# ------------------------------------------------------------------------------------------- another try after a fix
+
+
+def retry(home: Any) -> list[str]:
+    with warehouse.connect(home.settings) as connection:
+        return ingest.retry_rejected(connection, home.settings)
+
+
+@pytest.fixture
+def older_product(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A version that knows no cost exports, and rejects usage of key `beta`; undone by the test."""
+
+    def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
+        loaded = load_now(connection, probe, sha256)
+        ((number,),) = connection.execute(
+            "DELETE FROM raw.console_usage WHERE file_sha256 = ? AND api_key = 'beta'", [sha256]
+        ).fetchall()
+        rejected = tuple(RejectedRow(3, 0, "unknown key", "api_key", "beta", "its text") for _ in range(number))
+        return replace(loaded, rows_loaded=loaded.rows_loaded - number, rejected=(*loaded.rejected, *rejected))
+
+    load_now = console_usage.load
+    with monkeypatch.context() as patch:
+        patch.setattr(console_usage, "load", load)
+        patch.setattr(ingest, "SOURCES", tuple(source for source in ingest.SOURCES if source is not console_cost))
+        yield patch
+
+
+def test_another_try_after_a_fix_gives_the_marts_of_a_home_that_never_had_the_fault(home, new_home, older_product):
+    files = {name: GOOD_FILES[name] for name in ("usage.csv", "cost.csv")}
+    home.land(files | {"other.txt": "hello"})
+    home.build()
+    assert home.query("SELECT sum(total_tokens)::bigint FROM marts.token_usage_minutes") == [(3,)]
+    assert len(list(home.settings.quarantine.iterdir())) == 1
+
+    older_product.undo()
+    assert retry(home) == [
+        "landing/cost.csv: was unrecognised, is loaded with 0 rejected rows",
+        "landing/usage.csv: was loaded with 1 rejected rows, is loaded with 0 rejected rows",
+        "1 files came out as before",
+    ]
+    home.build()
+    fresh = new_home()
+    fresh.land(files)
+    fresh.build()
+    assert home.tables("marts", "intermediate") == fresh.tables("marts", "intermediate")
+    assert home.ledger("usage.csv") == fresh.ledger("usage.csv") | {"loaded_at": home.ledger("usage.csv")["loaded_at"]}
+    assert (home.rejected(), list(home.settings.quarantine.iterdir())) == ([], [])
+    assert home.ledger("other.txt")["status"] == "unrecognised"
+
+
+AWKWARD_FILES = {
+    "mixed line ends": usage_csv(usage_row()) + usage_row(key='in"side') + "\r\n" + usage_row(tokens="x") + "\n",
+    "cost": cost_csv(cost_row(), cost_row(usd="?")),
+    "sessions": session_csv(session_row(), session_row("s2", tokens="x")),
+    "transcript": "\n".join([transcript_line("m1"), BAD_JSON, transcript_line("m2") + "\r", ""]),
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD_FILES)
+def test_another_try_without_a_fix_changes_no_row(home, name):
+    home.land({"a.csv": AWKWARD_FILES[name]})
+    home.ingest()
+    before = home.tables("raw", "ingest")
+    assert len(before["ingest.rejected_rows"]) > 0
+    assert retry(home) == ["1 files came out as before"]
+    after = home.tables("raw", "ingest")
+    at = [column for (column,) in home.query("SELECT column_name FROM (DESCRIBE ingest.files)")].index("loaded_at")
+    for tables in (before, after):
+        tables["ingest.files"] = [(*row[:at], *row[at + 1 :]) for row in tables["ingest.files"]]
+    assert after == before
+
+
+def test_a_file_that_was_moved_is_tried_again_where_it_lies_now(home, older_product):
+    home.land({"a.csv": GOOD_FILES["usage.csv"]})
+    home.ingest()
+    (home.settings.landing / "a.csv").rename(home.settings.landing / "moved.csv")
+    home.ingest()
+    older_product.undo()
+    retry(home)
+    assert (home.ledger("moved.csv")["rows_rejected"], home.rejected()) == (0, [])
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text(GOOD_FILES["cost.csv"])])
+def test_a_file_that_is_gone_or_holds_something_else_is_reported_and_left_as_it_is(home, older_product, change):
+    home.land({"a.csv": GOOD_FILES["usage.csv"]})
+    home.ingest()
+    before = home.tables("raw", "ingest", "scope")
+    change(home.settings.landing / "a.csv")
+    older_product.undo()
+    assert retry(home) == ["landing/a.csv: no longer lies there with the same content: left as it is"]
+    assert home.tables("raw", "ingest", "scope") == before
+
+
+def test_a_file_that_would_give_nothing_any_more_stays_loaded(home, older_product):
+    home.land({"a.csv": GOOD_FILES["usage.csv"]})
+    home.ingest()
+    before = home.tables("raw", "ingest", "scope")
+    older_product.setattr(ingest, "SOURCES", ())
+    (line,) = retry(home)
+    assert line.startswith("landing/a.csv: text of no known format")
+    assert line.endswith("what was loaded of it stays")
+    assert home.tables("raw", "ingest", "scope") == before
+
+
+def test_forgotten_files_and_usage_stay_forgotten_at_another_try(home, older_product):
+    may = usage_csv(usage_row("2026-05-01"), usage_row("2026-05-02", key="beta"), usage_row("2026-05-03"))
+    home.land({"a.csv": GOOD_FILES["usage.csv"], "may.csv": may})
+    home.ingest()
+    with warehouse.connect(home.settings) as connection:
+        ingest.forget_file(connection, "landing/a.csv")
+        ingest.forget_before(connection, date(2026, 5, 2))
+    older_product.undo()
+    retry(home)
+    assert home.ledger("a.csv")["status"] == "forgotten"
+    assert home.query("SELECT usage_start::date FROM raw.console_usage ORDER BY 1") == [
+        (date(2026, 5, 2),), (date(2026, 5, 3),)
+    ]  # fmt: skip
+
+
+def test_a_file_that_brings_only_usage_from_before_a_forgotten_day_counts_as_forgotten(home):
+    with warehouse.connect(home.settings) as connection:
+        ingest.forget_before(connection, date(2026, 3, 1))
+    home.land({"a.csv": GOOD_FILES["cost.csv"]})
+    home.ingest()
+    assert home.ledger("a.csv")["status"] == "forgotten"
+    assert home.query("SELECT count(*) FROM raw.console_costs") == [(0,)]
+
+
+def test_a_link_that_has_become_a_file_is_no_longer_a_failure(home, tmp_path):
+    (tmp_path / "o.csv").write_text(GOOD_FILES["usage.csv"])
+    home.land({"good.csv": GOOD_FILES["cost.csv"]})
+    link = home.settings.landing / "o.csv"
+    link.symlink_to(tmp_path / "o.csv")
+    home.ingest()
+    assert retry(home) == ["1 files came out as before"]
+    link.unlink()
+    home.land({"o.csv": GOOD_FILES["usage.csv"]})
+    assert retry(home) == ["landing/o.csv: was refused, is a file that a run loads"]
+    assert home.ingest().files_loaded == 1
+    assert home.ledger("o.csv")["status"] == "loaded"
+
+
 SECRET = "sk-ant-api03-AbCdEf0123456789"
 
 
@@ -589,3 +736,12 @@ def test_no_text_of_a_file_leaves_landing(home):
     assert CANARY not in text_of_every_table(home.settings.warehouse)
     kept = b"".join(gzip.decompress(file.read_bytes()) for file in home.settings.quarantine.glob("*.gz"))
     assert CANARY.encode() in kept
+
+
+def test_a_nul_byte_in_a_csv_rejects_its_row_and_the_rest_of_the_file_loads(home: Home) -> None:
+    text = usage_csv(usage_row(key="alpha"), usage_row(key="be\0ta"), usage_row(key="gamma"))
+    home.land({"usage.csv": text})
+    home.ingest()
+    before = text.encode().index(usage_row(key="be\0ta").encode())
+    assert [row[:3] for row in home.rejected()] == [(3, before, "holds a NUL byte")]
+    assert home.query("SELECT DISTINCT api_key FROM raw.console_usage ORDER BY 1") == [("alpha",), ("gamma",)]

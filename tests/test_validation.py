@@ -32,6 +32,10 @@ create table ingest.files (
     file_sha256 varchar, path varchar, format varchar, rows_read bigint, rows_loaded bigint, rows_rejected bigint,
     rows_ignored bigint, rows_repeated bigint, status varchar
 );
+create table ingest.rejected_rows (
+    file_sha256 varchar, path varchar, line bigint, byte_offset bigint, reason varchar, column_name varchar,
+    value varchar
+);
 create table marts.token_usage_minutes (
     source varchar, provider varchar, usage_minute timestamp, bucket_seconds integer, model varchar,
     model_version varchar, api_key varchar, workspace varchar, user_id varchar, project varchar, usage_type varchar,
@@ -128,12 +132,12 @@ def warehouse(*changes: str, landed: bool = True, usage: bool = True) -> duckdb.
 
 
 def outcome(connection: duckdb.DuckDBPyConnection, name: str) -> SuiteResult:
-    (result,) = run_suites(connection, [name])
+    (result,) = run_suites(connection, [name], max_rejected_share=0.02)
     return result
 
 
 def test_every_suite_passes_on_sound_marts() -> None:
-    results = run_suites(warehouse())
+    results = run_suites(warehouse(), max_rejected_share=0.02)
     assert {result.name: result.status for result in results} == dict.fromkeys(ALL, "passed")
     assert all(result.evaluated_rows > 0 and not result.offending_rows for result in results)
 
@@ -205,6 +209,7 @@ BROKEN = [
     ],
     ("marts_agree", "update marts.daily_usage set source = 'console'"),
     ("sessions_agree", "delete from marts.token_usage_sessions where session_id = 's7'"),
+    ("rejected_threshold", "update ingest.files set rows_rejected = 2, rows_loaded = 78 where file_sha256 = 'a2'"),
     ("tokens_conserved", "update marts.token_conservation set superseded_tokens = 4 where source = 'console'"),
     ("tokens_conserved", "update marts.token_conservation set marts_tokens = marts_tokens - 1"),
     ("tokens_conserved", f"delete from {M} where {FIRST_MINUTE}"),
@@ -274,6 +279,64 @@ def test_the_cache_shares_of_different_providers_are_not_compared() -> None:
 def test_a_half_written_last_line_of_a_short_log_is_no_warning() -> None:
     change = "insert into ingest.files values ('b', 'b.jsonl', 'claude_code', 5, 4, 1, 0, 0, 'loaded')"
     assert outcome(warehouse(change), "rejected_share").status == "passed"
+
+
+# ------------------------------------------------------------------------------- the limit that the settings set
+
+UNFIT = "update ingest.files set rows_rejected = 29, rows_loaded = 51 where file_sha256 = 'a2'"  # of 80 rows
+
+
+def threshold(connection: duckdb.DuckDBPyConnection, max_rejected_share: float | None) -> SuiteResult:
+    (result,) = run_suites(connection, ["rejected_threshold"], max_rejected_share=max_rejected_share)
+    return result
+
+
+def test_a_file_with_more_rejected_rows_than_allowed_blocks_and_is_named_with_a_reason() -> None:
+    connection = warehouse(
+        UNFIT, "insert into ingest.rejected_rows values ('a2', 'costs.csv', 7, 0, 'cost_usd is not an amount', '', '')"
+    )
+    result = threshold(connection, 0.2)
+    assert result.blocks
+    assert result.failures.endswith("than max_rejected_share: costs.csv (36.2%)")
+    (row,) = result.offending_rows
+    assert (row["path"], row["rows_rejected"], row["most_frequent_reason"], row["first_line"]) == (
+        "costs.csv", 29, "cost_usd is not an amount", 7,
+    )  # fmt: skip
+
+
+def test_all_files_together_block_where_none_of_them_would() -> None:
+    small = [
+        f"insert into ingest.files values ('b{i}', 'b{i}.jsonl', 'claude_code', 19, 0, 19, 0, 0, 'loaded')"
+        for i in range(9)
+    ]
+    result = threshold(warehouse(*small), 0.4)
+    assert (result.blocks, result.offending_total) == (True, 10)
+    assert "all files (50.4%)" in result.failures
+    assert ".jsonl" not in result.failures
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    assert threshold(warehouse(UNFIT), 29 / 80).status == "passed"
+    assert threshold(warehouse(UNFIT), 1.0).status == "passed"
+    assert threshold(warehouse(), 0.0).failures.endswith("costs.csv (1.2%), all files (0.6%)")
+
+
+def test_without_a_limit_rejected_rows_are_a_warning_only_whatever_was_judged_before() -> None:
+    connection = warehouse(UNFIT)
+    assert threshold(connection, 0.2).blocks
+    result = threshold(connection, None)
+    assert (result.status, result.message.startswith("No limit is set")) == ("nothing to check", True)
+    assert outcome(connection, "rejected_share").status == "failed"
+
+
+def test_at_most_five_files_over_the_limit_are_named_and_the_others_counted() -> None:
+    many = [
+        f"insert into ingest.files values ('b{i}', 'b{i}.csv', 'console_cost', 100, {100 - i}, {i}, 0, 0, 'loaded')"
+        for i in range(90, 98)
+    ]
+    failures = threshold(warehouse(*many), 0.8).failures
+    assert ": b97.csv (97.0%), b96.csv (96.0%), b95.csv (95.0%), b94.csv" in failures
+    assert failures.endswith("b93.csv (93.0%) and 3 more")
 
 
 LISTED = f"""
@@ -356,7 +419,11 @@ def test_a_format_that_validation_does_not_know_asks_for_logged_rows() -> None:
 
 
 def test_every_suite_of_a_mart_has_a_rows_law() -> None:
-    assert {suite.name for suite in load_suites() if not suite.rows_law} == {"ledger_balance", "rejected_share"}
+    assert {suite.name for suite in load_suites() if not suite.rows_law} == {
+        "ledger_balance",
+        "rejected_share",
+        "rejected_threshold",
+    }
 
 
 # --------------------------------------------------------------------------------------------- tests of the suites

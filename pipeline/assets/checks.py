@@ -39,7 +39,7 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
     settings = home.settings()
     progress.report("validation")
     with warehouse.connect(settings) as connection:
-        results = validation.run_suites(connection)
+        results = validation.run_suites(connection, max_rejected_share=settings.max_rejected_share)
     report = validation.write_report(results, settings.reports, context.run_id, datetime.now(UTC))
     docs = validation.write_data_docs(results, settings.reports)
     links = {
@@ -60,6 +60,7 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
                     "guards": ".".join(result.asset_key),
                     "rows_checked": result.evaluated_rows,
                     "offending_rows": result.offending_total,
+                    "failures": result.failures,
                     "summary": dg.MetadataValue.md(validation.markdown_summary([result])),
                 },
             )

@@ -13,7 +13,7 @@ from pipeline import progress, transform, warehouse
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.preview import table_metadata
 
-MANIFEST: Mapping[str, Any] = json.loads(transform.manifest_path().read_text(encoding="utf-8"))
+MANIFEST: Mapping[str, Any] = json.loads(transform.manifest_text())
 
 
 class Translator(DagsterDbtTranslator):

@@ -154,9 +154,9 @@ def _named(header: Iterable[str]) -> str:
 
 def csv_header(probe: Probe) -> tuple[str, ...]:
     """Names in the first line of a CSV file, lower case; () where the first line is no CSV header."""
-    if not probe.is_text:
-        return ()
     first = probe.text.lstrip("\r\n").split("\n", 1)[0]
+    if "\0" in first:
+        return ()
     try:
         names = next(csv.reader([first.rstrip("\r")]), [])
     except csv.Error:
@@ -255,6 +255,8 @@ def _csv_records(probe: Probe, width: int) -> Iterator[tuple[_LineCounter, list[
                 record.pop()
             if counted.undecodable:
                 yield counted, record, "not valid UTF-8"
+            elif any("\0" in cell for cell in record):
+                yield counted, record, "holds a NUL byte"
             elif len(record) != width:
                 yield counted, record, f"expected {width} columns, found {len(record)}"
             else:
@@ -428,6 +430,8 @@ def _load_csv(
 ) -> Loaded:
     if probe.origin is None and probe.text.startswith(("\r", "\n")):
         raise MisreadError("empty lines above the header")
+    if probe.origin is None and not probe.is_text:
+        raise MisreadError("NUL bytes: export it again")
     forget_reader_errors(connection)
     relation = csv_relation(probe, header)
     rows = select(relation=relation)

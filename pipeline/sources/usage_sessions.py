@@ -49,9 +49,7 @@ def recognise(probe: Probe) -> str | None:
     """Columns or keys with session_id and one of the session's own fields."""
     if probe.head.startswith(b"PAR1"):
         return _judge(_parquet_columns(probe))
-    if not probe.is_text:
-        return None
-    if (entry := _first_object(probe)) is not None:
+    if probe.is_text and (entry := _first_object(probe)) is not None:
         names = tuple(entry)
         # JSON rows may leave null fields out; only what no row can do without is asked for here.
         return "" if _is_session(names) else None

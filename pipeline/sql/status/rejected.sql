@@ -1,10 +1,13 @@
+-- The quarantine of what is loaded, by reason; the text of a row stays in the private part of the home.
 select
-    reason,
+    rejected.reason,
     count(*) as rows,
-    count(distinct file_sha256) as files,
-    min(path) as example_path,
-    arg_min(line, {path: path, line: line}) as example_line,
-    arg_min(value, {path: path, line: line}) as example_value
-from ingest.rejected_rows
-group by reason
-order by rows desc, reason
+    count(distinct rejected.file_sha256) as files,
+    min(rejected.path) as example_path,
+    arg_min(rejected.line, {path: rejected.path, line: rejected.line}) as example_line,
+    arg_min(rejected.value, {path: rejected.path, line: rejected.line}) as example_value
+from ingest.rejected_rows as rejected
+inner join ingest.files as files on rejected.file_sha256 = files.file_sha256
+where files.status = 'loaded'
+group by rejected.reason
+order by rows desc, rejected.reason

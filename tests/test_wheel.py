@@ -1,0 +1,122 @@
+"""The wheel alone, as `uvx` or `pipx run` use it: installed apart from the checkout, run in an empty folder.
+
+Belongs here: what the wheel carries, and that it needs nothing else of the checkout. Does not belong here: what a run
+computes (test_sample) and what the command prints (test_cli).
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from commands import CHECKOUT, SAMPLE
+
+BUNDLED = "pipeline/_bundled/"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built in an environment of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    built = subprocess.run([*command, "--wheel-dir", folder, CHECKOUT], capture_output=True, text=True, check=False)
+    if built.returncode and "hatchling" in built.stderr and "No matching distribution" in built.stderr:
+        pytest.skip("hatchling, which builds the wheel, cannot be fetched: no package index is reachable")
+    assert built.returncode == 0, built.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The wheel in a virtual environment that takes its dependencies, and nothing else, from that of the tests."""
+
+    root: Path
+
+    @property
+    def packages(self) -> Path:
+        return self.root / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+
+    def files(self) -> set[Path]:
+        return {path for path in (self.packages / "pipeline").rglob("*") if "__pycache__" not in path.parts}
+
+    def call(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Call the command in `folder`, with a cache of its own and none of the variables that name a home."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_ANALYTICS_")}
+        environment.pop("PYTHONPATH", None)
+        environment["XDG_CACHE_HOME"] = str(self.root / "cache")
+        command = [str(self.root / "bin" / "token-analytics"), *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    made = Installed(tmp_path_factory.mktemp("venv"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.root], check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(made.root / "bin" / "python")]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    # Appended as plain paths: their own .pth files, and with them an editable install of the checkout, are not read.
+    lines = [f"import sys; sys.path.append({path!r})\n" for path in site.getsitepackages()]
+    (made.packages / "dependencies.pth").write_text("".join(lines))
+    return made
+
+
+def test_the_wheel_carries_the_project_suites_and_sample_and_nothing_that_a_run_or_test_leaves(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    sample = {
+        f"{BUNDLED}data/sample/landing/{path.relative_to(SAMPLE)}" for path in SAMPLE.rglob("*") if path.is_file()
+    }
+    project = {
+        f"{BUNDLED}{path.relative_to(CHECKOUT)}"
+        for folder in ("dbt_project/models", "dbt_project/macros", "expectations")
+        for path in (CHECKOUT / folder).rglob("*")
+        if path.is_file()
+    }
+    others = {
+        f"{BUNDLED}{name}" for name in ("dagster.yaml", "dbt_project/dbt_project.yml", "dbt_project/profiles.yml")
+    }
+    assert {name for name in names if name.startswith(BUNDLED)} == sample | project | others
+    kinds = {Path(name).suffix for name in names if not name.startswith(BUNDLED)}
+    assert (kinds, {name.split("/")[0] for name in names}) == ({".py", ".sql", ".j2"}, {"pipeline"})
+
+
+def test_a_run_in_an_empty_folder_takes_a_copy_of_the_sample_and_leaves_the_package_as_it_was(
+    installed: Installed, tmp_path: Path
+) -> None:
+    before = installed.files()
+    done = installed.call(tmp_path, "run")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["token-analytics-sample"]
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith("No files in data/landing: taking the synthetic sample, copied to ./token-analytics-sample")
+    assert "2,750 of 2,750 billed cells tie out: $1,197.76 billed, $1,198.34 computed" in done.stdout
+    assert "529,220,387 tokens" in done.stdout
+    assert "BLOCKING" not in done.stdout
+    assert str(CHECKOUT) not in done.stdout + done.stderr
+    assert installed.files() == before
+    (parsed,) = (installed.root / "cache" / "token-analytics").iterdir()
+    assert (parsed / "manifest.json").is_file()
+
+    # The copy is the home of later commands, and what the user does to it stays.
+    (tmp_path / "token-analytics-sample" / "landing" / "notes.txt").unlink()
+    shown = installed.call(tmp_path, "query", "select count(*) as n from marts.daily_usage", "--format", "csv")
+    assert shown.returncode == 0, shown.stderr
+    again = installed.call(tmp_path, "run")
+    assert again.returncode == 0, again.stderr
+    assert "taking the synthetic sample" not in again.stderr
+    assert not (tmp_path / "token-analytics-sample" / "landing" / "notes.txt").exists()
+
+
+def test_own_files_in_data_landing_are_preferred_to_the_sample(installed: Installed, tmp_path: Path) -> None:
+    (tmp_path / "data" / "landing").mkdir(parents=True)
+    (tmp_path / "data" / "landing" / "export.csv").write_text("anything\n")
+    done = installed.call(tmp_path, "status")
+    assert done.returncode == 2
+    assert f"nothing is published in {tmp_path / 'data'} yet" in done.stderr
