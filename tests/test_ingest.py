@@ -738,7 +738,7 @@ def test_no_text_of_a_file_leaves_landing(home):
     assert CANARY.encode() in kept
 
 
-def test_a_nul_byte_in_a_csv_rejects_its_row_and_the_rest_of_the_file_loads(home: Home) -> None:
+def test_a_nul_byte_in_a_csv_rejects_its_row_and_the_rest_of_the_file_loads(home) -> None:
     text = usage_csv(usage_row(key="alpha"), usage_row(key="be\0ta"), usage_row(key="gamma"))
     home.land({"usage.csv": text})
     home.ingest()
