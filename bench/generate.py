@@ -284,7 +284,7 @@ class Transcripts:
         shape = self.shape
         rng = np.random.default_rng([shape.seed, 3, number, part])
         session = session or self.session_id(number)
-        cwd = f"/home/dev/work/project-{number % 50:02d}"
+        cwd = f"/home/dev/code/project-{number % 50:02d}"
         ids = rng.bytes(48 * count).hex()
         is_repeat = (rng.random(count) < shape.repeats).tolist()
         is_repeat[:1] = [False]

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -288,9 +287,3 @@ def _write_profile(settings: Settings, folder: Path) -> None:
     }
     # JSON is YAML; writing it so needs no quoting rules of our own.
     (folder / "profiles.yml").write_text(json.dumps(profile, indent=2), encoding="utf-8")
-
-
-def clean() -> None:
-    """Forget the parsed project, so that the next run parses it anew."""
-    shutil.rmtree(target_dir(), ignore_errors=True)
-    manifest.cache_clear()

@@ -11,7 +11,6 @@ import fcntl
 import grp
 import json
 import os
-import shutil
 import socket
 import sys
 import time
@@ -284,8 +283,3 @@ def replace(source: Path, target: Path, settings: Settings) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def free_bytes(settings: Settings) -> int:
-    """Bytes that are free where the home lies."""
-    return shutil.disk_usage(settings.home).free
