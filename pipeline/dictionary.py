@@ -66,11 +66,9 @@ def _analysis_tables() -> Iterator[Table]:
     with duckdb.connect() as connection:
         for name, schema in {**analysis.SCHEMAS, **billing.SCHEMAS}.items():
             types = connection.from_arrow(schema.empty_table()).types
-            texts = [(field.metadata or {}).get(b"description", b"").decode() for field in schema]
+            texts = [warehouse.description(field) for field in schema]
             columns = zip(schema.names, (str(found).lower() for found in types), texts, strict=True)
-            yield Table(
-                "analysis", name, warehouse.schema_description(schema), tuple(Column(*each) for each in columns)
-            )
+            yield Table("analysis", name, warehouse.description(schema), tuple(Column(*each) for each in columns))
 
 
 def render() -> str:

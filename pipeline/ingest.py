@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,8 +22,6 @@ from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
 from pipeline.sources.base import Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
-
-log = logging.getLogger(__name__)
 
 SOURCES: tuple[Source, ...] = (console_usage, console_cost, usage_sessions, claude_code)
 FORMATS = tuple(source.FORMAT for source in SOURCES)

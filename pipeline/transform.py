@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ from pipeline.sqlfiles import sql
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
-
-log = logging.getLogger(__name__)
 
 
 def project_dir() -> Path:

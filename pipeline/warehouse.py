@@ -192,9 +192,9 @@ def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def schema_description(schema: pa.Schema) -> str:
-    """What a table of schema analysis holds, as its builder says in the schema's metadata."""
-    return str((schema.metadata or {}).get(b"description", b"").decode())
+def description(described: pa.Schema | pa.Field) -> str:
+    """What a table of schema analysis, or a column of it, holds, as its builder says in the metadata."""
+    return str((described.metadata or {}).get(b"description", b"").decode())
 
 
 def write_analysis(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
@@ -204,10 +204,10 @@ def write_analysis(connection: duckdb.DuckDBPyConnection, name: str, table: pa.T
     try:
         connection.register("built_arrow", table)
         connection.execute(f"CREATE OR REPLACE TABLE {target} AS FROM built_arrow")
-        connection.execute(f"COMMENT ON TABLE {target} IS {literal(schema_description(table.schema))}")
+        connection.execute(f"COMMENT ON TABLE {target} IS {literal(description(table.schema))}")
         for field in table.schema:
-            text = (field.metadata or {}).get(b"description", b"").decode()
-            connection.execute(f"COMMENT ON COLUMN {target}.{identifier(field.name)} IS {literal(text)}")
+            column = f"{target}.{identifier(field.name)}"
+            connection.execute(f"COMMENT ON COLUMN {column} IS {literal(description(field))}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

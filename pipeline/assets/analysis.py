@@ -23,7 +23,7 @@ def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             ["analysis", name],
-            description=warehouse.schema_description(schema),
+            description=warehouse.description(schema),
             group_name=group,
             kinds={"python", "parquet"},
             owners=OWNERS,
@@ -36,12 +36,7 @@ def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
 
 def _columns(schema: pa.Schema) -> dg.TableSchema:
     return dg.TableSchema(
-        [
-            dg.TableColumn(
-                field.name, type=str(field.type), description=(field.metadata or {}).get(b"description", b"").decode()
-            )
-            for field in schema
-        ]
+        [dg.TableColumn(field.name, type=str(field.type), description=warehouse.description(field)) for field in schema]
     )
 
 
