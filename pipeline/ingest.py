@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -20,13 +22,17 @@ import duckdb
 
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
-from pipeline.sources.base import Loaded, Probe, RejectedRow, Source, SourceError
+from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
 
-SOURCES: tuple[Source, ...] = (console_usage, console_cost, usage_sessions, claude_code)
+SOURCES: tuple[Source, ...] = (claude_code, console_usage, console_cost, usage_sessions)
 FORMATS = tuple(source.FORMAT for source in SOURCES)
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
+# Files that are read in one statement where their format allows it: few cost time, many cost memory.
+BATCH_FILES = 1000
+BATCH_BYTES = 1 << 29
+HEAD_BYTES = 1 << 14
 
 LINK_REFUSED = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
 GONE = "no longer lies there with the same content: left as it is"
@@ -86,28 +92,37 @@ def ingest(
     }
     status = dict(connection.execute("SELECT file_sha256, status FROM ingest.files").fetchall())
     _settle(files, settings.settle_seconds)
-    for done, file in enumerate(files):
+    found: list[_Found] = []
+    for file in files:
         summary.files_seen += 1
-        if progress:
-            progress(done, len(files), file.shown)
         try:
             before = file.fingerprint()
-            known, fingerprint = seen.get(file.shown, ("", None))
-            if fingerprint == before and status.get(known) in ("loaded", "forgotten"):
-                summary.files_unchanged += 1
-                continue
-            sha256 = known if fingerprint == before else _sha256(file.path)
-            if status.get(sha256) in ("loaded", "forgotten"):
-                _remember(connection, file.shown, sha256, before)
-                summary.files_unchanged += 1
-                continue
-            status[sha256] = _take(connection, settings, file, sha256, before, summary)
         except OSError as error:
-            summary.files_failed += 1
-            summary.problems.append(f"{file.shown}: {error.strerror or 'cannot be read'}")
+            _cannot_be_read(summary, file, error)
+            continue
+        known, fingerprint = seen.get(file.shown, ("", None))
+        if fingerprint == before and status.get(known) in ("loaded", "forgotten"):
+            summary.files_unchanged += 1
+        else:
+            found.append(_Found(file, before, known if fingerprint == before else ""))
+    unchanged = summary.files_unchanged
+    batch = _Batch(connection, settings, summary, status)
+    for done, reading in enumerate(_read_ahead(found), unchanged):
+        if progress:
+            progress(done, len(files), reading.file.shown)
+        try:
+            batch.take(reading)
+        except OSError as error:
+            _cannot_be_read(summary, reading.file, error)
+    batch.flush()
     if progress:
         progress(len(files), len(files), "")
     return summary
+
+
+def _cannot_be_read(summary: IngestSummary, file: LandedFile, error: OSError) -> None:
+    summary.files_failed += 1
+    summary.problems.append(f"{file.shown}: {error.strerror or 'cannot be read'}")
 
 
 def discover(settings: Settings) -> tuple[list[LandedFile], list[tuple[str, str]]]:
@@ -221,7 +236,7 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
                 told.append(f"{shown}: {GONE}")
                 continue
             summary = IngestSummary()
-            after = _take(connection, settings, file, sha256, file.fingerprint(), summary, instead_of=status)
+            after = _take(connection, settings, _Found(file, file.fingerprint(), sha256), summary, instead_of=status)
         except OSError as error:
             told.append(f"{shown}: {error.strerror or 'cannot be read'}")
             continue
@@ -307,12 +322,173 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+@dataclass
+class _Found:
+    """A file that may be new; `sha256` is '' until it has been read."""
+
+    file: LandedFile
+    before: tuple[int, int, int]
+    sha256: str
+    head: bytes = b""
+    error: OSError | None = None
+
+    def read(self) -> _Found:
+        """Hash the file and keep its beginning; what goes wrong is for whoever takes the file."""
+        try:
+            with self.file.path.open("rb") as handle:
+                self.head = handle.read(HEAD_BYTES)
+                if not self.sha256:
+                    handle.seek(0)
+                    self.sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        except OSError as error:
+            self.error = error
+        return self
+
+    def is_unchanged(self) -> bool:
+        """Whether nobody has written to the file since it was found."""
+        try:
+            return self.file.fingerprint() == self.before
+        except OSError:
+            return False
+
+
+def _read_ahead(found: Iterable[_Found]) -> Iterator[_Found]:
+    """The files, each read in a thread of its own while the ones before it are loaded."""
+    waiting: deque[Future[_Found]] = deque()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="hash")
+    try:
+        for item in found:
+            waiting.append(thread.submit(item.read))
+            if len(waiting) > BATCH_FILES:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+class _Batch:
+    """Files on their way into the raw tables: many small ones of a format at once, the others one by one."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        settings: Settings,
+        summary: IngestSummary,
+        status: dict[str, str],
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._summary = summary
+        self._status = status
+        self._waiting: dict[str, _Found] = {}
+        self._copies: list[_Found] = []
+        self._source: BatchSource | None = None
+        self._bytes = 0
+
+    def take(self, found: _Found) -> None:
+        """Load a file, now or with the batch; raises OSError where it cannot be read."""
+        if found.error:
+            raise found.error
+        if self._status.get(found.sha256) in ("loaded", "forgotten"):
+            _remember(self._connection, [found])
+            self._summary.files_unchanged += 1
+        elif found.sha256 in self._waiting:
+            self._copies.append(found)
+        elif source := _batch_source(found):
+            if source is not self._source:
+                self.flush()
+            self._source = source
+            self._waiting[found.sha256] = found
+            self._bytes += found.before[0]
+            if len(self._waiting) >= BATCH_FILES or self._bytes >= BATCH_BYTES:
+                self.flush()
+        else:
+            self._take_alone(found)
+
+    def flush(self) -> None:
+        """Load what is waiting."""
+        waiting, copies, source = list(self._waiting.values()), self._copies, self._source
+        self._waiting, self._copies, self._bytes = {}, [], 0
+        if source and waiting:
+            self._load(source, waiting)
+        for copy in copies:
+            self.take(copy)
+
+    def _take_alone(self, found: _Found) -> None:
+        self._status[found.sha256] = _take(self._connection, self._settings, found, self._summary)
+
+    def _load(self, source: BatchSource, files: list[_Found]) -> None:
+        """Load these files in one transaction; one that cannot be read with the others is found by halving."""
+        try:
+            alone = _take_together(self._connection, self._settings, source, files, self._summary)
+        except duckdb.Error:
+            alone = files if len(files) == 1 else []
+            if not alone:
+                self._load(source, files[: len(files) // 2])
+                self._load(source, files[len(files) // 2 :])
+                return
+        self._status.update((found.sha256, "loaded") for found in files if found not in alone)
+        for found in alone:
+            try:
+                self._take_alone(found)
+            except OSError as error:
+                _cannot_be_read(self._summary, found.file, error)
+
+
+def _batch_source(found: _Found) -> BatchSource | None:
+    """The format by which the file can be read together with others, if its beginning shows one."""
+    if found.head.startswith(GZIP_MAGIC):
+        return None
+    probe = Probe(found.file.path, found.head, "none")
+    source = next((source for source in SOURCES if source.recognise(probe) is not None), None)
+    return source if isinstance(source, BatchSource) else None
+
+
+def _take_together(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    source: BatchSource,
+    files: list[_Found],
+    summary: IngestSummary,
+) -> list[_Found]:
+    """Load files in one transaction with their ledger rows; returns those that have to be loaded one by one.
+
+    Raises:
+        duckdb.Error: one of them cannot be read at all; nothing was changed.
+
+    """
+    read = source.read_batch(connection, [found.file.path for found in files])
+    connection.execute("BEGIN")
+    try:
+        stored = {
+            index: loaded
+            for index, (found, loaded) in enumerate(zip(files, read, strict=True))
+            if loaded and found.is_unchanged()
+        }
+        taken = [files[index] for index in stored]
+        source.store_batch(connection, {index: files[index].sha256 for index in stored})
+        _keep_out(connection, [found.sha256 for found in taken])
+        for index, loaded in stored.items():
+            _quarantine(settings, files[index].sha256, loaded.rejected)
+        _enter_together(connection, source.FORMAT, taken, list(stored.values()))
+        connection.execute(sql("forget/mark_kept_out"), [[found.sha256 for found in taken]])
+        _remember(connection, taken)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    summary.files_loaded += len(stored)
+    summary.rows_read += sum(loaded.rows_read for loaded in stored.values())
+    summary.rows_loaded += sum(loaded.rows_loaded for loaded in stored.values())
+    summary.rows_rejected += sum(len(loaded.rejected) for loaded in stored.values())
+    return [found for index, found in enumerate(files) if index not in stored]
+
+
 def _take(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
-    file: LandedFile,
-    sha256: str,
-    before: tuple[int, int, int],
+    found: _Found,
     summary: IngestSummary,
     instead_of: str = "",
 ) -> str:
@@ -320,6 +496,7 @@ def _take(
 
     `instead_of` is the status of the same file in the ledger, where it is loaded again.
     """
+    file, sha256, before = found.file, found.sha256, found.before
     source: Source | None = None
     # A format may begin the transaction anew, so the former rows are deleted when it is done: until then these differ.
     key = f"again:{sha256}" if instead_of else sha256
@@ -333,11 +510,11 @@ def _take(
             return ""
         if instead_of:
             _replace(connection, sha256, key)
-        _keep_out(connection, sha256)
+        _keep_out(connection, [sha256])
         _quarantine(settings, sha256, loaded.rejected)
         _enter(connection, file.shown, sha256, source.FORMAT, before[0], loaded)
-        connection.execute(sql("forget/mark_kept_out"), [sha256])
-        _remember(connection, file.shown, sha256, before)
+        connection.execute(sql("forget/mark_kept_out"), [[sha256]])
+        _remember(connection, [found])
         connection.execute("COMMIT")
     except (SourceError, duckdb.Error) as error:
         connection.execute("ROLLBACK")
@@ -349,7 +526,7 @@ def _take(
         status = "unrecognised" if isinstance(error, UnrecognisedError) else "failed"
         name = source.FORMAT if source else getattr(error, "format", "")
         _note(connection, sha256, file.shown, name, before[0], status, message)
-        _remember(connection, file.shown, sha256, before)
+        _remember(connection, [found])
         summary.problems.append(f"{file.shown}: {message}")
         summary.files_unrecognised += status == "unrecognised"
         summary.files_failed += status == "failed"
@@ -404,11 +581,11 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
     raise UnrecognisedError(f"{kind} of no known format; known: {known}")
 
 
-def _keep_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
-    """Leave out what a new file brings from before the day that `forget --before` has set."""
+def _keep_out(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> None:
+    """Leave out what new files bring from before the day that `forget --before` has set."""
     found = connection.execute("SELECT max(before_date) FROM raw.retention").fetchone()
-    if found and found[0] is not None:
-        same = f"file_sha256 = {literal(sha256)}"
+    if found and found[0] is not None and sha256s:
+        same = f"file_sha256 IN ({', '.join(map(literal, sha256s))})"
         for statement in _forget_statements(*_older_than(found[0], also=same)):
             connection.execute(statement)
 
@@ -455,13 +632,46 @@ def _enter(
         },
     )
     connection.execute("INSERT OR IGNORE INTO scope.pending_files VALUES (?)", [sha256])
-    for start in range(0, len(loaded.rejected), REJECT_BATCH):
-        batch = loaded.rejected[start : start + REJECT_BATCH]
+    _enter_rejected(connection, shown, sha256, loaded.rejected)
+
+
+def _enter_rejected(
+    connection: duckdb.DuckDBPyConnection, shown: str, sha256: str, rejected: Sequence[RejectedRow]
+) -> None:
+    for start in range(0, len(rejected), REJECT_BATCH):
+        batch = rejected[start : start + REJECT_BATCH]
         columns = [
             list(column)
             for column in zip(*((r.line, r.byte_offset, r.reason, r.column_name, r.value) for r in batch), strict=True)
         ]
         connection.execute(sql("ingest/enter_rejected"), [sha256, shown, *columns])
+
+
+def _enter_together(
+    connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[_Found], loaded: Sequence[Loaded]
+) -> None:
+    sha256s = [found.sha256 for found in files]
+    connection.execute("DELETE FROM ingest.files WHERE file_sha256 IN (SELECT unnest(?::varchar[]))", [sha256s])
+    connection.execute(
+        sql("ingest/enter_files"),
+        {
+            "sha256": sha256s,
+            "path": [found.file.shown for found in files],
+            "format": name,
+            "grain": [each.grain for each in loaded],
+            "bytes": [found.before[0] for found in files],
+            "first_usage_date": [each.first_usage_date for each in loaded],
+            "last_usage_date": [each.last_usage_date for each in loaded],
+            "rows_read": [each.rows_read for each in loaded],
+            "rows_loaded": [each.rows_loaded for each in loaded],
+            "rows_ignored": [each.rows_ignored for each in loaded],
+            "rows_rejected": [len(each.rejected) for each in loaded],
+            "rows_repeated": [each.rows_repeated for each in loaded],
+        },
+    )
+    for found, each in zip(files, loaded, strict=True):
+        _enter_rejected(connection, found.file.shown, found.sha256, each.rejected)
+    connection.execute("INSERT OR IGNORE INTO scope.pending_files SELECT unnest(?::varchar[])", [sha256s])
 
 
 def _note(
@@ -474,5 +684,8 @@ def _note(
     connection.execute("COMMIT")
 
 
-def _remember(connection: duckdb.DuckDBPyConnection, shown: str, sha256: str, seen: tuple[int, int, int]) -> None:
-    connection.execute("INSERT OR REPLACE INTO ingest.paths VALUES (?, ?, ?, ?, ?)", [shown, sha256, *seen])
+def _remember(connection: duckdb.DuckDBPyConnection, files: Sequence[_Found]) -> None:
+    """Note where these contents lie, so that the next run need not read them."""
+    rows = [(found.file.shown, found.sha256, *found.before) for found in files]
+    if rows:
+        connection.execute(sql("ingest/remember"), [list(column) for column in zip(*rows, strict=True)])

@@ -8,6 +8,7 @@ row is (mixed line ends, stray quotes, control characters), DuckDB reads a tidie
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -15,16 +16,18 @@ import io
 import re
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 import duckdb
 
 from pipeline.sqlfiles import identifier, literal
 
 HEAD_BYTES = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
 # One log line may hold several pasted images; a longer one is quarantined. DuckDB would take 16 times this much for its
 # buffer (4 GiB at 256 MiB, refused under the default memory limit), so the buffer is set to hold just one such line.
 MAX_LINE_BYTES = 1 << 26
@@ -59,7 +62,7 @@ class Probe:
         """Read the first mebibyte of `path`; gzip is known by its magic bytes, not by the file name."""
         with path.open("rb") as handle:
             magic = handle.read(2)
-        if magic != b"\x1f\x8b":
+        if magic != GZIP_MAGIC:
             with path.open("rb") as handle:
                 return cls(path, handle.read(HEAD_BYTES), "none")
         try:
@@ -97,7 +100,10 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one file gave: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected)."""
+    """What one file gave: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected).
+
+    The days of its usage are set where it was read in a batch.
+    """
 
     grain: str
     rows_read: int
@@ -106,6 +112,8 @@ class Loaded:
     rows_repeated: int = 0
     rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
     message: str = ""
+    first_usage_date: date | None = None
+    last_usage_date: date | None = None
 
 
 class Source(Protocol):
@@ -118,6 +126,17 @@ class Source(Protocol):
 
     def load(self, connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
         """Insert the file's rows into its raw table, inside the caller's transaction."""
+
+
+@runtime_checkable
+class BatchSource(Source, Protocol):
+    """A format of which many small files can be read in one statement."""
+
+    def read_batch(self, connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[Loaded | None]:
+        """What each file gives, read but not stored; None for a file that has to be read alone, by `load`."""
+
+    def store_batch(self, connection: duckdb.DuckDBPyConnection, files: Mapping[int, str]) -> None:
+        """Insert what was read of these files: place in `paths` -> sha256."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +173,7 @@ def _named(header: Iterable[str]) -> str:
 
 def csv_header(probe: Probe) -> tuple[str, ...]:
     """Names in the first line of a CSV file, lower case; () where the first line is no CSV header."""
-    first = probe.text.lstrip("\r\n").split("\n", 1)[0]
+    first = probe.head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n").split(b"\n", 1)[0].decode(errors="replace")
     if "\0" in first:
         return ()
     try:
@@ -368,6 +387,32 @@ def _lines(probe: Probe) -> Iterator[tuple[int, int, bytes]]:
             content = line.rstrip(b"\r\n")
             yield number, offset, content.removeprefix(b"\xef\xbb\xbf") if number == 1 else content
             offset += len(line)
+
+
+def last_line(path: Path) -> RejectedRow | None:
+    """The last line of a plain text file that is not blank, as one that is no JSON; None where that cannot be told."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        tail, start = b"", size
+        while start and b"\n" not in tail.strip(b"\r\n") and len(tail) <= MAX_LINE_BYTES:
+            step = min(start, 1 << 16)
+            start -= step
+            handle.seek(start)
+            tail = handle.read(step) + tail
+        content = tail.rstrip(b"\r\n")
+        before, _, content = content.rpartition(b"\n")
+        if not content or len(content) > MAX_LINE_BYTES or _is_untidy(content):
+            return None
+        offset = start + (len(before) + 1 if before or start else 0)
+        handle.seek(0)
+        number = 1
+        for at in range(0, offset, 1 << 20):
+            number += handle.read(min(1 << 20, offset - at)).count(b"\n")
+    try:
+        reason, text = "not valid JSON", content.decode()
+    except UnicodeDecodeError:
+        reason, text = "not valid UTF-8", content.decode("utf-8", "backslashreplace")
+    return RejectedRow(number, offset, reason, text=text)
 
 
 def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[RejectedRow]:

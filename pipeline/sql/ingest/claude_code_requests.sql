@@ -1,15 +1,14 @@
--- The format's repeat rule inside one file: of the lines of one response the one with the greatest output stands, then
+-- The format's repeat rule inside a file: of the lines of one response the one with the greatest output stands, then
 -- the latest, then the greatest uuid; its time is the first line's; tier, geo and speed are the first non-empty ones.
 with keyed as (
     select
         *,
         if(message_id = '', uuid, message_id || if(request_id = '', '', ':' || request_id)) as request_key
-    from transcript_lines
-    where kind = 'usage' and reason is null
+    from ${lines}
 )
 
 select
-    ${file_sha256} as file_sha256,
+    file_sha256,
     'claude_code' as source_format,
     request_key,
     any_value(if(message_id = '', uuid, message_id)) as response_id,
@@ -34,4 +33,4 @@ select
     arg_max(web_search_count, {output: output_count, seen: logged_at, id: uuid}) as web_search_count,
     arg_max(unsplit_writes > 0, {output: output_count, seen: logged_at, id: uuid}) as cache_split_assumed
 from keyed
-group by request_key
+group by file_sha256, request_key

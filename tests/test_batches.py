@@ -1,0 +1,266 @@
+"""Transcripts that are read many at once give exactly what each gives when it is read alone.
+
+Belongs here: the batch against the single file, row for row, whatever stands in the files. Does not belong here: what
+the format's rules are (test_ingest, test_overlaps), and their speed (bench/transcripts.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Home
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import ingest
+from pipeline.sources import claude_code
+
+LEDGER = """
+    SELECT file_sha256, path, format, grain, bytes, first_usage_date, last_usage_date, rows_read, rows_loaded,
+        rows_rejected, rows_ignored, rows_repeated, status, message
+    FROM ingest.files ORDER BY ALL
+"""
+UNUSUAL_TOKENS = [-1, 5.0, 5.7, 1e3, "7", " 7", "1_000", "", "+3", 10**15, 10**16, 1e400, None, True, [1]]
+
+counts = st.one_of(st.integers(0, 3), st.sampled_from([250, 10**15 - 1]), st.integers(0, 10**6))
+usages = st.fixed_dictionaries(
+    {"output_tokens": counts},
+    optional={
+        "input_tokens": counts,
+        "cache_creation_input_tokens": counts,
+        "cache_read_input_tokens": counts,
+        "cache_creation": st.fixed_dictionaries(
+            {}, optional={"ephemeral_5m_input_tokens": counts, "ephemeral_1h_input_tokens": counts}
+        ),
+        "service_tier": st.sampled_from(["standard", "priority", None]),
+        "inference_geo": st.sampled_from(["us", "not_available", ""]),
+        "speed": st.sampled_from(["fast", "standard"]),
+        "server_tool_use": st.fixed_dictionaries({"web_search_requests": st.integers(0, 2)}),
+    },
+)
+odd_usages = st.builds(
+    lambda usage, name, value: usage | {name: value},
+    usages,
+    st.sampled_from(["output_tokens", "input_tokens", "cache_read_input_tokens"]),
+    st.sampled_from(UNUSUAL_TOKENS),
+)
+times = st.sampled_from(
+    [f"2026-02-17T09:00:0{second}.000Z" for second in range(4)]
+    + ["2026-02-17T23:59:59.999Z", "2026-02-18T01:30:00+02:00"]
+)
+odd_times = st.sampled_from(
+    ["", "1970-01-01T00:00:00Z", "yesterday", "2026-1-1T00:00:00Z", "epoch", None, 17, "infinity"]
+)
+ids = st.sampled_from(["m1", "m2", "m3"])
+
+
+def entries(usage: st.SearchStrategy[Any], time: st.SearchStrategy[Any], message: st.SearchStrategy[Any]) -> Any:
+    """Lines that report usage, as dicts."""
+    return st.fixed_dictionaries(
+        {
+            "type": st.just("assistant"),
+            "sessionId": st.sampled_from(["s1", "s2"]),
+            "timestamp": time,
+            "message": st.fixed_dictionaries(
+                {"id": message, "model": st.sampled_from(["claude-haiku-4-5", "claude-opus-4-5"]), "usage": usage}
+            ),
+        },
+        optional={
+            "uuid": st.sampled_from(["u1", "u2", "00000000-0000-4000-8000-000000000001"]),
+            "requestId": st.sampled_from(["r1", "r2", "", None]),
+            "isSidechain": st.booleans(),
+            "cwd": st.sampled_from(["/home/ada/alpha", "/home/ada/beta/", "C:\\code\\gamma", ""]),
+            "text": st.sampled_from(["plain", "naïve ≤ 200k", '"usage"', "tab\there"]),
+        },
+    )
+
+
+good_lines = entries(usages, times, ids).map(lambda entry: json.dumps(entry, ensure_ascii=False).encode())
+odd_lines = st.one_of(
+    entries(odd_usages, times, ids).map(lambda entry: json.dumps(entry).encode()),
+    entries(usages, odd_times, ids).map(lambda entry: json.dumps(entry).encode()),
+    entries(usages, times, st.sampled_from(["", None, "a:b", 7])).map(lambda entry: json.dumps(entry).encode()),
+    entries(usages, times, ids).map(lambda entry: json.dumps(entry).encode()[:-9]),
+    entries(usages, times, ids).map(lambda entry: json.dumps(entry).replace("plain", "\\ud83d").encode()),
+    entries(usages, times, ids).map(lambda entry: json.dumps(entry).encode() * 2),
+    st.sampled_from(
+        [
+            b"", b"   ", b"// a remark", b"[1, 2]", b'"text"', b"17", b"null", b"{}", b'{"type":"assistant"}',
+            b'{"type":"assistant","message":{"usage":{}}}', b'{"type":"assistant","message":{"usage":[1]}}',
+            b'{"type":"user","message":{"id":"m1","usage":{"output_tokens":5}}}', b'\xef\xbb\xbf{"type":"user"}',
+            b'{"type":"user","text":"\xff"}', b'{"type":"user"}\r', b'{"type":"us\x01er"}', b'{"a":1}{"b":2}',
+        ]
+    ),
+)  # fmt: skip
+OPENING = b'{"type":"user","sessionId":"s1","timestamp":"2026-02-17T08:00:00.000Z","message":{"role":"user"}}'
+
+
+@st.composite
+def transcripts(draw: st.DrawFn) -> bytes:
+    """A transcript: mostly good lines, sometimes odd ones, sometimes with its end cut off."""
+    lines = draw(st.lists(st.one_of(good_lines, good_lines, good_lines, odd_lines), max_size=8))
+    end = draw(st.sampled_from([b"\n", b"\n", b"\r\n"]))
+    content = end.join([OPENING, *lines]) + draw(st.sampled_from([end, b""]))
+    cut = draw(st.one_of(st.just(0), st.just(0), st.integers(0, 300)))
+    return content[: max(len(content) - cut, len(OPENING) + 1)]
+
+
+def everything(home: Home) -> list[Any]:
+    """What a landing gave: raw rows, ledger, rejected rows and the text in quarantine."""
+    texts = {path.name: gzip.decompress(path.read_bytes()) for path in home.settings.quarantine.glob("*.gz")}
+    return [
+        home.query("FROM raw.requests ORDER BY ALL"),
+        home.query(LEDGER),
+        home.query("FROM ingest.rejected_rows ORDER BY ALL"),
+        home.query("FROM scope.pending_files ORDER BY ALL"),
+        home.query("SELECT path, file_sha256 FROM ingest.paths ORDER BY ALL"),
+        sorted(texts.items()),
+    ]
+
+
+def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "_batch_source", lambda found: None)
+        home.ingest()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(files=st.lists(transcripts(), min_size=1, max_size=6))
+def test_a_batch_gives_what_each_file_gives_alone(
+    new_home: Callable[..., Home], monkeypatch: pytest.MonkeyPatch, files: list[bytes]
+) -> None:
+    landed = {f"{number}.jsonl": content for number, content in enumerate(files)}
+    together, alone = new_home(), new_home()
+    together.land(landed)
+    alone.land(landed)
+    together.ingest()
+    read_alone(alone, monkeypatch)
+    assert everything(together) == everything(alone)
+
+
+def good_file(name: str, lines: int = 3, **fields: Any) -> bytes:
+    entry = {
+        "type": "assistant", "sessionId": name, "timestamp": "2026-02-17T09:00:00.000Z",
+        "message": {"id": "", "model": "claude-haiku-4-5", "usage": {"input_tokens": 1, "output_tokens": 2}},
+    }  # fmt: skip
+    made = []
+    for number in range(lines):
+        entry = entry | {"uuid": f"u{number}", **fields}
+        entry["message"] = dict(entry["message"], id=f"{name}-{number}")
+        made.append(json.dumps(entry))
+    return ("\n".join(made) + "\n").encode()
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read alone."""
+    names: list[str] = []
+    load = claude_code.load
+
+    def loading(connection: Any, probe: Any, sha256: str) -> Any:
+        names.append(probe.path.name)
+        return load(connection, probe, sha256)
+
+    monkeypatch.setattr(claude_code, "load", loading)
+    return names
+
+
+def test_only_odd_files_are_read_alone(home: Home, alone: list[str]) -> None:
+    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(20)})
+    home.land({"cut.jsonl": good_file("cut") + b'{"type":"assistant","mess'})
+    home.land({"odd.jsonl": good_file("odd") + b'{"type":"assistant","mess\n{"type":"user"}\n'})
+    home.land({"packed.jsonl": gzip.compress(good_file("packed"))})
+    home.ingest()
+    assert sorted(alone) == ["odd.jsonl", "packed.jsonl"]
+    assert home.query("SELECT count(*) FROM raw.requests") == [(23 * 3,)]
+    assert [(line, reason) for line, _, reason, *_ in home.rejected()] == [(4, "not valid JSON")] * 2
+
+
+def test_a_file_that_breaks_the_statement_does_not_stop_the_others(home: Home, alone: list[str]) -> None:
+    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(9)})
+    long_line = b'{"type":"user","text":"' + b"x" * (40 << 20) + b'"}\n'
+    home.land({"long.jsonl": good_file("long") + long_line})
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.rows_loaded, summary.problems) == (10, 30, [])
+    assert alone == ["long.jsonl"]
+
+
+def test_a_file_that_vanishes_is_named_and_the_others_are_loaded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
+    read = claude_code.read_batch
+
+    def vanishing(connection: Any, paths: Any) -> Any:
+        (home.settings.landing / "2.jsonl").unlink(missing_ok=True)
+        return read(connection, paths)
+
+    monkeypatch.setattr(claude_code, "read_batch", vanishing)
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.files_failed) == (3, 1)
+    assert summary.problems == ["landing/2.jsonl: No such file or directory"]
+
+
+def test_a_file_that_is_still_written_to_waits_for_the_next_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
+    growing = home.settings.landing / "2.jsonl"
+    read = claude_code.read_batch
+
+    def writing(connection: Any, paths: Any) -> Any:
+        found = read(connection, paths)
+        with growing.open("ab") as handle:
+            handle.write(good_file("later", lines=1))
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(claude_code, "read_batch", writing)
+        first = home.ingest()
+    assert first.problems == ["landing/2.jsonl: is still being written; the next run reads it"]
+    assert home.query("SELECT count(*) FROM raw.requests") == [(9,)]
+    assert home.ingest().rows_loaded == 4
+    assert home.query("SELECT count(DISTINCT request_key) FROM raw.requests") == [(13,)]
+
+
+def test_copies_inside_a_batch_load_once(home: Home) -> None:
+    home.land({name: good_file("same") for name in ("a.jsonl", "b.jsonl", "c/d.jsonl")})
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.files_unchanged, summary.rows_loaded) == (1, 2, 3)
+    assert len(home.query("FROM ingest.paths")) == 3
+
+
+def test_batches_are_bounded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "BATCH_FILES", 3)
+    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(10)})
+    sizes: list[int] = []
+    read = claude_code.read_batch
+
+    def counting(connection: Any, paths: Any) -> Any:
+        sizes.append(len(paths))
+        return read(connection, paths)
+
+    monkeypatch.setattr(claude_code, "read_batch", counting)
+    assert home.ingest().rows_loaded == 30
+    assert sizes == [3, 3, 3, 1]
+
+
+def test_what_retention_keeps_out_is_kept_out_of_a_batch(
+    new_home: Callable[..., Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "before.jsonl": good_file("b", timestamp="2026-01-17T09:00:00.000Z"),
+        "after.jsonl": good_file("a"),
+        "across.jsonl": good_file("c", lines=2) + good_file("d", timestamp="2026-01-17T09:00:00.000Z"),
+    }
+    homes = [new_home(), new_home()]
+    for home in homes:
+        home.land({"first.jsonl": good_file("f")})
+        home.ingest()
+        home.query("INSERT INTO raw.retention VALUES (DATE '2026-02-01')")
+        home.land(files)
+    homes[0].ingest()
+    read_alone(homes[1], monkeypatch)
+    assert everything(homes[0]) == everything(homes[1])
+    assert homes[0].ledger("before.jsonl")["status"] == "forgotten"
+    assert homes[0].query("SELECT count(*) FROM raw.requests") == [(3 + 3 + 2,)]
