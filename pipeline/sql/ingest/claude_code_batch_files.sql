@@ -9,5 +9,5 @@ select
     min(requested_at) filter (where is_usage and requested_at >= kept_from)::date as first_usage_date,
     max(requested_at) filter (where is_usage and requested_at >= kept_from)::date as last_usage_date
 from batch_groups
-cross join (select coalesce(max(before_date), date '0001-01-01') as kept_from from raw.retention)
+cross join (select coalesce(max(before_date), date '0001-01-01') as kept_from from raw.retention) as retention
 group by file_index

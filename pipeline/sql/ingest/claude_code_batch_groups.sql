@@ -19,7 +19,9 @@ with lines as (
             concat_ws(',', fields[2], fields[3], fields[4], fields[5], fields[6], fields[7], fields[8]),
             '(([0-9]{1,15},)*[0-9]{1,15})?'
         ) as is_tidy,
-        rowid as place
+        rowid as place,
+        -- 52 bits for a time of this century in microseconds, 24 for the place
+        (output_tokens::hugeint * 4503599627370496 + epoch_us(logged_at)) * 16777216 as precedence
     from batch_lines
 ),
 
@@ -35,8 +37,8 @@ groups as (
         bool_and(is_sidechain) as is_sidechain,
         min(logged_at) as requested_at,
         min(dimensions) = max(dimensions) as is_uniform,
-        max((output_tokens::hugeint * 4503599627370496 + epoch_us(logged_at)) * 16777216 + place) as kept_upwards,
-        max((output_tokens::hugeint * 4503599627370496 + epoch_us(logged_at)) * 16777216 + (16777215 - place)) as kept_downwards
+        max(precedence + place) as kept_upwards,
+        max(precedence + (16777215 - place)) as kept_downwards
     from lines
     group by file_index, message_id, request_id
 )

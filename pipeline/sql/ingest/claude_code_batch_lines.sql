@@ -20,7 +20,7 @@ select
     file_index,
     fields,
     case
-        when fields[1] is distinct from 'assistant' then false
+        when coalesce(fields[1], '') <> 'assistant' then false
         when fields[2] is not null or fields[3] is not null then true
         else coalesce(json_type(json, '$$.message.usage') = 'OBJECT', false)
     end as is_usage

@@ -1,8 +1,6 @@
 -- The lines of one transcript to which the format's repeat rule applies.
-(
-    select
-        ${file_sha256} as file_sha256,
-        *
-    from transcript_lines
-    where kind = 'usage' and reason is null
-)
+select
+    ${file_sha256} as file_sha256,
+    *
+from transcript_lines
+where kind = 'usage' and reason is null

@@ -4,7 +4,7 @@ with keyed as (
     select
         *,
         if(message_id = '', uuid, message_id || if(request_id = '', '', ':' || request_id)) as request_key
-    from ${lines}
+    from (${lines})
 )
 
 select
