@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline import warehouse
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
 from pipeline.sources.base import Loaded, Probe, RejectedRow, Source, SourceError
@@ -103,6 +104,7 @@ def ingest(
                 continue
             status[sha256] = _take(connection, settings, file, sha256, before, summary)
         except OSError as error:
+            warehouse.refuse_full_disk(settings, str(error))
             summary.files_failed += 1
             summary.problems.append(f"{file.shown}: {error.strerror or 'cannot be read'}")
     if progress:
@@ -223,6 +225,7 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
             summary = IngestSummary()
             after = _take(connection, settings, file, sha256, file.fingerprint(), summary, instead_of=status)
         except OSError as error:
+            warehouse.refuse_full_disk(settings, str(error))
             told.append(f"{shown}: {error.strerror or 'cannot be read'}")
             continue
         was, now = _came_out(status, rejected), _came_out(after, summary.rows_rejected)
@@ -340,6 +343,8 @@ def _take(
         _remember(connection, file.shown, sha256, before)
         connection.execute("COMMIT")
     except (SourceError, duckdb.Error) as error:
+        # Not the file's fault, and a commit that failed leaves nothing to roll back.
+        warehouse.refuse_full_disk(settings, str(error))
         connection.execute("ROLLBACK")
         # DuckDB's own messages quote the data, so they stop here; SourceError is written for the ledger.
         message = str(error) if isinstance(error, SourceError) else f"could not be read ({type(error).__name__})"
