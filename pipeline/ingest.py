@@ -107,6 +107,7 @@ def ingest(
             warehouse.refuse_full_disk(settings, str(error))
             summary.files_failed += 1
             summary.problems.append(f"{file.shown}: {error.strerror or 'cannot be read'}")
+    _drop_rejected_of_forgotten(connection, settings)
     if progress:
         progress(len(files), len(files), "")
     return summary
@@ -142,6 +143,8 @@ def discover(settings: Settings) -> tuple[list[LandedFile], list[tuple[str, str]
 def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     """Take what a file gave out of the raw tables; the ledger keeps it as `forgotten`, so that it is not loaded again.
 
+    Its rejected rows go too; their text in the private quarantine goes when `ingest` runs next.
+
     Args:
         connection: the writer's.
         name: the file's path as the ledger shows it, or at least 8 characters of its sha256.
@@ -164,6 +167,7 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
         try:
             _take_out(connection, sha256)
             connection.execute("UPDATE ingest.files SET status = 'forgotten' WHERE file_sha256 = ?", [sha256])
+            connection.execute(sql("forget/rejected"))
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -172,7 +176,11 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
 
 
 def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Take usage before `day` out of the raw tables, and keep out what later files bring of it."""
+    """Take usage before `day` out of the raw tables, and keep out what later files bring of it.
+
+    A file of which no row is left is forgotten, with its rejected rows. Those of other files stay: which day a row that
+    cannot be read belongs to is not known.
+    """
     connection.execute("BEGIN")
     try:
         for statement in _forget_statements(*_older_than(day)):
@@ -180,6 +188,7 @@ def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
         connection.execute("DELETE FROM raw.retention")
         connection.execute("INSERT INTO raw.retention VALUES (?)", [day])
         connection.execute(sql("forget/mark_files"), [day])
+        connection.execute(sql("forget/rejected"))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -257,6 +266,17 @@ def _take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
         connection.execute(statement)
     connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
     connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
+
+
+def _drop_rejected_of_forgotten(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Drop the rejected rows of files that are not loaded, and their text; also what a killed run left of them."""
+    connection.execute(sql("forget/rejected"))
+    found = connection.execute("SELECT file_sha256 FROM ingest.files WHERE status = 'loaded' AND rows_rejected > 0")
+    kept = {_quarantine_file(settings, sha256) for (sha256,) in found.fetchall()}
+    if settings.quarantine.exists():
+        for path in settings.quarantine.iterdir():
+            if path not in kept:
+                path.unlink()
 
 
 def _forget_statements(usage: str, costs: str, requests: str, sessions: str, files: str) -> list[str]:
