@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test lint format wheel bench lock dictionary sample clean
+.PHONY: help install run ui test crash lint format wheel bench lock dictionary sample clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ ui: $(STAMP) ## Open the Dagster UI on http://127.0.0.1:3000
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+crash: $(STAMP) ## Kill runs at twenty random moments, and fill a disk
+	TOKEN_ANALYTICS_TEST_KILLS=20 $(BIN)/pytest tests/test_crash.py
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

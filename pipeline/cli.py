@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import logging
 import math
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -177,15 +179,20 @@ def _run(
 ) -> None:
     """Run the job under the home's lock, after `before`, and print what came out."""
     started = time.monotonic()
-    warehouse.acquire_lock(settings, on_wait=lambda text: err.print(Text(text, style="yellow")))
     try:
+        warehouse.acquire_lock(settings, on_wait=lambda text: err.print(Text(text, style="yellow")))
         if before:
             before()
-        with _shown_progress(quiet=as_json):
+        with _shown_progress(quiet=as_json), _libraries_held_back(verbose):
             result = _materialize(settings, verbose, full_refresh)
     except KeyboardInterrupt:
         err.print("token-analytics: stopped; what was published stays as it was, and the next run completes the work")
         raise typer.Exit(130) from None
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        warehouse.refuse_full_disk(settings, *traceback.format_exception(error))
+        raise
     finally:
         warehouse.release_lock(settings)
     summary = _summary(settings, result, time.monotonic() - started)
@@ -229,7 +236,24 @@ def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> Execu
             if "DagsterExecutionInterruptedError" in error.message:
                 raise KeyboardInterrupt
             error = error.cause
+        if event.is_step_failure:
+            warehouse.refuse_full_disk(settings, str(event.step_failure_data.error))
     return result
+
+
+@contextlib.contextmanager
+def _libraries_held_back(verbose: bool) -> Iterator[None]:
+    """Keep what libraries print until a run has ended, and drop it where it ends with an error: that is told by itself.
+
+    On a full disk each of them tells at length that it cannot write its log.
+    """
+    if verbose:
+        yield
+        return
+    kept = io.StringIO()
+    with contextlib.redirect_stdout(kept), contextlib.redirect_stderr(kept):
+        yield
+    sys.stderr.write(kept.getvalue())
 
 
 def _close_dead_runs(instance: DagsterInstance, tags: dict[str, str]) -> None:
@@ -629,15 +653,18 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
     if quiet:
         yield
         return
-    if err.is_terminal:
+    shown = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    if shown.is_terminal:
         with Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[what]}"),
             TimeElapsedColumn(),
-            console=err,
+            console=shown,
             transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
         ) as bar:
             task = bar.add_task("Starting", total=None, what="")
 
@@ -656,7 +683,7 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
         if stage != last:
             last = stage
             detail = what if stage == "waiting" else f"{total:,}" if total else ""
-            err.print(Text(STAGES.get(stage, stage) + (f" ({detail})" if detail else "")))
+            shown.print(Text(STAGES.get(stage, stage) + (f" ({detail})" if detail else "")))
 
     with progress.watched(tell):
         yield

@@ -6,6 +6,7 @@ records of the same usage is in force (dbt_project).
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline import warehouse
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
 from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, RejectedRow, Source, SourceError
@@ -98,7 +100,7 @@ def ingest(
         try:
             before = file.fingerprint()
         except OSError as error:
-            _cannot_be_read(summary, file, error)
+            _cannot_be_read(settings, summary, file, error)
             continue
         known, fingerprint = seen.get(file.shown, ("", None))
         if fingerprint == before and status.get(known) in ("loaded", "forgotten"):
@@ -113,14 +115,16 @@ def ingest(
         try:
             batch.take(reading)
         except OSError as error:
-            _cannot_be_read(summary, reading.file, error)
+            _cannot_be_read(settings, summary, reading.file, error)
     batch.flush()
+    _drop_rejected_of_forgotten(connection, settings)
     if progress:
         progress(len(files), len(files), "")
     return summary
 
 
-def _cannot_be_read(summary: IngestSummary, file: LandedFile, error: OSError) -> None:
+def _cannot_be_read(settings: Settings, summary: IngestSummary, file: LandedFile, error: OSError) -> None:
+    warehouse.refuse_full_disk(settings, str(error))
     summary.files_failed += 1
     summary.problems.append(f"{file.shown}: {error.strerror or 'cannot be read'}")
 
@@ -155,6 +159,8 @@ def discover(settings: Settings) -> tuple[list[LandedFile], list[tuple[str, str]
 def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     """Take what a file gave out of the raw tables; the ledger keeps it as `forgotten`, so that it is not loaded again.
 
+    Its rejected rows go too; their text in the private quarantine goes when `ingest` runs next.
+
     Args:
         connection: the writer's.
         name: the file's path as the ledger shows it, or at least 8 characters of its sha256.
@@ -177,6 +183,7 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
         try:
             _take_out(connection, sha256)
             connection.execute("UPDATE ingest.files SET status = 'forgotten' WHERE file_sha256 = ?", [sha256])
+            connection.execute(sql("forget/rejected"))
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -185,7 +192,11 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
 
 
 def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Take usage before `day` out of the raw tables, and keep out what later files bring of it."""
+    """Take usage before `day` out of the raw tables, and keep out what later files bring of it.
+
+    A file of which no row is left is forgotten, with its rejected rows. Those of other files stay: which day a row that
+    cannot be read belongs to is not known.
+    """
     connection.execute("BEGIN")
     try:
         for statement in _forget_statements(*_older_than(day)):
@@ -193,6 +204,7 @@ def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
         connection.execute("DELETE FROM raw.retention")
         connection.execute("INSERT INTO raw.retention VALUES (?)", [day])
         connection.execute(sql("forget/mark_files"), [day])
+        connection.execute(sql("forget/rejected"))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -238,6 +250,7 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
             summary = IngestSummary()
             after = _take(connection, settings, _Found(file, file.fingerprint(), sha256), summary, instead_of=status)
         except OSError as error:
+            warehouse.refuse_full_disk(settings, str(error))
             told.append(f"{shown}: {error.strerror or 'cannot be read'}")
             continue
         was, now = _came_out(status, rejected), _came_out(after, summary.rows_rejected)
@@ -269,6 +282,17 @@ def _take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
         connection.execute(statement)
     connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
     connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
+
+
+def _drop_rejected_of_forgotten(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Drop the rejected rows of files that are not loaded, and their text; also what a killed run left of them."""
+    connection.execute(sql("forget/rejected"))
+    found = connection.execute("SELECT file_sha256 FROM ingest.files WHERE status = 'loaded' AND rows_rejected > 0")
+    kept = {_quarantine_file(settings, sha256) for (sha256,) in found.fetchall()}
+    if settings.quarantine.exists():
+        for path in settings.quarantine.iterdir():
+            if path not in kept:
+                path.unlink()
 
 
 def _forget_statements(usage: str, costs: str, requests: str, sessions: str, files: str) -> list[str]:
@@ -422,7 +446,8 @@ class _Batch:
         """Load these files in one transaction; one that cannot be read with the others is found by halving."""
         try:
             alone = _take_together(self._connection, self._settings, source, files, self._summary)
-        except duckdb.Error:
+        except duckdb.Error as error:
+            warehouse.refuse_full_disk(self._settings, str(error))
             alone = files if len(files) == 1 else []
             if not alone:
                 self._load(source, files[: len(files) // 2])
@@ -433,7 +458,7 @@ class _Batch:
             try:
                 self._take_alone(found)
             except OSError as error:
-                _cannot_be_read(self._summary, found.file, error)
+                _cannot_be_read(self._settings, self._summary, found.file, error)
 
 
 def _batch_source(found: _Found) -> BatchSource | None:
@@ -476,7 +501,9 @@ def _take_together(
         _remember(connection, taken)
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        # A commit that failed leaves nothing to roll back.
+        with contextlib.suppress(duckdb.TransactionException):
+            connection.execute("ROLLBACK")
         raise
     summary.files_loaded += len(stored)
     summary.rows_read += sum(loaded.rows_read for loaded in stored.values())
@@ -517,6 +544,8 @@ def _take(
         _remember(connection, [found])
         connection.execute("COMMIT")
     except (SourceError, duckdb.Error) as error:
+        # Not the file's fault, and a commit that failed leaves nothing to roll back.
+        warehouse.refuse_full_disk(settings, str(error))
         connection.execute("ROLLBACK")
         # DuckDB's own messages quote the data, so they stop here; SourceError is written for the ledger.
         message = str(error) if isinstance(error, SourceError) else f"could not be read ({type(error).__name__})"

@@ -191,6 +191,7 @@ def build(
         The models and data tests that ran, up to the first batch with a failure; empty where nothing is pending.
 
     Raises:
+        ConfigurationError: the disk is full.
         TransformError: dbt itself failed. Failed data tests are results, not exceptions.
 
     """
@@ -206,7 +207,8 @@ def build(
         for result in _run_dbt(settings, on_node, select):
             earlier = results.get(result.unique_id)
             results[result.unique_id] = earlier.joined(result) if earlier else result
-        if any(not result.succeeded for result in results.values()):
+        if failed := [result.message for result in results.values() if not result.succeeded]:
+            warehouse.refuse_full_disk(settings, *failed)
             return list(results.values())
     if batches and not select:
         with warehouse.connect(settings) as connection:
@@ -247,6 +249,7 @@ def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: 
     common = _common(folder, folder / "target", folder / "logs")
     result = runner.invoke(["build", "--exclude-resource-type", "unit_test", *selection, *common])
     if result.result is None:
+        warehouse.refuse_full_disk(settings, str(result.exception))
         raise TransformError(
             f"dbt failed: {type(result.exception).__name__}; run `token-analytics run` again with --verbose"
         )

@@ -7,10 +7,12 @@ open. Does not belong here: what the tables mean (ingest, dbt_project, analysis,
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import grp
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -29,6 +31,11 @@ from pipeline.sqlfiles import identifier, literal, sql
 PUBLISHED_SCHEMAS = ("ingest", "marts", "analysis")
 # Any DuckDB from 1.2 on opens a file of this storage version; the newest format shuts out every older client.
 STORAGE_VERSION = "v1.2.0"
+
+# What the system, SQLite and DuckDB call a disk without space, or a user's share of it that is used up.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")
+# SQLite also says "disk I/O error" then, and DuckDB that its database is invalid: with less than this free, it is that.
+_FULL_BYTES = 1 << 20
 
 _locks: dict[Path, IO[str]] = {}
 
@@ -118,6 +125,20 @@ def _holder(path: Path) -> str:
         return f"process {noted['pid']} on {noted['host']}, since {noted['since']}"
     except (OSError, ValueError, KeyError):
         return "a process that has not said its name yet"
+
+
+def refuse_full_disk(settings: Settings, *messages: str) -> None:
+    """Say that the disk is full, if an error that says `messages` comes from that; otherwise do nothing.
+
+    Raises:
+        ConfigurationError: it does; nothing that was published or committed is lost.
+
+    """
+    is_said = any(said in message for said in _FULL for message in messages)
+    if is_said or shutil.disk_usage(settings.home).free < _FULL_BYTES:
+        raise ConfigurationError(
+            f"the disk of {settings.home} is full: make space there and run again (what was published stays as it was)"
+        ) from None
 
 
 def connection_config(settings: Settings) -> dict[str, str]:
@@ -227,9 +248,28 @@ def publish(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[s
 
     """
     target = settings.published.with_name(f".{settings.published.name}.next")
-    # A run that was killed while it published leaves these behind.
-    for left in (target, target.with_name(f"{target.name}.wal")):
+    # A run that was killed while it published leaves this behind.
+    _discard(target)
+    try:
+        rows = _write_published(connection, target)
+    except BaseException:
+        # On a full disk, half a file would be in the way of all that follows.
+        _discard(target)
+        raise
+    for table in (name.removeprefix("analysis.") for name in rows if name.startswith("analysis.")):
+        _write_parquet(connection, table, settings)
+    replace(target, settings.published, settings)
+    return rows
+
+
+def _discard(database: Path) -> None:
+    """Delete an unfinished database, and its log."""
+    for left in (database, database.with_name(f"{database.name}.wal")):
         left.unlink(missing_ok=True)
+
+
+def _write_published(connection: duckdb.DuckDBPyConnection, target: Path) -> dict[str, int]:
+    """Copy the published schemas into a new database; returns the rows of each table."""
     tables = [
         (str(schema), str(table))
         for schema, table in connection.execute(sql("publish/tables"), [list(PUBLISHED_SCHEMAS)]).fetchall()
@@ -253,9 +293,6 @@ def publish(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[s
         connection.execute("CHECKPOINT published")
     finally:
         connection.execute("DETACH published")
-    for table in (table for schema, table in tables if schema == "analysis"):
-        _write_parquet(connection, table, settings)
-    replace(target, settings.published, settings)
     return rows
 
 
@@ -263,10 +300,14 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, table: str, settings: 
     settings.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
     final = settings.outputs / f"{table}.parquet"
     following = final.with_name(f".{final.name}.next")
-    connection.execute(
-        f"COPY (FROM analysis.{identifier(table)}) TO {literal(str(following))} (FORMAT parquet, COMPRESSION zstd)"
-    )
-    replace(following, final, settings)
+    try:
+        connection.execute(
+            f"COPY (FROM analysis.{identifier(table)}) TO {literal(str(following))} (FORMAT parquet, COMPRESSION zstd)"
+        )
+        replace(following, final, settings)
+    except BaseException:
+        following.unlink(missing_ok=True)
+        raise
 
 
 def replace(source: Path, target: Path, settings: Settings) -> None:

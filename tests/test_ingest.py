@@ -524,6 +524,52 @@ def test_a_file_that_brings_only_usage_from_before_a_forgotten_day_counts_as_for
     assert home.query("SELECT count(*) FROM raw.console_costs") == [(0,)]
 
 
+def quarantined(home: Any) -> tuple[list[str], set[str]]:
+    """Paths that have rejected rows, and the contents whose rejected text is kept."""
+    paths = [path for (path,) in home.query("SELECT DISTINCT path FROM ingest.rejected_rows ORDER BY path")]
+    return paths, {path.name.partition(".")[0] for path in home.settings.quarantine.iterdir()}
+
+
+def test_a_forgotten_file_leaves_its_counts_and_nothing_of_its_rejected_rows(home):
+    bad = usage_csv(usage_row(), usage_row(tokens="private words"))
+    home.land({"a.csv": bad, "b.csv": usage_csv(usage_row("2026-05-01"), usage_row(tokens="x"))})
+    home.ingest()
+    with warehouse.connect(home.settings) as connection:
+        ingest.forget_file(connection, "landing/a.csv")
+    assert home.query("SELECT DISTINCT path FROM ingest.rejected_rows") == [("landing/b.csv",)]
+    home.ingest()
+    assert quarantined(home) == (["landing/b.csv"], {home.ledger("b.csv")["file_sha256"]})
+    ledger = home.ledger("a.csv")
+    assert [ledger[name] for name in ("status", "rows_read", "rows_loaded", "rows_rejected")] == ["forgotten", 2, 1, 1]
+    assert home.query(LEDGER_IDENTITY) == [(0,)]
+    retry(home)
+    home.ingest()
+    assert quarantined(home)[0] == ["landing/b.csv"]
+
+
+def test_forgetting_before_a_day_takes_the_rejected_rows_of_files_of_which_no_row_is_left(home):
+    with_bad = {day: usage_csv(usage_row(day), usage_row(day, tokens="x")) for day in ("2026-05-01", "2026-05-03")}
+    across = usage_csv(usage_row("2026-05-01"), usage_row("2026-05-01", tokens="y"), usage_row("2026-05-02"))
+    home.land({"old.csv": with_bad["2026-05-01"], "new.csv": with_bad["2026-05-03"], "across.csv": across})
+    home.ingest()
+    with warehouse.connect(home.settings) as connection:
+        ingest.forget_before(connection, date(2026, 5, 2))
+    home.land({"late.csv": usage_csv(usage_row("2026-04-01"), usage_row("2026-04-01", tokens="z"))})
+    home.ingest()
+    assert home.ledger("late.csv")["status"] == home.ledger("old.csv")["status"] == "forgotten"
+    kept = {home.ledger(name)["file_sha256"] for name in ("across.csv", "new.csv")}
+    assert quarantined(home) == (["landing/across.csv", "landing/new.csv"], kept)
+
+
+def test_text_of_rejected_rows_that_a_killed_run_left_goes_with_the_next_run(home):
+    home.land({"a.csv": GOOD_FILES["usage.csv"]})
+    home.ingest()
+    for name in (f"{'0' * 64}.jsonl.gz", f"{'1' * 64}.jsonl.next"):
+        (home.settings.quarantine / name).write_bytes(b"text")
+    home.ingest()
+    assert quarantined(home) == ([], set())
+
+
 def test_a_link_that_has_become_a_file_is_no_longer_a_failure(home, tmp_path):
     (tmp_path / "o.csv").write_text(GOOD_FILES["usage.csv"])
     home.land({"good.csv": GOOD_FILES["cost.csv"]})
