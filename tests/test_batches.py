@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Home
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline import ingest
@@ -128,7 +128,9 @@ def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
         home.ingest()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=list(set(Phase) - {Phase.shrink})
+)
 @given(files=st.lists(transcripts(), min_size=1, max_size=6))
 def test_a_batch_gives_what_each_file_gives_alone(
     new_home: Callable[..., Home], monkeypatch: pytest.MonkeyPatch, files: list[bytes]
