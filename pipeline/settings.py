@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     memory_limit: str = Field(
         default="2GB",
         pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$",
-        description="Memory for the data; DuckDB keeps within two thirds of it, and spills to the home beyond.",
+        description="Memory for the data; DuckDB keeps within 70% of it, and spills to the home beyond.",
     )
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; all cores by default.")
     user_ids: Literal["plain", "pseudonym", "drop"] = Field(

@@ -133,6 +133,8 @@ def connection_config(settings: Settings) -> dict[str, str]:
         "TimeZone": "UTC",
         "autoinstall_known_extensions": "false",
         "preserve_insertion_order": "false",
+        # One checkpoint when the file is closed, not one in the middle of a night's models (16 MB by default).
+        "checkpoint_threshold": "128MB",
         "temp_directory": str(settings.home / "warehouse.duckdb.tmp"),
     }
 
