@@ -72,8 +72,8 @@ def main() -> None:
         work(options.work, options.memory_limit, options.full_refresh)
         return
     print(f"{machine('duckdb', 'dbt-core')}, memory_limit {options.memory_limit}\n")
-    columns = ("history", "rows", "step", "ingest s", "build s", "build cpu s", "models' SQL s", "of rebuild's", "peak MB")
-    print(f"| {' | '.join(columns)} |")
+    columns = "history | rows | step | ingest s | build s | build cpu s | models' SQL s | of the rebuild's | peak MB"
+    print(f"| {columns} |")
     print("|---|---|---|---|---|---|---|---|---|")
     a_day = max(options.rows // YEAR, 1)
     added: list[float] = []
