@@ -4,14 +4,16 @@ usage: python bench/days.py [--rows 10000000 --history 36 365 --memory-limit 1GB
 
 For each length of history a fresh home gets its days as one console export of minutes (--rows is for 365 days; a
 shorter history has as many rows a day), is built, gets one more day, and is built again; then everything is rebuilt.
-Each build is a started process; "models" is the sum of dbt's own times of the models, tests left out. Bounds: the added
-day at most 1/100 of the rebuild, the same within 1.2 times for each length of history, and at most 1.25 GB.
+Each build is a process of its own. "models' SQL" is what DuckDB spends on the statements of the models: the elapsed
+times of dbt's SQLQueryStatus events, from BEGIN to COMMIT and with the deletes, of models and not of data tests. dbt's
+own work on top of it (rendering, opening connections, its results) is the same for each build and stands in "build".
+Bounds: the added day at most 1/100 of the rebuild, the same within 1.2 times for each length of history, and at most
+1.25 GB (1e9 bytes) for the whole process.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import sys
 import tempfile
@@ -24,7 +26,8 @@ from measure import Measured, machine, report, run_call, run_process
 
 SHARE_BOUND = 1 / 100
 GROWTH_BOUND = 1.2
-MEMORY_BOUND_MB = 1250
+# In units of 1024 x 1024 bytes, as the kernel counts.
+MEMORY_BOUND_MB = 1.25e9 / 2**20
 YEAR = 365
 
 
@@ -36,17 +39,15 @@ def work(home: Path, memory_limit: str, full_refresh: bool) -> None:
     with warehouse.connect(known) as connection:
         summary, ingested = run_call(lambda: ingest.ingest(connection, known))
         transform.write_reference_tables(connection, known)
-    can_refresh = "full_refresh" in inspect.signature(transform.build).parameters
-    options = {"full_refresh": True} if full_refresh and can_refresh else {}
-    nodes, built = run_call(lambda: transform.build(known, **options))
+    nodes, built = run_call(lambda: transform.build(known, full_refresh=full_refresh))
     warehouse.release_lock(known)
     failed = [node.unique_id for node in nodes if not node.succeeded]
-    models = {node.unique_id.rsplit(".", 1)[-1]: node.seconds for node in nodes if node.kind == "model"}
+    models = {node.unique_id.rsplit(".", 1)[-1]: node.sql_seconds for node in nodes if node.kind == "model"}
     report({"ingest": ingested, "build": built, "models": models, "failed": failed, "rows": summary.rows_loaded})
 
 
 def build(home: Path, memory_limit: str, full_refresh: bool) -> tuple[Measured, Measured, dict[str, float], float]:
-    """One `work` in a process of its own: ingest, build, seconds of each model, peak MB."""
+    """One `work` in a process of its own: ingest, build, seconds of each model's SQL, peak MB."""
     output = home / "told.json"
     command = [sys.executable, __file__, "--work", str(home), "--memory-limit", memory_limit]
     process = run_process(command + ["--full-refresh"] * full_refresh, {}, output)
@@ -71,8 +72,9 @@ def main() -> None:
         work(options.work, options.memory_limit, options.full_refresh)
         return
     print(f"{machine('duckdb', 'dbt-core')}, memory_limit {options.memory_limit}\n")
-    print("| history | rows | step | ingest s | build s | models s | models' share of rebuild | peak MB |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = "history | rows | step | ingest s | build s | build cpu s | models' SQL s | of the rebuild's | peak MB"
+    print(f"| {columns} |")
+    print("|---|---|---|---|---|---|---|---|---|")
     a_day = max(options.rows // YEAR, 1)
     added: list[float] = []
     peaks: list[float] = []
@@ -92,13 +94,16 @@ def main() -> None:
         for name, (ingested, built, models, peak) in steps:
             seconds = sum(models.values())
             cells = (f"{days} days", f"{a_day * days}", name, f"{ingested.wall:.2f}", f"{built.wall:.2f}")
-            print(f"| {' | '.join(cells)} | {seconds:.2f} | {seconds / rebuild:.3f} | {peak:.0f} |")
+            cells = (*cells, f"{built.cpu:.2f}")
+            print(f"| {' | '.join(cells)} | {seconds:.2f} | {seconds / rebuild:.4f} | {peak:.0f} |")
             peaks.append(peak)
         middle = sorted(sum(models.values()) for name, (_, _, models, _) in steps if name == "a day added")
         added.append(middle[len(middle) // 2])
         shares.append(added[-1] / rebuild)
         slowest = sorted(steps[-2][1][2].items(), key=lambda item: -item[1])[:5]
-        print(f"\nslowest models after a day: {', '.join(f'{name} {seconds:.2f} s' for name, seconds in slowest)}\n")
+        print(
+            f"\nslowest models' SQL after a day: {', '.join(f'{name} {seconds:.2f} s' for name, seconds in slowest)}\n"
+        )
     print(f"a day / full rebuild, longest history: {shares[-1]:.4f} ({_verdict(shares[-1], SHARE_BOUND)})")
     growth = max(added) / max(min(added), 1e-9)
     print(f"a day, longest / shortest time over histories: {growth:.2f} ({_verdict(growth, GROWTH_BOUND)})")
@@ -106,7 +111,7 @@ def main() -> None:
 
 
 def _verdict(value: float, bound: float) -> str:
-    return f"{'holds' if value <= bound else 'MISSED'}: at most {bound:.3g}"
+    return f"{'holds' if value <= bound else 'MISSED'}: at most {bound:.4g}"
 
 
 if __name__ == "__main__":

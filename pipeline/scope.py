@@ -24,7 +24,7 @@ import duckdb
 from pipeline import bundled
 from pipeline.sqlfiles import sql
 
-# Raw rows a batch: bounds the memory of a build, whatever the history. Two million rows build within half a gigabyte.
+# Raw rows a batch: bounds the memory of a build, whatever the history. Two million rows build with 400 MB for DuckDB.
 BATCH_ROWS = 2_000_000
 _SCOPES = ("days", "responses", "sessions")
 MARTS = "marts"

@@ -46,7 +46,11 @@ class Settings(BaseSettings):
     )
     budget_usd: float | None = Field(default=None, gt=0, description="Budget of one bill in USD; none by default.")
     seed: int = Field(default=20251128, ge=0, description="Seed of every simulation and bootstrap.")
-    memory_limit: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$", description="DuckDB's memory limit.")
+    memory_limit: str = Field(
+        default="2GB",
+        pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$",
+        description="Memory for the data; DuckDB keeps within 70% of it, and spills to the home beyond.",
+    )
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; all cores by default.")
     user_ids: Literal["plain", "pseudonym", "drop"] = Field(
         default="plain", description="How user ids appear in the marts."

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
 
-from pipeline import ingest, scope, transform
+from pipeline import ingest, scope, transform, warehouse
 from pipeline.sqlfiles import sql
 
 
@@ -111,6 +111,35 @@ def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
         forget_something(kept_up.connection, chance)
         kept_up.update(batch_rows=chance.choice([1, 40, 10**6]))
         assert kept_up.marts() == kept_up.rebuilt()
+
+
+def test_days_of_one_export_are_built_without_ranking_into_the_same_rows(models, home):
+    alone = [Account.of(number, number, [Request(3600, 14, 0, 48, 100)]) for number in (0, 3)]
+    again = Account.of(0, 0, [Request(3600, 14, 9, 24, 30)])
+    landed: dict[str, str] = {}
+    for step, accounts in enumerate([alone, [again]]):
+        landed |= {f"{step}_{number}.csv": text for number, text in enumerate(texts_of(accounts))}
+        home.land(landed)
+        home.build()
+        name = "intermediate.int_console_usage"
+        # the compiled models were written out for all levels, with ranking, and without the days' first and last moment
+        with models.over(landed, name) as connection:
+            expected = sorted(connection.execute(f"FROM {name}").fetchall(), key=repr)
+        assert home.tables("intermediate")[name] == expected
+
+
+def test_a_build_plans_the_days_that_its_exports_cover_by_their_stored_rows(new_home):
+    kept_up = new_home()
+    requests = [Request(3600, 14, 0, 24, 100), Request(3600, 14, 24, 24, 100)]
+    texts = texts_of([Account.of(0, 0, requests)])
+    kept_up.land({f"{number}.csv": text for number, text in enumerate(texts)})
+    kept_up.ingest()
+    with warehouse.connect(kept_up.settings) as connection:
+        (stored,) = connection.execute(
+            "SELECT count(*) FROM raw.console_usage GROUP BY usage_start::date LIMIT 1"
+        ).fetchone()
+        assert [batch.days for batch in scope.plan(connection, stored)] == [["2026-02-17"], ["2026-02-18"]]
+        assert [batch.days for batch in scope.plan(connection, 10**6)] == [["2026-02-17", "2026-02-18"]]
 
 
 def random_accounts(chance: random.Random) -> list[Any]:

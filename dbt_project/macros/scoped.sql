@@ -12,6 +12,28 @@
 {%- endmacro %}
 
 {#
+    The days in scope as a condition on a column of times. Beside the days themselves it names the first and last moment
+    of each run of days: constants that DuckDB holds against each row group's least and greatest time, so that a day's
+    build reads that day's rows and not the whole history (3 million rows: 0.01 s instead of 3 s).
+#}
+{% macro in_days(column) -%}
+    {{ in_scope(column ~ '::date') }}
+    {%- if execute and model.resource_type != 'unit_test' -%}
+        {%- set runs = run_query(
+            'select min(item)::varchar, (max(item) + 1)::varchar from ('
+            ~ 'select item, item - (row_number() over (order by item))::integer as run from scope.days'
+            ~ ') group by run order by min(item)'
+        ).rows -%}
+        {%- set conditions = [] -%}
+        {#- Many conditions take longer to plan than they save: then from the first day to the last. -#}
+        {%- for first, after in ([] if not runs else runs if runs | length <= 30 else [[runs[0][0], runs[-1][1]]]) -%}
+            {%- do conditions.append('(' ~ column ~ " >= timestamp '" ~ first ~ "' and " ~ column ~ " < timestamp '" ~ after ~ "')") -%}
+        {%- endfor -%}
+        {%- if conditions %} and ({{ conditions | join(' or ') }}){% endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{#
     Replace the rows in scope and leave the others: `scope_column` is an expression over the table's columns, `scope_of`
     names the table of schema `scope`. Delete and insert are one transaction.
 #}

@@ -17,15 +17,19 @@
 {%- set columns = {'context_window': ['context_window'], 'geo_speed': ['inference_geo', 'speed']} -%}
 {%- set counted = kinds() + ['web_search_count'] -%}
 {%- set present = console_levels() -%}
+{%- set ranks = exports_overlap() -%}
+{#- With one level nothing is read twice: rows then stream from raw to table. -#}
+{%- set kept = '' if present | length == 1 else 'materialized ' -%}
 
 with usage as (
     select
         *,
         usage_start::date as usage_date
     from {{ ref('stg_console_usage') }}
-    where {{ in_scope('usage_start::date') }}
+    where {{ in_days('usage_start') }}
 ),
 
+{% if ranks -%}
 exports as (
     select
         file_sha256,
@@ -47,14 +51,15 @@ ranked as (
     inner join exports using (file_sha256)
 ),
 
-winners as materialized (
+{% endif -%}
+winners as {{ kept }}(
     select
-        * exclude (precedence, total_tokens, export_reaches_to),
+        * exclude ({{ 'precedence, ' if ranks }}total_tokens, export_reaches_to),
         total_tokens as exported_tokens,
         false as has_finer_rows,
         false as rest_was_negative
-    from ranked
-    where precedence = 1
+    from {{ 'ranked' if ranks else 'usage' }}
+    {{ 'where precedence = 1' if ranks }}
 ),
 
 {% set step = namespace(n=0, earlier=[]) -%}
@@ -62,7 +67,7 @@ winners as materialized (
 {% for stated in statements if not present or [grain, 'context_window' in stated, 'geo_speed' in stated] in present -%}
 {% set step.n = step.n + 1 -%}
 {% set n = step.n -%}
-open_{{ n }}_0 as materialized (
+open_{{ n }}_0 as {{ kept }}(
     select *
     from winners
     where

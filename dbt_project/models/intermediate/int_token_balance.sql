@@ -14,7 +14,7 @@ request_rows as (
         requested_at::date as usage_date,
         total_tokens
     from {{ ref('stg_requests') }}
-    where {{ in_scope('requested_at::date') }}
+    where {{ in_days('requested_at') }}
 ),
 
 session_rows as (
@@ -22,7 +22,7 @@ session_rows as (
         session_started_at::date as usage_date,
         total_tokens
     from {{ ref('stg_usage_sessions') }}
-    where {{ in_scope('session_started_at::date') }}
+    where {{ in_days('session_started_at') }}
 ),
 
 exported as (
@@ -30,7 +30,7 @@ exported as (
         usage_start::date as usage_date,
         {{ total_of() }} as total_tokens
     from {{ source('raw', 'console_usage') }}
-    where {{ in_scope('usage_start::date') }}
+    where {{ in_days('usage_start') }}
 ),
 
 requests as (
@@ -38,7 +38,7 @@ requests as (
         requested_at::date as usage_date,
         total_tokens
     from {{ ref('int_requests') }}
-    where {{ in_scope('requested_at::date') }}
+    where {{ in_days('requested_at') }}
 ),
 
 session_records as (
@@ -47,7 +47,7 @@ session_records as (
         total_tokens,
         {% for kind in kinds() %}rest_{{ kind }}{{ ' + ' if not loop.last }}{% endfor %} as rest_tokens
     from {{ ref('int_session_records') }}
-    where {{ in_scope('session_started_at::date') }}
+    where {{ in_days('session_started_at') }}
 ),
 
 figures as (

@@ -7,12 +7,12 @@
 with console_usage as (
     select * from {{ ref('int_console_usage') }}
     -- a coarser row that finer rows cover entirely has nothing left to say
-    where not (has_finer_rows and total_tokens = 0 and web_search_count = 0) and {{ in_scope('usage_start::date') }}
+    where not (has_finer_rows and total_tokens = 0 and web_search_count = 0) and {{ in_scope('usage_date') }}
 ),
 
 requests as (
     select * from {{ ref('int_requests') }}
-    where {{ in_scope('requested_at::date') }}
+    where {{ in_days('requested_at') }}
 ),
 
 session_records as (
@@ -35,7 +35,7 @@ known_sessions as (
         arg_max({{ dimension }}, {provider: provider, last_updated_at: last_updated_at}) as {{ dimension }}{{ ',' if not loop.last }}
         {% endfor %}
     from session_records
-    where has_requests
+    where has_requests and session_id in (select session_id from requests)
     group by session_id
 ),
 
@@ -143,7 +143,7 @@ session_rests as (
         if(has_requests, null, request_count) as request_count,
         cache_split_assumed
     from session_records
-    where not is_covered and {{ in_scope('session_started_at::date') }}
+    where not is_covered and {{ in_days('session_started_at') }}
 ),
 
 records as (

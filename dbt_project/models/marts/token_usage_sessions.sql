@@ -24,7 +24,7 @@ models as (
     select
         session_id,
         arg_max(model, {tokens: total_tokens, first_used_at: first_used_at, model: model}) as primary_model,
-        list(distinct model order by model) as models
+        list_sort(list(model)) as models
     from model_tokens
     group by session_id
 ),

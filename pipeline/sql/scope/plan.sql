@@ -13,13 +13,24 @@ export_days as (
     where format in ('console_usage', 'console_cost') and first_usage_date is not null
 ),
 
+-- The range stands beside the join so that only the row groups of these days are read.
+stored as (
+    select
+        usage_start::date as usage_date,
+        count(*) as row_count
+    from raw.console_usage
+    where
+        usage_start >= (select min(usage_date) from export_days)
+        and usage_start < (select max(usage_date) + 1 from export_days)
+    group by all
+),
+
 day_sizes as (
     select
-        export_days.usage_date,
-        count(usage.usage_start) as row_count
+        usage_date,
+        coalesce(stored.row_count, 0) as row_count
     from export_days
-    left join raw.console_usage as usage on usage.usage_start::date = export_days.usage_date
-    group by export_days.usage_date
+    left join stored using (usage_date)
 )
 
 select
