@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.stats.describe import Counts, Floats, check_pairs
-from pipeline.stats.families import NO_FIT_DISTANCE, FamilyFits, Fit, cdf, fit_families
+from pipeline.stats.families import NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
+from pipeline.stats.laws import cdf
 from pipeline.stats.tails import GeneralizedPareto
 
 Verdict = Literal["heavy", "light", "undetermined", "too_few", "unavailable"]
