@@ -45,6 +45,7 @@ START_BINS = 256  # enough to choose among the starts of a mixture
 START_STEPS = 30
 MIN_MIXTURE_SIGMA = 0.05  # below both bounds the likelihood of a mixture is unbounded at an atom
 MIN_MIXTURE_WEIGHT = 0.02
+LARGEST_LOG_MIXED_SHAPE = float(np.log(25.0))  # a gamma with a CV of 0.2; a narrower one describes a pile, not a kind
 LARGEST_EXPONENT = 60.0  # e^-60 is nothing beside 1: the limits of Burr XII (Weibull) and Lomax (exponential)
 LARGEST_TRUNCATION = 1e3  # a normal cut off a thousand sigma above its mean is an exponential
 LONGEST_STEP = 3.0  # of a logarithm or logit in one step of a search
@@ -262,7 +263,7 @@ def _simplex(objective: Callable[[Floats], float], start: list[float]) -> tuple[
     def loss(point: Floats) -> float:
         with np.errstate(all="ignore"):
             value = objective(point)
-        return -value if np.isfinite(value) else np.inf
+        return -value if np.isfinite(value) else 1e300
 
     point = np.asarray(start, dtype=np.float64)
     for _ in range(2):
@@ -733,6 +734,84 @@ def _exponential_mixture(sample: _Sample) -> _Estimate:
     return _Estimate({"p": p, "scale1": scale1, "scale2": scale2}, _from_value(data, value))
 
 
+def _gamma_mixture_objective(data: _Standard) -> _Objective:
+    """At (logit of the first share, log shape 1, log mean 1, log shape 2, log mean 2) of y = e^(spread t); in t."""
+    from scipy import special
+
+    y, log_y = np.exp(data.spread * data.t), data.spread * data.t
+    cap = float(np.exp(data.spread * data.cap))
+    jacobian = float(np.log(data.spread))
+    capped = data.censored / data.seen
+
+    def survival(log_shape: float, log_mean: float) -> float:
+        shape = float(np.exp(log_shape))
+        return float(log_gamma_survival(shape, np.array(shape * cap * np.exp(-log_mean))))
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        logit = float(point[0])
+        log_p, log_q = _log_shares(logit)
+        p = float(np.exp(log_p))
+        parts, slopes = [], []
+        for log_shape, log_mean in (point[1:3], point[3:5]):
+            shape = float(np.exp(log_shape))
+            ratio = y * float(np.exp(-log_mean))
+            log_ratio = log_y - float(log_mean)
+            parts.append(shape * (log_ratio - ratio + float(log_shape)) - float(special.gammaln(shape)))
+            slopes.append((shape * (log_ratio - ratio + 1 + float(log_shape - special.digamma(shape))), shape * (ratio - 1)))
+        first = log_p + parts[0]
+        plus, of_second = _logistic(log_q + parts[1] - first)
+        value = float(np.dot(data.c, first + plus)) / data.seen + jacobian
+        weight2 = data.c * of_second / data.seen
+        weight1 = data.c / data.seen - weight2
+        gradient = [float(weight1.sum()) - p]
+        for weight, slope in zip((weight1, weight2), slopes, strict=True):
+            gradient += [float(np.dot(weight, part)) for part in slope]
+        if capped:
+            beyond = [survival(*point[1:3]), survival(*point[3:5])]
+            together = float(np.logaddexp(log_p + beyond[0], log_q + beyond[1]))
+            of_first = float(np.exp(log_p + beyond[0] - together))
+            value += capped * together
+            gradient[0] += capped * (of_first - p)
+            for index, share in ((1, of_first), (3, 1 - of_first)):
+                for offset in (0, 1):
+                    shift = np.zeros(2)
+                    shift[offset] = 1e-6
+                    high, low = survival(*(point[index : index + 2] + shift)), survival(*(point[index : index + 2] - shift))
+                    gradient[index + offset] += capped * share * (high - low) / 2e-6
+        return value, np.array(gradient)
+
+    return objective
+
+
+def _gamma_mixture(sample: _Sample) -> _Estimate:
+    """Five variables from the three best starts of the lognormal mixture, in terms of shape and mean."""
+    data = sample.standard
+    min_sigma = MIN_MIXTURE_SIGMA / data.spread
+    edge = float(np.log(1 / MIN_MIXTURE_WEIGHT - 1))
+    starts = []
+    for logit, mu1, log_s1, mu2, log_s2 in _mixture_starts(data.in_bins(START_BINS), min_sigma):
+        start = [float(logit)]
+        for mu, log_s in ((mu1, log_s1), (mu2, log_s2)):
+            variance = float(np.exp(2 * log_s)) * data.spread**2
+            start += [-float(np.log(np.expm1(min(variance, 3.0)))), float(mu) * data.spread + min(variance, 3.0) / 2]
+        starts.append(np.array(start))
+    reach = (float(data.t[0]) * data.spread - 1, max(float(data.t[-1]), data.cap) * data.spread + 1)
+    shapes = (-4.0, LARGEST_LOG_MIXED_SHAPE)
+    point, value = _search(_gamma_mixture_objective, data, starts, ((-edge, edge), shapes, reach, shapes, reach))
+    p = float(1 / (1 + np.exp(-point[0])))
+    unit = float(np.exp(data.mean))
+    parts = [(p, *np.exp(point[1:3])), (1 - p, *np.exp(point[3:5]))]
+    (p, shape1, mean1), (_, shape2, mean2) = sorted(parts, key=lambda part: float(part[2]))
+    params = {
+        "p": float(p),
+        "shape1": float(shape1),
+        "scale1": unit * float(mean1 / shape1),
+        "shape2": float(shape2),
+        "scale2": unit * float(mean2 / shape2),
+    }
+    return _Estimate(params, _from_value(data, value))
+
+
 def _pareto(sample: _Sample) -> _Estimate:
     """Closed form: the least value, and the rows seen over the sum of log(x / least)."""
     least = float(sample.x[0])
@@ -753,23 +832,26 @@ def _uniform(sample: _Sample) -> _Estimate:
     return _Estimate({"low": low, "high": high}, log_likelihood - sample.seen * float(np.log(high - low)))
 
 
+def _mean_beyond(t: float) -> float:
+    """Mean of Z - t for a standard normal Z above t; its series where the difference cancels."""
+    from scipy import special
+
+    if t > 50:
+        return 1 / t - 2 / t**3 + 10 / t**5
+    return float(np.sqrt(2 / np.pi) / special.erfcx(t / np.sqrt(2))) - t
+
+
 def half_line_normal(ratio: float) -> tuple[float, float]:
     """Maximum likelihood of a normal cut off below 0, for data of mean 1 and mean square `ratio`: mu and sigma.
 
-    With t = -mu / sigma and hazard h(t) the law has mean sigma (h - t) and mean square sigma^2 (1 - t (h - t)); their
-    ratio rises from 1 to 2, the exponential's, with t: one root. From 2 on the maximum is the limit, the exponential
-    law, here a cut-off `LARGEST_TRUNCATION` sigma above the mean.
+    With t = -mu / sigma and m(t) the mean of a standard normal beyond t, less t, the law has mean sigma m and mean square
+    sigma^2 (1 - t m); their ratio rises from 1 to 2, the exponential's, with t: one root. From 2 on the maximum is that
+    limit, here a cut-off `LARGEST_TRUNCATION` sigma above the mean.
     """
-    from scipy import optimize, special
-
-    def excess(t: float) -> float:
-        """h(t) - t; its series where the difference cancels."""
-        if t > 50:
-            return 1 / t - 2 / t**3 + 10 / t**5
-        return float(np.sqrt(2 / np.pi) / special.erfcx(t / np.sqrt(2))) - t
+    from scipy import optimize
 
     def gap(t: float) -> float:
-        over = excess(t)
+        over = _mean_beyond(t)
         square = 1 / t**2 * (2 - 10 / t**2) if t > 50 else 1 - t * over
         return square / over**2 - ratio
 
@@ -779,7 +861,7 @@ def half_line_normal(ratio: float) -> tuple[float, float]:
         t = -1 / MIN_RELATIVE_SPREAD
     else:
         t = float(optimize.brentq(gap, -1 / MIN_RELATIVE_SPREAD, LARGEST_TRUNCATION, xtol=1e-13, rtol=1e-14))
-    sigma = 1 / excess(t)
+    sigma = 1 / _mean_beyond(t)
     return -t * sigma, sigma
 
 
@@ -792,23 +874,29 @@ def _truncated_normal(sample: _Sample) -> _Estimate:
     variance = sample.total((sample.x / mean - 1) ** 2) / seen
     constant = -seen * (float(np.log(mean)) + 0.5 * float(np.log(2 * np.pi)))
 
-    def log_likelihood(point: Floats) -> float:
-        """At mu / sigma and log sigma, in units of the mean."""
-        start, sigma = float(point[0]), float(np.exp(point[1]))
-        inside = float(special.log_ndtr(start))
-        squares = (variance + (1 - start * sigma) ** 2) / sigma**2
-        value = constant - seen * (float(point[1]) + squares / 2 + inside)
+    def log_likelihood(t: float, sigma: float) -> float:
+        """At t = -mu / sigma, in units of the mean."""
+        inside = float(special.log_ndtr(-t))
+        squares = (variance + (1 + t * sigma) ** 2) / sigma**2
+        value = constant - seen * (float(np.log(sigma)) + squares / 2 + inside)
         if sample.censored:
-            value += sample.censored * (float(special.log_ndtr(start - sample.cap / mean / sigma)) - inside)
+            value += sample.censored * (float(special.log_ndtr(-t - sample.cap / mean / sigma)) - inside)
         return value
 
+    def censored(point: Floats) -> float:
+        """At asinh(t) and the log of the mean of the law."""
+        t = float(np.sinh(point[0]))
+        if t > LARGEST_TRUNCATION:
+            return -np.inf
+        return log_likelihood(t, float(np.exp(point[1])) / _mean_beyond(t))
+
     mu, sigma = half_line_normal(1 + variance)
-    point = np.array([mu / sigma, np.log(sigma)])
-    best = log_likelihood(point)
+    t = -mu / sigma
     if sample.censored:
-        point, best = _simplex(lambda at: log_likelihood(at) if at[0] > -LARGEST_TRUNCATION else -np.inf, list(point))
-    sigma = float(np.exp(point[1])) * mean
-    return _Estimate({"mu": float(point[0]) * sigma, "sigma": sigma}, best)
+        point, _ = _simplex(censored, [float(np.arcsinh(min(t, LARGEST_TRUNCATION / 10))), 0.0])
+        t = float(np.sinh(point[0]))
+        sigma = float(np.exp(point[1])) / _mean_beyond(t)
+    return _Estimate({"mu": -t * sigma * mean, "sigma": sigma * mean}, log_likelihood(t, sigma))
 
 
 ESTIMATORS: dict[str, Callable[[_Sample], _Estimate]] = {
@@ -825,9 +913,11 @@ ESTIMATORS: dict[str, Callable[[_Sample], _Estimate]] = {
     "uniform": _uniform,
     "pareto": _pareto,
     "exponential_mixture": _exponential_mixture,
+    "gamma_mixture": _gamma_mixture,
 }
 CONTROLS = ("truncated_normal", "uniform")  # no law of token counts: where one of them is best, something is odd
-FAMILIES = (*(family for family in ESTIMATORS if family not in (*CONTROLS, "pareto", "exponential_mixture")), *CONTROLS)
+DETECTOR_ONLY = ("pareto", "exponential_mixture", "gamma_mixture")
+FAMILIES = (*(family for family in ESTIMATORS if family not in (*CONTROLS, *DETECTOR_ONLY)), *CONTROLS)
 CASES = {
     ("exponential", "gamma"): 1,
     ("exponential", "weibull"): 1,

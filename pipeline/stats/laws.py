@@ -6,7 +6,8 @@ Does not belong here: how parameters are found (`families`), or what a family sa
 Parameters: exponential scale; lognormal mu, sigma; gamma and weibull shape, scale; inverse_gaussian mean, lam;
 loglogistic shape, scale; lomax alpha, scale; burr12 c, d, scale; lognormal_mixture p (of the first), mu1, sigma1, mu2,
 sigma2; pareto alpha, xmin; truncated_normal mu, sigma (before the part below 0 is cut off); uniform low, high;
-exponential_mixture p (of the first), scale1, scale2. Survival is 1 - cdf = (1 + (x / scale) ** c) ** -d for burr12, its
+exponential_mixture p (of the first), scale1, scale2;
+gamma_mixture p (of the first), shape1, scale1, shape2, scale2. Survival is 1 - cdf = (1 + (x / scale) ** c) ** -d for burr12, its
 case d = 1 for loglogistic, and (1 + x / scale) ** -alpha for lomax.
 """
 
@@ -216,6 +217,31 @@ def _gamma_quantile(q: Params, p: Floats) -> Floats:
     from scipy import special
 
     return q["scale"] * special.gammaincinv(q["shape"], p)
+
+
+def _gammas(q: Params) -> tuple[tuple[float, Params], tuple[float, Params]]:
+    first, second = ({"shape": q[f"shape{n}"], "scale": q[f"scale{n}"]} for n in (1, 2))
+    return (q["p"], first), (1 - q["p"], second)
+
+
+def _gamma_mixture_log_density(q: Params, x: Floats) -> Floats:
+    first, second = (np.log(share) + _gamma_log_density(part, x) for share, part in _gammas(q))
+    return np.logaddexp(first, second)
+
+
+def _gamma_mixture_log_survival(q: Params, x: Floats) -> Floats:
+    first, second = (np.log(share) + _gamma_log_survival(part, x) for share, part in _gammas(q))
+    return np.logaddexp(first, second)
+
+
+def _gamma_mixture_cdf(q: Params, x: Floats) -> Floats:
+    first, second = (share * _gamma_cdf(part, x) for share, part in _gammas(q))
+    return first + second
+
+
+def _gamma_mixture_quantile(q: Params, p: Floats) -> Floats:
+    each = np.log(np.maximum([_gamma_quantile(part, p) for _, part in _gammas(q)], 1e-300))
+    return invert(lambda x: _gamma_mixture_cdf(q, x), p, each.min(axis=0), each.max(axis=0))
 
 
 # ---------------------------------------------------------------- inverse Gaussian
@@ -455,6 +481,14 @@ LAWS: dict[str, Law] = {
         _exponential_mixture_cdf,
         _exponential_mixture_log_survival,
         _exponential_mixture_quantile,
+    ),
+    "gamma_mixture": Law(
+        "mixture of two gammas",
+        ("p", "shape1", "scale1", "shape2", "scale2"),
+        _gamma_mixture_log_density,
+        _gamma_mixture_cdf,
+        _gamma_mixture_log_survival,
+        _gamma_mixture_quantile,
     ),
 }
 
