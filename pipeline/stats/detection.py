@@ -44,17 +44,17 @@ CONTRADICTION_SHAPE = 0.1  # and by as much as this
 HEAVY = ("lognormal", "lognormal_mixture", "pareto", "lomax", "loglogistic", "burr12")
 CANDIDATES = (*FAMILIES, *DETECTOR_ONLY)
 # What is known of a shape before a column is seen: the centre, and the sd of its logarithm. Wide: the lognormal sigma of
-# public traces lies between 0.7 and 1.1, its prior allows 0.44 to 2.3. A narrow column, which a lognormal and an inverse
+# public traces lies between 0.7 and 1.1, its prior allows 0.37 to 2.7. A narrow column, which a lognormal and an inverse
 # Gaussian describe equally well, is thereby not heavy by default, nor is one whose tail index would be 8.
 SHAPE_PRIORS = {
-    "lognormal": (1.0, 0.42),
+    "lognormal": (1.0, 0.5),
     "gamma": (1.5, 0.8),
     "weibull": (1.0, 0.6),
     "inverse_gaussian": (0.7, 0.6),  # coefficient of variation
     "loglogistic": (2.2, 0.5),
     "lomax": (2.5, 0.6),  # the tail index, as that of Pareto and of Burr XII
     "pareto": (2.5, 0.6),
-    "burr12": (2.5, 0.6),
+    "burr12": (2.5, 0.8),
 }
 BURR_HEAD_PRIOR = (2.0, 0.6)  # its c
 EXPONENTIAL_PENALTY = 1.0  # a shape of exactly 1 gains less over a free shape than its missing parameter gives it in BIC

@@ -947,7 +947,7 @@ def _observed_quantiles(sample: _Sample) -> tuple[Floats, npt.NDArray[np.bool_]]
 
 
 def _weights(criteria: Floats, selectable: npt.NDArray[np.bool_]) -> Floats:
-    relative = np.where(selectable, np.exp(-(criteria - criteria[selectable].min()) / 2), 0.0)
+    relative = np.exp(-np.where(selectable, criteria - criteria[selectable].min(), np.inf) / 2)
     normalised: Floats = relative / relative.sum()
     return normalised
 

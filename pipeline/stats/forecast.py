@@ -165,8 +165,7 @@ def forecast_month_ets(daily: npt.ArrayLike, first_day: dt.date, seed: int) -> M
             simple.days_left,
             anchor="end",
             repetitions=ETS_PATHS,
-            random_errors=None,
-            random_state=np.random.default_rng(seed),
+            rng=np.random.default_rng(seed),
         )
     totals = simple.so_far + np.maximum(np.exp(np.asarray(paths, dtype=np.float64)) - offset, 0.0).sum(axis=0)
     if not np.isfinite(totals).all():
