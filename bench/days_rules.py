@@ -3,11 +3,11 @@
 usage: python bench/days_rules.py [--histories 100 --seed 20251122]
 
 Histories of 400 days: a weekly profile times lognormal noise of sd .25; 2% of the days are multiplied by 2 to 5. Beside
-that benchmark: the same with growth of 9% a month, and with noise that correlates from day to day (.6). Each rule alone,
-then both over 50 segments at once, a fifth of which has such days, with the false-discovery rate controlled over all days
-and segments of a run; flags of clean days over all flags are the share of false discoveries. Bounds: at most 1 false
-alarm per 100 clean days and segment, recall for factors of 3 and more of .7 (weekday) and .9 (STL), and a mean share of
-false discoveries of at most the rate.
+that benchmark: the same with growth of 9% a month, and with noise that correlates from day to day (.6). Each rule
+alone, then both over 50 segments at once, a fifth of which has such days, with the false-discovery rate controlled over
+all days and segments of a run; flags of clean days over all flags are the share of false discoveries. Bounds: at most 1
+false alarm per 100 clean days and segment, recall for factors of 3 and more of .7 (weekday) and .9 (STL), and a mean
+share of false discoveries of at most the rate.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def main() -> None:
             holds = false <= 1 and large >= RECALL_BOUND[name]
             verdict = ("holds" if holds else "MISSED") if kind == "plain" else ""
             print(f"| {kind} | {name} | {false:.3f} | {large:.3f} | {small:.3f} | {verdict} |", flush=True)
-    print(f"\n| rule over {SEGMENTS} segments, rate {RATE} | false discoveries | recall, factor 3 to 5 | |\n|---|---|---|---|")
+    print(f"\n| rule over {SEGMENTS} segments, rate {RATE} | false discoveries | recall, factor 3 to 5 | |")
+    print("|---|---|---|---|")
     for name in RULES:
         share, recall = many_segments(name, max(arguments.histories // 10, 2), arguments.seed)
         print(f"| {name} | {share:.4f} | {recall:.3f} | {'holds' if share <= RATE else 'MISSED'} |", flush=True)

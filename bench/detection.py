@@ -2,11 +2,12 @@
 
 usage: python bench/detection.py [--seeds 5 --repetitions 6 --sizes 1000 5000 --first-seed 31]
 
-Draws are made here, with ranges, shares and laws of their own, rounded to whole tokens. Tiers: `core`, shapes well inside
-a family; `hard`, near the border between heavy and light; `contaminated`, core draws with 3% to 25% of the rows at one
-value, 0.3% to 5% at a cap, and half of the time 5% short fixed-size rows; `unseen`, laws outside the candidates. Beside
-`classify` stand the p95/median > 3 rule and a plain BIC vote: one-kind families on the column as it is, no priors. Balanced
-accuracy is the mean of the shares of heavy and of light columns that are told; `family` is the share of exact names.
+Draws are made here, with ranges, shares and laws of their own, rounded to whole tokens. Tiers: `core`, shapes well
+inside a family; `hard`, near the border between heavy and light; `contaminated`, core draws with 3% to 25% of the rows
+at one value, 0.3% to 5% at a cap, and half of the time 5% short fixed-size rows; `unseen`, laws outside the candidates.
+Beside `classify` stand the p95/median > 3 rule and a plain BIC vote: one-kind families on the column as it is, no
+priors. Balanced accuracy is the mean of the shares of heavy and of light columns that are told; `family` is the share
+of exact names.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ def main() -> None:
                 started = time.process_time()
                 told = [judge(rows) for rows, _, _ in drawn]
                 spent = (time.process_time() - started) / len(drawn) * 1000
-                right = np.array([answer["heavy_tailed"] == heavy for answer, (_, heavy, _) in zip(told, drawn, strict=True)])
+                right = np.array(
+                    [answer["heavy_tailed"] == heavy for answer, (_, heavy, _) in zip(told, drawn, strict=True)]
+                )
                 is_heavy_law = np.array([heavy for _, heavy, _ in drawn])
                 named = np.mean([answer["family"] == name for answer, (_, _, name) in zip(told, drawn, strict=True)])
                 heavy, light = float(right[is_heavy_law].mean()), float(right[~is_heavy_law].mean())

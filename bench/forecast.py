@@ -4,8 +4,8 @@ usage: python bench/forecast.py [--histories 400 --seed 20251122 --ets]
 
 Histories of 120 to 400 days with a weekly profile and lognormal noise of sd .25 to .5; the noise is independent or
 correlates from day to day (.6), and cost is level or grows by 5% a month. Each is forecast once, at a random day of its
-last month. --ets adds exponential smoothing (a second or so a history). Bound, for the forecast of weekday means over all
-histories: 75% to 90% inside the interval of 80%.
+last month. --ets adds exponential smoothing (a second or so a history). Bound, for the forecast of weekday means over
+all histories: 75% to 90% inside the interval of 80%.
 """
 
 from __future__ import annotations
@@ -50,8 +50,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20251122)
     parser.add_argument("--ets", action="store_true")
     arguments = parser.parse_args()
-    print(machine("numpy", "scipy", "statsmodels"), f"{arguments.histories} histories a kind, seed {arguments.seed}", sep="\n")
-    print("\n| histories | method | inside 80% | inside 95% | mean error of the point | width of 80% / month |\n|---|---|---|---|---|---|")
+    print(
+        machine("numpy", "scipy", "statsmodels"),
+        f"{arguments.histories} histories a kind, seed {arguments.seed}",
+        sep="\n",
+    )
+    print("\n| histories | method | inside 80% | inside 95% | mean error of the point | width of 80% / month |")
+    print("|---|---|---|---|---|---|")
     methods = ("weekday", "ets") if arguments.ets else ("weekday",)
     inside: list[bool] = []
     for number, kind in enumerate(KINDS):
@@ -67,12 +72,17 @@ def main() -> None:
             in_95 = [each.low_95 <= total <= each.high_95 for each, total in found]
             error = np.mean([each.point / total - 1 for each, total in found])
             width = np.mean([(each.high_80 - each.low_80) / total for each, total in found])
-            print(f"| {kind} | {method} | {np.mean(in_80):.3f} | {np.mean(in_95):.3f} | {error:+.1%} | {width:.3f} |", flush=True)
+            print(
+                f"| {kind} | {method} | {np.mean(in_80):.3f} | {np.mean(in_95):.3f} | {error:+.1%} | {width:.3f} |",
+                flush=True,
+            )
             if method == "weekday":
                 inside += in_80
     share = float(np.mean(inside))
     verdict = "holds" if BOUND[0] <= share <= BOUND[1] else "MISSED"
-    print(f"\nAll {len(inside)} histories: {share:.3f} inside the interval of 80% ({verdict}: {BOUND[0]} to {BOUND[1]})")
+    print(
+        f"\nAll {len(inside)} histories: {share:.3f} inside the interval of 80% ({verdict}: {BOUND[0]} to {BOUND[1]})"
+    )
 
 
 if __name__ == "__main__":

@@ -343,7 +343,7 @@ def test_quantiles_undo_distribution_functions_of_every_law(family, p, shape, sc
     unit = 10.0**scale
     names = LAWS[family].parameters
     kinds = {"p": 0.4, "mu1": np.log(unit), "mu2": np.log(unit) + 2, "mu": np.log(unit), "low": unit, "high": 3 * unit}
-    kinds |= {name: unit for name in ("scale", "scale1", "mean", "lam", "xmin")} | {"scale2": 5 * unit}
+    kinds |= dict.fromkeys(("scale", "scale1", "mean", "lam", "xmin"), unit) | {"scale2": 5 * unit}
     params = {name: kinds.get(name, 10.0**shape) for name in names}
     if family == "truncated_normal":
         params = {"mu": unit, "sigma": unit * 10.0**shape}

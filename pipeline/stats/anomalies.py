@@ -1,7 +1,7 @@
 """Days and conversations that stand out from their own history.
 
-Belongs here: rules on arrays of daily sums and on pairs of one user's or key's sessions, and the control of false alarms
-over many tests.
+Belongs here: rules on arrays of daily sums and on pairs of one user's or key's sessions, and the control of false
+alarms over many tests.
 Does not belong here: fences of a whole distribution (interquartile range, standard deviations), which describe a tail
 rather than find a fault; why a day stands out (`decomposition`); and which days and segments are looked at.
 
@@ -19,12 +19,14 @@ import numpy.typing as npt
 from pipeline.stats.describe import Counts, Floats, check_pairs, quantiles
 
 WEEK = 7
-MIN_STL_DAYS = 4 * WEEK  # two periods is the least that STL takes; with four the robust weights have something to compare
+MIN_STL_DAYS = (
+    4 * WEEK
+)  # two periods is the least that STL takes; with four the robust weights have something to compare
 STL_THRESHOLD = 5.0
 WEEKDAY_WEEKS = 8  # same weekdays that make today's expectation
 MIN_WEEKDAY_WEEKS = 4
-# Iglewicz and Hoaglin (1993). Lower than that of STL: the scale of an expectation from past days alone is not shrunk by a
-# fit through the day itself, so that a z of 5 would ask for a factor of 4 at a daily noise of 25%.
+# Iglewicz and Hoaglin (1993). Lower than that of STL: the scale of an expectation from past days alone is not shrunk by
+# a fit through the day itself, so that a z of 5 would ask for a factor of 4 at a daily noise of 25%.
 WEEKDAY_THRESHOLD = 3.5
 MIN_EXCESS_SHARE = 0.30  # of the expected; less is no alarm, however regular the history
 MAD_TO_SD = 1.4826  # for normal noise
@@ -40,7 +42,7 @@ MIN_USER_ROWS = 20
 
 @dataclass(frozen=True)
 class DayScores:
-    """Per day, in the order of the days: the expectation in the unit of the values, z, its p, and whether it is flagged.
+    """Per day, in their order: the expectation in the unit of the values, z, its p, and whether the day is flagged.
 
     Days without enough history have nan, and are not flagged.
     """
@@ -109,9 +111,9 @@ def _left_out_p(logs: Floats) -> Floats:
 def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     """Score each day of a closed history: STL of period 7 on logs, robust (Cleveland and others, 1990), MAD z above 5.
 
-    `daily` holds every day from first to last, 0 where there was no usage. A flag also needs an excess above `floor`, in
-    the unit of the values, and above 30% of the expected. `p_value` is that of `_left_out_p`, for use over many segments.
-    All nan below `MIN_STL_DAYS` days or where no day has usage.
+    `daily` holds every day from first to last, 0 where there was no usage. A flag also needs an excess above `floor`,
+    in the unit of the values, and above 30% of the expected. `p_value` is that of `_left_out_p`, for use over many
+    segments. All nan below `MIN_STL_DAYS` days or where no day has usage.
 
     Raises:
         ValueError: a value is negative or not finite.
@@ -133,11 +135,11 @@ def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
 def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     """Score each day by what lay before it: the median of up to eight same weekdays, and the MAD of past errors.
 
-    The rule for today: no later day is looked at, so that a history scored at once and day by day is the same. The scale
-    is that of the errors that this expectation made in the last half year, which counts trend and correlation in; until
-    there are four weeks of them it is pooled over the window, each weekday around its own median, with a correction for
-    the few weeks that make a median. Flags as `stl_days`, above a z of 3.5; nan in the first `MIN_WEEKDAY_WEEKS` weeks.
-    Raises as `stl_days`.
+    The rule for today: no later day is looked at, so that a history scored at once and day by day is the same. The
+    scale is that of the errors that this expectation made in the last half year, which counts trend and correlation in;
+    until there are four weeks of them it is pooled over the window, each weekday around its own median, with a
+    correction for the few weeks that make a median. Flags as `stl_days`, above a z of 3.5; nan in the first
+    `MIN_WEEKDAY_WEEKS` weeks. Raises as `stl_days`.
     """
     days = _check_days(daily)
     expected, z, p_value = (np.full(len(days), np.nan) for _ in range(3))

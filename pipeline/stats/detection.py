@@ -4,11 +4,12 @@ Belongs here: finding these artefacts in (value, count) pairs, setting them asid
 Does not belong here: the fits themselves (`families`, `tails`), or where a column comes from.
 
 Heavy means sub-exponential: the lognormal and a mixture of two, Pareto, Lomax, log-logistic, Burr XII, and a Weibull
-with shape below 1. The gamma, the exponential, mixtures of two of either, the inverse Gaussian, a Weibull with shape of 1
-or more, the truncated normal and the uniform are light, however skewed. The verdict is a vote of BIC weights among all of
-them, the shape of each under a wide prior; it says `undetermined` where none describes the column, where the votes are
-split, or where the column ends before an inverse Gaussian becomes light. A law outside them counts as its nearest
-neighbour: light and heavy sides both hold mixtures, so that a column of two kinds of requests is not heavy by default.
+with shape below 1. The gamma, the exponential, mixtures of two of either, the inverse Gaussian, a Weibull with shape of
+1 or more, the truncated normal and the uniform are light, however skewed. The verdict is a vote of BIC weights among
+all of them, the shape of each under a wide prior; it says `undetermined` where none describes the column, where the
+votes are split, or where the column ends before an inverse Gaussian becomes light. A law outside them counts as its
+nearest neighbour: light and heavy sides both hold mixtures, so that a column of two kinds of requests is not heavy by
+default.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ CONTRADICTION_RATIO = 6.635  # chi-square(1) at 1%: the top decile's shape diffe
 CONTRADICTION_SHAPE = 0.1  # and by as much as this
 HEAVY = ("lognormal", "lognormal_mixture", "pareto", "lomax", "loglogistic", "burr12")
 CANDIDATES = (*FAMILIES, *DETECTOR_ONLY)
-# What is known of a shape before a column is seen: the centre, and the sd of its logarithm. Wide: the lognormal sigma of
-# public traces lies between 0.7 and 1.1, its prior allows 0.37 to 2.7. A narrow column, which a lognormal and an inverse
-# Gaussian describe equally well, is thereby not heavy by default, nor is one whose tail index would be 8.
+# What is known of a shape before a column is seen: the centre, and the sd of its logarithm. Wide: the lognormal sigma
+# of public traces lies between 0.7 and 1.1, its prior allows 0.31 to 3.2. A narrow column, which a lognormal and an
+# inverse Gaussian describe equally well, is thereby not heavy by default, nor is one whose tail index would be 8.
 SHAPE_PRIORS = {
-    "lognormal": (1.0, 0.5),
+    "lognormal": (1.0, 0.6),
     "gamma": (1.5, 0.8),
     "weibull": (1.0, 0.6),
     "inverse_gaussian": (0.7, 0.6),  # coefficient of variation
@@ -57,7 +58,9 @@ SHAPE_PRIORS = {
     "burr12": (2.5, 0.8),
 }
 BURR_HEAD_PRIOR = (2.0, 0.6)  # its c
-EXPONENTIAL_PENALTY = 1.0  # a shape of exactly 1 gains less over a free shape than its missing parameter gives it in BIC
+EXPONENTIAL_PENALTY = (
+    2.0  # a shape of exactly 1 gains less over a free shape than its missing parameter gives it in BIC
+)
 MIXTURE_PRIOR = 2.0  # shares p have a density of (p (1 - p)) ** 2: a rare second kind is what a heavy tail looks like
 BENCHMARK_NAMES = {"truncated_normal": "normal"}
 
@@ -142,8 +145,8 @@ def find_artefacts(values: npt.ArrayLike, counts: npt.ArrayLike) -> Artefacts:
     """Find atoms, a cap, zeros and a lattice.
 
     An atom holds at least 2% of the rows and `MIN_ATOM_ROWS` rows, three times what the neighbouring values hold, and
-    more than chance. A cap is a pile at the maximum, from 0.2% of the rows and `MIN_CAP_ROWS` rows on. Zeros are counted apart, and are no
-    atom. On a lattice (fewer than 20 distinct positive values) neither is looked for.
+    more than chance. A cap is a pile at the maximum, from 0.2% of the rows and `MIN_CAP_ROWS` rows on. Zeros are
+    counted apart, and are no atom. On a lattice (fewer than 20 distinct positive values) neither is looked for.
     """
     x, c = check_pairs(values, counts)
     rows = int(c.sum())
@@ -178,7 +181,7 @@ def fit_adjusted(
 
 
 def fit_raw(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> FamilyFits:
-    """Fit the column as it is; the mixture of lognormals, which would fit an atom, cannot be chosen where one stands."""
+    """Fit the column as it is; where an atom stands, the lognormal mixture, which would fit it, cannot be chosen."""
     return fit_families(values, counts, unselectable=("lognormal_mixture",) if artefacts.atoms else ())
 
 

@@ -9,8 +9,8 @@ below are left out and counted. Densities are per unit of the values, so log-lik
 A cap is right-censored: a row at the cap says only that its value would have been the cap or more.
 
 Closed forms: exponential, lognormal, inverse Gaussian, Pareto, uniform. One root: gamma, Weibull, truncated normal. One
-variable, profiled: Lomax. Two, with the gradient: log-logistic, Burr XII. The mixtures take several starts. Those with a
-gradient are searched on at most `MAX_BINS` bins of log x and then corrected on the pairs themselves.
+variable, profiled: Lomax. Two, with the gradient: log-logistic, Burr XII. The mixtures take several starts. Those with
+a gradient are searched on at most `MAX_BINS` bins of log x and then corrected on the pairs themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stats.describe import Counts, Floats, check_pairs, quantiles
+from pipeline.stats.describe import Counts, Floats, check_pairs, dot, quantiles
 from pipeline.stats.laws import (
     LAWS,
     MAX_ITERATIONS,
@@ -41,6 +41,7 @@ MIN_RELATIVE_SPREAD = 1e-6  # (largest - smallest) / largest; below it a column 
 LARGE_SHAPE = 1e5  # gamma shapes from here on use the asymptotic series, exact to 1e-16 there
 ERROR_QUANTILES = (0.50, 0.90, 0.95, 0.99)
 MAX_BINS = 512  # a step of 0.02 in log x over ten e-folds; the result is corrected on the pairs themselves
+REFINING_STEPS = 4  # on all pairs; the error shrinks ten-thousandfold in each, as the curvature is that of the bins
 START_BINS = 256  # enough to choose among the starts of a mixture
 START_STEPS = 30
 MIN_MIXTURE_SIGMA = 0.05  # below both bounds the likelihood of a mixture is unbounded at an atom
@@ -145,10 +146,14 @@ class _Sample:
         mean = self.total(self.logs) / self.seen
         spread = float(np.sqrt(self.total((self.logs - mean) ** 2) / self.seen))
         cap = (float(np.log(self.cap)) - mean) / spread if self.censored else 0.0
-        return _Standard((self.logs - mean) / spread, self.c.astype(np.float64), cap, float(self.censored), mean, spread)
+        return _Standard((self.logs - mean) / spread, self.rows, cap, float(self.censored), mean, spread)
+
+    @cached_property
+    def rows(self) -> Floats:
+        return self.c.astype(np.float64)
 
     def total(self, terms: Floats) -> float:
-        return float(np.dot(terms, self.c))
+        return dot(terms, self.rows)
 
 
 @dataclass(frozen=True)
@@ -176,12 +181,10 @@ class _Standard:
             return self
         width = (self.t[-1] - self.t[0]) / bins
         index = np.minimum(((self.t - self.t[0]) / width).astype(np.int64), bins - 1)
-        rows = np.bincount(index, self.c, bins)
+        rows: Floats = np.bincount(index, self.c, bins).astype(np.float64)
         sums = np.bincount(index, self.c * self.t, bins)
         filled = rows > 0
-        return _Standard(
-            sums[filled] / rows[filled], rows[filled], self.cap, self.censored, self.mean, self.spread
-        )
+        return _Standard(sums[filled] / rows[filled], rows[filled], self.cap, self.censored, self.mean, self.spread)
 
 
 @dataclass(frozen=True)
@@ -208,16 +211,18 @@ def _curvature(objective: _Objective, point: Floats, axes: npt.NDArray[np.int64]
     return symmetric
 
 
-def _climb(objective: _Objective, rough: _Objective, point: Floats, bounds: _Bounds) -> tuple[Floats, float]:
+def _climb(
+    objective: _Objective, rough: _Objective, point: Floats, bounds: _Bounds, steps: int = MAX_ITERATIONS
+) -> tuple[Floats, float]:
     """Newton's steps inside bounds, each uphill: the gradient of `objective`, the curvature of `rough`.
 
-    Where the surface is not concave the step follows the absolute curvature (saddle-free Newton). A step is halved until
-    it gains; the end is where none does.
+    Where the surface is not concave the step follows the absolute curvature (saddle-free Newton). A step is halved
+    until it gains; the end is where none does.
     """
     low, high = np.array(bounds).T
     point = np.clip(point, low, high)
     value, gradient = objective(point)
-    for _ in range(MAX_ITERATIONS):
+    for _ in range(steps):
         free = ~(((point <= low) & (gradient < 0)) | ((point >= high) & (gradient > 0)))
         axes = np.flatnonzero(free)
         if len(axes) == 0 or np.abs(gradient[axes]).max() < 1e-10:
@@ -229,7 +234,7 @@ def _climb(objective: _Objective, rough: _Objective, point: Floats, bounds: _Bou
         strength = np.maximum(np.abs(strength), 1e-9)
         change = np.zeros(len(point))
         change[axes] = directions @ ((directions.T @ gradient[axes]) / strength)
-        if float(np.dot(gradient, change)) < SMALLEST_GAIN:
+        if dot(gradient, change) < SMALLEST_GAIN:
             break
         change *= min(1.0, LONGEST_STEP / float(np.abs(change).max()))
         for _ in range(20):
@@ -268,7 +273,7 @@ def _refined(
 ) -> tuple[Floats, float]:
     """The maximum on the pairs near the point found on the bins."""
     with np.errstate(all="ignore"):
-        return _climb(make(data), make(data.binned), point, bounds)
+        return _climb(make(data), make(data.binned), point, bounds, REFINING_STEPS)
 
 
 def _simplex(objective: Callable[[Floats], float], start: list[float]) -> tuple[Floats, float]:
@@ -365,7 +370,9 @@ def _gamma(sample: _Sample) -> _Estimate:
         """At log shape and at the log of (mean of the rows seen / mean of the law)."""
         a, shift = float(np.exp(point[0])), float(point[1])
         density = _stirling_remainder(a) - mean_log - a * (gap + float(np.expm1(shift)) - shift)
-        return seen * density + sample.censored * float(log_gamma_survival(a, np.array(a * sample.cap / mean * np.exp(shift))))
+        return seen * density + sample.censored * float(
+            log_gamma_survival(a, np.array(a * sample.cap / mean * np.exp(shift)))
+        )
 
     point, best = _simplex(censored_log_likelihood, [float(np.log(shape)), 0.0])
     shape = float(np.exp(point[0]))
@@ -382,7 +389,7 @@ def _weibull_shape(sample: _Sample) -> float:
     def moments(k: float) -> tuple[float, float, float]:
         weights = rows * np.exp(k * below)
         first = weights * below
-        return float(weights.sum()), float(first.sum()), float(np.dot(first, below))
+        return float(weights.sum()), float(first.sum()), dot(first, below)
 
     spread = float(np.sqrt(np.sum(rows * (every - np.average(every, weights=rows)) ** 2) / rows.sum()))
     shape = float(np.pi / np.sqrt(6)) / spread
@@ -401,11 +408,11 @@ def _weibull_shape(sample: _Sample) -> float:
     return shape
 
 
-def _with_cap(sample: _Sample) -> tuple[Floats, Counts]:
+def _with_cap(sample: _Sample) -> tuple[Floats, Floats]:
     """Logarithms and rows, those at the cap included."""
     if not sample.censored:
-        return sample.logs, sample.c
-    return np.append(sample.logs, np.log(sample.cap)), np.append(sample.c, sample.censored)
+        return sample.logs, sample.rows
+    return np.append(sample.logs, np.log(sample.cap)), np.append(sample.rows, sample.censored)
 
 
 def _weibull(sample: _Sample) -> _Estimate:
@@ -414,7 +421,7 @@ def _weibull(sample: _Sample) -> _Estimate:
     mean_log = sample.total(sample.logs) / seen
     every, rows = _with_cap(sample)
     top = float(every[-1])
-    log_sum = shape * top + float(np.log(float(np.dot(rows, np.exp(shape * (every - top)))) / seen))
+    log_sum = shape * top + float(np.log(dot(rows, np.exp(shape * (every - top))) / seen))
     log_likelihood = seen * (float(np.log(shape)) - log_sum + (shape - 1) * mean_log - 1)
     return _Estimate({"shape": shape, "scale": float(np.exp(log_sum / shape))}, log_likelihood)
 
@@ -456,16 +463,16 @@ def _logistic(w: Floats) -> tuple[Floats, Floats]:
 
 def _loglogistic_objective(data: _Standard) -> _Objective:
     """log x is logistic: (x / scale) ** shape = e^w with w = a + k t, at (a, log k); concave in (a, k)."""
-    mean_t = float(np.dot(data.c, data.t)) / data.seen
+    mean_t = dot(data.c, data.t) / data.seen
     capped = data.censored / data.seen
 
     def objective(point: Floats) -> tuple[float, Floats]:
         a, k = float(point[0]), float(np.exp(point[1]))
         plus, slope = _logistic(a + k * data.t)
-        value = point[1] + a + k * mean_t - 2 * float(np.dot(data.c, plus)) / data.seen
+        value = point[1] + a + k * mean_t - 2 * dot(data.c, plus) / data.seen
         weighted = data.c * slope
         by_a = 1 - 2 * float(weighted.sum()) / data.seen
-        by_k = mean_t - 2 * float(np.dot(weighted, data.t)) / data.seen
+        by_k = mean_t - 2 * dot(weighted, data.t) / data.seen
         if capped:
             at_cap, cap_slope = (float(part) for part in _logistic(np.array(a + k * data.cap)))
             value -= capped * at_cap
@@ -478,16 +485,16 @@ def _loglogistic_objective(data: _Standard) -> _Objective:
 
 def _burr_objective(data: _Standard) -> _Objective:
     """(x / scale) ** c = e^w with w = a + k t, at (a, log k); d = rows / sum of log(1 + e^w) is profiled out."""
-    mean_t = float(np.dot(data.c, data.t)) / data.seen
+    mean_t = dot(data.c, data.t) / data.seen
     capped = data.censored / data.seen
 
     def objective(point: Floats) -> tuple[float, Floats]:
         a, k = float(point[0]), float(np.exp(point[1]))
         plus, slope = _logistic(a + k * data.t)
-        mean_plus = float(np.dot(data.c, plus)) / data.seen
+        mean_plus = dot(data.c, plus) / data.seen
         weighted = data.c * slope
         mean_slope = float(weighted.sum()) / data.seen
-        mean_slope_t = float(np.dot(weighted, data.t)) / data.seen
+        mean_slope_t = dot(weighted, data.t) / data.seen
         total, by_a, by_k = mean_plus, mean_slope, mean_slope_t
         if capped:
             at_cap, cap_slope = (float(part) for part in _logistic(np.array(a + k * data.cap)))
@@ -515,12 +522,12 @@ def _lomax_objective(data: _Standard) -> _Objective:
 
 def _from_value(data: _Standard, value: float) -> float:
     """The log-likelihood of x from the mean log-likelihood per row of t."""
-    return data.seen * (value - float(np.log(data.spread)) - data.mean) - float(np.dot(data.c, data.t)) * data.spread
+    return data.seen * (value - float(np.log(data.spread)) - data.mean) - dot(data.c, data.t) * data.spread
 
 
 def _tail_exponent(data: _Standard, a: float, k: float) -> float:
     """The d of Burr XII that belongs to (a, k)."""
-    total = float(np.dot(data.c, softplus(a + k * data.t)))
+    total = dot(data.c, softplus(a + k * data.t))
     if data.censored:
         total += data.censored * float(softplus(np.array(a + k * data.cap)))
     return data.seen / total
@@ -608,16 +615,16 @@ def _mixture_objective(data: _Standard) -> _Objective:
         first = log_p - log_s1 - 0.5 * z1 * z1
         gap = log_q - log_s2 - 0.5 * z2 * z2 - first
         plus, of_second = _logistic(gap)
-        value = float(np.dot(data.c, first + plus)) / data.seen - constant
+        value = dot(data.c, first + plus) / data.seen - constant
         weight2 = data.c * of_second / data.seen
         weight1 = data.c / data.seen - weight2
         gradient = np.array(
             [
                 float(weight1.sum()) - p,
-                float(np.dot(weight1, z1)) / s1,
-                float(np.dot(weight1, z1 * z1 - 1)),
-                float(np.dot(weight2, z2)) / s2,
-                float(np.dot(weight2, z2 * z2 - 1)),
+                dot(weight1, z1) / s1,
+                dot(weight1, z1 * z1 - 1),
+                dot(weight2, z2) / s2,
+                dot(weight2, z2 * z2 - 1),
             ]
         )
         if capped:
@@ -642,7 +649,7 @@ def _mixture_objective(data: _Standard) -> _Objective:
 
 
 def _mixture_starts(data: _Standard, min_sigma: float) -> list[Floats]:
-    """The best three of ten starts after some steps of expectation-maximisation, all ten at once; caps count as seen."""
+    """The best three of ten starts after steps of expectation-maximisation, all ten at once; caps count as seen."""
     t = np.append(data.t, data.cap) if data.censored else data.t
     c = np.append(data.c, data.censored) if data.censored else data.c
     share = c / c.sum()
@@ -651,7 +658,9 @@ def _mixture_starts(data: _Standard, min_sigma: float) -> list[Floats]:
     p = np.array([0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.5, 0.8, 0.2])
     mu = np.array([[*at, 0.0, 0.0, 0.0], [at[3], at[3], at[4], at[4], at[5], at[6], at[6], 0.0, 0.0, 0.0]])
     mu[0, 3], mu[0, 4], mu[0, 5], mu[0, 6] = at[2], at[2], at[3], at[3]
-    sigma = np.array([[0.3, 0.4, 0.5, 0.7, 0.7, 0.8, 0.9, 0.5, 0.8, 0.4], [0.9, 0.8, 0.7, 0.7, 0.5, 0.4, 0.3, 1.3, 1.7, 1.1]])
+    sigma = np.array(
+        [[0.3, 0.4, 0.5, 0.7, 0.7, 0.8, 0.9, 0.5, 0.8, 0.4], [0.9, 0.8, 0.7, 0.7, 0.5, 0.4, 0.3, 1.3, 1.7, 1.1]]
+    )
     height = np.full(len(p), -np.inf)
     for _ in range(START_STEPS):
         z = (t[None, None, :] - mu[:, :, None]) / sigma[:, :, None]
@@ -667,7 +676,13 @@ def _mixture_starts(data: _Standard, min_sigma: float) -> list[Floats]:
     chosen: list[Floats] = []
     for index in np.argsort(-height):
         place = np.array(
-            [np.log(p[index] / (1 - p[index])), mu[0, index], np.log(sigma[0, index]), mu[1, index], np.log(sigma[1, index])]
+            [
+                np.log(p[index] / (1 - p[index])),
+                mu[0, index],
+                np.log(sigma[0, index]),
+                mu[1, index],
+                np.log(sigma[1, index]),
+            ]
         )
         if all(np.abs(place - other).max() > 0.05 for other in chosen):
             chosen.append(place)
@@ -703,7 +718,7 @@ def _exponential_mixture_objective(data: _Standard) -> _Objective:
     """At (logit of the first share, log rate 1, log rate 2) on y = e^(spread t); the density is of t, not of y."""
     y = np.exp(data.spread * data.t)
     cap = float(np.exp(data.spread * data.cap))
-    jacobian = float(np.log(data.spread)) + data.spread * float(np.dot(data.c, data.t)) / data.seen
+    jacobian = float(np.log(data.spread)) + data.spread * dot(data.c, data.t) / data.seen
     capped = data.censored / data.seen
 
     def objective(point: Floats) -> tuple[float, Floats]:
@@ -712,14 +727,14 @@ def _exponential_mixture_objective(data: _Standard) -> _Objective:
         p, r1, r2 = float(np.exp(log_p)), float(np.exp(log_r1)), float(np.exp(log_r2))
         first = log_p + log_r1 - r1 * y
         plus, of_second = _logistic(log_q + log_r2 - r2 * y - first)
-        value = float(np.dot(data.c, first + plus)) / data.seen + jacobian
+        value = dot(data.c, first + plus) / data.seen + jacobian
         weight2 = data.c * of_second / data.seen
         weight1 = data.c / data.seen - weight2
         gradient = np.array(
             [
                 float(weight1.sum()) - p,
-                float(np.dot(weight1, 1 - r1 * y)),
-                float(np.dot(weight2, 1 - r2 * y)),
+                dot(weight1, 1 - r1 * y),
+                dot(weight2, 1 - r2 * y),
             ]
         )
         if capped:
@@ -735,7 +750,7 @@ def _exponential_mixture_objective(data: _Standard) -> _Objective:
 def _exponential_mixture(sample: _Sample) -> _Estimate:
     """Three variables from three starts; a convex combination of exponentials is light-tailed and over-dispersed."""
     data = sample.standard
-    mean = float(np.dot(data.c, np.exp(data.spread * data.t))) / data.seen
+    mean = dot(data.c, np.exp(data.spread * data.t)) / data.seen
     rate = -float(np.log(mean))
     starts = [
         np.array([logit, rate + low, rate - high])
@@ -773,15 +788,17 @@ def _gamma_mixture_objective(data: _Standard) -> _Objective:
             ratio = y * float(np.exp(-log_mean))
             log_ratio = log_y - float(log_mean)
             parts.append(shape * (log_ratio - ratio + float(log_shape)) - float(special.gammaln(shape)))
-            slopes.append((shape * (log_ratio - ratio + 1 + float(log_shape - special.digamma(shape))), shape * (ratio - 1)))
+            slopes.append(
+                (shape * (log_ratio - ratio + 1 + float(log_shape - special.digamma(shape))), shape * (ratio - 1))
+            )
         first = log_p + parts[0]
         plus, of_second = _logistic(log_q + parts[1] - first)
-        value = float(np.dot(data.c, first + plus)) / data.seen + jacobian
+        value = dot(data.c, first + plus) / data.seen + jacobian
         weight2 = data.c * of_second / data.seen
         weight1 = data.c / data.seen - weight2
         gradient = [float(weight1.sum()) - p]
         for weight, slope in zip((weight1, weight2), slopes, strict=True):
-            gradient += [float(np.dot(weight, part)) for part in slope]
+            gradient += [dot(weight, part) for part in slope]
         if capped:
             beyond = [survival(*point[1:3]), survival(*point[3:5])]
             together = float(np.logaddexp(log_p + beyond[0], log_q + beyond[1]))
@@ -792,7 +809,10 @@ def _gamma_mixture_objective(data: _Standard) -> _Objective:
                 for offset in (0, 1):
                     shift = np.zeros(2)
                     shift[offset] = 1e-6
-                    high, low = survival(*(point[index : index + 2] + shift)), survival(*(point[index : index + 2] - shift))
+                    high, low = (
+                        survival(*(point[index : index + 2] + shift)),
+                        survival(*(point[index : index + 2] - shift)),
+                    )
                     gradient[index + offset] += capped * share * (high - low) / 2e-6
         return value, np.array(gradient)
 
@@ -860,9 +880,9 @@ def _mean_beyond(t: float) -> float:
 def half_line_normal(ratio: float) -> tuple[float, float]:
     """Maximum likelihood of a normal cut off below 0, for data of mean 1 and mean square `ratio`: mu and sigma.
 
-    With t = -mu / sigma and m(t) the mean of a standard normal beyond t, less t, the law has mean sigma m and mean square
-    sigma^2 (1 - t m); their ratio rises from 1 to 2, the exponential's, with t: one root. From 2 on the maximum is that
-    limit, here a cut-off `LARGEST_TRUNCATION` sigma above the mean.
+    With t = -mu / sigma and m(t) the mean of a standard normal beyond t, less t, the law has mean sigma m and mean
+    square sigma^2 (1 - t m); their ratio rises from 1 to 2, the exponential's, with t: one root. From 2 on the maximum
+    is that limit, here a cut-off `LARGEST_TRUNCATION` sigma above the mean.
     """
     from scipy import optimize
 
@@ -969,7 +989,7 @@ def _weights(criteria: Floats, selectable: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _compare(sample: _Sample, first: Fit, second: Fit) -> Comparison | None:
-    """Vuong's test, or the likelihood ratio of a case against the whole; None where the two are the same at each row."""
+    """Vuong's test, or the likelihood ratio of a case against the whole; None where both are the same at each row."""
     from scipy import special, stats
 
     for smaller, larger in ((first, second), (second, first)):
@@ -980,15 +1000,15 @@ def _compare(sample: _Sample, first: Fit, second: Fit) -> Comparison | None:
     with np.errstate(all="ignore"):
         one, other = LAWS[first.family], LAWS[second.family]
         ratio = one.log_density(first.params, sample.x) - other.log_density(second.params, sample.x)
-        rows = sample.c.astype(np.float64)
+        rows = sample.rows
         if sample.censored:
             cap = np.array([sample.cap])
             ratio = np.append(ratio, one.log_survival(first.params, cap) - other.log_survival(second.params, cap))
             rows = np.append(rows, sample.censored)
     if not np.isfinite(ratio).all():
         return None
-    mean = float(np.dot(ratio, rows)) / sample.n
-    deviation = float(np.sqrt(np.dot((ratio - mean) ** 2, rows) / sample.n))
+    mean = dot(ratio, rows) / sample.n
+    deviation = float(np.sqrt(dot((ratio - mean) ** 2, rows) / sample.n))
     if not deviation > 1e-9:
         return None
     z = float(np.sqrt(sample.n)) * mean / deviation
@@ -1006,9 +1026,9 @@ def fit_families(
     """Fit every family by maximum likelihood and rank them by BIC (the family's name decides ties).
 
     Rows at or above `cap`, if one is given, are right-censored there. Families named in `unselectable` are fitted but
-    rank behind all others: the mixture of lognormals where atoms stand in the column, since it would fit the atom. Fewer
-    than two distinct positive values below the cap, or values that differ by less than one part in a million, give
-    status `too_few` and no fit.
+    rank behind all others: the mixture of lognormals where atoms stand in the column, since it would fit the atom.
+    Fewer than two distinct positive values below the cap, or values that differ by less than one part in a million,
+    give status `too_few` and no fit.
 
     Raises:
         ValueError: the pairs are malformed (see `check_pairs`), or the cap is not positive.

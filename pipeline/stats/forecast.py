@@ -4,7 +4,8 @@ Belongs here: point forecasts, conformal intervals, and the check of both on a h
 Does not belong here: which series is forecast, and budgets.
 
 The point is what the month has cost so far plus, for each day to come, the mean of the last four same weekdays. The
-interval comes from the errors that this forecast made from earlier origins with as many days to come: no law is assumed.
+interval comes from the errors that this forecast made from earlier origins with as many days to come: no law is
+assumed.
 """
 
 from __future__ import annotations
@@ -99,16 +100,18 @@ def _error_ratios(days: Floats, horizon: int) -> Floats:
 def _conformal(ratios: Floats, horizon: int, level: float) -> tuple[float, float]:
     """Ends of the interval in log(actual / expected).
 
-    With k independent errors the ranks (k + 1) (1 -+ level) / 2 give the level exactly, whatever the law. Origins one day
-    apart share most of their days: k errors are worth about k / horizon + 1 of them. The quantiles of the k are therefore
-    stretched around their median by the ratio of Student's t with that much freedom, widened for the one to come, to the
-    normal quantile.
+    With k independent errors the ranks (k + 1) (1 -+ level) / 2 give the level exactly, whatever the law. Origins one
+    day apart share most of their days: k errors are worth about k / horizon + 1 of them. The quantiles of the k are
+    therefore stretched around their median by the ratio of Student's t with that much freedom, widened for the one to
+    come, to the normal quantile.
     """
     from scipy import special
 
     worth = len(ratios) / horizon + 1
     tail = (1 - level) / 2
-    stretch = float(special.stdtrit(max(worth, 2.0), 1 - tail) / special.ndtri(1 - tail)) * float(np.sqrt(1 + 1 / worth))
+    stretch = float(special.stdtrit(max(worth, 2.0), 1 - tail) / special.ndtri(1 - tail)) * float(
+        np.sqrt(1 + 1 / worth)
+    )
     low, middle, high = np.quantile(ratios, [tail, 0.5, 1 - tail])
     return float(middle - stretch * (middle - low)), float(middle + stretch * (high - middle))
 
@@ -117,8 +120,8 @@ def forecast_month(daily: npt.ArrayLike, first_day: dt.date) -> MonthForecast:
     """Forecast the total of the month that holds the day after the last one: so far + means of four same weekdays.
 
     `daily` holds every day from `first_day` to the last closed one, 0 where nothing was used. With fewer than
-    `MIN_ORIGINS` earlier origins, or no usage, there is a point but no interval; with fewer than four weeks the point uses
-    the weeks that there are.
+    `MIN_ORIGINS` earlier origins, or no usage, there is a point but no interval; with fewer than four weeks the point
+    uses the weeks that there are.
 
     Raises:
         ValueError: no day, or a value is negative or not finite.

@@ -3,9 +3,9 @@
 Belongs here: random weights of rows or clusters, and the statistics of `describe` under such weights.
 Does not belong here: the point estimates (`describe`), p-values of a tail (`tails`), or which rows belong together.
 
-Rows of one cluster - the requests of a session, the sessions of a user - are not independent: they get one weight, drawn
-from the exponential law (Rubin, 1981), so that a whole cluster counts more or less. All repetitions are computed at once
-on cells of neighbouring values; each end is then moved by what the cells change in the point estimate.
+Rows of one cluster - the requests of a session, the sessions of a user - are not independent: they get one weight,
+drawn from the exponential law (Rubin, 1981), so that a whole cluster counts more or less. All repetitions are computed
+at once on cells of neighbouring values; each end is then moved by what the cells change in the point estimate.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Cells:
 
 
 def _cells(x: Floats, c: Counts) -> _Cells:
-    """At most about `BODY_CELLS` + `TAIL_CELLS` cells; each distinct value its own where there are no more than that."""
+    """At most about `BODY_CELLS` + `TAIL_CELLS` cells; one a distinct value where there are no more than that."""
     if len(x) <= BODY_CELLS + TAIL_CELLS:
         index = np.arange(len(x))
     else:
@@ -136,8 +136,8 @@ def _intervals(
 
     Shares and Gini of a skewed column err towards low values, with too short intervals: hence the corrections, and a
     Student reach whose freedom is 2 / sum(u^4) for influences u of sum of squares 1, the more so the fewer rows or
-    clusters decide the estimate. `by_cluster` sums influences of cells over clusters; None: each row is one. Quantiles have
-    no influence on cells; their percentiles are only bias-corrected.
+    clusters decide the estimate. `by_cluster` sums influences of cells over clusters; None: each row is one. Quantiles
+    have no influence on cells; their percentiles are only bias-corrected.
     """
     from scipy import special
 

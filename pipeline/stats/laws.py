@@ -6,9 +6,9 @@ Does not belong here: how parameters are found (`families`), or what a family sa
 Parameters: exponential scale; lognormal mu, sigma; gamma and weibull shape, scale; inverse_gaussian mean, lam;
 loglogistic shape, scale; lomax alpha, scale; burr12 c, d, scale; lognormal_mixture p (of the first), mu1, sigma1, mu2,
 sigma2; pareto alpha, xmin; truncated_normal mu, sigma (before the part below 0 is cut off); uniform low, high;
-exponential_mixture p (of the first), scale1, scale2;
-gamma_mixture p (of the first), shape1, scale1, shape2, scale2. Survival is 1 - cdf = (1 + (x / scale) ** c) ** -d for burr12, its
-case d = 1 for loglogistic, and (1 + x / scale) ** -alpha for lomax.
+exponential_mixture p (of the first), scale1, scale2; gamma_mixture p (of the first), shape1, scale1, shape2, scale2.
+Survival is 1 - cdf = (1 + (x / scale) ** c) ** -d for burr12, its case d = 1 for loglogistic, and (1 + x / scale) **
+-alpha for lomax.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def invert(cdf: Callable[[Floats], Floats], p: Floats, low: Floats, high: Floats
 
 
 def _exponential_log_density(q: Params, x: Floats) -> Floats:
-    return -np.log(q["scale"]) - x / q["scale"]
+    result: Floats = -np.log(q["scale"]) - x / q["scale"]
+    return result
 
 
 def _exponential_log_survival(q: Params, x: Floats) -> Floats:
@@ -81,7 +82,8 @@ def _exponential_quantile(q: Params, p: Floats) -> Floats:
 
 def _weibull_log_density(q: Params, x: Floats) -> Floats:
     log_ratio = np.log(x / q["scale"])
-    return np.log(q["shape"] / q["scale"]) + (q["shape"] - 1) * log_ratio - np.exp(q["shape"] * log_ratio)
+    result: Floats = np.log(q["shape"] / q["scale"]) + (q["shape"] - 1) * log_ratio - np.exp(q["shape"] * log_ratio)
+    return result
 
 
 def _weibull_log_survival(q: Params, x: Floats) -> Floats:
@@ -96,12 +98,13 @@ def _weibull_quantile(q: Params, p: Floats) -> Floats:
     return q["scale"] * (-np.log1p(-p)) ** (1 / q["shape"])
 
 
-# ---------------------------------------------------------------- lognormal, a mixture of two, a mixture of exponentials
+# ---------------------------------------------------------------- lognormal; mixtures of lognormals, of exponentials
 
 
 def _normal_log_density(mu: float, sigma: float, log_x: Floats) -> Floats:
     """Density of x, not of log x."""
-    return -0.5 * ((log_x - mu) / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi) - log_x
+    result: Floats = -0.5 * ((log_x - mu) / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi) - log_x
+    return result
 
 
 def _lognormal_log_density(q: Params, x: Floats) -> Floats:
@@ -111,25 +114,29 @@ def _lognormal_log_density(q: Params, x: Floats) -> Floats:
 def _lognormal_log_survival(q: Params, x: Floats) -> Floats:
     from scipy import special
 
-    return special.log_ndtr((q["mu"] - np.log(x)) / q["sigma"])
+    result: Floats = special.log_ndtr((q["mu"] - np.log(x)) / q["sigma"])
+    return result
 
 
 def _lognormal_cdf(q: Params, x: Floats) -> Floats:
     from scipy import special
 
-    return special.ndtr((np.log(x) - q["mu"]) / q["sigma"])
+    result: Floats = special.ndtr((np.log(x) - q["mu"]) / q["sigma"])
+    return result
 
 
 def _lognormal_quantile(q: Params, p: Floats) -> Floats:
     from scipy import special
 
-    return np.exp(q["mu"] + q["sigma"] * special.ndtri(p))
+    result: Floats = np.exp(q["mu"] + q["sigma"] * special.ndtri(p))
+    return result
 
 
 def _mixture_log_density(q: Params, x: Floats) -> Floats:
     logs = np.log(x)
     first = np.log(q["p"]) + _normal_log_density(q["mu1"], q["sigma1"], logs)
-    return np.logaddexp(first, np.log1p(-q["p"]) + _normal_log_density(q["mu2"], q["sigma2"], logs))
+    result: Floats = np.logaddexp(first, np.log1p(-q["p"]) + _normal_log_density(q["mu2"], q["sigma2"], logs))
+    return result
 
 
 def _mixture_parts(q: Params) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -141,7 +148,8 @@ def _mixture_log_survival(q: Params, x: Floats) -> Floats:
 
     logs = np.log(x)
     first, second = (np.log(share) + special.log_ndtr((mu - logs) / sigma) for share, mu, sigma in _mixture_parts(q))
-    return np.logaddexp(first, second)
+    result: Floats = np.logaddexp(first, second)
+    return result
 
 
 def _mixture_cdf(q: Params, x: Floats) -> Floats:
@@ -149,7 +157,8 @@ def _mixture_cdf(q: Params, x: Floats) -> Floats:
 
     logs = np.log(x)
     first, second = (share * special.ndtr((logs - mu) / sigma) for share, mu, sigma in _mixture_parts(q))
-    return first + second
+    result: Floats = first + second
+    return result
 
 
 def _mixture_quantile(q: Params, p: Floats) -> Floats:
@@ -165,12 +174,14 @@ def _exponentials(q: Params) -> tuple[tuple[float, float], tuple[float, float]]:
 
 def _exponential_mixture_log_density(q: Params, x: Floats) -> Floats:
     first, second = (np.log(share / scale) - x / scale for share, scale in _exponentials(q))
-    return np.logaddexp(first, second)
+    result: Floats = np.logaddexp(first, second)
+    return result
 
 
 def _exponential_mixture_log_survival(q: Params, x: Floats) -> Floats:
     first, second = (np.log(share) - x / scale for share, scale in _exponentials(q))
-    return np.logaddexp(first, second)
+    result: Floats = np.logaddexp(first, second)
+    return result
 
 
 def _exponential_mixture_cdf(q: Params, x: Floats) -> Floats:
@@ -200,7 +211,8 @@ def _gamma_log_density(q: Params, x: Floats) -> Floats:
     from scipy import special
 
     ratio = x / q["scale"]
-    return (q["shape"] - 1) * np.log(ratio) - ratio - special.gammaln(q["shape"]) - np.log(q["scale"])
+    result: Floats = (q["shape"] - 1) * np.log(ratio) - ratio - special.gammaln(q["shape"]) - np.log(q["scale"])
+    return result
 
 
 def _gamma_log_survival(q: Params, x: Floats) -> Floats:
@@ -210,13 +222,15 @@ def _gamma_log_survival(q: Params, x: Floats) -> Floats:
 def _gamma_cdf(q: Params, x: Floats) -> Floats:
     from scipy import special
 
-    return special.gammainc(q["shape"], x / q["scale"])
+    result: Floats = special.gammainc(q["shape"], x / q["scale"])
+    return result
 
 
 def _gamma_quantile(q: Params, p: Floats) -> Floats:
     from scipy import special
 
-    return q["scale"] * special.gammaincinv(q["shape"], p)
+    result: Floats = q["scale"] * special.gammaincinv(q["shape"], p)
+    return result
 
 
 def _gammas(q: Params) -> tuple[tuple[float, Params], tuple[float, Params]]:
@@ -226,12 +240,14 @@ def _gammas(q: Params) -> tuple[tuple[float, Params], tuple[float, Params]]:
 
 def _gamma_mixture_log_density(q: Params, x: Floats) -> Floats:
     first, second = (np.log(share) + _gamma_log_density(part, x) for share, part in _gammas(q))
-    return np.logaddexp(first, second)
+    result: Floats = np.logaddexp(first, second)
+    return result
 
 
 def _gamma_mixture_log_survival(q: Params, x: Floats) -> Floats:
     first, second = (np.log(share) + _gamma_log_survival(part, x) for share, part in _gammas(q))
-    return np.logaddexp(first, second)
+    result: Floats = np.logaddexp(first, second)
+    return result
 
 
 def _gamma_mixture_cdf(q: Params, x: Floats) -> Floats:
@@ -295,7 +311,8 @@ def _inverse_gaussian_quantile(q: Params, p: Floats) -> Floats:
 
 def _inverse_gaussian_log_density(q: Params, x: Floats) -> Floats:
     mean, lam = q["mean"], q["lam"]
-    return 0.5 * np.log(lam / (2 * np.pi)) - 1.5 * np.log(x) - lam / x * ((x - mean) / mean) ** 2 / 2
+    result: Floats = 0.5 * np.log(lam / (2 * np.pi)) - 1.5 * np.log(x) - lam / x * ((x - mean) / mean) ** 2 / 2
+    return result
 
 
 def _inverse_gaussian_cdf(q: Params, x: Floats) -> Floats:
@@ -311,7 +328,8 @@ def _inverse_gaussian_log_survival(q: Params, x: Floats) -> Floats:
 
 def _burr_log_density(q: Params, x: Floats) -> Floats:
     w = q["c"] * np.log(x / q["scale"])
-    return np.log(q["c"] * q["d"]) + w - np.log(x) - (q["d"] + 1) * softplus(w)
+    result: Floats = np.log(q["c"] * q["d"]) + w - np.log(x) - (q["d"] + 1) * softplus(w)
+    return result
 
 
 def _burr_log_survival(q: Params, x: Floats) -> Floats:
@@ -362,7 +380,8 @@ def _truncated_normal_log_survival(q: Params, x: Floats) -> Floats:
     from scipy import special
 
     start = q["mu"] / q["sigma"]
-    return np.minimum(special.log_ndtr(start - x / q["sigma"]) - special.log_ndtr(start), 0.0)
+    result: Floats = np.minimum(special.log_ndtr(start - x / q["sigma"]) - special.log_ndtr(start), 0.0)
+    return result
 
 
 def _truncated_normal_log_density(q: Params, x: Floats) -> Floats:
@@ -370,7 +389,8 @@ def _truncated_normal_log_density(q: Params, x: Floats) -> Floats:
 
     mu, sigma = q["mu"], q["sigma"]
     normal = -0.5 * ((x - mu) / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi)
-    return normal - special.log_ndtr(mu / sigma)
+    result: Floats = normal - special.log_ndtr(mu / sigma)
+    return result
 
 
 def _truncated_normal_cdf(q: Params, x: Floats) -> Floats:
@@ -381,7 +401,8 @@ def _truncated_normal_quantile(q: Params, p: Floats) -> Floats:
     from scipy import special
 
     start = q["mu"] / q["sigma"]
-    return q["mu"] - q["sigma"] * special.ndtri_exp(np.log1p(-p) + special.log_ndtr(start))
+    result: Floats = q["mu"] - q["sigma"] * special.ndtri_exp(np.log1p(-p) + special.log_ndtr(start))
+    return result
 
 
 def _uniform_log_density(q: Params, x: Floats) -> Floats:
@@ -419,9 +440,7 @@ LAWS: dict[str, Law] = {
         _lognormal_log_survival,
         _lognormal_quantile,
     ),
-    "gamma": Law(
-        "gamma", ("shape", "scale"), _gamma_log_density, _gamma_cdf, _gamma_log_survival, _gamma_quantile
-    ),
+    "gamma": Law("gamma", ("shape", "scale"), _gamma_log_density, _gamma_cdf, _gamma_log_survival, _gamma_quantile),
     "weibull": Law(
         "Weibull", ("shape", "scale"), _weibull_log_density, _weibull_cdf, _weibull_log_survival, _weibull_quantile
     ),
@@ -449,9 +468,7 @@ LAWS: dict[str, Law] = {
         _burr_case(_burr_log_survival),
         _burr_case(_burr_quantile),
     ),
-    "burr12": Law(
-        "Burr XII", ("c", "d", "scale"), _burr_log_density, _burr_cdf, _burr_log_survival, _burr_quantile
-    ),
+    "burr12": Law("Burr XII", ("c", "d", "scale"), _burr_log_density, _burr_cdf, _burr_log_survival, _burr_quantile),
     "lognormal_mixture": Law(
         "mixture of two lognormals",
         ("p", "mu1", "sigma1", "mu2", "sigma2"),

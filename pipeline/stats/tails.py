@@ -1,7 +1,7 @@
 """Measures of the upper tail of (value, count) pairs.
 
-Belongs here: Hill, generalized Pareto (GPD) and Clauset-Shalizi-Newman (CSN) estimates, Vuong's z of a power law against
-a lognormal and an exponential, all truncated at xmin, and the bootstrap p-value of a power law.
+Belongs here: Hill, generalized Pareto (GPD) and Clauset-Shalizi-Newman (CSN) estimates, Vuong's z of a power law
+against a lognormal and an exponential, all truncated at xmin, and the bootstrap p-value of a power law.
 Does not belong here: fits of the whole column (`families`) and the question whether a tail may be measured at all: on a
 capped column these numbers mean nothing (`detection`).
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stats.describe import Counts, Floats, check_pairs, quantiles
+from pipeline.stats.describe import Counts, Floats, check_pairs, dot, quantiles
 from pipeline.stats.families import half_line_normal
 
 MIN_TAIL_ROWS = 50  # rows at or above xmin, and rows above the GPD threshold
@@ -42,8 +42,8 @@ class PowerLaw:
     """Continuous power law from `xmin` on: density (alpha - 1) / xmin * (x / xmin) ** -alpha over `n` rows.
 
     `z_lognormal` is Vuong's normalised log-likelihood ratio against the lognormal truncated at xmin: positive favours
-    the power law, and 0 says that the best such lognormal is the power law itself, its limit. `z_exponential` is the same
-    against the exponential truncated at xmin.
+    the power law, and 0 says that the best such lognormal is the power law itself, its limit. `z_exponential` is the
+    same against the exponential truncated at xmin.
     """
 
     alpha: float
@@ -96,7 +96,7 @@ def generalized_pareto(values: npt.ArrayLike, counts: npt.ArrayLike, probability
     lowest = -1 / float(scaled[-1])
 
     def shape(theta: float) -> float:
-        return float(np.sum(weight * np.log1p(theta * scaled)))
+        return dot(weight, np.log1p(theta * scaled))
 
     def mean_log_likelihood(theta: float) -> float:
         """Per row, in units of the mean excess; theta = 0 is the exponential, whose value is -1."""
@@ -107,8 +107,8 @@ def generalized_pareto(values: npt.ArrayLike, counts: npt.ArrayLike, probability
             return -np.inf
         return -float(np.log(xi / theta)) - xi - 1
 
-    negative = lowest * (1 - np.geomspace(1e-9, 1, 40, endpoint=False))
-    grid = np.concatenate((negative, [0.0], np.geomspace(1e-4, 1e6, 80)))
+    negative = lowest * (1 - np.geomspace(1e-9, 1, 20, endpoint=False))
+    grid = np.concatenate((negative, [0.0], np.geomspace(1e-4, 1e6, 32)))
     heights = np.array([mean_log_likelihood(theta) for theta in grid])
     peak = int(np.argmax(heights))
     left, right = grid[max(peak - 1, 0)], grid[min(peak + 1, len(grid) - 1)]
@@ -189,11 +189,12 @@ def _best_start(logs: Floats, counts: Counts, alpha: Floats, starts: npt.NDArray
     return best, distance
 
 
-def _vuong(ratio: Floats, counts: Counts) -> float:
+def _vuong(ratio: Floats, counts: Counts | Floats) -> float:
     """Vuong's z from log-likelihood ratios; 0 where the two laws are the same at every row."""
-    rows = int(counts.sum())
-    average = float(np.dot(ratio, counts)) / rows
-    deviation = float(np.sqrt(np.dot((ratio - average) ** 2, counts) / rows))
+    counts = counts.astype(np.float64)
+    rows = float(counts.sum())
+    average = dot(ratio, counts) / rows
+    deviation = float(np.sqrt(dot((ratio - average) ** 2, counts) / rows))
     return float(np.sqrt(rows)) * average / deviation if deviation > 0 else 0.0
 
 
@@ -204,9 +205,10 @@ def _vuong_against_lognormal(excess: Floats, counts: Counts) -> float:
     """
     from scipy import special
 
-    rows = int(counts.sum())
-    t = excess / (float(np.dot(excess, counts)) / rows)
-    second = float(np.dot(t * t, counts)) / rows
+    weights = counts.astype(np.float64)
+    rows = float(weights.sum())
+    t = excess / (dot(excess, weights) / rows)
+    second = dot(t * t, weights) / rows
     if second >= 2:
         return 0.0
     mu, sigma = half_line_normal(second)
@@ -216,7 +218,7 @@ def _vuong_against_lognormal(excess: Floats, counts: Counts) -> float:
 
 def _vuong_against_exponential(x: Floats, counts: Counts, alpha: float) -> float:
     """Vuong's z of the power law against the exponential law of x - xmin, of the same mean."""
-    mean = float(np.dot(x - x[0], counts)) / int(counts.sum())
+    mean = dot(x - x[0], counts.astype(np.float64)) / int(counts.sum())
     ratio = np.log((alpha - 1) / x[0]) - alpha * np.log(x / x[0]) + np.log(mean) + (x - x[0]) / mean
     return _vuong(ratio, counts)
 
@@ -283,7 +285,7 @@ def _cell_distances(
 def power_law_p_value(
     values: npt.ArrayLike, counts: npt.ArrayLike, law: PowerLaw, seed: int, repetitions: int = 200
 ) -> float | None:
-    """Semi-parametric bootstrap of Clauset, Shalizi and Newman (2009): the chance of a distance as large as the observed.
+    """Semi-parametric bootstrap of Clauset, Shalizi and Newman (2009): the chance of as large a distance as observed.
 
     Each repetition draws the rows below xmin from the column and those above from the power law, then searches xmin and
     alpha anew. All repetitions run at once on counts in cells (`BODY_CELLS` below xmin, `TAIL_CELLS` of equal fitted
@@ -304,8 +306,8 @@ def power_law_p_value(
     logs = np.log(x)
     edges = _edges(logs, c, start, law.alpha)
     cells = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, len(edges) - 1)
-    observed = np.bincount(cells, c, len(edges))
-    observed_sums = np.bincount(cells, c * logs, len(edges))
+    observed = np.bincount(cells, c, len(edges)).astype(np.float64)
+    observed_sums = np.bincount(cells, c * logs, len(edges)).astype(np.float64)
     first_tail = len(edges) - TAIL_CELLS
     above = np.cumsum(observed[::-1])[::-1]
     usable = np.flatnonzero((above >= MIN_TAIL_ROWS) & (np.arange(len(edges)) <= len(edges) - MIN_TAIL_VALUES))
