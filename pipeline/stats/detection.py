@@ -265,12 +265,13 @@ def _handled(artefacts: Artefacts) -> str:
     return f", with {' and '.join(parts)}" if parts else ""
 
 
-def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None) -> Judgement:
+def judge(artefacts: Artefacts, fits: FamilyFits | None, gpd: GeneralizedPareto | None) -> Judgement:
     """Give the verdict on a column from its artefacts, its adjusted fits and the GPD of its top decile.
 
     `gpd` is ignored where a cap exists. It cannot make a verdict, but a top decile that contradicts the vote (a shape
     beyond 0.1 on the other side of 0, significant at 1%) makes it undetermined. So does an inverse Gaussian that puts
-    fewer than `MIN_ROWS` rows where it is light: near its head it looks like a power law.
+    fewer than `MIN_ROWS` rows where it is light: near its head it looks like a power law. Below `MIN_ROWS` rows no fits
+    are needed.
     """
     rows = artefacts.n
     if rows < MIN_ROWS:
@@ -281,8 +282,9 @@ def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None)
             "undetermined",
             f"The {rows:,} rows hold fewer than {MIN_DISTINCT} distinct positive values: too few for a family",
         )
-    if fits.status == "too_few" or fits.n < MIN_ROWS:
-        return Judgement("undetermined", f"Only {fits.n:,} of {rows:,} rows are left to fit{handled}")
+    if fits is None or fits.status == "too_few" or fits.n < MIN_ROWS:
+        left = fits.n if fits else 0
+        return Judgement("undetermined", f"Only {left:,} of {rows:,} rows are left to fit{handled}")
     weighed = vote(fits)
     best, heavy = weighed.first, weighed.heavy_weight
     named = f"{best.label}, KS distance {best.ks_distance:.3f}"

@@ -49,6 +49,7 @@ MIN_MIXTURE_WEIGHT = 0.02
 LARGEST_LOG_MIXED_SHAPE = float(np.log(25.0))  # a gamma with a CV of 0.2; a narrower one describes a pile, not a kind
 LARGEST_EXPONENT = 60.0  # e^-60 is nothing beside 1: the limits of Burr XII (Weibull) and Lomax (exponential)
 LARGEST_TRUNCATION = 1e3  # a normal cut off a thousand sigma above its mean is an exponential
+SMALLEST_GAIN_OF_ALL = 1e-6  # of the log-likelihood; where it is flat, hundreds of steps would gain no more
 SMALLEST_GAIN = 1e-13  # of the mean log-likelihood per row: 1e-6 in all for 1e7 rows
 LONGEST_STEP = 3.0  # of a logarithm or logit in one step of a search
 LARGEST_LOG_SCALE = 600.0  # e^600 is a float
@@ -198,21 +199,21 @@ _Objective = Callable[[Floats], tuple[float, Floats]]
 _Bounds = Sequence[tuple[float, float]]
 
 
-def _curvature(objective: _Objective, point: Floats, axes: npt.NDArray[np.int64]) -> Floats:
-    """Second derivatives along some axes, from differences of the gradient."""
+def _curvature(objective: _Objective, point: Floats, gradient: Floats, axes: npt.NDArray[np.int64]) -> Floats:
+    """Second derivatives along some axes, from differences of `gradient`, that of `objective` at the point."""
     step = 1e-5
     columns = []
     for axis in axes:
-        shift = np.zeros(len(point))
-        shift[axis] = step
-        columns.append((objective(point + shift)[1] - objective(point - shift)[1])[axes] / (2 * step))
+        shifted = point.copy()
+        shifted[axis] += step
+        columns.append((objective(shifted)[1] - gradient)[axes] / step)
     matrix = np.array(columns)
     symmetric: Floats = (matrix + matrix.T) / 2
     return symmetric
 
 
 def _climb(
-    objective: _Objective, rough: _Objective, point: Floats, bounds: _Bounds, steps: int = MAX_ITERATIONS
+    objective: _Objective, rough: _Objective, point: Floats, bounds: _Bounds, rows: float, steps: int = MAX_ITERATIONS
 ) -> tuple[Floats, float]:
     """Newton's steps inside bounds, each uphill: the gradient of `objective`, the curvature of `rough`.
 
@@ -222,19 +223,20 @@ def _climb(
     low, high = np.array(bounds).T
     point = np.clip(point, low, high)
     value, gradient = objective(point)
+    enough = max(SMALLEST_GAIN, SMALLEST_GAIN_OF_ALL / rows)
     for _ in range(steps):
         free = ~(((point <= low) & (gradient < 0)) | ((point >= high) & (gradient > 0)))
         axes = np.flatnonzero(free)
         if len(axes) == 0 or np.abs(gradient[axes]).max() < 1e-10:
             break
-        matrix = _curvature(rough, point, axes)
+        matrix = _curvature(rough, point, gradient if rough is objective else rough(point)[1], axes)
         if not np.isfinite(matrix).all():
             break
         strength, directions = np.linalg.eigh(matrix)
         strength = np.maximum(np.abs(strength), 1e-9)
         change = np.zeros(len(point))
         change[axes] = directions @ ((directions.T @ gradient[axes]) / strength)
-        if dot(gradient, change) < SMALLEST_GAIN:
+        if dot(gradient, change) < enough:
             break
         change *= min(1.0, LONGEST_STEP / float(np.abs(change).max()))
         for _ in range(20):
@@ -246,7 +248,7 @@ def _climb(
         else:
             break
         gained, point, value, gradient = new_value - value, moved, new_value, new_gradient
-        if gained < SMALLEST_GAIN:
+        if gained < enough:
             break
     return point, value
 
@@ -265,7 +267,7 @@ def _rough_search(
     """The best point on the bins."""
     rough = make(data.binned)
     with np.errstate(all="ignore"):
-        return max((_climb(rough, rough, start, bounds) for start in starts), key=lambda found: found[1])
+        return max((_climb(rough, rough, start, bounds, data.seen) for start in starts), key=lambda found: found[1])
 
 
 def _refined(
@@ -273,7 +275,7 @@ def _refined(
 ) -> tuple[Floats, float]:
     """The maximum on the pairs near the point found on the bins."""
     with np.errstate(all="ignore"):
-        return _climb(make(data), make(data.binned), point, bounds, REFINING_STEPS)
+        return _climb(make(data), make(data.binned), point, bounds, data.seen, REFINING_STEPS)
 
 
 def _simplex(objective: Callable[[Floats], float], start: list[float]) -> tuple[Floats, float]:
@@ -649,7 +651,7 @@ def _mixture_objective(data: _Standard) -> _Objective:
 
 
 def _mixture_starts(data: _Standard, min_sigma: float) -> list[Floats]:
-    """The best three of ten starts after steps of expectation-maximisation, all ten at once; caps count as seen."""
+    """The best two of ten starts after steps of expectation-maximisation, all ten at once; caps count as seen."""
     t = np.append(data.t, data.cap) if data.censored else data.t
     c = np.append(data.c, data.censored) if data.censored else data.c
     share = c / c.sum()
@@ -686,7 +688,7 @@ def _mixture_starts(data: _Standard, min_sigma: float) -> list[Floats]:
         )
         if all(np.abs(place - other).max() > 0.05 for other in chosen):
             chosen.append(place)
-        if len(chosen) == 3:
+        if len(chosen) == 2:
             break
     return chosen
 
@@ -820,7 +822,7 @@ def _gamma_mixture_objective(data: _Standard) -> _Objective:
 
 
 def _gamma_mixture(sample: _Sample) -> _Estimate:
-    """Five variables from the three best starts of the lognormal mixture, in terms of shape and mean."""
+    """Five variables from the two best starts of the lognormal mixture, in terms of shape and mean."""
     data = sample.standard
     min_sigma = MIN_MIXTURE_SIGMA / data.spread
     edge = float(np.log(1 / MIN_MIXTURE_WEIGHT - 1))

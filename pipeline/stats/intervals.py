@@ -20,8 +20,8 @@ from pipeline.stats.describe import Counts, Floats, check_pairs, describe
 
 MIN_CLUSTERS = 30  # below it a bootstrap of clusters says little about clusters not seen
 MAX_GROUPS = 1000  # more clusters than that are dealt at random into as many groups: the same variance, bounded work
-BODY_CELLS = 400  # equal numbers of rows each
-TAIL_CELLS = 200  # in the top decile, from 10% of the rows down to one row in equal ratios
+BODY_CELLS = 300  # equal numbers of rows each
+TAIL_CELLS = 150  # in the top decile, from 10% of the rows down to one row in equal ratios
 TAIL_SHARE = 0.10
 LEVEL = 0.95
 REPETITIONS = 500
