@@ -28,7 +28,7 @@ from pipeline.stats.describe import Counts, Description, Floats, describe, merge
 from pipeline.stats.detection import CANDIDATES, MIN_ROWS, Artefacts, find_artefacts, fit_adjusted, fit_raw, judge
 from pipeline.stats.families import FAMILIES, FamilyFits
 from pipeline.stats.intervals import MIN_CLUSTERS, Interval, cluster_intervals
-from pipeline.stats.tails import PowerLaw, generalized_pareto, hill, power_law, power_law_p_value
+from pipeline.stats.tails import PowerLaw, generalized_pareto, hill, power_law, power_law_p_value, variance_in_doubt
 
 MAX_SEGMENTS = 50  # the costliest ones of all dimensions together, beside `all`
 MAX_BOOTSTRAP_SEGMENTS = 10  # the same for intervals and bootstrap p-values
@@ -263,6 +263,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("median", _NUMBER, "Middle value, the same as p50"),
             _field("sd", _NUMBER, "Standard deviation with n - 1; null below two observations"),
             _field("cv", _NUMBER, "Coefficient of variation, sd / mean"),
+            _field(
+                "cv_unreliable",
+                _FLAG,
+                "True where the tail (gpd_xi_p90 of 0.5 or more) may have no variance: read quantiles and shares instead",
+            ),
             _field("skewness", _NUMBER, "Third standardised moment, biased; null where all values are equal"),
             _field("excess_kurtosis", _NUMBER, "Fourth standardised moment less 3, biased; null where all are equal"),
             _field("p50", _NUMBER, "50th percentile; all percentiles interpolate linearly (type 7)"),
@@ -488,6 +493,7 @@ def _tail_row(connection: duckdb.DuckDBPyConnection, column: _Column, seed: int)
         "verdict_reason": f"{_joined(judgement.reason, _left_out(column.measure, segment))}.",
         "hill_xi_5": hill(x, c, 0.05) if measurable else None,
         "hill_xi_10": hill(x, c, 0.10) if measurable else None,
+        "cv_unreliable": variance_in_doubt(gpd.xi if gpd else None),
         "gpd_xi_p90": gpd.xi if gpd else None,
         "gpd_xi_p95": far.xi if far else None,
     }

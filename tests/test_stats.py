@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.stats import detection, families, intervals, tails
-from pipeline.stats.describe import check_pairs, describe, gini, merge_pairs, quantiles, top_share
+from pipeline.stats.describe import check_pairs, describe, gini, lorenz_curve, merge_pairs, quantiles, top_share
 from pipeline.stats.laws import LAWS, cdf, quantile
 
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
@@ -100,6 +100,19 @@ def test_skewness_and_kurtosis_are_the_biased_ones_of_scipy():
     found = describe(*pairs(rows))
     assert found.skewness == pytest.approx(stats.skew(rows))
     assert found.excess_kurtosis == pytest.approx(stats.kurtosis(rows))
+
+
+@given(pair_lists)
+def test_the_lorenz_curve_tells_the_same_as_gini_and_the_top_shares(chosen):
+    values, counts = (np.asarray(part) for part in chosen)
+    curve = lorenz_curve(values.astype(float), counts, 1001)
+    if values[-1] == 0:
+        assert curve is None
+        return
+    rows, sums = curve
+    assert (np.diff(sums) >= -1e-12).all()
+    assert 1 - np.interp(0.9, rows, sums) == pytest.approx(describe(values, counts).top_10_share, abs=1e-9)
+    assert 1 - 2 * np.trapezoid(sums, rows) <= describe(values, counts).gini + 0.01
 
 
 def test_half_of_the_total_counts_whole_rows_from_the_largest():
@@ -527,6 +540,17 @@ def test_vuong_prefers_the_law_that_made_the_tail():
     power = tails.power_law(*pairs(np.rint(1000 * (1 + rng.pareto(1.5, 5000)))))
     assert power.z_lognormal > -1.96
     assert power.alpha == pytest.approx(2.5, abs=0.3)
+
+
+def test_the_mean_excess_is_that_of_the_rows_and_a_heavy_tail_puts_the_variance_in_doubt():
+    rows = np.random.default_rng(RNG_SEED).pareto(1.5, 400)
+    thresholds, means = tails.mean_excess(*pairs(rows))
+    for place in (0, 100, len(thresholds) - 1):
+        assert means[place] == pytest.approx((rows[rows > thresholds[place]] - thresholds[place]).mean())
+    assert (rows > thresholds[-1]).sum() == tails.MIN_HILL_ROWS
+    assert tails.variance_in_doubt(tails.generalized_pareto(*pairs(rows), 0.8).xi)
+    assert not tails.variance_in_doubt(0.2)
+    assert tails.variance_in_doubt(None) is None
 
 
 def test_a_power_law_is_preferred_to_an_exponential_where_there_is_one():

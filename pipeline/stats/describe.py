@@ -126,6 +126,16 @@ def top_share(values: Floats, counts: Counts, fraction: float) -> float | None:
     return float(min(np.interp(fraction * rows[-1], rows, sums) / sums[-1], 1.0))
 
 
+def lorenz_curve(values: Floats, counts: Counts, points: int = 101) -> tuple[Floats, Floats] | None:
+    """Share of the sum (second) that the smallest share of the rows (first) holds; None as in `top_share`."""
+    if len(values) == 0 or values[0] < 0 or values[-1] == 0:
+        return None
+    rows = np.concatenate(([0], np.cumsum(counts)))
+    sums = np.concatenate(([0.0], np.cumsum(values / values[-1] * counts)))
+    shares = np.linspace(0, 1, points)
+    return shares, np.asarray(np.interp(shares * rows[-1], rows, sums) / sums[-1], dtype=np.float64)
+
+
 def half_of_total_share(values: Floats, counts: Counts) -> float | None:
     """Smallest share of whole rows, the largest first, that makes at least half of the sum; None as in `top_share`."""
     if len(values) == 0 or values[0] < 0 or values[-1] == 0:

@@ -19,6 +19,7 @@ from pipeline.stats.families import half_line_normal
 MIN_TAIL_ROWS = 50  # rows at or above xmin, and rows above the GPD threshold
 MIN_TAIL_VALUES = 10  # distinct values among them
 MIN_HILL_ROWS = 10
+INFINITE_VARIANCE = 0.5  # a tail index xi from which on the second moment is infinite
 BODY_CELLS = 100
 TAIL_CELLS = 200
 STARTS = 60  # candidates for xmin in a repetition
@@ -124,6 +125,24 @@ def generalized_pareto(values: npt.ArrayLike, counts: npt.ArrayLike, probability
     xi = 0.0 if abs(theta) < 1e-9 else shape(theta)
     scale = mean if abs(theta) < 1e-9 else mean * xi / theta
     return GeneralizedPareto(xi, scale, threshold, rows, max(2 * rows * (best + 1), 0.0))
+
+
+def mean_excess(values: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Mean of value - threshold over the rows above each threshold, for the distinct values with `MIN_HILL_ROWS` above.
+
+    It rises in a straight line for a generalized Pareto tail of xi > 0, is level for an exponential, and falls under a
+    cap.
+    """
+    x, c = check_pairs(values, counts)
+    rows = np.cumsum(c[::-1])[::-1] - c
+    sums = np.cumsum((c * x)[::-1])[::-1] - c * x
+    kept = rows >= MIN_HILL_ROWS
+    return x[kept], sums[kept] / rows[kept] - x[kept]
+
+
+def variance_in_doubt(xi: float | None) -> bool | None:
+    """True where a tail index says that the variance may not exist (xi of 1/2 and more), so that sd and CV mean little."""
+    return None if xi is None else xi >= INFINITE_VARIANCE
 
 
 def _tail_exponents(logs: Floats, counts: Counts) -> tuple[Floats, Counts]:
