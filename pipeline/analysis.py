@@ -266,7 +266,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field(
                 "cv_unreliable",
                 _FLAG,
-                "True where the tail (gpd_xi_p90 of 0.5 or more) may have no variance: read quantiles and shares instead",
+                "True where the tail (gpd_xi_p90 of 0.5 or more) may have no variance: read quantiles and shares",
             ),
             _field("skewness", _NUMBER, "Third standardised moment, biased; null where all values are equal"),
             _field("excess_kurtosis", _NUMBER, "Fourth standardised moment less 3, biased; null where all are equal"),

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from pipeline.stats.describe import Counts, Floats, check_pairs, dot, quantiles
 from pipeline.stats.laws import (
+    LARGE_SHAPE,
     LAWS,
     MAX_ITERATIONS,
     RELATIVE_TOLERANCE,
@@ -33,12 +34,12 @@ from pipeline.stats.laws import (
     log_gamma_survival,
     quantile,
     softplus,
+    stirling_remainder,
 )
 
 ACCEPTED_AIC_DIFFERENCE = 10.0  # Burnham and Anderson (2002): essentially no support beyond it
 NO_FIT_DISTANCE = 0.05  # KS distance above which no simple family is said to fit
 MIN_RELATIVE_SPREAD = 1e-6  # (largest - smallest) / largest; below it a column is constant for every purpose
-LARGE_SHAPE = 1e5  # gamma shapes from here on use the asymptotic series, exact to 1e-16 there
 ERROR_QUANTILES = (0.50, 0.90, 0.95, 0.99)
 MAX_BINS = 512  # a step of 0.02 in log x over ten e-folds; the result is corrected on the pairs themselves
 REFINING_STEPS = 4  # on all pairs; the error shrinks ten-thousandfold in each, as the curvature is that of the bins
@@ -345,15 +346,6 @@ def _gamma_shape(gap: float) -> float:
     return shape
 
 
-def _stirling_remainder(shape: float) -> float:
-    """a log(a) - a - log Gamma(a), without the cancellation that it has for large a."""
-    from scipy import special
-
-    if shape > LARGE_SHAPE:
-        return 0.5 * float(np.log(shape / (2 * np.pi))) - 1 / (12 * shape)
-    return float(shape * np.log(shape) - shape - special.gammaln(shape))
-
-
 def _gamma(sample: _Sample) -> _Estimate:
     """One Newton root; with a cap, the two-parameter censored likelihood on sufficient statistics."""
     seen = sample.seen
@@ -365,13 +357,13 @@ def _gamma(sample: _Sample) -> _Estimate:
     mean_log = sample.total(sample.logs) / seen
     shape = _gamma_shape(gap)
     if not sample.censored:
-        log_likelihood = seen * (_stirling_remainder(shape) - shape * gap - mean_log)
+        log_likelihood = seen * (stirling_remainder(shape) - shape * gap - mean_log)
         return _Estimate({"shape": shape, "scale": mean / shape}, log_likelihood)
 
     def censored_log_likelihood(point: Floats) -> float:
         """At log shape and at the log of (mean of the rows seen / mean of the law)."""
         a, shift = float(np.exp(point[0])), float(point[1])
-        density = _stirling_remainder(a) - mean_log - a * (gap + float(np.expm1(shift)) - shift)
+        density = stirling_remainder(a) - mean_log - a * (gap + float(np.expm1(shift)) - shift)
         return seen * density + sample.censored * float(
             log_gamma_survival(a, np.array(a * sample.cap / mean * np.exp(shift)))
         )

@@ -24,6 +24,7 @@ from pipeline.stats.describe import Floats
 Params = Mapping[str, float]
 
 MAX_ITERATIONS = 200
+LARGE_SHAPE = 1e5  # gamma shapes from here on use the asymptotic series, exact to 1e-16 there
 RELATIVE_TOLERANCE = 1e-12
 
 
@@ -207,11 +208,22 @@ def log_gamma_survival(shape: float, x: Floats) -> Floats:
         return np.asarray(np.where((upper > 0) | (x <= shape), np.log(upper), far), dtype=np.float64)
 
 
-def _gamma_log_density(q: Params, x: Floats) -> Floats:
+def stirling_remainder(shape: float) -> float:
+    """a log(a) - a - log Gamma(a), without the cancellation that it has for large a."""
     from scipy import special
 
-    ratio = x / q["scale"]
-    result: Floats = (q["shape"] - 1) * np.log(ratio) - ratio - special.gammaln(q["shape"]) - np.log(q["scale"])
+    if shape > LARGE_SHAPE:
+        return 0.5 * float(np.log(shape / (2 * np.pi))) - 1 / (12 * shape)
+    return float(shape * np.log(shape) - shape - special.gammaln(shape))
+
+
+def _gamma_log_density(q: Params, x: Floats) -> Floats:
+    """In terms of x / mean - 1 and the remainder of Stirling's formula, neither of which cancels for a large shape."""
+    mean = q["shape"] * q["scale"]
+    excess = (x - mean) / mean
+    log_ratio = np.where(np.abs(excess) < 0.5, np.log1p(np.maximum(excess, -0.5)), np.log(x / mean))
+    gap = excess - log_ratio
+    result: Floats = stirling_remainder(q["shape"]) - np.log(x) - q["shape"] * gap
     return result
 
 

@@ -141,7 +141,7 @@ def mean_excess(values: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Floats, F
 
 
 def variance_in_doubt(xi: float | None) -> bool | None:
-    """True where a tail index says that the variance may not exist (xi of 1/2 and more), so that sd and CV mean little."""
+    """True where a tail index of 1/2 and more says that the variance may not exist, so that sd and CV mean little."""
     return None if xi is None else xi >= INFINITE_VARIANCE
 
 
