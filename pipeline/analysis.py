@@ -25,17 +25,33 @@ import pyarrow as pa
 
 from pipeline.settings import Settings
 from pipeline.stats.describe import Counts, Description, Floats, describe, merge_pairs
-from pipeline.stats.detection import MIN_ROWS, Artefacts, find_artefacts, fit_adjusted, judge
-from pipeline.stats.families import FAMILIES, FamilyFits, fit_families
-from pipeline.stats.tails import generalized_pareto, hill, power_law
+from pipeline.stats.detection import CANDIDATES, MIN_ROWS, Artefacts, find_artefacts, fit_adjusted, fit_raw, judge
+from pipeline.stats.families import FAMILIES, FamilyFits
+from pipeline.stats.intervals import MIN_CLUSTERS, Interval, cluster_intervals
+from pipeline.stats.tails import PowerLaw, generalized_pareto, hill, power_law, power_law_p_value, variance_in_doubt
 
 MAX_SEGMENTS = 50  # the costliest ones of all dimensions together, beside `all`
+MAX_BOOTSTRAP_SEGMENTS = 10  # the same for intervals and bootstrap p-values
 MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, which make a row an hour
 MAX_OUTLIERS = 1000  # rows a measure and method
 MIN_OUTLIER_ROWS = 20  # no z above 3 is possible below 11 rows; quartiles mean little below 20
 IQR_FENCE = 1.5  # Tukey (1977)
 Z_FENCE = 3.0
 REFERENCE_DAYS = 28
+INTERVALS = (
+    "mean",
+    "median",
+    "cv",
+    "p95",
+    "p99",
+    "p95_to_median",
+    "p99_to_median",
+    "gini",
+    "top_1_share",
+    "top_5_share",
+    "top_10_share",
+    "half_of_total_share",
+)
 MIN_REFERENCE_ROWS = 20  # below it a 95th percentile is the maximum or nearly so
 NANO = 1e9
 DIMENSIONS = ("model", "api_key", "workspace", "user_id")
@@ -103,6 +119,7 @@ class _Column:
     segment: _Segment
     values: Floats
     counts: Counts
+    bootstrapped: bool
 
 
 def _count(number: int, noun: str) -> str:
@@ -188,8 +205,23 @@ def _columns(connection: duckdb.DuckDBPyConnection, measure: Measure) -> Iterato
             pairs[dimension, key] = merge_pairs(values[first:end], counts[first:end])
             first = int(end)
     nothing = (np.empty(0), np.empty(0, dtype=np.int64))
-    for segment in segments:
-        yield _Column(measure, segment, *pairs.get((segment.dimension, segment.key), nothing))
+    for place, segment in enumerate(segments):
+        values, counts = pairs.get((segment.dimension, segment.key), nothing)
+        yield _Column(measure, segment, values, counts, place <= MAX_BOOTSTRAP_SEGMENTS)
+
+
+def _intervals(
+    connection: duckdb.DuckDBPyConnection, column: _Column, seed: int
+) -> tuple[str, dict[str, Interval | None]]:
+    """What was resampled, and the interval of each quantity; none below `MIN_CLUSTERS` of these units."""
+    measure, segment = column.measure, column.segment
+    parameters = {"dimension": segment.dimension, "key": segment.key}
+    table = _query(connection, "clusters", measure, parameters).to_arrow_table()
+    found = cluster_intervals(
+        table["cluster"].to_numpy(), table["value"].to_numpy() / measure.unit, table["rows"].to_numpy(), seed
+    )
+    unit = table["unit"][0].as_py() if len(table) else ""
+    return unit, found or {}
 
 
 def _field(name: str, kind: pa.DataType, description: str) -> pa.Field:
@@ -231,6 +263,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("median", _NUMBER, "Middle value, the same as p50"),
             _field("sd", _NUMBER, "Standard deviation with n - 1; null below two observations"),
             _field("cv", _NUMBER, "Coefficient of variation, sd / mean"),
+            _field(
+                "cv_unreliable",
+                _FLAG,
+                "True where the tail (gpd_xi_p90 of 0.5 or more) may have no variance: read quantiles and shares",
+            ),
             _field("skewness", _NUMBER, "Third standardised moment, biased; null where all values are equal"),
             _field("excess_kurtosis", _NUMBER, "Fourth standardised moment less 3, biased; null where all are equal"),
             _field("p50", _NUMBER, "50th percentile; all percentiles interpolate linearly (type 7)"),
@@ -248,7 +285,22 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("top_5_share", _NUMBER, "Share of the sum held by the largest 5%"),
             _field("top_10_share", _NUMBER, "Share of the sum held by the largest 10%"),
             _field("half_of_total_share", _NUMBER, "Smallest share of observations that makes half of the sum"),
-            _field("interval_unit", _TEXT, "What a bootstrap resamples; null: this version computes no intervals"),
+            *(
+                _field(
+                    f"{name}_{end}",
+                    _NUMBER,
+                    f"{'Lower' if end == 'low' else 'Upper'} end of the 95% interval of {name}, by bootstrap of "
+                    f"interval_unit; null below {MIN_CLUSTERS} units and outside of all and the ten costliest segments",
+                )
+                for name in INTERVALS
+                for end in ("low", "high")
+            ),
+            _field(
+                "interval_unit",
+                _TEXT,
+                "What the bootstrap of the intervals resamples: session, user (where users repeat) or week (of minutes "
+                "and days); null where none was tried",
+            ),
             _field("cap_value", _NUMBER, "Value of the maximum where observations pile up at it, else null"),
             _field("capped_share", _NUMBER, "Share of observations at the cap; 0 where there is none"),
             _field(
@@ -266,6 +318,7 @@ SCHEMAS: dict[str, pa.Schema] = {
                 _NUMBER,
                 "Shape of the generalized Pareto law above p90, by maximum likelihood; null under a cap, below 50 rows",
             ),
+            _field("gpd_xi_p95", _NUMBER, "The same above p95"),
             _field("csn_alpha", _NUMBER, "Power-law exponent of Clauset, Shalizi and Newman; null under a cap"),
             _field("csn_xmin", _NUMBER, "Value from which on that power law is fitted"),
             _field("csn_n", _COUNT, "Observations at or above csn_xmin, at least 50"),
@@ -274,7 +327,17 @@ SCHEMAS: dict[str, pa.Schema] = {
                 _NUMBER,
                 "Vuong's z of the power law against a lognormal cut off at csn_xmin; negative favours the lognormal",
             ),
-            _field("csn_p", _NUMBER, "Bootstrap p-value of the power law; null: this version computes none"),
+            _field(
+                "csn_z_exponential",
+                _NUMBER,
+                "Vuong's z of the power law against an exponential cut off at csn_xmin; negative favours that",
+            ),
+            _field(
+                "csn_p",
+                _NUMBER,
+                "Bootstrap p-value of the power law; a small one rejects it. Null outside of all and the ten costliest "
+                "segments",
+            ),
         ],
     ),
     "distribution_fits": _schema(
@@ -287,7 +350,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field(
                 "family", _TEXT, f"{', '.join(FAMILIES[:-1])} or {FAMILIES[-1]}; null where nothing could be fitted"
             ),
-            _field("params", _TEXT, "JSON: scale; mu and sigma of the logarithm; shape and scale; mean and lam"),
+            _field(
+                "params",
+                _TEXT,
+                "JSON. exponential: scale; lognormal: mu, sigma of the logarithm; gamma, weibull, loglogistic: shape, "
+                "scale; inverse_gaussian: mean, lam; lomax: alpha, scale; burr12: c, d, scale; lognormal_mixture: p "
+                "(of the first), mu1, sigma1, mu2, sigma2; truncated_normal: mu, sigma; uniform: low, high",
+            ),
             _field("n", _COUNT, "Observations above zero that entered the fit, those at a censored cap included"),
             _field("log_likelihood", _NUMBER, "Maximised log-likelihood (densities per US dollar or token)"),
             _field("n_params", _COUNT, "Number of fitted parameters"),
@@ -297,7 +366,27 @@ SCHEMAS: dict[str, pa.Schema] = {
             _field("bic_weight", _NUMBER, "BIC weight among the families of this treatment"),
             _field("ks_distance", _NUMBER, "Largest gap between fitted and observed distribution function, 0 to 1"),
             _field("accepted", _FLAG, "AIC within 10 of the best: better than the others, not necessarily good"),
-            _field("rank", _COUNT, "Place by BIC, 1 is the best"),
+            _field("rank", _COUNT, "Place by BIC, 1 is the best; families that may not be chosen come last"),
+            _field(
+                "selectable",
+                _FLAG,
+                "False for the mixture of lognormals on a raw column with an atom, which it would fit; it then has no "
+                "weight",
+            ),
+            _field(
+                "compared_with", _TEXT, "On the best family's row: the second, against which it was tested; else null"
+            ),
+            _field(
+                "comparison",
+                _TEXT,
+                "vuong, or likelihood_ratio where one of the two is a case of the other",
+            ),
+            _field(
+                "comparison_statistic",
+                _NUMBER,
+                "Vuong's z, positive for the best; or twice the log-likelihood that the larger family gains",
+            ),
+            _field("comparison_p", _NUMBER, "Its p-value; a small one tells the two families apart"),
             _field("q50_error", _NUMBER, "Fitted / observed median - 1; null where the cap hides it"),
             _field("q90_error", _NUMBER, "Fitted / observed 90th percentile - 1"),
             _field("q95_error", _NUMBER, "Fitted / observed 95th percentile - 1"),
@@ -367,7 +456,18 @@ def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pydict({field: [row.get(field) for row in rows] for field in schema.names}, schema=schema)
 
 
-def _tail_row(column: _Column) -> dict[str, Any]:
+def _power_law_columns(column: _Column, law: PowerLaw, seed: int) -> dict[str, Any]:
+    return {
+        "csn_alpha": law.alpha,
+        "csn_xmin": law.xmin,
+        "csn_n": law.n,
+        "csn_z_lognormal": law.z_lognormal,
+        "csn_z_exponential": law.z_exponential,
+        "csn_p": power_law_p_value(column.values, column.counts, law, seed) if column.bootstrapped else None,
+    }
+
+
+def _tail_row(connection: duckdb.DuckDBPyConnection, column: _Column, seed: int) -> dict[str, Any]:
     segment = column.segment
     row: dict[str, Any] = {
         "segment": segment.name,
@@ -383,17 +483,25 @@ def _tail_row(column: _Column) -> dict[str, Any]:
     artefacts: Artefacts = find_artefacts(x, c)
     enough = description.n >= MIN_ROWS
     measurable = enough and artefacts.cap_value is None
-    gpd = generalized_pareto(x, c, 0.90) if measurable else None
+    gpd, far = (generalized_pareto(x, c, share) if measurable else None for share in (0.90, 0.95))
     tail = power_law(x, c) if measurable else None
-    judgement = judge(artefacts, fit_adjusted(x, c, artefacts), gpd)
+    fits = fit_adjusted(x, c, artefacts, CANDIDATES) if enough and not artefacts.lattice else None
+    judgement = judge(artefacts, fits, gpd)
     row |= asdict(description)
     row |= {
         "verdict": judgement.verdict,
         "verdict_reason": f"{_joined(judgement.reason, _left_out(column.measure, segment))}.",
         "hill_xi_5": hill(x, c, 0.05) if measurable else None,
         "hill_xi_10": hill(x, c, 0.10) if measurable else None,
+        "cv_unreliable": variance_in_doubt(gpd.xi if gpd else None),
         "gpd_xi_p90": gpd.xi if gpd else None,
+        "gpd_xi_p95": far.xi if far else None,
     }
+    if column.bootstrapped:
+        row["interval_unit"], found = _intervals(connection, column, seed)
+        for name in INTERVALS:
+            if interval := found.get(name):
+                row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     if enough:
         row |= {
             "cap_value": artefacts.cap_value,
@@ -401,12 +509,7 @@ def _tail_row(column: _Column) -> dict[str, Any]:
             "atoms": json.dumps([asdict(atom) for atom in artefacts.atoms]),
         }
     if tail:
-        row |= {
-            "csn_alpha": tail.alpha,
-            "csn_xmin": tail.xmin,
-            "csn_n": tail.n,
-            "csn_z_lognormal": tail.z_lognormal,
-        }
+        row |= _power_law_columns(column, tail, seed)
     return row
 
 
@@ -416,7 +519,12 @@ def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> p
     `connection` sees the marts; a read-only one will do. Raises duckdb.CatalogException where a mart does not exist.
     """
     return _table(
-        "tail_metrics", [_tail_row(column) for measure in MEASURES.values() for column in _columns(connection, measure)]
+        "tail_metrics",
+        [
+            _tail_row(connection, column, settings.seed)
+            for measure in MEASURES.values()
+            for column in _columns(connection, measure)
+        ],
     )
 
 
@@ -436,6 +544,13 @@ def _fit_rows(column: _Column, treatment: str, fits: FamilyFits) -> list[dict[st
         columns = asdict(fit)
         params = json.dumps(columns.pop("params"), allow_nan=False)
         rows.append({**row, **columns, "params": params, "note": note})
+    if fits.comparison:
+        rows[0] |= {
+            "compared_with": fits.comparison.second,
+            "comparison": fits.comparison.method,
+            "comparison_statistic": fits.comparison.statistic,
+            "comparison_p": fits.comparison.p_value,
+        }
     return rows
 
 
@@ -450,8 +565,8 @@ def _fits(column: _Column) -> list[dict[str, Any]]:
         return [{**row, "note": f"unavailable: {_unavailable(column.measure, column.segment)}"}]
     if column.segment.n < MIN_ROWS:
         return [{**row, "note": f"too few: {column.segment.n} observations, where a fit needs {MIN_ROWS}"}]
-    rows = _fit_rows(column, "raw", fit_families(column.values, column.counts))
     artefacts = find_artefacts(column.values, column.counts)
+    rows = _fit_rows(column, "raw", fit_raw(column.values, column.counts, artefacts))
     if artefacts.any:
         rows += _fit_rows(column, "adjusted", fit_adjusted(column.values, column.counts, artefacts))
     return rows

@@ -282,6 +282,52 @@ def test_a_cap_withholds_the_tail_indices_and_adds_an_adjusted_fit(marts, knobs)
     assert json.loads(best["params"])["mu"] == pytest.approx(8, abs=0.1)
 
 
+def test_users_that_repeat_are_resampled_whole_and_few_users_have_no_interval(marts, knobs):
+    costs = lognormal_costs(600)
+    sessions = [session(i, cost, user_id=f"u{i % 40:02}") for i, cost in enumerate(costs)]
+    insert(marts, "token_usage_sessions", sessions)
+    rows = rows_of(analysis.tail_metrics(marts, knobs), measure="session_cost_usd")
+    whole = rows[0]
+    assert (whole["segment"], whole["interval_unit"]) == ("all", "user")
+    for name in analysis.INTERVALS:
+        assert whole[f"{name}_low"] <= whole[name] <= whole[f"{name}_high"], name
+    assert 0 < whole["csn_p"] <= 1
+    tested = [row for row in rows if row["interval_unit"]]
+    assert len(tested) == 1 + analysis.MAX_BOOTSTRAP_SEGMENTS
+    one_user = next(row for row in tested if row["segment"].startswith("user_id="))
+    assert (one_user["interval_unit"], one_user["gini_low"]) == ("session", None)
+    marts.execute("DELETE FROM marts.token_usage_sessions")
+    insert(marts, "token_usage_sessions", [{**row, "user_id": f"u{i % 29}"} for i, row in enumerate(sessions)])
+    few = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    assert (few["interval_unit"], few["gini_low"], few["gini"]) == ("user", None, whole["gini"])
+
+
+def test_intervals_by_session_do_not_depend_on_how_many_there_are_of_a_value(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(lognormal_costs(1500))])
+    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    assert row["interval_unit"] == "session"
+    assert row["top_10_share_low"] < row["top_10_share"] < row["top_10_share_high"]
+    assert row["top_10_share_high"] - row["top_10_share_low"] < 0.2
+
+
+def test_days_are_resampled_by_week(marts, knobs):
+    rows = [usage(START + dt.timedelta(days=i), cost) for i, cost in enumerate(lognormal_costs(217))]
+    insert(marts, "token_usage_minutes", rows)
+    row = one(analysis.tail_metrics(marts, knobs), measure="day_cost_usd", segment="all")
+    assert row["interval_unit"] == "week"
+    assert row["mean_low"] < row["mean"] < row["mean_high"]
+
+
+def test_the_best_family_is_compared_with_the_second(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(lognormal_costs(800))])
+    rows = rows_of(analysis.distribution_fits(marts, knobs), measure="session_cost_usd", segment="all")
+    assert rows[0]["compared_with"] == rows[1]["family"]
+    assert rows[0]["comparison"] in ("vuong", "likelihood_ratio")
+    assert 0 <= rows[0]["comparison_p"] <= 1
+    assert {row["comparison"] for row in rows[1:]} == {None}
+    assert all(row["selectable"] for row in rows)
+
+
 def test_the_fits_in_the_table_are_those_of_the_column(marts, knobs):
     costs = lognormal_costs(300)
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])

@@ -3,40 +3,66 @@
 Belongs here: finding these artefacts in (value, count) pairs, setting them aside, and the verdict with its reason.
 Does not belong here: the fits themselves (`families`, `tails`), or where a column comes from.
 
-Heavy means sub-exponential: the lognormal, and a Weibull with shape below 1. The gamma, the exponential, the inverse
-Gaussian and a Weibull with shape of 1 or more are light, however skewed. The verdict is a vote of BIC weights among the
-families of `families`; it says `undetermined` where none of them describes the column, where their votes are split, or
-where the column ends before an inverse Gaussian becomes light. A law outside them counts as its nearest neighbour. A
-Weibull with shape below 1 is itself a mixture of exponentials (Jewell, 1982), so that a mixture of a few, which is
-light, can pass for one: a verdict that rests on it says so.
+Heavy means sub-exponential: the lognormal and a mixture of two, Pareto, Lomax, log-logistic, Burr XII, and a Weibull
+with shape below 1. The gamma, the exponential, mixtures of two of either, the inverse Gaussian, a Weibull with shape of
+1 or more, the truncated normal and the uniform are light, however skewed. The verdict is a vote of BIC weights among
+all of them, the shape of each under a wide prior; it says `undetermined` where none describes the column, where the
+votes are split, or where the column ends before an inverse Gaussian becomes light. A law outside them counts as its
+nearest neighbour: light and heavy sides both hold mixtures, so that a column of two kinds of requests is not heavy by
+default.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.stats.describe import Counts, Floats, check_pairs
-from pipeline.stats.families import NO_FIT_DISTANCE, FamilyFits, Fit, cdf, fit_families
-from pipeline.stats.tails import GeneralizedPareto
+from pipeline.stats.describe import Counts, Floats, check_pairs, merge_pairs
+from pipeline.stats.families import DETECTOR_ONLY, FAMILIES, NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
+from pipeline.stats.laws import cdf
+from pipeline.stats.tails import GeneralizedPareto, generalized_pareto
 
 Verdict = Literal["heavy", "light", "undetermined", "too_few", "unavailable"]
 
 MIN_ROWS = 50  # below it no verdict is given
 ATOM_SHARE = 0.02  # an atom holds at least this share of the rows
 MIN_ATOM_ROWS = 8  # P(Poisson(1) >= 8) is 1e-5: a tie of as many rows is no coincidence
-ATOM_FACTOR = 5.0  # times the rows that its neighbours make one expect
+ATOM_FACTOR = 3.0  # times the rows that its neighbours make one expect
 ATOM_DEVIATIONS = 6.0  # Poisson standard deviations above that expectation
 NEIGHBOURS = 5  # distinct values on either side whose median count is the expectation
 MIN_NEIGHBOUR_ROWS = 5  # neighbours with fewer rows carry no trend
-CAP_SHARE = 0.005  # a pile at the maximum holds at least this share of the rows
+CAP_SHARE = 0.002  # a pile at the maximum holds at least this share of the rows
+RARE_TIES = 0.01  # rows per step of the column
+MIN_CAP_ROWS = 4  # and as many rows: chance ties of large values are pairs
 MIN_DISTINCT = 20  # fewer distinct positive values are a lattice: neither atoms nor continuous fits make sense
 DECIDING_WEIGHT = 0.9  # share of the BIC weight that decides a vote
 CONTRADICTION_RATIO = 6.635  # chi-square(1) at 1%: the top decile's shape differs from 0
 CONTRADICTION_SHAPE = 0.1  # and by as much as this
+HEAVY = ("lognormal", "lognormal_mixture", "pareto", "lomax", "loglogistic", "burr12")
+CANDIDATES = (*FAMILIES, *DETECTOR_ONLY)
+# What is known of a shape before a column is seen: the centre, and the sd of its logarithm. Wide: the lognormal sigma
+# of public traces lies between 0.7 and 1.1, its prior allows 0.31 to 3.2. A narrow column, which a lognormal and an
+# inverse Gaussian describe equally well, is thereby not heavy by default, nor is one whose tail index would be 8.
+SHAPE_PRIORS = {
+    "lognormal": (1.0, 0.6),
+    "gamma": (1.5, 0.8),
+    "weibull": (1.0, 0.6),
+    "inverse_gaussian": (0.7, 0.6),  # coefficient of variation
+    "loglogistic": (2.2, 0.5),
+    "lomax": (2.5, 0.6),  # the tail index, as that of Pareto and of Burr XII
+    "pareto": (2.5, 0.6),
+    "burr12": (2.5, 0.8),
+}
+BURR_HEAD_PRIOR = (2.0, 0.6)  # its c
+EXPONENTIAL_PENALTY = (
+    2.0  # a shape of exactly 1 gains less over a free shape than its missing parameter gives it in BIC
+)
+MIXTURE_PRIOR = 2.0  # shares p have a density of (p (1 - p)) ** 2: a rare second kind is what a heavy tail looks like
+BENCHMARK_NAMES = {"truncated_normal": "normal"}
 
 
 @dataclass(frozen=True)
@@ -98,12 +124,29 @@ def _stands_out(counts: Counts, index: int) -> bool:
     return rows >= MIN_ATOM_ROWS and rows >= ATOM_FACTOR * expected and rows >= expected + deviation
 
 
+def _is_cap(values: Floats, counts: Counts, rows: int) -> bool:
+    """True where rows pile up at the maximum: as an atom would, or a few of them where ties are rare.
+
+    Ties are rare where the values just below lie so far apart, in units of the smallest step of the column, that one
+    row in a hundred would meet another.
+    """
+    pile = int(counts[-1])
+    if pile < CAP_SHARE * rows or pile < MIN_CAP_ROWS:
+        return False
+    if _stands_out(counts, len(counts) - 1):
+        return True
+    below = slice(-1 - NEIGHBOURS, -1)
+    step = float(np.diff(values).min())
+    density = float(counts[below].sum()) * step / float(values[-1] - values[below][0])
+    return density <= RARE_TIES and pile >= ATOM_FACTOR * float(counts[below].max())
+
+
 def find_artefacts(values: npt.ArrayLike, counts: npt.ArrayLike) -> Artefacts:
     """Find atoms, a cap, zeros and a lattice.
 
-    An atom holds at least 2% of the rows and `MIN_ATOM_ROWS` rows, five times what the neighbouring values hold, and
-    more than chance. A cap is the same at the maximum, from 0.5% of the rows on. Zeros are counted apart, and are no
-    atom. On a lattice (fewer than 20 distinct positive values) neither is looked for.
+    An atom holds at least 2% of the rows and `MIN_ATOM_ROWS` rows, three times what the neighbouring values hold, and
+    more than chance. A cap is a pile at the maximum, from 0.2% of the rows and `MIN_CAP_ROWS` rows on. Zeros are
+    counted apart, and are no atom. On a lattice (fewer than 20 distinct positive values) neither is looked for.
     """
     x, c = check_pairs(values, counts)
     rows = int(c.sum())
@@ -113,7 +156,7 @@ def find_artefacts(values: npt.ArrayLike, counts: npt.ArrayLike) -> Artefacts:
     if len(x) < MIN_DISTINCT:
         return Artefacts(rows, zeros, (), None, 0.0, lattice=True)
     last = len(x) - 1
-    cap_rows = int(c[last]) if c[last] >= CAP_SHARE * rows and _stands_out(c, last) else 0
+    cap_rows = int(c[last]) if _is_cap(x, c, rows) else 0
     below = last if cap_rows else last + 1
     large = np.flatnonzero(c[:below] >= ATOM_SHARE * rows)
     atoms = tuple(
@@ -129,15 +172,67 @@ def set_aside(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts
     return x[kept], c[kept]
 
 
-def fit_adjusted(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> FamilyFits:
-    """Fit every family with atoms set aside and the cap censored; the plain fits where there are neither."""
+def fit_adjusted(
+    values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, families: Sequence[str] = FAMILIES
+) -> FamilyFits:
+    """Fit families with atoms set aside and the cap censored; the plain fits where there are neither."""
     x, c = set_aside(values, counts, artefacts)
-    return fit_families(x, c, cap=artefacts.cap_value)
+    return fit_families(x, c, cap=artefacts.cap_value, families=families)
 
 
-def _is_stretched(fit: Fit) -> bool:
-    """True for a stretched exponential, a Weibull with shape below 1."""
-    return fit.family == "weibull" and fit.params["shape"] < 1
+def fit_raw(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> FamilyFits:
+    """Fit the column as it is; where an atom stands, the lognormal mixture, which would fit it, cannot be chosen."""
+    return fit_families(values, counts, unselectable=("lognormal_mixture",) if artefacts.atoms else ())
+
+
+def is_heavy(fit: Fit) -> bool:
+    """True for a sub-exponential law: those of `HEAVY`, and a Weibull with shape below 1."""
+    return fit.family in HEAVY or (fit.family == "weibull" and fit.params["shape"] < 1)
+
+
+def _implausibility(fit: Fit) -> float:
+    """-2 log of the prior of a fit's shape, up to a constant; 0 at the centre."""
+
+    def squared(value: float, prior: tuple[float, float]) -> float:
+        centre, deviation = prior
+        return float(np.log(value / centre) / deviation) ** 2
+
+    q = fit.params
+    if fit.family == "exponential":
+        return EXPONENTIAL_PENALTY
+    if fit.family.endswith("_mixture"):
+        return -2 * MIXTURE_PRIOR * float(np.log(4 * q["p"] * (1 - q["p"])))
+    if fit.family not in SHAPE_PRIORS:
+        return 0.0
+    prior = SHAPE_PRIORS[fit.family]
+    if fit.family == "burr12":
+        return squared(q["c"] * q["d"], prior) + squared(q["c"], BURR_HEAD_PRIOR)
+    if fit.family == "inverse_gaussian":
+        return squared(float(np.sqrt(q["mean"] / q["lam"])), prior)
+    return squared(next(q[name] for name in ("sigma", "shape", "alpha") if name in q), prior)
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The weight on heavy-tailed families, 0 to 1, and the fit that has the most weight."""
+
+    heavy_weight: float
+    first: Fit
+
+
+def vote(fits: FamilyFits) -> Vote:
+    """Weigh fitted families by exp(-BIC / 2) times the prior of their shapes.
+
+    Raises:
+        ValueError: nothing was fitted.
+
+    """
+    if not fits.fits:
+        raise ValueError("no fits to weigh")
+    score = np.array([fit.bic + _implausibility(fit) for fit in fits.fits])
+    weight = np.exp(-(score - score.min()) / 2)
+    heavy = np.array([is_heavy(fit) for fit in fits.fits])
+    return Vote(float(weight[heavy].sum() / weight.sum()), fits.fits[int(np.argmin(score))])
 
 
 def _too_little_of_the_light_end(fit: Fit, artefacts: Artefacts) -> str:
@@ -156,12 +251,6 @@ def _too_little_of_the_light_end(fit: Fit, artefacts: Artefacts) -> str:
     return f"that law is light only above {start:,.6g}, with {rows:,.0f} of the rows, and a verdict needs {MIN_ROWS}"
 
 
-def heavy_weight(fits: FamilyFits) -> float:
-    """Share of the BIC weight on sub-exponential families, 0 to 1."""
-    heavy = sum(fit.bic_weight for fit in fits.fits if fit.family == "lognormal" or _is_stretched(fit))
-    return min(float(heavy), 1.0)
-
-
 def _handled(artefacts: Artefacts) -> str:
     """What was done before the fit, as the end of a sentence."""
     parts = []
@@ -176,12 +265,13 @@ def _handled(artefacts: Artefacts) -> str:
     return f", with {' and '.join(parts)}" if parts else ""
 
 
-def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None) -> Judgement:
+def judge(artefacts: Artefacts, fits: FamilyFits | None, gpd: GeneralizedPareto | None) -> Judgement:
     """Give the verdict on a column from its artefacts, its adjusted fits and the GPD of its top decile.
 
     `gpd` is ignored where a cap exists. It cannot make a verdict, but a top decile that contradicts the vote (a shape
     beyond 0.1 on the other side of 0, significant at 1%) makes it undetermined. So does an inverse Gaussian that puts
-    fewer than `MIN_ROWS` rows where it is light: near its head it looks like a power law.
+    fewer than `MIN_ROWS` rows where it is light: near its head it looks like a power law. Below `MIN_ROWS` rows no fits
+    are needed.
     """
     rows = artefacts.n
     if rows < MIN_ROWS:
@@ -192,33 +282,53 @@ def judge(artefacts: Artefacts, fits: FamilyFits, gpd: GeneralizedPareto | None)
             "undetermined",
             f"The {rows:,} rows hold fewer than {MIN_DISTINCT} distinct positive values: too few for a family",
         )
-    if fits.status == "too_few" or fits.n < MIN_ROWS:
-        return Judgement("undetermined", f"Only {fits.n:,} of {rows:,} rows are left to fit{handled}")
-    best = fits.fits[0]
+    if fits is None or fits.status == "too_few" or fits.n < MIN_ROWS:
+        left = fits.n if fits else 0
+        return Judgement("undetermined", f"Only {left:,} of {rows:,} rows are left to fit{handled}")
+    weighed = vote(fits)
+    best, heavy = weighed.first, weighed.heavy_weight
     named = f"{best.label}, KS distance {best.ks_distance:.3f}"
     if best.ks_distance > NO_FIT_DISTANCE:
         chance = " (so few rows can be that far from their own law)" if best.ks_distance * rows**0.5 < 1 else ""
         return Judgement(
             "undetermined", f"No simple family fits the {fits.n:,} rows{handled}: the best is {named}{chance}"
         )
-    heavy = heavy_weight(fits)
-    vote = (
-        f"of the BIC weight over {len(fits.fits)} simple families is on heavy-tailed ones "
+    told = (
+        f"of the BIC weight over {len(fits.fits)} families is on heavy-tailed ones "
         f"(best {named}, {fits.n:,} rows{handled})"
     )
     if 1 - DECIDING_WEIGHT < heavy < DECIDING_WEIGHT:
-        return Judgement("undetermined", f"The vote is split: {heavy:.1%} {vote}")
+        return Judgement("undetermined", f"The vote is split: {heavy:.1%} {told}")
     verdict: Verdict = "heavy" if heavy >= DECIDING_WEIGHT else "light"
     if gpd is not None and artefacts.cap_value is None and gpd.likelihood_ratio > CONTRADICTION_RATIO:
         against = gpd.xi < -CONTRADICTION_SHAPE if verdict == "heavy" else gpd.xi > CONTRADICTION_SHAPE
         if against:
             return Judgement(
                 "undetermined",
-                f"{heavy:.1%} {vote}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, "
+                f"{heavy:.1%} {told}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, "
                 f"which says the opposite",
             )
     if verdict == "light" and (doubt := _too_little_of_the_light_end(best, artefacts)):
-        return Judgement("undetermined", f"{heavy:.1%} {vote}, but {doubt}")
-    if verdict == "heavy" and _is_stretched(best):
-        vote += ", which a mixture of exponentials, light and not among them, can resemble"
-    return Judgement(verdict, f"{heavy:.1%} {vote}")
+        return Judgement("undetermined", f"{heavy:.1%} {told}, but {doubt}")
+    return Judgement(verdict, f"{heavy:.1%} {told}")
+
+
+def classify(values: npt.ArrayLike) -> dict[str, Any]:
+    """Say whether positive values come from a heavy-tailed law, and from which family: one of `laws.LAWS`.
+
+    A forced choice: `heavy_tailed` (bool) is the side with more than half of the vote, also where `judge` would say
+    undetermined; `family` is the first of the vote, '' where nothing can be fitted; `verdict` and `reason` are those of
+    `judge`.
+    """
+    rows = np.asarray(values, dtype=np.float64).ravel()
+    x, c = merge_pairs(rows, np.ones(len(rows), dtype=np.int64))
+    artefacts = find_artefacts(x, c)
+    fits = fit_adjusted(x, c, artefacts, CANDIDATES)
+    gpd = generalized_pareto(x, c, 0.90) if artefacts.cap_value is None else None
+    judgement = judge(artefacts, fits, gpd)
+    told: dict[str, Any] = {"verdict": judgement.verdict, "reason": judgement.reason}
+    if not fits.fits:
+        return {"heavy_tailed": False, "family": "", **told}
+    weighed = vote(fits)
+    family = weighed.first.family
+    return {"heavy_tailed": weighed.heavy_weight > 0.5, "family": BENCHMARK_NAMES.get(family, family), **told}

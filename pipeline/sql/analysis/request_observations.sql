@@ -8,6 +8,7 @@ select
         when 'user_id' then user_id
     end as key,
     session_id,
+    user_id,
     requested_at as observed_at,
     estimated_cost_usd as cost_usd,
     total_tokens,

@@ -10,6 +10,7 @@ select
         when 'user_id' then user_id
     end as key,
     cast(null as varchar) as session_id,
+    cast(null as varchar) as user_id,
     case $grain when 'minute' then usage_minute else cast(usage_date as timestamp) end as observed_at,
     sum(estimated_cost_usd) as cost_usd,
     cast(sum(total_tokens) as bigint) as total_tokens,

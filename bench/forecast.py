@@ -1,0 +1,89 @@
+"""How often a month ends inside the 80% interval of its forecast, on simulated histories.
+
+usage: python bench/forecast.py [--histories 400 --seed 20251122 --ets]
+
+Histories of 120 to 400 days with a weekly profile and lognormal noise of sd .25 to .5; the noise is independent or
+correlates from day to day (.6), and cost is level or grows by 5% a month. Each is forecast once, at a random day of its
+last month. --ets adds exponential smoothing (a second or so a history). Bound, for the forecast of weekday means over
+all histories: 75% to 90% inside the interval of 80%.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+from measure import machine
+
+from pipeline.stats.forecast import MonthForecast, forecast_month, forecast_month_ets
+
+PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
+BOUND = (0.75, 0.90)
+KINDS = ("level", "growing", "correlated", "growing, correlated")
+
+
+def history(random: np.random.Generator, kind: str) -> tuple[np.ndarray, int, dt.date, float]:
+    """Daily cost to the end of a month, the number of days known, the first day, and the total of the last month."""
+    length = int(random.integers(120, 401))
+    last = dt.date(2026, int(random.integers(1, 13)), 1) - dt.timedelta(days=1)
+    first = last - dt.timedelta(days=length - 1)
+    noise = random.normal(0, random.uniform(0.25, 0.5), length)
+    if "correlated" in kind:
+        for day in range(1, length):
+            noise[day] = 0.6 * noise[day - 1] + 0.8 * noise[day]
+    level = np.exp(np.arange(length) / 30 * np.log(1.05)) if "growing" in kind else 1.0
+    weekday = (first.weekday() + np.arange(length)) % 7
+    days = 100 * level * PROFILE[weekday] * np.exp(noise)
+    known = length - last.day + int(random.integers(0, last.day))
+    return days, known, first, float(days[length - last.day :].sum())
+
+
+def main() -> None:
+    """Simulate and print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--histories", type=int, default=400, help="of each kind")
+    parser.add_argument("--seed", type=int, default=20251122)
+    parser.add_argument("--ets", action="store_true")
+    arguments = parser.parse_args()
+    print(
+        machine("numpy", "scipy", "statsmodels"),
+        f"{arguments.histories} histories a kind, seed {arguments.seed}",
+        sep="\n",
+    )
+    print("\n| histories | method | inside 80% | inside 95% | mean error of the point | width of 80% / month |")
+    print("|---|---|---|---|---|---|")
+    methods = ("weekday", "ets") if arguments.ets else ("weekday",)
+    inside: list[bool] = []
+    for number, kind in enumerate(KINDS):
+        told: dict[str, list[tuple[MonthForecast, float]]] = {method: [] for method in methods}
+        for repetition in range(arguments.histories):
+            days, known, first, total = history(np.random.default_rng([arguments.seed, number, repetition]), kind)
+            told["weekday"].append((forecast_month(days[:known], first), total))
+            if arguments.ets and (smooth := forecast_month_ets(days[:known], first, repetition)) is not None:
+                told["ets"].append((smooth, total))
+        for method in methods:
+            found = [(each, total) for each, total in told[method] if each.low_80 is not None]
+            in_80 = [each.low_80 <= total <= each.high_80 for each, total in found]
+            in_95 = [each.low_95 <= total <= each.high_95 for each, total in found]
+            error = np.mean([each.point / total - 1 for each, total in found])
+            width = np.mean([(each.high_80 - each.low_80) / total for each, total in found])
+            print(
+                f"| {kind} | {method} | {np.mean(in_80):.3f} | {np.mean(in_95):.3f} | {error:+.1%} | {width:.3f} |",
+                flush=True,
+            )
+            if method == "weekday":
+                inside += in_80
+    share = float(np.mean(inside))
+    verdict = "holds" if BOUND[0] <= share <= BOUND[1] else "MISSED"
+    print(
+        f"\nAll {len(inside)} histories: {share:.3f} inside the interval of 80% ({verdict}: {BOUND[0]} to {BOUND[1]})"
+    )
+
+
+if __name__ == "__main__":
+    main()

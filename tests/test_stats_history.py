@@ -1,0 +1,303 @@
+"""Statistics of a history: days that stand out, why a cost differs, and what a month will cost."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.stats.anomalies import (
+    MIN_USER_ROWS,
+    benjamini_hochberg,
+    stl_days,
+    user_rule,
+    weekday_days,
+)
+from pipeline.stats.decomposition import (
+    BRIDGE_TERMS,
+    DAY_TERMS,
+    Usage,
+    exact_parts,
+    explain_excess,
+    month_bridge,
+    shapley,
+)
+from pipeline.stats.forecast import backtest, forecast_month, forecast_month_ets
+
+PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
+SEED = 20251128
+
+
+def history(days, seed=SEED, noise=0.25):
+    return 100 * PROFILE[np.arange(days) % 7] * np.exp(np.random.default_rng(seed).normal(0, noise, days))
+
+
+# ---------------------------------------------------------------- days that stand out
+
+
+@pytest.mark.parametrize("rule", [stl_days, weekday_days])
+def test_a_day_of_five_times_its_cost_is_flagged_and_clean_days_hardly_ever_are(rule):
+    days = history(400)
+    assert rule(days).flagged.sum() <= 4
+    days[[150, 303, 350]] *= 5
+    found = rule(days)
+    assert found.flagged[[150, 303, 350]].all()
+    assert found.expected[303] == pytest.approx(100 * PROFILE[303 % 7], rel=0.5)
+    assert found.p_value[303] < 1e-3
+
+
+def test_a_sunday_is_compared_with_sundays():
+    days = history(200, noise=0.05)
+    sunday = 6 + 7 * 20
+    days[sunday] = days[sunday - 3]
+    assert weekday_days(days).flagged[sunday]
+    assert stl_days(days).flagged[sunday]
+
+
+def test_the_rule_for_today_does_not_look_ahead():
+    days = history(120)
+    whole = weekday_days(days)
+    for today in (40, 77, 119):
+        alone = weekday_days(days[: today + 1])
+        assert alone.z[today] == whole.z[today]
+        assert alone.expected[today] == whole.expected[today]
+
+
+@pytest.mark.parametrize("rule", [stl_days, weekday_days])
+def test_a_floor_keeps_small_sums_and_small_shares_quiet(rule):
+    days = history(200, noise=0.02)
+    days[150] *= 1.25
+    assert not rule(days).flagged[150]
+    days[150] *= 3
+    assert rule(days).flagged[150]
+    assert not rule(days, floor=1000).flagged[150]
+
+
+@pytest.mark.parametrize("rule", [stl_days, weekday_days])
+def test_short_empty_and_constant_histories_have_no_flags(rule):
+    for days in (np.zeros(0), np.zeros(100), np.ones(20), np.full(100, 5.0)):
+        assert not rule(days).flagged.any()
+    with pytest.raises(ValueError, match="not negative"):
+        rule([1, -1])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 10**9), min_size=0, max_size=80))
+def test_any_history_is_scored_without_an_error(days):
+    for rule in (stl_days, weekday_days):
+        found = rule(np.array(days, dtype=float))
+        assert len(found.flagged) == len(days)
+        assert not found.flagged[np.isnan(found.z)].any()
+
+
+def test_false_discoveries_over_many_tests_keep_to_their_rate():
+    rng = np.random.default_rng(SEED)
+    shares = []
+    for _ in range(300):
+        p = rng.random(200)
+        p[:20] = rng.random(20) * 1e-4
+        found = benjamini_hochberg(p, 0.1)
+        assert found[:20].all()
+        shares.append(found[20:].sum() / found.sum())
+    assert np.mean(shares) < 0.1
+    assert not benjamini_hochberg([0.2, np.nan, 0.9], 0.1).any()
+    assert benjamini_hochberg([[0.01, np.nan], [0.9, 0.02]], 0.1).tolist() == [[True, False], [False, True]]
+    with pytest.raises(ValueError, match="rate"):
+        benjamini_hochberg([0.1], 1.0)
+
+
+def test_a_user_is_measured_against_its_own_sessions():
+    rng = np.random.default_rng(SEED)
+    rows = np.sort(rng.lognormal(0, 0.5, 200))
+    rule = user_rule(rows, np.ones(200, dtype=int))
+    logs = np.log(rows)
+    deviation = 1.4826 * np.median(np.abs(logs - np.median(logs)))
+    assert rule.median == pytest.approx(np.median(rows), rel=1e-3)
+    assert rule.scale == pytest.approx(deviation, rel=0.02)
+    assert rule.z([rule.limit]) == pytest.approx([5])
+    assert user_rule(rows[: MIN_USER_ROWS - 1], np.ones(MIN_USER_ROWS - 1, dtype=int)) is None
+
+
+# ---------------------------------------------------------------- why a cost differs
+
+tables = st.integers(1, 3).flatmap(
+    lambda models: st.lists(
+        st.lists(st.integers(0, 10**7), min_size=5, max_size=5), min_size=models, max_size=models
+    ).map(np.array)
+)
+
+
+@st.composite
+def two_usages(draw):
+    first = draw(tables)
+    second = draw(
+        st.lists(st.lists(st.integers(0, 10**7), min_size=5, max_size=5), min_size=len(first), max_size=len(first))
+    )
+    rates = st.lists(st.floats(1e-8, 1e-4), min_size=first.size, max_size=first.size)
+
+    def usage(tokens):
+        sessions = draw(st.none() | st.integers(1, 500))
+        return Usage(
+            np.array(tokens, dtype=float),
+            np.array(draw(rates)).reshape(first.shape),
+            requests=draw(st.none() | st.integers(1, 10**5)),
+            sessions=sessions,
+            discount=draw(st.sampled_from([0.0, 0.1, 0.35])),
+        )
+
+    return usage(first), usage(second)
+
+
+@settings(deadline=None, max_examples=60)
+@given(two_usages())
+def test_the_contributions_of_a_day_add_up_to_its_excess_exactly(pair):
+    expected, actual = pair
+    excess = Decimal(repr(actual.cost_usd)).quantize(Decimal("1e-12")) - Decimal(repr(expected.cost_usd)).quantize(
+        Decimal("1e-12")
+    )
+    parts = explain_excess(expected, actual, excess)
+    assert tuple(parts) == DAY_TERMS
+    assert sum(parts.values()) == excess
+
+
+@settings(deadline=None, max_examples=40)
+@given(two_usages(), two_usages())
+def test_the_bridge_of_a_month_adds_up_to_the_change_of_the_bill_exactly(kept, changed):
+    before = {"kept": kept[0], "gone": changed[0]}
+    after = {"kept": kept[1], "new": changed[1]}
+    bills = [
+        sum((Decimal(repr(usage.cost_usd)).quantize(Decimal("1e-12")) for usage in month.values()), Decimal(0))
+        for month in (before, after)
+    ]
+    parts = month_bridge(before, after, bills[1] - bills[0])
+    assert tuple(parts) == BRIDGE_TERMS
+    assert sum(parts.values()) == bills[1] - bills[0]
+    assert float(parts["new_keys"]) == pytest.approx(changed[1].cost_usd, rel=1e-6, abs=1e-6)
+    assert float(parts["gone_keys"]) == pytest.approx(-changed[0].cost_usd, rel=1e-6, abs=1e-6)
+
+
+def usage(scale=1.0, rate=1.0, requests=100, sessions=10, mix=(1.0, 1.0), reads=0.5, discount=0.0):
+    """Two models, five kinds; requests, sessions, model mix and cache share can be moved one by one."""
+    kinds = np.array([0.4 * (1 - reads) / 0.5, 0.05, 0.05, reads, 0.0])
+    kinds[4] = 1 - kinds[:4].sum()
+    tokens = requests * 1000 * scale * np.outer(np.array(mix) / sum(mix), kinds)
+    rates = rate * 1e-6 * np.outer([1, 3], [3, 3.75, 6, 0.3, 15])
+    return Usage(tokens, rates, requests, sessions, discount)
+
+
+@pytest.mark.parametrize(
+    ("changed", "term"),
+    [
+        ({"requests": 200, "sessions": 20}, "sessions"),
+        ({"requests": 200}, "requests_per_session"),
+        ({"scale": 2.0}, "tokens_per_request"),
+        ({"mix": (1.0, 3.0)}, "model_mix"),
+        ({"reads": 0.25}, "cache_share"),
+        ({"rate": 1.5}, "price"),
+        ({"discount": 0.2}, "price"),
+    ],
+)
+def test_a_single_cause_gets_the_whole_excess(changed, term):
+    parts = explain_excess(usage(), usage(**changed))
+    others = {name: part for name, part in parts.items() if name != term}
+    assert float(parts[term]) == pytest.approx(usage(**changed).cost_usd - usage().cost_usd)
+    assert all(abs(part) < Decimal("1e-9") for part in others.values())
+
+
+def test_a_day_without_a_past_is_one_of_sessions_and_an_unpriced_model_is_no_price_change():
+    nothing = Usage(np.zeros((2, 5)), usage().usd_per_token, 0, 0)
+    assert float(explain_excess(nothing, usage())["sessions"]) == pytest.approx(usage().cost_usd)
+    unknown = usage().usd_per_token.copy()
+    unknown[1] = np.nan
+    before = Usage(usage(mix=(1.0, 0.0)).tokens, unknown, 100, 10)
+    parts = explain_excess(before, usage())
+    assert parts["price"] == 0
+    assert parts["model_mix"] > 0
+
+
+def test_a_source_without_requests_shows_its_growth_as_tokens_and_a_bridge_names_its_terms():
+    before, after = (Usage(usage(scale=scale).tokens, usage().usd_per_token) for scale in (1.0, 2.0))
+    assert float(month_bridge({"a": before}, {"a": after})["tokens_per_request"]) == pytest.approx(before.cost_usd)
+    parts = month_bridge({"a": usage()}, {"a": usage(discount=0.1, requests=200)})
+    assert parts["discount"] < 0 < parts["volume"]
+    assert parts["list_price"] == 0
+
+
+def test_shapley_values_are_the_mean_over_all_orders():
+    parts = shapley(lambda done: float(("a" in done) * ("b" in done)) + 2 * ("c" in done), ["a", "b", "c"])
+    assert parts == pytest.approx({"a": 0.5, "b": 0.5, "c": 2})
+    with pytest.raises(ValueError, match="different"):
+        shapley(lambda _: 0.0, ["a", "a"])
+
+
+def test_parts_that_do_not_make_the_whole_are_refused():
+    assert sum(exact_parts({"a": 1 / 3, "b": 2 / 3}, Decimal(1)).values()) == 1
+    with pytest.raises(ValueError, match="miss the total"):
+        exact_parts({"a": 1.0}, Decimal(2))
+    with pytest.raises(ValueError, match="same models"):
+        explain_excess(usage(), Usage(np.ones((1, 5)), np.ones((1, 5))))
+
+
+# ---------------------------------------------------------------- what a month will cost
+
+
+def test_a_month_is_what_was_used_and_the_mean_of_four_same_weekdays_for_each_day_to_come():
+    first = dt.date(2026, 1, 5)
+    days = history(100)
+    told = forecast_month(days, first)
+    as_of = first + dt.timedelta(days=99)
+    assert (told.as_of, told.month) == (as_of, as_of.replace(day=1))
+    left = (dt.date(2026, 5, 1) - as_of).days - 1
+    assert told.days_left == left
+    assert told.so_far == pytest.approx(days[100 - as_of.day :].sum())
+    rest = sum(days[[100 + ahead % 7 - 7 * week for week in (1, 2, 3, 4)]].mean() for ahead in range(left))
+    assert told.point == pytest.approx(told.so_far + rest)
+    assert told.low_95 < told.low_80 < told.point < told.high_80 < told.high_95
+    assert told.low_95 > told.so_far
+
+
+def test_the_last_day_of_a_month_starts_the_next():
+    told = forecast_month(history(31), dt.date(2026, 1, 1))
+    assert (told.month, told.so_far, told.days_left) == (dt.date(2026, 2, 1), 0, 28)
+    assert (told.low_80, told.high_95) == (None, None)
+
+
+def test_a_month_in_its_interval_is_as_frequent_as_it_says():
+    inside = []
+    for seed in range(60):
+        days = history(250, seed)
+        told = forecast_month(days[:221], dt.date(2026, 1, 5))
+        left = told.days_left
+        total = told.so_far + days[221 : 221 + left].sum()
+        inside.append(told.low_80 <= total <= told.high_80)
+    assert 0.65 <= np.mean(inside) <= 0.97
+
+
+def test_the_check_on_a_history_counts_closed_months_and_bounds_their_share():
+    told = backtest(history(400), dt.date(2025, 1, 1))
+    assert 8 <= told.months <= 12
+    assert told.low <= told.hits / told.months <= told.high
+    assert backtest(history(40), dt.date(2025, 1, 1)).months == 0
+
+
+def test_exponential_smoothing_needs_eight_weeks_and_follows_growth():
+    first = dt.date(2026, 1, 5)
+    assert forecast_month_ets(history(55), first, 1) is None
+    days = history(120, noise=0.1) * np.exp(np.arange(120) * 0.01)
+    smooth, simple = forecast_month_ets(days, first, 1), forecast_month(days, first)
+    assert smooth.point > simple.point
+    assert smooth.low_80 < smooth.point < smooth.high_80
+    assert smooth == forecast_month_ets(days, first, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=90), st.dates(dt.date(2024, 1, 1), dt.date(2027, 1, 1)))
+def test_any_history_has_a_forecast(days, first):
+    told = forecast_month(np.array(days, dtype=float), first)
+    assert told.point >= told.so_far >= 0
+    if told.low_80 is not None:
+        assert told.so_far <= told.low_80 <= told.high_80
