@@ -19,11 +19,11 @@ from pathlib import Path
 import duckdb
 
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
+from pipeline.sources import claude_code, console_cost, console_usage, experiment_records, usage_sessions
 from pipeline.sources.base import Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
 
-SOURCES: tuple[Source, ...] = (console_usage, console_cost, usage_sessions, claude_code)
+SOURCES: tuple[Source, ...] = (console_usage, console_cost, usage_sessions, claude_code, experiment_records)
 FORMATS = tuple(source.FORMAT for source in SOURCES)
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
@@ -397,7 +397,10 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
             raise UnusableError(verdict, source.FORMAT)
         if verdict is not None:
             return source, probe
-    known = "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript"
+    known = (
+        "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript, "
+        "experiment records"
+    )
     if not probe.is_text:
         raise UnrecognisedError(f"binary content of no known format; known: {known}")
     kind = "JSON" if probe.text.lstrip()[:1] in "{[" else "text"

@@ -130,6 +130,9 @@ create table if not exists raw.requests (
     web_search_count bigint not null,
     cache_split_assumed boolean not null
 );
+-- What a record says of the account that paid for the call; '' where it does not. (Homes of earlier versions lack both.)
+alter table raw.requests add column if not exists api_key varchar default '';
+alter table raw.requests add column if not exists workspace varchar default '';
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
