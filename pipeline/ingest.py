@@ -25,6 +25,8 @@ from pipeline.sqlfiles import literal, sql
 
 SOURCES: tuple[Source, ...] = (console_usage, console_cost, usage_sessions, claude_code, experiment_records)
 FORMATS = tuple(source.FORMAT for source in SOURCES)
+# What our own systems wrote down; the others are the provider's account.
+LOG_FORMATS = tuple(name for name in FORMATS if name not in ("console_usage", "console_cost"))
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
 
