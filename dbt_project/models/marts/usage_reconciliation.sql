@@ -404,6 +404,37 @@ differences as (
     from compared
 ),
 
+-- What was billed, as a multiple of what the rate card makes of the tokens: the range that rounding leaves.
+multiples as (
+    select
+        *,
+        if(has_console, billed_beyond_console_usd, cost_gap_usd) as rate_gap_usd,
+        if(has_console, console_cost_usd, logged_cost_usd) as computed_cost_usd,
+        if(
+            billed_rows > 0 and computed_cost_usd > 0,
+            (billed_cost_usd - rounding_tolerance_usd)::double / computed_cost_usd::double, null
+        ) as multiple_low,
+        if(
+            billed_rows > 0 and computed_cost_usd > 0,
+            (billed_cost_usd + rounding_tolerance_usd)::double / computed_cost_usd::double, null
+        ) as multiple_high
+    from differences
+),
+
+-- Whether a cell of the same model and kind ties out, and no one rate explains both: then the rate is right, and the
+-- tokens are not.
+evidenced as (
+    select
+        *,
+        coalesce(
+            max(multiple_low) filter (where not is_outside and abs(rate_gap_usd) <= rounding_tolerance_usd)
+                over (partition by provider, model, token_kind)
+            > multiple_high,
+            false
+        ) as is_rate_confirmed
+    from multiples
+),
+
 -- Each is asked only after those before it: the order of the statuses.
 classed as (
     select
@@ -431,6 +462,10 @@ classed as (
                 and abs(billed_beyond_console_usd) > rounding_tolerance_usd
                 then 'mispriced'
             when
+                has_billed and has_logged and not has_console and billed_cost_usd > 0
+                and logs_beyond_billed_usd > rounding_tolerance_usd and not is_rate_confirmed
+                then 'mispriced'
+            when
                 (has_console and has_logged and console_tokens > logged_tokens_high)
                 or (
                     has_billed and coalesce(console_tokens, 0) = 0
@@ -453,7 +488,7 @@ classed as (
             when has_billed and cost_gap_usd <> 0 then 'within_rounding'
             else 'matched'
         end as status
-    from differences
+    from evidenced
 )
 
 select
@@ -484,10 +519,10 @@ select
     scope,
     -- a rate that is off by less than this share of it keeps the cell inside its tolerance
     if(
-        status in ('matched', 'within_rounding', 'mispriced') and has_billed and billed_rows > 0,
-        (rounding_tolerance_usd + abs(if(has_console, billed_beyond_console_usd, cost_gap_usd)))::double
-        / nullif(if(has_console, console_cost_usd, logged_cost_usd), 0)::double,
+        status in ('matched', 'within_rounding', 'mispriced') and billed_rows > 0,
+        (rounding_tolerance_usd + abs(rate_gap_usd))::double / nullif(computed_cost_usd, 0)::double,
         null
-    ) as detectable_rate_change
+    ) as detectable_rate_change,
+    status in ('matched', 'within_rounding') and coalesce(detectable_rate_change > 0.05, false) as is_undetectable
 from classed
 order by usage_date, model, workspace, api_key, token_kind
