@@ -51,7 +51,7 @@ billed as (
         provider,
         model,
         count(*) as cost_rows,
-        sum(cost_usd) as cost_usd
+        sum(cost_usd) as total_usd
     from marts.billed_costs
     group by all
 ),
@@ -85,11 +85,11 @@ select
     billed.provider,
     billed.model,
     billed.cost_rows::bigint,
-    billed.cost_usd,
-    billed.cost_usd,
-    coalesce(billed_cells.cost_usd, 0),
-    coalesce(billed_cells.cost_usd, 0),
-    coalesce(billed_cells.cost_usd, 0)
+    billed.total_usd as cost_by_model,
+    billed.total_usd as cost_by_minute,
+    coalesce(billed_cells.cost_usd, 0) as cost_by_day,
+    coalesce(billed_cells.cost_usd, 0) as cost_by_key,
+    coalesce(billed_cells.cost_usd, 0) as cost_reconciled
 from billed
 left join billed_cells using (provider, model)
 order by all

@@ -53,7 +53,8 @@ class Reconciliation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scope: dict[str, BilledKey] = Field(
-        default_factory=dict, description="Format of logs, or a pattern of their path -> the billed key that pays for them."
+        default_factory=dict,
+        description="Format of logs, or a pattern of their path -> the billed key that pays for them.",
     )
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 # Rewritten in each run, from the settings and the rate card.
 _REFERENCE = (
-    "settings", "api_key_aliases", "reconciliation_scope", "billing_modes", "model_names", "rate_card", "context_windows",
+    "settings", "api_key_aliases", "reconciliation_scope", "billing_modes", "model_names", "rate_card",
+    "context_windows",
 )  # fmt: skip
 
 
@@ -98,7 +99,13 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     try:
         changed = connection.execute(
             sql("transform/reference_changed"),
-            [settings.user_ids, settings.publish_contract_rates, _joined(aliases), _joined(scope_rules), _joined(modes)],
+            [
+                settings.user_ids,
+                settings.publish_contract_rates,
+                _joined(aliases),
+                _joined(scope_rules),
+                _joined(modes),
+            ],
         ).fetchone()
         if changed and changed[0]:
             # What is built rests on other rates, names or settings: the next build is a full one.

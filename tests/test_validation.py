@@ -642,7 +642,8 @@ def test_data_docs_escape_what_the_marts_hold_and_are_private(tmp_path: Path) ->
 
 def test_the_summary_is_a_table_that_values_cannot_break() -> None:
     result = outcome(
-        warehouse(f"insert into marts.billed_costs (token_kind, cost_usd) values ('a|b\n{SCRIPT}[x](y)', 1)"), "billed_token_kinds"
+        warehouse(f"insert into marts.billed_costs (token_kind, cost_usd) values ('a|b\n{SCRIPT}[x](y)', 1)"),
+        "billed_token_kinds",
     )
     summary = validation.markdown_summary([result])
     assert SCRIPT not in summary

@@ -6,10 +6,10 @@ with cells as (
     select
         *,
         date_trunc('month', usage_date)::date as month,
-        if(console_cost_usd is null, logged_tokens, console_tokens) as tokens,
+        coalesce(console_tokens, logged_tokens) as tokens,
         coalesce(console_cost_usd, logged_cost_usd) as computed_cost_usd
     from {{ ref('usage_reconciliation') }}
-    where status in ('matched', 'within_rounding', 'mispriced') and billed_rows > 0
+    where detectable_rate_change is not null
 ),
 
 pooled as (
@@ -26,7 +26,6 @@ pooled as (
         sum(billed_cost_usd - computed_cost_usd)::decimal(38, 12) as cost_gap_usd,
         sum(rounding_tolerance_usd)::decimal(38, 12) as rounding_tolerance_usd
     from cells
-    where computed_cost_usd > 0
     group by month, provider, model, token_kind
 ),
 

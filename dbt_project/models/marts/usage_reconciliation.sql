@@ -4,10 +4,7 @@
 
     A side takes part on a day only if some file of its kind covers that day; then a row that it lacks is zero. Exports
     cover the days from their first to their last; logs of one format, which list only what happened, the days from the
-    first to the last of all of them. Logs take part for the keys that they name, that the settings assign to them, or that
-    are inferred.
-
-    Built whole, from one row a day and cell: which key pays for logs rests on all days.
+    first to the last of all of them. Built whole, from one row a day and cell: which key pays for logs rests on all days.
 #}
 {%- set kinds = "'" ~ rate_columns().values() | join("', '") ~ "'" -%}
 {%- set grain = 'usage_date, provider, model, api_key, workspace, token_kind' -%}
@@ -192,7 +189,7 @@ export_ends as (
     from covered
 ),
 
--- How far the rows of a day reach: where no export goes on after it, an hour or minute export may end inside it.
+-- Where no export goes on after a day, an hour or minute export may end inside it.
 known_to as (
     select
         usage_date,
@@ -277,7 +274,7 @@ named as (
     left join account_workspaces using (provider, api_key)
 ),
 
--- What is left without a workspace beside rows with several is compared over all of them.
+-- What is left without a workspace is compared over all of them.
 shared as (
     select
         * exclude (workspace),
@@ -517,12 +514,14 @@ select
     logged_cost_low_usd,
     logged_cost_high_usd,
     scope,
-    -- a rate that is off by less than this share of it keeps the cell inside its tolerance
+    -- A rate that is off by less than this share of it keeps the cell inside its tolerance. A cell tells of a rate where its
+    -- tokens are not in doubt: the provider's own, or those of logs that tie out.
     if(
-        status in ('matched', 'within_rounding', 'mispriced') and billed_rows > 0,
+        billed_rows > 0 and status not in ('out_of_scope', 'not_comparable', 'unpriced', 'late')
+        and (has_console or status in ('matched', 'within_rounding', 'mispriced')),
         (rounding_tolerance_usd + abs(rate_gap_usd))::double / nullif(computed_cost_usd, 0)::double,
         null
     ) as detectable_rate_change,
-    status in ('matched', 'within_rounding') and coalesce(detectable_rate_change > 0.05, false) as is_undetectable
+    status <> 'mispriced' and coalesce(detectable_rate_change > 0.05, false) as is_undetectable
 from classed
 order by usage_date, model, workspace, api_key, token_kind
