@@ -255,7 +255,7 @@ def _explain(row: Row) -> tuple[str, str]:
     status = row["status"]
     if status == "unlogged" and has_bill and row["is_silent"]:
         return (
-            f"{billed} was billed for {what}, and no log of that day names this key: {gap} that nobody wrote down.",
+            f"{billed} was billed for {what}, and no log holds anything of this key on that day: {gap}.",
             "Does what uses this key log at all, and were its logs of this day landed? If they do not name the key, "
             "assign them in [reconciliation.scope].",
         )
@@ -339,10 +339,11 @@ def _steps(rows: Sequence[Row], has_logs: bool) -> list[Step]:
         return []
     by_status = {row["status"]: row for row in rows}
     at = sum((row["computed_usd"] for row in rows), Decimal(0))
-    cells = sum(row["cells"] for row in rows)
+    cells = sum(row["cells"] for row in rows if row["status"] not in _OUTSIDE)
     steps = [Step("Logged" if has_logs else "Usage at the rate card", Decimal(0), at, True, cells)]
     for names, total in ((_STEPS, "Bill, as far as it can be compared"), (_OUTSIDE, "Whole bill")):
         added = [(label, by_status[status]) for status, label in names.items() if status in by_status]
+        cells += sum(row["cells"] for _, row in added if names is _OUTSIDE)
         for label, row in added:
             if row["gap_usd"]:
                 steps.append(Step(label, at, at + row["gap_usd"], False, row["cells"]))

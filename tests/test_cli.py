@@ -34,6 +34,7 @@ STAGES = [
     "Validating",
     "Fitting distributions",
     "Pricing contracts",
+    "Reconciling",
     "Publishing",
 ]
 

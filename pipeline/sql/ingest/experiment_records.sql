@@ -43,7 +43,7 @@ extracted as (
         if(kind in ('nested', 'flat'), md5(json(entry)), '') as record_md5,
         if(kind in ('nested', 'flat'), json_extract_string(entry, [
             '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
-            '$$.api_key', '$$.workspace', '$$.project'
+            '$$.api_key', '$$.workspace'
         ]), null) as labels,
         if(kind in ('nested', 'flat'), json_extract_string(
             if(kind = 'nested', json_extract(entry, '$$.usage_raw'), entry::json), [
@@ -82,7 +82,6 @@ named as (
         coalesce(lower(trim(labels[7])), '') as stated_provider,
         without_secret(coalesce(trim(labels[8]), '')) as api_key,
         if(lower(trim(labels[9])) = 'default', 'Default', coalesce(trim(labels[9]), '')) as workspace,
-        coalesce(trim(labels[10]), '') as project,
         lower(coalesce(fields[1], fields[2], '')) as usage_type,
         if(coalesce(fields[3], '') = 'not_available', '', coalesce(fields[3], '')) as inference_geo,
         coalesce(fields[4], '') as speed,

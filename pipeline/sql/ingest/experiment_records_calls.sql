@@ -11,7 +11,7 @@ select
     any_value(record_md5) as kept_id,
     any_value(provider) as provider,
     any_value(model_version) as model_version,
-    any_value(project) as project,
+    '' as project,
     any_value(usage_type) as usage_type,
     any_value(inference_geo) as inference_geo,
     any_value(speed) as speed,
