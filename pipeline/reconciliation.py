@@ -223,6 +223,12 @@ def _scope_sentences(scopes: Sequence[Row]) -> list[str]:
                 f"these days ({days}) keys are compared together. To compare each, assign the logs in "
                 "[reconciliation.scope]."
             )
+        elif scope == "unknown":
+            tokens = sum(row["logged_tokens"] for row in rows)
+            sentences.append(
+                f"Unknown: logs of {tokens:,} tokens name no key, and no key of the account used anything on their days: "
+                "another organisation, a subscription, or exports that do not reach these days."
+            )
         else:
             loose = next((row for row in rows if not row["api_key"] and row["logged_tokens"]), None)
             if keys:

@@ -6,7 +6,6 @@
     cover the days from their first to their last; logs of one format, which list only what happened, the days from the
     first to the last of all of them. Built whole, from one row a day and cell: which key pays for logs rests on all days.
 #}
-{%- set kinds = "'" ~ rate_columns().values() | join("', '") ~ "'" -%}
 {%- set grain = 'usage_date, provider, model, api_key, workspace, token_kind' -%}
 {%- set key = 'provider, api_key, workspace' -%}
 
@@ -57,6 +56,11 @@ candidates as (
     group by all
 ),
 
+-- Where no key of the account used anything on the days of such logs, they are of another account.
+known_accounts as (
+    select distinct source_format, provider from candidates
+),
+
 inferred as (
     select
         source_format,
@@ -80,9 +84,11 @@ logs as (
             when cells.key_origin <> '' then cells.key_origin
             when inferred.paying is not null then 'inferred'
             when (select is_declared from rules) then 'unassigned'
-            else 'collapsed'
+            when known_accounts.source_format is not null then 'collapsed'
+            else 'unknown'
         end as scope
     from cells
+    left join known_accounts using (source_format, provider)
     left join inferred
         on cells.key_origin = '' and cells.source_format = inferred.source_format and cells.provider = inferred.provider
     where cells.side = 'logged'
@@ -90,7 +96,7 @@ logs as (
 
 logs_in_scope as (
     select * from logs
-    where scope <> 'unassigned'
+    where scope not in ('unassigned', 'unknown')
 ),
 
 ---------- which side takes part
@@ -242,7 +248,7 @@ sides as (
 collapsed_days as (
     select usage_date, provider
     from sides
-    where scope <> 'unassigned'
+    where scope not in ('unassigned', 'unknown')
     group by usage_date, provider
     having bool_or(api_key = '') and bool_or(api_key <> '')
 ),
@@ -262,7 +268,7 @@ account_workspaces as (
 named as (
     select
         sides.* exclude (api_key, workspace),
-        collapsed_days.usage_date is not null and sides.scope <> 'unassigned' as is_collapsed,
+        collapsed_days.usage_date is not null and sides.scope not in ('unassigned', 'unknown') as is_collapsed,
         if(is_collapsed, '', sides.api_key) as api_key,
         case
             when is_collapsed then ''
@@ -287,6 +293,7 @@ joined as (
         {{ grain }},
         bool_or(is_collapsed) as is_collapsed,
         bool_and(scope = 'unassigned') as is_unassigned,
+        bool_and(scope = 'unknown') as is_unknown,
         sum(tokens) filter (where side = 'console') as console_tokens,
         sum(tokens) filter (where side = 'logged') as logged_tokens,
         sum(tokens_low) filter (where side = 'logged') as logged_tokens_low,
@@ -309,7 +316,8 @@ taking_part as (
         coalesce(exported_days.is_console_day, false) as has_console,
         coalesce(exported_days.is_billed_day, false) as has_billed,
         coalesce(
-            is_unassigned or is_collapsed or logged_days.is_open or logged_key_days.usage_date is not null, false
+            is_unassigned or is_unknown or is_collapsed or logged_days.is_open or logged_key_days.usage_date is not null,
+            false
         ) and (logged_days.usage_date is not null or logged_tokens is not null) as has_logged,
         -- the scope is closed, and does not hold the key
         coalesce(
@@ -319,6 +327,7 @@ taking_part as (
                 log_providers.provider is not null
                 and not coalesce(logged_days.is_open, log_providers.is_open)
                 and not is_collapsed
+                and not is_unknown
                 and key_scopes.api_key is null
                 and (logged_days.usage_date is not null or not (has_console and has_billed))
             ),
@@ -365,6 +374,7 @@ compared as (
             when is_outside then 'outside'
             when not has_logged then ''
             when is_collapsed then 'collapsed'
+            when is_unknown then 'unknown'
             else coalesce(key_scope, 'stated')
         end as scope,
         if(has_console, coalesce(console_tokens, 0), null)::bigint as console_tokens,
@@ -432,59 +442,10 @@ evidenced as (
     from multiples
 ),
 
--- Each is asked only after those before it: the order of the statuses.
 classed as (
     select
         *,
-        case
-            when is_outside then 'out_of_scope'
-            -- what usage exports and logs do not list (code execution, session usage) is only ever billed
-            when n_sides < 2 or token_kind not in ({{ kinds }}) then 'not_comparable'
-            when
-                (has_console and console_cost_usd is null) or (has_logged and logged_cost_usd is null)
-                then 'unpriced'
-            when
-                (
-                    has_console and has_billed and console_ends_inside_day
-                    and billed_beyond_console_usd > rounding_tolerance_usd
-                )
-                or (has_console and has_logged and console_ends_before_logs and logged_tokens_low > console_tokens)
-                or (
-                    has_billed and has_logged and not has_console and billed_ends_before_logs
-                    and logs_beyond_billed_usd > rounding_tolerance_usd
-                )
-                then 'late'
-            when
-                has_console and has_billed and console_tokens > 0 and billed_rows > 0
-                and abs(billed_beyond_console_usd) > rounding_tolerance_usd
-                then 'mispriced'
-            when
-                has_billed and has_logged and not has_console and billed_cost_usd > 0
-                and logs_beyond_billed_usd > rounding_tolerance_usd and not is_rate_confirmed
-                then 'mispriced'
-            when
-                (has_console and has_logged and console_tokens > logged_tokens_high)
-                or (
-                    has_billed and coalesce(console_tokens, 0) = 0
-                    and if(has_logged, billed_beyond_logs_usd, billed_cost_usd) > rounding_tolerance_usd
-                )
-                then 'unlogged'
-            when
-                (has_console and has_billed and billed_rows = 0 and console_cost_usd > 0)
-                or (has_billed and has_logged and not has_console and logs_beyond_billed_usd > rounding_tolerance_usd)
-                or (
-                    has_console and has_logged and console_tokens < logged_tokens_low
-                    -- unless the bill confirms logs of which the usage export knows nothing
-                    and not (
-                        coalesce(console_tokens = 0 and billed_cost_usd > 0, false)
-                        and logs_beyond_billed_usd <= rounding_tolerance_usd
-                    )
-                )
-                then 'unbilled'
-            when has_logged and logged_tokens_low < logged_tokens_high then 'consistent'
-            when has_billed and cost_gap_usd <> 0 then 'within_rounding'
-            else 'matched'
-        end as status
+        {{ reconciliation_status() }} as status
     from evidenced
 )
 

@@ -12,4 +12,4 @@ from cells
 where scope <> ''
 group by scope, api_key, workspace
 order by
-    list_position(['declared', 'inferred', 'stated', 'collapsed', 'outside'], scope), billed_usd desc, api_key, workspace
+    list_position(['declared', 'inferred', 'stated', 'collapsed', 'unknown', 'outside'], scope), billed_usd desc, api_key, workspace
