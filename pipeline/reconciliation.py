@@ -226,8 +226,8 @@ def _scope_sentences(scopes: Sequence[Row]) -> list[str]:
         elif scope == "unknown":
             tokens = sum(row["logged_tokens"] for row in rows)
             sentences.append(
-                f"Unknown: logs of {tokens:,} tokens name no key, and no key of the account used anything on their days: "
-                "another organisation, a subscription, or exports that do not reach these days."
+                f"Unknown: logs of {tokens:,} tokens name no key, and no key of the account used anything on their "
+                "days: another organisation, a subscription, or exports that do not reach these days."
             )
         else:
             loose = next((row for row in rows if not row["api_key"] and row["logged_tokens"]), None)
@@ -261,14 +261,16 @@ def _explain(row: Row) -> tuple[str, str]:
     status = row["status"]
     if status == "unlogged" and has_bill and row["is_silent"]:
         return (
-            f"{billed} was billed for {what}, and no log holds anything of this key on that day: {gap}.",
+            f"{gap} was billed for {what}; no log holds anything of this key on that day.",
             "Does what uses this key log at all, and were its logs of this day landed? If they do not name the key, "
             "assign them in [reconciliation.scope].",
         )
     if status == "unlogged" and has_bill:
-        held = f"{holder} account for {computed}" if row["computed_usd"] else f"{holder} hold none of it"
         return (
-            f"{billed} was billed for {what}; {held}. {gap} was billed for calls that nobody wrote down.",
+            f"{billed} was billed for {what}; {holder} account for {computed}. {gap} was billed for calls that nobody "
+            "wrote down."
+            if row["computed_usd"]
+            else f"{gap} was billed for {what}; {holder} hold none of it.",
             "Is there a job, a judge or a retry that calls the API without logging? Was a log file not landed? Does "
             "another application use the same key? (Coding tools leave up to 15% of their calls out of their logs.)",
         )
@@ -347,7 +349,7 @@ def _steps(rows: Sequence[Row], has_logs: bool) -> list[Step]:
     at = sum((row["computed_usd"] for row in rows), Decimal(0))
     cells = sum(row["cells"] for row in rows if row["status"] not in _OUTSIDE)
     steps = [Step("Logged" if has_logs else "Usage at the rate card", Decimal(0), at, True, cells)]
-    for names, total in ((_STEPS, "Bill, as far as it can be compared"), (_OUTSIDE, "Whole bill")):
+    for names, total in ((_STEPS, "Bill, compared"), (_OUTSIDE, "Whole bill")):
         added = [(label, by_status[status]) for status, label in names.items() if status in by_status]
         cells += sum(row["cells"] for _, row in added if names is _OUTSIDE)
         for label, row in added:
@@ -381,7 +383,7 @@ def _by_period(days: Sequence[Share]) -> tuple[str, list[Share]]:
 
 
 # Units of the charts' view box: they are scaled to the width of the page.
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 1000, 240, 64, 12, 30
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000, 240, 64, 30, 12, 30
 
 
 @dataclass(frozen=True)
@@ -420,7 +422,7 @@ def _chart(shares: Sequence[Share]) -> Chart | None:
         return None
     baseline = _HEIGHT - _BOTTOM
     plot = baseline - _TOP
-    slot = (_WIDTH - _LEFT) / len(shares)
+    slot = (_WIDTH - _LEFT - _RIGHT) / len(shares)
     width = min(max(slot * 0.72, 1.0), 48.0)
     every = max(1, -(-len(shares) // 10))
     columns = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import html
 import json
 import shutil
 import subprocess
@@ -357,6 +358,18 @@ def test_every_view_answers_on_every_kind_of_landing(any_home: Path, view: str) 
 @pytest.mark.parametrize("view", ["daily", "models", "cache", "tails", "pricing", "savings"])
 def test_these_views_have_rows_whatever_was_landed(any_home: Path, view: str) -> None:
     assert json.loads(token_analytics("show", view, "--json", "--home", any_home).out) != []
+
+
+def test_a_run_writes_the_page_of_the_reconciliation_and_show_says_the_same(
+    sample_run: Done, sample_home: Path
+) -> None:
+    page = Path(json.loads(sample_run.out)["reconciliation_report"])
+    shown = token_analytics("show", "reconciliation", "--home", sample_home).out
+    headline = next(line for line in shown.splitlines() if line.startswith("Of $"))
+    assert headline in html.unescape(page.read_text())
+    assert str(page) in shown
+    for title in ("From what was logged to the bill", "Coverage by key", "Coverage by model", "Coverage by day"):
+        assert title in shown
 
 
 def test_show_prints_30_rows_and_says_how_to_see_all(sample_run: Done, sample_home: Path) -> None:

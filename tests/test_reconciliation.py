@@ -165,6 +165,11 @@ def test_scope_and_billing_mode_are_read_from_the_settings_file(tmp_path):
     assert loaded.billing_mode.projects == {"shop": "subscription"}
 
 
+def test_scope_is_read_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN_ANALYTICS_RECONCILIATION", '{"scope": {"experiment_records": "mine"}}')
+    assert settings_module.load(tmp_path).reconciliation.scope["experiment_records"].api_key == "mine"
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -77,9 +77,7 @@ logs as (
     select
         cells.* exclude (api_key, workspace, key_origin),
         if(cells.key_origin = '', coalesce(inferred.paying.api_key, ''), cells.api_key) as api_key,
-        if(
-            cells.key_origin = '', coalesce(nullif(cells.workspace, ''), inferred.paying.workspace, ''), cells.workspace
-        ) as workspace,
+        coalesce(if(cells.key_origin = '', inferred.paying.workspace, null), cells.workspace) as workspace,
         case
             when cells.key_origin <> '' then cells.key_origin
             when inferred.paying is not null then 'inferred'
@@ -253,7 +251,7 @@ collapsed_days as (
     having bool_or(api_key = '') and bool_or(api_key <> '')
 ),
 
--- A workspace that a side does not name is the one in which the account knows the key, if there is but one.
+-- The workspace of a log is the one in which the account knows its key, if there is but one.
 account_workspaces as (
     select
         provider,
@@ -272,7 +270,9 @@ named as (
         if(is_collapsed, '', sides.api_key) as api_key,
         case
             when is_collapsed then ''
-            when sides.workspace = '' and account_workspaces.n_workspaces = 1 then account_workspaces.workspace
+            when
+                (sides.workspace = '' or sides.side = 'logged') and account_workspaces.n_workspaces = 1
+                then account_workspaces.workspace
             else sides.workspace
         end as workspace
     from sides
