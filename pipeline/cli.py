@@ -382,7 +382,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if summary["report"]:
         out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
     if summary["reconciliation_report"]:
-        out.print(f"        {escape(summary['reconciliation_report'])}")
+        out.print(f"[bold]Gaps[/bold]    {escape(summary['reconciliation_report'])}")
     out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
 
 

@@ -313,8 +313,8 @@ joined as (
 taking_part as (
     select
         joined.*,
-        coalesce(exported_days.is_console_day, false) as has_console,
-        coalesce(exported_days.is_billed_day, false) as has_billed,
+        coalesce(exported_days.is_console_day, false) or console_tokens is not null as has_console,
+        coalesce(exported_days.is_billed_day, false) or billed_cost_usd is not null as has_billed,
         coalesce(
             is_unassigned or is_unknown or is_collapsed or logged_days.is_open or logged_key_days.usage_date is not null,
             false
