@@ -141,9 +141,11 @@ class Models:
         return [model for model in self.all if model.name in wanted]
 
     @contextlib.contextmanager
-    def over(self, files: Mapping[str, str | bytes], *names: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    def over(
+        self, files: Mapping[str, str | bytes], *names: str, **overrides: Any
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection to the models `names` and those that they read, built from `files` of a landing."""
-        home = Home(self._scratch())
+        home = Home(self._scratch(), **overrides)
         home.land(files)
         with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}) as connection:
             connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")

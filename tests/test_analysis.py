@@ -25,13 +25,13 @@ MARTS = f"""
         request_key VARCHAR, session_id VARCHAR, source_format VARCHAR, requested_at TIMESTAMP, provider VARCHAR,
         model VARCHAR, model_version VARCHAR, api_key VARCHAR, workspace VARCHAR, user_id VARCHAR, project VARCHAR,
         usage_type VARCHAR, context_window VARCHAR, inference_geo VARCHAR, speed VARCHAR, is_sidechain BOOLEAN, {KINDS},
-        web_search_count BIGINT, total_tokens BIGINT, estimated_cost_usd DECIMAL(38, 12)
+        web_search_count BIGINT, total_tokens BIGINT, estimated_cost_usd DECIMAL(38, 12), billing_mode VARCHAR
     );
     CREATE TABLE marts.token_usage_minutes (
         source VARCHAR, provider VARCHAR, usage_minute TIMESTAMP, bucket_seconds INTEGER, model VARCHAR,
         model_version VARCHAR, api_key VARCHAR, workspace VARCHAR, user_id VARCHAR, project VARCHAR, usage_type VARCHAR,
         context_window VARCHAR, inference_geo VARCHAR, speed VARCHAR, usage_date DATE, {KINDS}, web_search_count BIGINT,
-        total_tokens BIGINT, request_count BIGINT, estimated_cost_usd DECIMAL(38, 12)
+        total_tokens BIGINT, request_count BIGINT, estimated_cost_usd DECIMAL(38, 12), billing_mode VARCHAR
     );
     CREATE TABLE marts.token_usage_sessions (
         session_id VARCHAR, conversation_id VARCHAR, source_format VARCHAR, user_id VARCHAR, provider VARCHAR,
@@ -39,7 +39,7 @@ MARTS = f"""
         session_started_at TIMESTAMP, last_updated_at TIMESTAMP, duration_seconds DOUBLE, primary_model VARCHAR,
         models VARCHAR, request_count BIGINT, {KINDS}, cache_creation_tokens BIGINT, web_search_count BIGINT,
         total_tokens BIGINT, estimated_cost_usd DECIMAL(38, 12), cost_per_token DOUBLE, input_output_ratio DOUBLE,
-        cache_split_assumed BOOLEAN
+        cache_split_assumed BOOLEAN, billing_mode VARCHAR
     );
 """
 START = dt.datetime(2026, 1, 5)
@@ -114,6 +114,15 @@ def one(table, **wanted):
 
 
 # ---------------------------------------------------------------- what every table promises
+
+
+def test_what_a_subscription_covers_is_no_cost_but_its_tokens_count(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(n, 1) for n in range(40)])
+    insert(marts, "token_usage_sessions", [session(n, 9, billing_mode="subscription") for n in range(40, 60)])
+    table = analysis.TABLES["tail_metrics"](marts, knobs)
+    cost = one(table, segment="all", measure="session_cost_usd")
+    tokens = one(table, segment="all", measure="session_total_tokens")
+    assert (cost["n"], cost["max"], tokens["n"]) == (40, 1.0, 60)
 
 
 @pytest.mark.parametrize("name", analysis.TABLES)

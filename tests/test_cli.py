@@ -7,6 +7,7 @@ what the numbers are (test_models, test_sample), and locks and files (test_wareh
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import shutil
@@ -34,6 +35,7 @@ STAGES = [
     "Validating",
     "Fitting distributions",
     "Pricing contracts",
+    "Reconciling",
     "Publishing",
 ]
 
@@ -221,7 +223,7 @@ def test_a_run_tells_its_stages_in_plain_lines_and_ends_with_what_came_out(
     assert console_run.code == 0
     assert [line.split(" (")[0] for line in console_run.err.splitlines()] == STAGES
     assert [line.split()[0] for line in console_run.out.splitlines()] == [
-        "Files", "Usage", "Bill", "Checks", "Query", "Report", "Tables",
+        "Files", "Usage", "Bill", "Checks", "Query", "Report", "Gaps", "Tables",
     ]  # fmt: skip
     assert str(console_home / "token_analytics.duckdb") in console_run.out
     assert "\x1b" not in console_run.out + console_run.err
@@ -356,6 +358,18 @@ def test_every_view_answers_on_every_kind_of_landing(any_home: Path, view: str) 
 @pytest.mark.parametrize("view", ["daily", "models", "cache", "tails", "pricing", "savings"])
 def test_these_views_have_rows_whatever_was_landed(any_home: Path, view: str) -> None:
     assert json.loads(token_analytics("show", view, "--json", "--home", any_home).out) != []
+
+
+def test_a_run_writes_the_page_of_the_reconciliation_and_show_says_the_same(
+    sample_run: Done, sample_home: Path
+) -> None:
+    page = Path(json.loads(sample_run.out)["reconciliation_report"])
+    shown = token_analytics("show", "reconciliation", "--home", sample_home).out
+    headline = next(line for line in shown.splitlines() if line.startswith("Of $"))
+    assert headline in html.unescape(page.read_text())
+    assert str(page) in shown
+    for title in ("From what was logged to the bill", "Coverage by key", "Coverage by model", "Coverage by day"):
+        assert title in shown
 
 
 def test_show_prints_30_rows_and_says_how_to_see_all(sample_run: Done, sample_home: Path) -> None:

@@ -7,6 +7,7 @@ right (test_overlaps).
 from __future__ import annotations
 
 import datetime as dt
+import json
 import random
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
 
 from pipeline import ingest, scope, transform, warehouse
+from pipeline.settings import Settings, load
 from pipeline.sqlfiles import sql
 
 
@@ -79,7 +81,19 @@ def history(accounts: list[Any], seed: int) -> dict[str, str]:
     for number in range(chance.randrange(3)):
         cells = [(chance.choice(days), "Claude Sonnet 4.5", f"{chance.randrange(300) / 100:.2f}") for _ in range(3)]
         files[f"costs_{number}.csv"] = costs_table(cells, with_key=chance.random() < 0.7)
+    for number in range(chance.randrange(3)):
+        calls = [(chance.choice(days), chance.choice([5, 80_000])) for _ in range(3)]
+        files[f"records_{number}.jsonl"] = "\n".join(record(*call) for call in calls)
     return files
+
+
+def record(day: str, tokens: int) -> str:
+    usage = {"input_tokens": 1, "output_tokens": tokens}
+    entry = {"run_id": "r", "timestamp": f"{day}T10:00:00Z", "model": "claude-sonnet-4-5", "usage_raw": usage}
+    return json.dumps(entry)
+
+
+SCOPES: list[dict[str, str]] = [{}, {"experiment_records": "backend"}, {"*/transcript_*": "backend"}]
 
 
 def sessions_table(rows: list[tuple[str, str, int]]) -> str:
@@ -109,6 +123,8 @@ def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
         share = files[step::5] + (files[:1] if chance.random() < 0.3 else [])
         kept_up.home.land({f"{step}/{name}": text for name, text in share})
         forget_something(kept_up.connection, chance)
+        if chance.random() < 0.4:
+            kept_up.home.settings = rescoped(kept_up.home.settings, chance.choice(SCOPES), chance.random() < 0.3)
         kept_up.update(batch_rows=chance.choice([1, 40, 10**6]))
         assert kept_up.marts() == kept_up.rebuilt()
 
@@ -140,6 +156,17 @@ def test_a_build_plans_the_days_that_its_exports_cover_by_their_stored_rows(new_
         ).fetchone()
         assert [batch.days for batch in scope.plan(connection, stored)] == [["2026-02-17"], ["2026-02-18"]]
         assert [batch.days for batch in scope.plan(connection, 10**6)] == [["2026-02-17", "2026-02-18"]]
+
+
+def rescoped(former: Settings, scope: dict[str, str], seat: bool) -> Settings:
+    """The settings with another scope of logs, and with or without a key that a subscription pays for."""
+    changed: Settings = load(
+        former.home,
+        settle_seconds=0,
+        reconciliation={"scope": scope},
+        billing_mode={"api_keys": {"backend": "subscription"} if seat else {}},
+    )
+    return changed
 
 
 def random_accounts(chance: random.Random) -> list[Any]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from pipeline import reconciliation
+
 DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.name} beside the repository")
 COSTS_OF_2024 = "console_csv/ph3n4t3s_M5stackHuskyLens/claude_api_cost_2024_{:02}.csv"
@@ -43,15 +45,103 @@ def test_console_tokens_of_february_2026_are_those_of_the_account(home):
     """) == [(10_850_131, 10_779_468, 70_663)]
 
 
-def test_every_billed_cell_of_february_2026_is_tokens_times_rate_to_the_cent(home):
-    cells = home.query("""
-        SELECT abs(billed_cost_usd - console_cost_usd), status, billed_cost_usd FROM marts.usage_reconciliation
-        WHERE usage_date BETWEEN DATE '2026-02-01' AND DATE '2026-02-28'
-    """)
+def test_every_billed_cell_of_february_2026_is_tokens_times_rate_to_the_cent(models):
+    with models.over(files_of("console_csv/wellfleetmike_C"), "marts.usage_reconciliation") as connection:
+        cells = connection.execute(
+            "SELECT abs(billed_cost_usd - console_cost_usd), status, billed_cost_usd FROM marts.usage_reconciliation"
+        ).fetchall()
     assert len(cells) == 12
     assert max(gap for gap, _, _ in cells) <= Decimal("0.005")
     assert {status for _, status, _ in cells} <= {"matched", "within_rounding"}
     assert sum(billed for _, _, billed in cells) == Decimal("33.39")
+
+
+def files_of(folder: str) -> dict[str, bytes]:
+    """The files of a folder of the data, each at its place in a landing."""
+    return {
+        str(path.relative_to(DATA)): path.read_bytes() for path in sorted((DATA / folder).rglob("*")) if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module", params=["declared", "inferred"])
+def june(request, models):
+    """Cells of June 2026, where records of experiments meet the bill; how they came to their key; and the report."""
+    scope = {"scope": {"experiment_records": "Tokenomics"}} if request.param == "declared" else {}
+    names = ("marts.usage_reconciliation", "marts.rate_evidence")
+    with models.over(files_of("console_vs_runs"), *names, reconciliation=scope) as connection:
+        cells = connection.execute(
+            "SELECT usage_date::varchar, model, token_kind, status, billed_cost_usd, logged_cost_usd, scope "
+            "FROM marts.usage_reconciliation WHERE api_key = 'Tokenomics'"
+        ).fetchall()
+        others = connection.execute(
+            "SELECT DISTINCT api_key, status FROM marts.usage_reconciliation WHERE api_key <> 'Tokenomics'"
+        ).fetchall()
+        report = reconciliation.collect(connection)
+    return request.param, cells, others, report
+
+
+def test_june_is_compared_with_the_key_that_paid_for_its_records_declared_or_not(june):
+    how, cells, others, report = june
+    assert {scope for *_, scope in cells} == {how}
+    assert others == [("other-key-redacted", "out_of_scope")]
+    assert report.scope[0].startswith(how.capitalize())
+    assert "Tokenomics" in report.scope[0]
+
+
+def test_of_21_june_everything_agrees_but_a_cent_of_output(june):
+    _, cells, _, _ = june
+    day = {(model, kind): rest for day, model, kind, *rest, _ in cells if day == "2026-06-21"}
+    assert sum(billed for _, billed, _ in day.values()) == Decimal("4.63")
+    assert sum(logged for _, _, logged in day.values()) == Decimal("4.61685")
+    assert day.pop(("claude-haiku-4-5", "output")) == ["unlogged", Decimal("0.01"), Decimal("0.003995")]
+    assert {status for status, _, _ in day.values()} == {"within_rounding"}
+
+
+def test_of_22_june_two_cents_of_output_are_in_no_log(june):
+    _, cells, _, _ = june
+    day = {(model, kind): rest for day, model, kind, *rest, _ in cells if day == "2026-06-22"}
+    assert day.pop(("claude-sonnet-4-6", "output")) == ["unlogged", Decimal("0.02"), Decimal(0)]
+    assert {status for status, _, _ in day.values()} == {"matched"}
+
+
+def test_of_28_june_only_opus_is_not_explained(june):
+    _, cells, _, report = june
+    day = {(model, kind): rest for day, model, kind, *rest, _ in cells if day == "2026-06-28"}
+    opus = {kind: day.pop(("claude-opus-4-8", kind)) for kind in ("input_no_cache", "output")}
+    assert opus == {
+        "input_no_cache": ["unlogged", Decimal("6.62"), Decimal("0.253695")],
+        "output": ["unlogged", Decimal("2.28"), Decimal("1.713375")],
+    }
+    assert {status for status, _, _ in day.values()} == {"within_rounding"}
+    largest = report.gaps[0]
+    assert "$8.90 was billed for claude-opus-4-8; the logs account for $1.97. $6.93" in largest.what
+    assert "without logging" in largest.check
+
+
+def test_records_of_experiments_hold_the_known_tokens_of_each_day_and_model(home, expected):
+    found = {
+        f"{day}|{model}": dict(zip(("calls", "input", "write_5m", "write_1h", "read", "output"), counts, strict=True))
+        for day, model, *counts in home.query("""
+            SELECT requested_at::date::varchar, model_version, count(*), sum(input_tokens_no_cache)::bigint,
+                sum(input_tokens_cache_write_5m)::bigint, sum(input_tokens_cache_write_1h)::bigint,
+                sum(input_tokens_cache_read)::bigint, sum(output_tokens)::bigint
+            FROM marts.requests WHERE source_format = 'experiment_records' GROUP BY ALL
+        """)
+    }
+    wanted: dict[str, dict[str, int]] = {}
+    for run in expected["console_vs_runs"]["runs"].values():
+        for cell, counts in run["by_utc_date_model"].items():
+            sums = wanted.setdefault(cell, dict.fromkeys(counts, 0))
+            wanted[cell] = {name: sums[name] + counts[name] for name in counts}
+    assert found == wanted
+
+
+def test_calls_without_a_time_are_rejected_with_their_tokens(home):
+    reasons = home.query(
+        "SELECT reason FROM ingest.rejected_rows WHERE path LIKE '%gemini_micropilot_usage.jsonl' ORDER BY line"
+    )
+    assert all(reason.startswith("no timestamp (") for (reason,) in reasons)
+    assert sum(int(reason.split("(")[1].split(" ")[0]) for (reason,) in reasons) == 10_769
 
 
 @pytest.mark.parametrize("month", [3, 5, 7, 9, 11])
@@ -90,7 +180,7 @@ def test_transcripts_add_up_to_the_known_requests_tokens_and_cost_of_each_model(
         SELECT model_version, count(*), sum(input_tokens_no_cache)::bigint, sum(input_tokens_cache_write_5m)::bigint,
             sum(input_tokens_cache_write_1h)::bigint, sum(input_tokens_cache_read)::bigint, sum(output_tokens)::bigint,
             sum(web_search_count)::bigint, sum(estimated_cost_usd)
-        FROM marts.requests GROUP BY 1 ORDER BY 1
+        FROM marts.requests WHERE source_format = 'claude_code' GROUP BY 1 ORDER BY 1
     """)
     wanted = expected["claude_code_all"]["max_policy_totals"]
     assert sum(row[1] for row in found) == expected["claude_code_all"]["unique_requests"] == 3157
@@ -134,13 +224,6 @@ def test_of_all_files_together_only_our_formats_are_loaded_and_the_rest_is_named
         for (path,) in home.query("SELECT path FROM ingest.files WHERE status = 'loaded'")
     }
     assert loaded == {"console_csv", "console_vs_runs", "claude_code"}
-    assert (
-        home.query("""
-        SELECT path FROM ingest.files
-        WHERE status = 'loaded' AND path LIKE 'landing/console_vs_runs/%' AND path NOT LIKE '%.csv'
-    """)
-        == []
-    )
     named = home.query("SELECT count(*) FROM ingest.files WHERE status = 'unrecognised' AND message = ''")
     assert named == [(0,)]
     files = [path for path in DATA.rglob("*") if path.is_file() and path.parent != DATA]

@@ -17,3 +17,5 @@ select
     false as from_console,
     true as from_sessions
 from marts.token_usage_sessions
+-- what a subscription covers costs nothing by the token
+where not $is_cost or billing_mode is distinct from 'subscription'

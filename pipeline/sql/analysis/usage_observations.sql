@@ -32,4 +32,6 @@ left join (
 where ($grain = 'day' or bucket_seconds = 60)
     and (source = 'sessions' or $dimension <> 'user_id')
     and (source = 'console' or console_stands is null)
+    -- what a subscription covers costs nothing by the token
+    and (not $is_cost or billing_mode is distinct from 'subscription')
 group by key, observed_at

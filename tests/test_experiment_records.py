@@ -1,0 +1,273 @@
+"""Experiment records: which of a provider's numbers are which kind of token, and that a file's tokens all count once.
+
+Belongs here: recognition, the usage bodies of each provider, repeats, and what is rejected. Does not belong here: how
+records are compared with a bill (test_reconciliation).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.sources import experiment_records
+from pipeline.sources.base import Probe
+
+BODIES = Path(__file__).parents[2] / "shared" / "data" / "genai_prices" / "usages.json"
+KINDS = (
+    "input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read, "
+    "output_tokens"
+)
+Body = dict[str, Any]
+
+
+def record(usage: Body | None, number: int = 0, **fields: Any) -> str:
+    stamp = (dt.datetime(2026, 6, 21, 8) + dt.timedelta(seconds=number)).isoformat() + "Z"
+    entry = {"run_id": "run", "timestamp": stamp, "model_version": "claude-haiku-4-5-20251001", "usage_raw": usage}
+    return json.dumps(entry | fields)
+
+
+def kinds(home: Any, *lines: str) -> list[tuple[Any, ...]]:
+    home.land({"records.jsonl": "\n".join(lines) + "\n"})
+    home.ingest()
+    found: list[tuple[Any, ...]] = home.query(f"SELECT {KINDS} FROM raw.requests ORDER BY requested_at")
+    return found
+
+
+# Each body, and its tokens: input, write 5m, write 1h, read, output.
+KNOWN_BODIES = {
+    "anthropic, whose input is without cached tokens": (
+        {
+            "input_tokens": 10, "cache_creation_input_tokens": 70, "cache_read_input_tokens": 5, "output_tokens": 3,
+            "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 50},
+        },
+        (10, 20, 50, 5, 3),
+    ),
+    "anthropic before it told 5 minutes from 1 hour": (
+        {"input_tokens": 10, "cache_creation_input_tokens": 70, "cache_read_input_tokens": None, "output_tokens": 3},
+        (10, 70, 0, 0, 3),
+    ),
+    "openai chat, whose prompt holds cached tokens and whose completion holds reasoning": (
+        {
+            "prompt_tokens": 100, "completion_tokens": 30, "total_tokens": 130,
+            "prompt_tokens_details": {"cached_tokens": 60},
+            "completion_tokens_details": {"reasoning_tokens": 20},
+        },
+        (40, 0, 0, 60, 30),
+    ),
+    "xai, whose reasoning lies beside its completion": (
+        {
+            "prompt_tokens": 100, "completion_tokens": 30, "total_tokens": 150,
+            "completion_tokens_details": {"reasoning_tokens": 20},
+        },
+        (100, 0, 0, 0, 50),
+    ),
+    "openai responses, whose input holds what is read and written": (
+        {
+            "input_tokens": 100, "output_tokens": 30, "total_tokens": 130,
+            "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 25},
+        },
+        (15, 25, 0, 60, 30),
+    ),
+    "gemini, whose prompt holds cached tokens and whose thoughts are output": (
+        {
+            "promptTokenCount": 100, "cachedContentTokenCount": 60, "candidatesTokenCount": 7, "thoughtsTokenCount": 20,
+            "toolUsePromptTokenCount": 5, "totalTokenCount": 132,
+        },
+        (45, 0, 0, 60, 27),
+    ),
+    "gemini as its python library spells it": (
+        {"prompt_token_count": 100, "cached_content_token_count": 60, "candidates_token_count": 7},
+        (40, 0, 0, 60, 7),
+    ),
+    "bedrock, whose input is without cached tokens": (
+        {"inputTokens": 22, "outputTokens": 13, "cacheReadInputTokens": 2492, "cacheWriteInputTokens": 4},
+        (22, 4, 0, 2492, 13),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN_BODIES)
+def test_the_numbers_of_each_provider_count_as_the_kinds_they_are(home, name):
+    body, expected = KNOWN_BODIES[name]
+    assert kinds(home, record(body)) == [expected]
+
+
+@pytest.mark.skipif(not BODIES.is_file(), reason="no real data in shared beside the repository")
+def test_real_usage_bodies_hold_what_genai_prices_extracts_from_them(home):
+    entries = json.loads(BODIES.read_text())
+    lines = [
+        record(entry["body"].get("usage") or entry["body"].get("usageMetadata"), number)
+        for number, entry in enumerate(entries)
+    ]
+    home.land({"records.jsonl": "\n".join(lines)})
+    home.ingest()
+    start = dt.datetime(2026, 6, 21, 8)
+    found = {
+        int((at - start).total_seconds()): tuple(row)
+        for at, *row in home.query(f"SELECT requested_at, {KINDS} FROM raw.requests")
+    }
+    for number, entry in enumerate(entries):
+        ways = [way["usage"] for way in entry["extracted"]]
+        wanted = {
+            (
+                way.get("input_tokens", 0) - way.get("cache_read_tokens", 0) - way.get("cache_write_tokens", 0),
+                way.get("cache_write_tokens", 0), way.get("cache_read_tokens", 0), way.get("output_tokens", 0),
+            )
+            for way in ways
+        }  # fmt: skip
+        if number in found:
+            no_cache, write_5m, write_1h, read, output = found[number]
+            assert (no_cache, write_5m + write_1h, read, output) in wanted, entry["body"]
+    # Cohere's bodies, which state billed units beside tokens, and entries without usage
+    assert len(entries) - len(found) == 8
+
+
+counts = st.integers(0, 10**9)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> tuple[Body, int]:
+    """A usage body, and all the tokens that it stands for."""
+    a, b, c, d = draw(counts), draw(counts), draw(counts), draw(counts)
+    return draw(
+        st.sampled_from(
+            [
+                (
+                    {
+                        "input_tokens": a, "cache_creation_input_tokens": b, "cache_read_input_tokens": c,
+                        "output_tokens": d,
+                    },
+                    a + b + c + d,
+                ),
+                (
+                    {
+                        "prompt_tokens": a + b, "completion_tokens": c, "total_tokens": a + b + c,
+                        "prompt_tokens_details": {"cached_tokens": b},
+                    },
+                    a + b + c,
+                ),
+                (
+                    {
+                        "promptTokenCount": a + b, "cachedContentTokenCount": b, "candidatesTokenCount": c,
+                        "thoughtsTokenCount": d,
+                    },
+                    a + b + c + d,
+                ),
+            ]
+        )
+    )  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(bodies(), st.booleans(), st.integers(1, 3)), min_size=1, max_size=8))
+def test_tokens_of_a_file_are_stored_or_listed_as_rejected_and_repeats_count_once(new_home, calls):
+    home = new_home()
+    lines = []
+    for number, ((body, _), has_time, copies) in enumerate(calls):
+        line = record(body, number, **({} if has_time else {"timestamp": None}))
+        lines += [line] * (copies if has_time else 1)
+    home.land({"records.jsonl": "\n".join(lines)})
+    home.ingest()
+    ((stored,),) = home.query(f"SELECT coalesce(sum({KINDS.replace(', ', ' + ')}), 0)::bigint FROM raw.requests")
+    listed = sum(int(reason.split("(")[1].split(" ")[0]) for _, _, reason, _, _ in home.rejected())
+    assert stored == sum(total for (_, total), has_time, _ in calls if has_time)
+    assert listed == sum(total for (_, total), has_time, _ in calls if not has_time)
+
+
+def test_a_record_without_a_time_is_rejected_with_its_tokens_and_never_dated_by_guess(home):
+    flat = {
+        "model": "gemini-3.1-pro-preview",
+        "ok": True,
+        "prompt": 883,
+        "cached": 3,
+        "candidates": 36,
+        "thoughts": 430,
+    }
+    home.land({"usage.jsonl": json.dumps(flat) + "\n"})
+    home.ingest()
+    assert [row[2] for row in home.rejected()] == ["no timestamp (1349 tokens)"]
+    assert home.ledger("usage.jsonl")["format"] == "experiment_records"
+
+
+def test_a_flat_record_with_a_time_counts_thoughts_as_output(home):
+    flat = {"model": "gemini-2.5-pro", "prompt": 883, "cached": 3, "candidates": 36, "thoughts": 430}
+    assert kinds(home, json.dumps(flat | {"timestamp": "2026-06-21T08:00:00Z"})) == [(880, 0, 0, 3, 466)]
+
+
+def test_a_file_that_grew_has_the_same_records(models):
+    lines = [record({"input_tokens": 1, "output_tokens": 2}, number) for number in range(3)]
+    spaced = json.dumps(json.loads(lines[0]), indent=None, separators=(", ", ": "))
+    files = {"a.jsonl": lines[0], "b.jsonl": "\n".join(lines), "c.jsonl": spaced}
+    with models.over(files, "marts.requests") as connection:
+        found = connection.execute("SELECT count(*), sum(total_tokens)::bigint FROM marts.requests").fetchall()
+    assert found == [(3, 9)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (record({"input_tokens": -1, "output_tokens": 2}), "input tokens is negative, expected a count"),
+        (record({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 6}}), "more cached tokens than input"),
+        (record({"words": 3}), "a usage body of no known provider"),
+        ('{"run_id": "run", "usage_raw": {', "not a JSON object"),
+        ("[1]", "not a JSON object"),
+    ],
+)
+def test_a_bad_record_is_rejected_and_the_others_load(home, line, reason):
+    good = record({"input_tokens": 1, "output_tokens": 2}, 9)
+    assert kinds(home, good, line) == [(1, 0, 0, 0, 2)]
+    ((at, _, why, _, value),) = home.rejected()
+    assert (at, value) == (2, "")
+    assert why.startswith(reason)
+
+
+def test_calls_without_a_usage_body_are_ignored(home):
+    home.land({"records.jsonl": "\n".join([record({"input_tokens": 1, "output_tokens": 2}), record(None), record({})])})
+    home.ingest()
+    ledger = home.ledger("records.jsonl")
+    assert (ledger["rows_read"], ledger["rows_loaded"], ledger["rows_ignored"]) == (3, 1, 2)
+
+
+def test_a_record_that_names_its_key_keeps_it_and_a_secret_is_not_stored(home):
+    body = {"input_tokens": 1, "output_tokens": 2}
+    secret = "sk-ant-api03-abcdefghij"
+    home.land(
+        {
+            "records.jsonl": "\n".join(
+                [record(body, 1, api_key="team", workspace="default"), record(body, 2, api_key=secret)]
+            )
+        }
+    )
+    home.ingest()
+    (named, hidden) = home.query("SELECT api_key, workspace FROM raw.requests ORDER BY requested_at")
+    assert named == ("team", "Default")
+    assert hidden[0].startswith("key-")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"model": "m", "cost": 1}\n',
+        '{"usage_raw": {"input_tokens": 1}}\n',
+        '{"model": "m", "prompt": "a question", "candidates": []}\n',
+        "[]\n",
+        "usage_raw\n",
+    ],
+)
+def test_other_json_is_not_taken_for_records(tmp_path, text):
+    path = tmp_path / "file"
+    path.write_text(text)
+    assert experiment_records.recognise(Probe.of(path)) is None
+
+
+def test_a_home_of_an_earlier_version_gains_the_columns_of_the_account(home):
+    body = {"input_tokens": 1, "output_tokens": 2}
+    home.query("ALTER TABLE raw.requests DROP COLUMN api_key")
+    assert kinds(home, record(body, api_key="team")) == [(1, 0, 0, 0, 2)]
+    assert home.query("SELECT api_key FROM raw.requests") == [("team",)]
