@@ -422,7 +422,7 @@ def test_a_csv_without_rows_still_has_its_header(console_run: Done, console_home
     assert answer(console_home, "SELECT 1 AS a, 2 AS b WHERE false", "--format", "csv") == "a,b\n"
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(value=st.decimals(min_value=-(10**25), max_value=10**25, places=12))
 def test_money_is_exact_in_json_and_csv_and_has_no_exponent(
     console_run: Done, console_home: Path, value: Decimal

@@ -164,7 +164,7 @@ def bodies(draw: st.DrawFn) -> tuple[Body, int]:
     )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(bodies(), st.booleans(), st.integers(1, 3)), min_size=1, max_size=8))
 def test_tokens_of_a_file_are_stored_or_listed_as_rejected_and_repeats_count_once(new_home, calls):
     home = new_home()
