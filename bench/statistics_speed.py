@@ -179,7 +179,7 @@ def main() -> None:
             np.save(file.name, rows)
             command = [arguments.powerlaw_python, "-c", POWERLAW, file.name]
             spent = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        print(f"| CSN, 1e5 rows (CPU) | {spent:.1f} | {ours:.4f} | {verdict(theirs / ours, 1000, True)} |", flush=True)
+        print(f"| CSN, 1e5 rows (CPU) | {spent:.1f} | {ours:.4f} | {verdict(spent / ours, 1000, True)} |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/rows.parquet"
         values = draw(10**7, 4).astype(np.int64)  # noqa: F841 (read by DuckDB)
