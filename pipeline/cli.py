@@ -33,7 +33,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import bundled, ingest, progress, warehouse
+from pipeline import bundled, ingest, progress, reconciliation, warehouse
 from pipeline import settings as settings_module
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import sql
@@ -66,6 +66,7 @@ STAGES = {
     "rates": "Preparing the rate card",
     "models": "Building marts",
     "validation": "Validating",
+    "reconciliation": "Reconciling",
     "analysis": "Fitting distributions",
     "pricing": "Pricing contracts",
     "publish": "Publishing",
@@ -319,6 +320,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["reconciliation"] = _rows(connection, sql("summary/reconciliation"))[0]
             published["problems"] = _rows(connection, sql("status/problems"))
     report = settings.reports / "validation" / "latest.html"
+    reconciled = settings.reports / "reconciliation" / "index.html"
     failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
     return {
         "succeeded": result.success,
@@ -332,6 +334,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         "database": str(settings.published),
         "outputs": str(settings.outputs),
         "report": str(report) if report.exists() else None,
+        "reconciliation_report": str(reconciled) if reconciled.exists() else None,
     }
 
 
@@ -362,6 +365,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         out.print(f"        … {len(summary['problems']) - 5} more: token-analytics status", style="yellow")
     for usage in summary["usage"]:
         unpriced = f", {usage['unpriced_rows']:,} rows unpriced" if usage["unpriced_rows"] else ""
+        if covered := usage["api_equivalent_cost_usd"]:
+            unpriced += f", {_usd(covered)} of it API-equivalent: a subscription covers it"
         out.print(
             f"[bold]Usage[/bold]   {usage['source']}: {usage['total_tokens']:,} tokens, {_usd(usage['cost_usd'])} "
             f"at the rate card{unpriced} ({usage['first_day']} to {usage['last_day']})"
@@ -373,8 +378,13 @@ def _print_summary(summary: dict[str, Any]) -> None:
             f"{_usd(found['billed_cost_usd'])} billed, {_usd(found['console_cost_usd'])} computed "
             f"(rounding allows {_usd(found['rounding_tolerance_usd'])})"
         )
-    elif found:
-        out.print("[bold]Bill[/bold]    nothing to compare: usage and cost exports share no day")
+    if found and found["logged_cells"]:
+        out.print(
+            f"[bold]Logs[/bold]    {found['logged_cells_tied_out']:,} of {found['logged_cells']:,} cells tie out: "
+            f"{_usd(found['logged_cost_usd'])} logged, {_usd(found['logged_against_usd'])} on the provider's side"
+        )
+    if found and not found["cells"] and not found["logged_cells"]:
+        out.print("[bold]Bill[/bold]    nothing to compare: usage exports, cost exports and logs share no day")
     failed = [check for check in summary["checks"] if not check["passed"]]
     blocking = {check["check"]: check["failures"] for check in failed if check["blocking"]}
     warned = [check["check"] for check in failed if not check["blocking"]]
@@ -395,6 +405,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         out.print(f"Not published: {left}.", style="red")
     if summary["report"]:
         out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
+    if summary["reconciliation_report"]:
+        out.print(f"        {escape(summary['reconciliation_report'])}")
     out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
 
 
@@ -444,6 +456,7 @@ def show(
     query_text = sql(f"show/{view.value}")
     with warehouse.connect_published(settings) as connection:
         rows = _rows(connection, query_text)
+        report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
     if as_json:
         _echo_json(rows)
         return
@@ -454,6 +467,40 @@ def show(
         out.print(
             f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim"
         )
+    if report and rows:
+        _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
+
+
+def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
+    """What the page of the reconciliation says, for a terminal."""
+    out.print(Text(f"\n{report.headline}", style="bold"))
+    for sentence in report.scope:
+        out.print(Text(sentence))
+    steps = [{"step": step.label, "usd": step.usd, "cells": step.cells} for step in report.steps]
+    if steps:
+        _print_rows(steps, title="\nFrom what was logged to the bill", empty="")
+    for title, shares in (("key", report.by_key), ("model", report.by_model), ("day", report.by_day[::-1])):
+        rows = [
+            {
+                title: share.name,
+                "coverage": reconciliation.percent(share.coverage),
+                "billed_usd": share.billed_usd,
+                "explained_usd": share.explained_usd,
+                "open_usd": share.billed_usd - share.explained_usd,
+            }
+            for share in (shares[:limit] if limit else shares)
+        ]
+        if rows:
+            _print_rows(rows, title=f"\nCoverage by {title}", empty="")
+    if report.gaps:
+        out.print(Text("\nThe largest gaps, and what to check", style="italic"))
+    for gap in report.gaps:
+        place = f"{gap.row['usage_date']}, {gap.row['api_key'] or 'all keys of the day'}, {gap.row['status']}: "
+        out.print(Text(place + gap.what))
+        if gap.check:
+            out.print(Text(f"  Check: {gap.check}", style="dim"))
+    if page.exists():
+        out.print(Text(f"\nPage    {page}"))
 
 
 @app.command()

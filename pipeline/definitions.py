@@ -6,7 +6,7 @@ Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 import dagster as dg
 
 from pipeline import ingest
-from pipeline.assets import analysis, checks, landing, models, published
+from pipeline.assets import analysis, checks, landing, models, published, reconciliation
 from pipeline.assets.home import Home
 
 daily_refresh = dg.define_asset_job(
@@ -46,6 +46,7 @@ defs = dg.Definitions(
         landing.load_reference,
         models.build_models,
         checks.validation_report,
+        reconciliation.reconciliation_report,
         analysis.analyse_usage,
         analysis.price_contracts,
         published.published,

@@ -23,12 +23,14 @@ import duckdb
 
 from pipeline import warehouse
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.sources import claude_code, console_cost, console_usage, usage_sessions
+from pipeline.sources import claude_code, console_cost, console_usage, experiment_records, usage_sessions
 from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
 
-SOURCES: tuple[Source, ...] = (claude_code, console_usage, console_cost, usage_sessions)
+SOURCES: tuple[Source, ...] = (claude_code, console_usage, console_cost, usage_sessions, experiment_records)
 FORMATS = tuple(source.FORMAT for source in SOURCES)
+# What our own systems wrote down; the others are the provider's account.
+LOG_FORMATS = tuple(name for name in FORMATS if name not in ("console_usage", "console_cost"))
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
 # Files that are read in one statement where their format allows it: few cost time, many cost memory.
@@ -603,7 +605,10 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
             raise UnusableError(verdict, source.FORMAT)
         if verdict is not None:
             return source, probe
-    known = "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript"
+    known = (
+        "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript, "
+        "experiment records"
+    )
     if not probe.is_text:
         raise UnrecognisedError(f"binary content of no known format; known: {known}")
     kind = "JSON" if probe.text.lstrip()[:1] in "{[" else "text"

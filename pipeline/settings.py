@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -26,8 +26,45 @@ SAMPLE_COPY = Path("token-analytics-sample")
 CustomerDimension = Literal["user_id", "api_key", "workspace", "session_id"]
 
 
+BillingMode = Literal["metered", "subscription"]
+
+
 class ConfigurationError(Exception):
     """A setting or input that the user has to change; the message says in one sentence what, where and what to do."""
+
+
+class BilledKey(BaseModel):
+    """A key of the bill that pays for logs; a text is the key alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_key: str = Field(min_length=1)
+    workspace: str = Field(default="", description="'' takes the workspace in which the bill names the key.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, value: Any) -> Any:
+        return {"api_key": value} if isinstance(value, str) else value
+
+
+class Reconciliation(BaseModel):
+    """What the comparison of logs with the bill has to be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scope: dict[str, BilledKey] = Field(
+        default_factory=dict,
+        description="Format of logs, or a pattern of their path -> the billed key that pays for them.",
+    )
+
+
+class BillingModes(BaseModel):
+    """Who pays by usage, and who pays for a seat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_keys: dict[str, BillingMode] = Field(default_factory=dict)
+    projects: dict[str, BillingMode] = Field(default_factory=dict)
 
 
 class Settings(BaseSettings):
@@ -58,6 +95,12 @@ class Settings(BaseSettings):
     model_aliases: dict[str, str] = Field(default_factory=dict, description="Further names of models -> model id.")
     api_key_aliases: dict[str, str] = Field(
         default_factory=dict, description="Former names of API keys -> name in use."
+    )
+    reconciliation: Reconciliation = Field(
+        default=Reconciliation(), description="Which billed keys pay for logs that do not name their key."
+    )
+    billing_mode: BillingModes = Field(
+        default=BillingModes(), description="Keys and projects whose usage a subscription covers."
     )
     max_rejected_share: float | None = Field(
         default=None,

@@ -19,12 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pipeline import bundled, rates, scope, warehouse
+from pipeline import bundled, ingest, rates, scope, warehouse
 from pipeline.settings import ConfigurationError, Settings, cache_dir
 from pipeline.sqlfiles import sql
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
+
+
+# Rewritten in each run, from the settings and the rate card.
+_REFERENCE = (
+    "settings", "api_key_aliases", "reconciliation_scope", "billing_modes", "model_names", "rate_card",
+    "context_windows",
+)  # fmt: skip
 
 
 def project_dir() -> Path:
@@ -68,13 +75,13 @@ class NodeResult:
 
 
 def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
-    """Rewrite raw.settings, raw.api_key_aliases, raw.model_names, raw.rate_card and raw.context_windows.
+    """Rewrite what the models take from settings and prices: the tables of `_REFERENCE`.
 
     Returns:
-        Rows of each table.
+        Rows of each table that can be long.
 
     Raises:
-        ConfigurationError: the overrides file has a line that cannot be used.
+        ConfigurationError: the overrides file has a line that cannot be used, or a scope names an unknown format.
 
     """
     found = [str(name) for (name,) in connection.execute(sql("transform/model_versions")).fetchall()]
@@ -83,25 +90,37 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     card = rates.rate_card(models, settings.overrides_file, settings.model_aliases)
     windows = rates.context_windows(models)
     aliases = sorted(settings.api_key_aliases.items())
-    joined = sorted(f"{former}\x1f{current}" for former, current in aliases)
+    scope_rules = _scope_rules(settings)
+    modes = _billing_modes(settings)
     connection.register("names_arrow", names)
     connection.register("card_arrow", card)
     connection.register("windows_arrow", windows)
     connection.execute("BEGIN")
     try:
         changed = connection.execute(
-            sql("transform/reference_changed"), [settings.user_ids, settings.publish_contract_rates, joined]
+            sql("transform/reference_changed"),
+            [
+                settings.user_ids,
+                settings.publish_contract_rates,
+                _joined(aliases),
+                _joined(scope_rules),
+                _joined(modes),
+            ],
         ).fetchone()
         if changed and changed[0]:
             # What is built rests on other rates, names or settings: the next build is a full one.
             connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [scope.MARTS])
-        for table in ("settings", "api_key_aliases", "model_names", "rate_card", "context_windows"):
+        for table in _REFERENCE:
             connection.execute(f"DELETE FROM raw.{table}")
         connection.execute(
             "INSERT INTO raw.settings VALUES (?, ?)", [settings.user_ids, settings.publish_contract_rates]
         )
         for former, current in aliases:
             connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
+        for rule in scope_rules:
+            connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
+        for mode in modes:
+            connection.execute("INSERT INTO raw.billing_modes VALUES (?, ?, ?)", mode)
         connection.execute(sql("transform/insert_model_names"))
         connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
         connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
@@ -114,6 +133,39 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         connection.unregister("card_arrow")
         connection.unregister("windows_arrow")
     return {"model_names": names.num_rows, "rate_card": card.num_rows, "api_key_aliases": len(aliases)}
+
+
+def _scope_rules(settings: Settings) -> list[tuple[int, str, str, str, str]]:
+    """Rows of raw.reconciliation_scope: patterns of paths before whole formats, else in the order written.
+
+    Raises:
+        ConfigurationError: a name is neither a format of logs nor a pattern.
+
+    """
+    rules: list[tuple[str, str, str, str]] = []
+    for name, key in settings.reconciliation.scope.items():
+        is_path = any(character in name for character in "/*?[.")
+        if not is_path and name not in ingest.LOG_FORMATS:
+            raise ConfigurationError(
+                f"reconciliation.scope: {name!r} is neither a format of logs ({', '.join(ingest.LOG_FORMATS)}) nor a "
+                "pattern of paths such as 'records/*'"
+            )
+        target = (settings.api_key_aliases.get(key.api_key, key.api_key), key.workspace)
+        rules.append(("", str(Path(name).expanduser()), *target) if is_path else (name, "", *target))
+    rules.sort(key=lambda rule: rule[0] != "")
+    return [(number, *rule) for number, rule in enumerate(rules, 1)]
+
+
+def _billing_modes(settings: Settings) -> list[tuple[str, str, str]]:
+    """Rows of raw.billing_modes."""
+    modes = settings.billing_mode
+    keys = [(settings.api_key_aliases.get(name, name), "", mode) for name, mode in modes.api_keys.items()]
+    return sorted([*keys, *(("", name, mode) for name, mode in modes.projects.items())])
+
+
+def _joined(rows: Sequence[tuple[object, ...]]) -> list[str]:
+    """Rows as text, sorted, to be compared with a table's."""
+    return sorted("\x1f".join(str(value) for value in row) for row in rows)
 
 
 @cache

@@ -14,21 +14,20 @@ from __future__ import annotations
 import copy
 import html
 import json
-import math
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import duckdb
 
-from pipeline import bundled
+from pipeline import bundled, pages
+from pipeline.pages import display
 from pipeline.sqlfiles import identifier
 
 if TYPE_CHECKING:
@@ -457,34 +456,6 @@ def _frame(rows: _Rows) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------------- the reports
 
 
-def display(value: Any) -> str:
-    """A value as people read it: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.
-
-    Money (Decimal) keeps all its decimals and shows at least 6; a float is a ratio and shows 6 significant decimals.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "null"
-    if value == "" and isinstance(value, str):
-        return "(empty)"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, Decimal):
-        whole, _, decimals = f"{value:,f}".partition(".")
-        return f"{whole}.{decimals.rstrip('0').ljust(6, '0')}"
-    if isinstance(value, float):
-        if math.isinf(value) or (value != 0 and abs(value) < 1e-4):
-            return f"{value:.6g}"
-        return f"{value:,.6f}".rstrip("0").rstrip(".")
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="minutes" if value.second == 0 else "seconds")
-    if isinstance(value, date):
-        return value.isoformat()
-    # Line breaks, control characters and those that turn the direction of writing are shown, never obeyed.
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
-
-
 def write_report(results: Sequence[SuiteResult], reports_dir: Path, run_id: str, now: datetime) -> Path:
     """Write `validation/<run_id>/index.html` below `reports_dir` and put a copy in place as `validation/latest.html`.
 
@@ -497,32 +468,19 @@ def write_report(results: Sequence[SuiteResult], reports_dir: Path, run_id: str,
     if not _SAFE_RUN_ID.fullmatch(run_id):
         raise ValueError("run_id must be 1 to 128 letters, digits, dots, dashes or underscores")
     page = _render(results, run_id, now)
-    folder = _private_folder(reports_dir / "validation")
-    report = _private_folder(folder / run_id) / "index.html"
-    _write_atomically(report, page)
-    _write_atomically(folder / "latest.html", page)
+    folder = pages.private_folder(reports_dir / "validation")
+    report = pages.private_folder(folder / run_id) / "index.html"
+    pages.write_atomically(report, page)
+    pages.write_atomically(folder / "latest.html", page)
     return report
 
 
 def _render(results: Sequence[SuiteResult], run_id: str, now: datetime) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["display"] = display
-    environment.tests["numeric"] = lambda value: (
-        isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    )
-    utc = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
-    return environment.get_template("validation.html.j2").render(
+    return pages.render(
+        "validation",
+        now,
         results=sorted(results, key=lambda result: (result.passed, result.passed or not result.blocks)),
         run_id=run_id,
-        written_at=utc.strftime("%Y-%m-%d %H:%M:%S UTC"),
         **_counts(results),
         max_offending_rows=MAX_OFFENDING_ROWS,
     )
@@ -595,7 +553,7 @@ def write_data_docs(results: Sequence[SuiteResult], reports_dir: Path) -> Path:
         ValidationResultIdentifier,
     )
 
-    folder = _private_folder(reports_dir / "validation")
+    folder = pages.private_folder(reports_dir / "validation")
     context = _ephemeral_context()
     for site in list(context.get_site_names()):
         context.delete_data_docs_site(site)
@@ -648,25 +606,3 @@ def _escape(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_escape(item) for item in value)
     return value
-
-
-def _private_folder(folder: Path) -> Path:
-    """`folder`, it and its parents made 0700 where they are new."""
-    if not folder.is_dir():
-        _private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
-def _write_atomically(target: Path, text: str) -> None:
-    """Write a file of mode 0600 so that readers see the old one or the new one, never a part."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -36,11 +36,12 @@ def marts() -> Iterator[duckdb.DuckDBPyConnection]:
         f"create table marts.token_usage_minutes (source varchar, provider varchar default 'anthropic', "
         f"usage_minute timestamp, bucket_seconds integer default 86400, {texts}, usage_date date, {kinds}, "
         "web_search_count bigint default 0, total_tokens bigint default 1000, request_count bigint, "
-        "estimated_cost_usd decimal(38, 12))"
+        "estimated_cost_usd decimal(38, 12), billing_mode varchar default 'metered')"
     )
     connection.execute(
         "create table marts.token_usage_sessions (session_id varchar, session_started_at timestamp, "
-        "last_updated_at timestamp, total_tokens bigint default 1000, estimated_cost_usd decimal(38, 12))"
+        "last_updated_at timestamp, total_tokens bigint default 1000, estimated_cost_usd decimal(38, 12), "
+        "billing_mode varchar default 'metered')"
     )
     yield connection
     connection.close()
@@ -122,6 +123,13 @@ def test_default_terms_give_the_reductions_that_they_must(marts):
         else:
             assert 0 < row["variance_reduction_pooled"] < 0.75
             assert set(json.loads(row["params"])) == {"deductible_usd", "limit_usd", "coinsurance", "premium_usd"}
+
+
+def test_usage_that_a_subscription_covers_is_on_no_bill(marts):
+    fill(marts)
+    before = pricing_bills(marts, settings()).to_pylist()
+    fill(marts, users=("ana", "seat"), billing_mode="subscription")
+    assert pricing_bills(marts, settings()).to_pylist() == before
 
 
 def test_observed_bills_are_the_sums_of_the_marts_and_prices_earn_the_same(marts):
@@ -307,7 +315,7 @@ def test_each_session_is_a_bill_where_the_customer_is_a_session(marts):
     for number in range(40):
         started = datetime(2026, 1, 10) + timedelta(days=number)
         marts.execute(
-            "insert into marts.token_usage_sessions values (?, ?, ?, 1000, ?)",
+            "insert into marts.token_usage_sessions values (?, ?, ?, 1000, ?, 'metered')",
             [f"s{number:02}", started, started, Decimal(number + 1)],
         )
     fill(marts, date(2026, 1, 10), date(2026, 3, 10))

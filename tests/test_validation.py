@@ -50,7 +50,7 @@ create table marts.token_usage_sessions (
     session_id varchar, provider varchar, api_key varchar, workspace varchar, session_started_at timestamp,
     primary_model varchar, {KINDS}, cache_creation_tokens bigint, web_search_count bigint, total_tokens bigint
 );
-create table marts.billed_costs (token_kind varchar, cost_usd decimal(38, 12));
+create table marts.billed_costs (provider varchar, model varchar, token_kind varchar, cost_usd decimal(38, 12));
 create table marts.unpriced_usage (
     source varchar, provider varchar, model varchar, model_version varchar, usage_type varchar,
     context_window varchar, inference_geo varchar, speed varchar, token_kind varchar, tokens bigint,
@@ -87,7 +87,9 @@ select
     sum(input_tokens_cache_write_5m), sum(input_tokens_cache_write_1h), sum(input_tokens_cache_read),
     sum(output_tokens), sum(input_tokens_cache_write_5m + input_tokens_cache_write_1h), 0, sum(total_tokens)
 from marts.requests group by all;
-insert into marts.billed_costs values ('input_no_cache', 0.5), ('cache_read', 1.25), ('web_search', 0.01);
+insert into marts.billed_costs values
+    ('anthropic', 'claude-sonnet-4-5', 'input_no_cache', 0.5), ('anthropic', 'claude-sonnet-4-5', 'cache_read', 1.25),
+    ('anthropic', 'claude-haiku-4-5', 'web_search', 0.01);
 """
 
 DERIVED = """
@@ -103,17 +105,27 @@ select
     sum(input_tokens_cache_write_5m)::bigint as input_tokens_cache_write_5m,
     sum(input_tokens_cache_write_1h)::bigint as input_tokens_cache_write_1h,
     sum(input_tokens_cache_read)::bigint as input_tokens_cache_read, sum(output_tokens)::bigint as output_tokens,
-    sum(total_tokens)::bigint as total_tokens
+    sum(total_tokens)::bigint as total_tokens, sum(estimated_cost_usd) as cost_usd, 0.0 as api_equivalent_cost_usd
 from marts.token_usage_minutes group by all;
 create table marts.cache_efficiency_stats as
 select
     usage_date, source, provider, model, '' as user_id, api_key, workspace,
-    input_tokens_cache_read as total_cache_reads, total_tokens,
+    input_tokens_cache_read as total_cache_reads, total_tokens, cost_usd,
     100.0 * input_tokens_cache_read / total_tokens as cache_hit_percentage,
     input_tokens_cache_read / (total_tokens - output_tokens) as cache_read_share_of_input
 from marts.daily_usage;
 create table marts.model_usage_stats as
-select source, provider, model, sum(total_tokens)::bigint as total_tokens from marts.daily_usage group by all;
+select
+    source, provider, model, count(*) as usage_rows, sum(total_tokens)::bigint as total_tokens,
+    sum(cost_usd) as total_cost_usd
+from marts.daily_usage group by all;
+create table marts.usage_reconciliation as
+select
+    usage_date, provider, model, sum(cost_usd) filter (source = 'console') as console_cost_usd,
+    sum(cost_usd) filter (source = 'sessions') as logged_cost_usd, null::decimal(38, 12) as billed_cost_usd
+from marts.daily_usage group by all
+union all
+select date '2026-01-01', provider, model, null, null, cost_usd from marts.billed_costs;
 create table marts.token_conservation as
 select
     source, (sum(total_tokens) + 5)::bigint as stored_tokens, 5::bigint as superseded_tokens,
@@ -187,9 +199,9 @@ BROKEN = [
         for change in ("output_tokens = output_tokens + 1", "input_tokens_cache_write_1h = null")
     ],
     ("kinds_add_up", "update marts.token_usage_sessions set cache_creation_tokens = cache_creation_tokens + 1"),
-    ("billed_token_kinds", "insert into marts.billed_costs values ('input_cache_write', 1)"),
-    ("billed_token_kinds", "insert into marts.billed_costs values (null, 1)"),
-    ("billed_token_kinds", "insert into marts.billed_costs values ('', 1)"),
+    ("billed_token_kinds", "insert into marts.billed_costs (token_kind) values ('input_cache_write')"),
+    ("billed_token_kinds", "insert into marts.billed_costs (token_kind) values (null)"),
+    ("billed_token_kinds", "insert into marts.billed_costs (token_kind) values ('')"),
     ("priced_or_listed", f"update {M} set estimated_cost_usd = null where {FIRST_MINUTE}"),
     ("cache_shares", "update marts.cache_efficiency_stats set cache_hit_percentage = 100.1"),
     ("cache_shares", "update marts.cache_efficiency_stats set cache_hit_percentage = -0.1"),
@@ -208,6 +220,18 @@ BROKEN = [
         for table in ("token_usage_minutes", "daily_usage", "cache_efficiency_stats", "model_usage_stats")
     ],
     ("marts_agree", "update marts.daily_usage set source = 'console'"),
+    *[
+        ("money_agrees", f"update marts.{table} set {column} = {column} + 0.000000000001 where {column} is not null")
+        for table, column in [
+            ("token_usage_minutes", "estimated_cost_usd"),
+            ("daily_usage", "cost_usd"),
+            ("cache_efficiency_stats", "cost_usd"),
+            ("model_usage_stats", "total_cost_usd"),
+            ("billed_costs", "cost_usd"),
+            ("usage_reconciliation", "logged_cost_usd"),
+        ]
+    ],
+    ("money_agrees", "delete from marts.usage_reconciliation where billed_cost_usd is not null"),
     ("sessions_agree", "delete from marts.token_usage_sessions where session_id = 's7'"),
     ("rejected_threshold", "update ingest.files set rows_rejected = 2, rows_loaded = 78 where file_sha256 = 'a2'"),
     ("tokens_conserved", "update marts.token_conservation set superseded_tokens = 4 where source = 'console'"),
@@ -462,7 +486,7 @@ def test_at_most_a_hundred_offending_lines_of_a_frame_are_kept() -> None:
 
 def test_a_missing_mart_fails_its_suites_and_stops_no_other() -> None:
     results = {result.name: result for result in run_suites(warehouse("drop table marts.billed_costs"))}
-    assert [name for name, result in results.items() if result.blocks] == ["billed_token_kinds"]
+    assert [name for name, result in results.items() if result.blocks] == ["billed_token_kinds", "money_agrees"]
     assert "is missing" in results["billed_token_kinds"].message
 
 
@@ -534,7 +558,7 @@ def test_validation_sends_nothing_and_draws_nothing(
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (
     f"update {M} set workspace = '{SCRIPT}', total_tokens = total_tokens + 1 where {FIRST_MINUTE}",
-    f"insert into marts.billed_costs values ('{SCRIPT}', 1)",
+    f"insert into marts.billed_costs (token_kind, cost_usd) values ('{SCRIPT}', 1)",
 )
 
 
@@ -618,7 +642,8 @@ def test_data_docs_escape_what_the_marts_hold_and_are_private(tmp_path: Path) ->
 
 def test_the_summary_is_a_table_that_values_cannot_break() -> None:
     result = outcome(
-        warehouse(f"insert into marts.billed_costs values ('a|b\n{SCRIPT}[x](y)', 1)"), "billed_token_kinds"
+        warehouse(f"insert into marts.billed_costs (token_kind, cost_usd) values ('a|b\n{SCRIPT}[x](y)', 1)"),
+        "billed_token_kinds",
     )
     summary = validation.markdown_summary([result])
     assert SCRIPT not in summary

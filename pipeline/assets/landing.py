@@ -22,7 +22,7 @@ _RAW = {
     ("raw", "console_costs"): "Rows of Anthropic Console cost exports, as the files state them.",
     ("raw", "exports"): "How far each export reaches: it decides which of two overlapping exports is in force.",
     ("raw", "usage_sessions"): "Rows of token_usage_sessions, as the files state them.",
-    ("raw", "requests"): "Responses that Claude Code transcripts report, once a file.",
+    ("raw", "requests"): "Responses that request-level logs report, once a file.",
     ("ingest", "files"): "The ledger: one row for each content that was ever seen in landing.",
     ("ingest", "rejected_rows"): "The quarantine: which rows were not loaded, where they stand, and why.",
     ("raw", "pseudonym_key"): "Key of the pseudonyms of user ids; made once, never published.",
@@ -30,6 +30,8 @@ _RAW = {
 _REFERENCE = {
     ("raw", "settings"): "What the models need of the settings.",
     ("raw", "api_key_aliases"): "Former names of API keys.",
+    ("raw", "reconciliation_scope"): "Which billed keys pay for logs that do not name theirs.",
+    ("raw", "billing_modes"): "Keys and projects that are paid by usage or by a seat.",
     ("raw", "model_names"): "Every name of a model in the raw tables, with its canonical id.",
     ("raw", "context_windows"): "Input tokens between which a model has one price.",
     ("raw", "rate_card"): "Dated rates from genai-prices and the overrides file, USD per million tokens.",

@@ -53,6 +53,14 @@ select
     coalesce(arg_min(inference_geo, {seen: requested_at, name: inference_geo}) filter (where inference_geo <> ''), '')
         as inference_geo,
     coalesce(arg_min(speed, {seen: requested_at, name: speed}) filter (where speed <> ''), '') as speed,
+    {% for column in ['api_key', 'workspace'] -%}
+    coalesce(arg_min({{ column }}, {seen: requested_at, name: {{ column }}}) filter (where {{ column }} <> ''), '')
+        as {{ column }},
+    {% endfor -%}
+    -- of files that repeat the request, the one with the first rule decides who pays
+    min(scope_rule) as scope_rule,
+    arg_min(scope_api_key, scope_rule) as scope_api_key,
+    arg_min(scope_workspace, scope_rule) as scope_workspace,
     bool_and(is_sidechain) as is_sidechain,
     {% for kind in kinds() + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
     arg_max({{ kind }}, kept_order) as {{ kind }},

@@ -47,6 +47,7 @@ console_records as (
         '' as request_key,
         '' as session_id,
         usage_start as usage_at,
+        usage_start + to_seconds(bucket_seconds) as last_at,
         usage_start as usage_minute,
         bucket_seconds,
         false as spans_midnight,
@@ -55,6 +56,7 @@ console_records as (
         model_version,
         api_key,
         workspace,
+        'stated' as key_origin,
         '' as user_id,
         '' as project,
         usage_type,
@@ -77,14 +79,14 @@ request_records as (
         requests.request_key,
         requests.session_id,
         requests.requested_at as usage_at,
+        requests.requested_at as last_at,
         date_trunc('minute', requests.requested_at) as usage_minute,
         60 as bucket_seconds,
         false as spans_midnight,
         requests.provider,
         requests.model,
         requests.model_version,
-        coalesce(known_sessions.api_key, '') as api_key,
-        coalesce(known_sessions.workspace, '') as workspace,
+        {{ paying_key(['requests', 'known_sessions'], 'requests') }},
         coalesce(known_sessions.user_id, '') as user_id,
         coalesce(nullif(requests.project, ''), known_sessions.project, '') as project,
         requests.usage_type,
@@ -110,6 +112,7 @@ session_rests as (
         '' as request_key,
         session_id,
         session_started_at as usage_at,
+        last_updated_at as last_at,
         -- the smallest UTC-aligned bucket that holds the whole session; across midnight it stands on the day it began
         case
             when date_trunc('minute', session_started_at) = date_trunc('minute', last_updated_at)
@@ -127,8 +130,7 @@ session_rests as (
         provider,
         model,
         model_version,
-        api_key,
-        workspace,
+        {{ paying_key(['session_records'], 'session_records') }},
         user_id,
         project,
         '' as usage_type,
@@ -214,10 +216,11 @@ priced as (
 
 select
     * exclude (
-        priced_context_window, priced_usage_type, priced_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
+        priced_usage_type, priced_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
     ),
     if(len(unpriced_kinds) > 0, null, cost_usd)::decimal(38, 12) as estimated_cost_usd,
     if(len(unpriced_kinds) > 0, null, without_cache_usd)::decimal(38, 12) as cost_without_cache_usd,
     if(priced_context_window = '0-200k', 0, if(len(unpriced_kinds) > 0, null, cost_usd - base_cost_usd))::decimal(38, 12)
-        as surcharge_usd
+        as surcharge_usd,
+    {{ billing_mode_of('api_key', 'project') }} as billing_mode
 from priced

@@ -25,7 +25,8 @@ select
     {{ kind_columns() }},
     web_search_count,
     total_tokens,
-    estimated_cost_usd
+    estimated_cost_usd,
+    billing_mode
 from {{ ref('int_usage') }}
 where record_kind = 'request' and {{ in_scope('usage_date') }}
 order by requested_at, request_key

@@ -48,7 +48,9 @@ records_by_session as (
         sum(if(record_kind = 'session', total_tokens, 0))::bigint as session_level_tokens,
         if(bool_or(estimated_cost_usd is null), null, sum(estimated_cost_usd))::decimal(38, 12) as estimated_cost_usd,
         bool_or(cache_split_assumed) as cache_split_assumed,
-        bool_or(record_kind = 'request') as has_requests
+        bool_or(record_kind = 'request') as has_requests,
+        -- a session that is paid by the token in part is metered
+        min(billing_mode) as billing_mode
     from records
     group by session_id
 ),
@@ -98,7 +100,8 @@ select
     records.estimated_cost_usd::double / nullif(records.total_tokens, 0) as cost_per_token,
     (records.total_tokens - records.output_tokens)::double / nullif(records.output_tokens, 0) as input_output_ratio,
     records.cache_split_assumed,
-    if(records.has_requests, records.session_level_tokens, 0) as rest_tokens
+    if(records.has_requests, records.session_level_tokens, 0) as rest_tokens,
+    records.billing_mode
 from records_by_session as records
 inner join models on records.session_id = models.session_id
 left join stated_sessions as stated on records.session_id = stated.session_id

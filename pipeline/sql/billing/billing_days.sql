@@ -20,6 +20,8 @@ with minutes as (
         total_tokens,
         estimated_cost_usd
     from marts.token_usage_minutes
+    -- what a seat covers is on no bill
+    where billing_mode = 'metered'
 ),
 
 console_days as (

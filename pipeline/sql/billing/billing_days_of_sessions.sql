@@ -8,6 +8,8 @@ with sessions as (
         total_tokens,
         estimated_cost_usd
     from marts.token_usage_sessions
+    -- what a seat covers is on no bill
+    where billing_mode = 'metered'
 ),
 
 customer_days as (

@@ -130,10 +130,25 @@ create table if not exists raw.requests (
     web_search_count bigint not null,
     cache_split_assumed boolean not null
 );
+-- What a record says of the account that paid for the call; '' where it does not. (Homes of earlier versions lack both.)
+alter table raw.requests add column if not exists api_key varchar default '';
+alter table raw.requests add column if not exists workspace varchar default '';
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
 create table if not exists raw.api_key_aliases (api_key varchar not null, current_api_key varchar not null);
+-- Which billed key pays for logs that do not name theirs: the first rule that fits a file, by its format or its path.
+create table if not exists raw.reconciliation_scope (
+    rule integer not null,
+    source_format varchar not null,
+    path_pattern varchar not null,
+    api_key varchar not null,
+    workspace varchar not null
+);
+-- Keys and projects that are paid by usage (metered) or by a seat (subscription); the other one of the two is ''.
+create table if not exists raw.billing_modes (
+    api_key varchar not null, project varchar not null, billing_mode varchar not null
+);
 create table if not exists raw.model_names (
     model_version varchar not null, model varchar not null, provider varchar not null, is_known boolean not null
 );

@@ -30,3 +30,9 @@ select
         (select * from windows_arrow where model in (from known_models))
     )
     or list_sort((select coalesce(list(api_key || chr(31) || current_api_key), []) from raw.api_key_aliases)) <> $$3::varchar[]
+    or list_sort((
+        select coalesce(list(concat_ws(chr(31), rule, source_format, path_pattern, api_key, workspace)), [])
+        from raw.reconciliation_scope
+    )) <> $$4::varchar[]
+    or list_sort((select coalesce(list(concat_ws(chr(31), api_key, project, billing_mode)), []) from raw.billing_modes))
+    <> $$5::varchar[]

@@ -1,0 +1,124 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
+{#
+    What each side says of a day, long: the provider's usage (console), our logs (logged), the bill (billed), by model, key
+    and kind of token. Logs that a session-level row alone knows stand on the day on which the session began, with the day
+    on which it ended. Usage that a subscription covers is on no bill, and is left out.
+#}
+with usage as (
+    select * from {{ ref('int_usage') }}
+    where billing_mode = 'metered' and {{ in_scope('usage_date') }}
+),
+
+rates as (
+    select * from {{ ref('int_rates') }}
+),
+
+billed_costs as (
+    select * from {{ ref('billed_costs') }}
+    where {{ in_scope('usage_date') }}
+),
+
+-- Summed before it is priced: a rate times a sum is the sum of the rate times its parts, to the last digit.
+usage_by_tier as (
+    select
+        usage_date,
+        if(source = 'console', 'console', 'logged') as side,
+        source_format,
+        provider,
+        model,
+        api_key,
+        workspace,
+        key_origin,
+        record_kind = 'session' as is_session,
+        if(record_kind = 'session', last_at::date, usage_date) as last_usage_date,
+        priced_context_window,
+        if(usage_type = '', 'standard', usage_type) as usage_type,
+        if(inference_geo = 'global', '', inference_geo) as inference_geo,
+        if(speed = '', 'standard', speed) as speed,
+        max(last_at) as known_to,
+        {% for column in rate_columns() -%}
+        sum({{ column }}) as {{ column }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from usage
+    group by all
+),
+
+rated as (
+    select
+        usage.*,
+        {% for kind in rate_columns().values() -%}
+        rates.{{ kind }}_usd_per_mtok{{ ',' if not loop.last }}
+        {% endfor %}
+    from usage_by_tier as usage
+    left join rates
+        on
+            usage.model = rates.model
+            and (usage.provider = rates.provider or rates.provider = '' or usage.provider = '')
+            and usage.priced_context_window = rates.context_window
+            and usage.usage_type = rates.usage_type
+            and usage.inference_geo = rates.inference_geo
+            and usage.speed = rates.speed
+            and usage.usage_date >= rates.valid_from
+            and (rates.valid_to is null or usage.usage_date < rates.valid_to)
+),
+
+by_kind as (
+    {% for column, kind in rate_columns().items() -%}
+    select
+        usage_date, side, source_format, provider, model, api_key, workspace, key_origin, is_session, last_usage_date, known_to,
+        '{{ kind }}' as token_kind,
+        {{ column }} as tokens,
+        {{ money(column, kind ~ '_usd_per_mtok') }} as cost_usd
+    from rated
+    where {{ column }} > 0
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+usage_cells as (
+    select
+        usage_date,
+        side,
+        source_format,
+        provider,
+        model,
+        api_key,
+        workspace,
+        key_origin,
+        token_kind,
+        is_session,
+        last_usage_date,
+        sum(tokens)::bigint as tokens,
+        -- a cell with tokens of unknown price has no price
+        if(bool_or(cost_usd is null), null, sum(cost_usd))::decimal(38, 12) as cost_usd,
+        0::bigint as cost_rows,
+        max(known_to) as known_to
+    from by_kind
+    group by all
+),
+
+billed_cells as (
+    select
+        usage_date,
+        'billed' as side,
+        'console_cost' as source_format,
+        provider,
+        model,
+        api_key,
+        workspace,
+        'stated' as key_origin,
+        token_kind,
+        false as is_session,
+        usage_date as last_usage_date,
+        0::bigint as tokens,
+        sum(cost_usd)::decimal(38, 12) as cost_usd,
+        sum(cost_rows)::bigint as cost_rows,
+        usage_date::timestamp + interval 1 day as known_to
+    from billed_costs
+    group by all
+)
+
+select * from usage_cells
+union all by name
+select * from billed_cells

@@ -1,0 +1,85 @@
+"""HTML pages for people: one self-contained file each, without script, loading nothing, every value escaped.
+
+Belongs here: how a value is shown, the template engine, and writing a page so that readers never see half of it. Does
+not belong here: what any page says (validation, reconciliation), and its layout (templates).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+
+def display(value: Any) -> str:
+    """A value as people read it: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.
+
+    Money (Decimal) keeps all its decimals and shows at least 6; a float is a ratio and shows 6 significant decimals.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "null"
+    if value == "" and isinstance(value, str):
+        return "(empty)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Decimal):
+        whole, _, decimals = f"{value:,f}".partition(".")
+        return f"{whole}.{decimals.rstrip('0').ljust(6, '0')}"
+    if isinstance(value, float):
+        if math.isinf(value) or (value != 0 and abs(value) < 1e-4):
+            return f"{value:.6g}"
+        return f"{value:,.6f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="minutes" if value.second == 0 else "seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    # Line breaks, control characters and those that turn the direction of writing are shown, never obeyed.
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
+
+
+def render(name: str, now: datetime, **values: Any) -> str:
+    """The page of `templates/<name>.html.j2`; every value in it is escaped. `now` without a zone is UTC."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["display"] = display
+    environment.tests["numeric"] = lambda value: (
+        isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    )
+    utc = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
+    written_at = utc.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return environment.get_template(f"{name}.html.j2").render(written_at=written_at, **values)
+
+
+def private_folder(folder: Path) -> Path:
+    """`folder`, it and its parents made 0700 where they are new."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Write a file of mode 0600 so that readers see the old one or the new one, never a part."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,228 @@
+-- One row a line of a file of experiment records. Only these fields are ever extracted (law 8).
+-- The usage body is taken as its provider sent it. Anthropic and Bedrock state input without cached tokens; OpenAI, those
+-- who copy its interface, and Gemini state it with them, so that these are subtracted. Gemini's thoughts lie outside of its
+-- candidates and are billed as output; OpenAI's reasoning lies inside of its completion, unless the total says otherwise.
+with lines as (
+    select
+        line,
+        json_valid(line) as is_json
+    from ${relation}
+    where line is not null and trim(line) <> ''
+),
+
+-- Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
+readable as (
+    select
+        line,
+        if(is_json, line, regexp_replace(line, '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g')) as entry,
+        is_json
+    from lines
+),
+
+classified as (
+    select
+        line,
+        entry,
+        case
+            when starts_with(trim(line), '//') then 'ignored'
+            when not if(is_json, true, json_valid(entry)) then 'malformed'
+            when json_type(entry) <> 'OBJECT' then 'malformed'
+            when json_type(entry, '$$.usage_raw') = 'OBJECT' and json_array_length(json_keys(entry, '$$.usage_raw')) > 0
+                then 'nested'
+            when json_type(entry, '$$.prompt') in ('UBIGINT', 'BIGINT') then 'flat'
+            else 'ignored'
+        end as kind
+    from readable
+),
+
+extracted as (
+    select
+        kind,
+        if(kind = 'ignored', '', md5(line)) as line_md5,
+        -- without the spaces between its parts, which a copy may have lost
+        if(kind in ('nested', 'flat'), md5(json(entry)), '') as record_md5,
+        if(kind in ('nested', 'flat'), json_extract_string(entry, [
+            '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
+            '$$.api_key', '$$.workspace', '$$.project'
+        ]), null) as labels,
+        if(kind in ('nested', 'flat'), json_extract_string(
+            if(kind = 'nested', json_extract(entry, '$$.usage_raw'), entry::json), [
+                '$$.service_tier', '$$.serviceTier', '$$.inference_geo', '$$.speed',
+                '$$.input_tokens', '$$.output_tokens', '$$.cache_creation_input_tokens', '$$.cache_read_input_tokens',
+                '$$.cache_creation.ephemeral_5m_input_tokens', '$$.cache_creation.ephemeral_1h_input_tokens',
+                '$$.server_tool_use.web_search_requests',
+                '$$.input_tokens_details.cached_tokens', '$$.input_tokens_details.cache_write_tokens', '$$.input_cached_tokens',
+                '$$.prompt_tokens', '$$.completion_tokens', '$$.total_tokens',
+                '$$.prompt_tokens_details.cached_tokens', '$$.prompt_tokens_details.cache_write_tokens',
+                '$$.completion_tokens_details.reasoning_tokens',
+                '$$.cached_tokens', '$$.prompt_cache_hit_tokens',
+                '$$.promptTokenCount', '$$.cachedContentTokenCount', '$$.candidatesTokenCount', '$$.thoughtsTokenCount',
+                '$$.toolUsePromptTokenCount',
+                '$$.prompt_token_count', '$$.cached_content_token_count', '$$.candidates_token_count', '$$.thoughts_token_count',
+                '$$.tool_use_prompt_token_count',
+                '$$.prompt', '$$.cached', '$$.candidates', '$$.thoughts',
+                '$$.inputTokens', '$$.outputTokens', '$$.cacheReadInputTokens', '$$.cacheWriteInputTokens'
+            ]
+        ), null) as fields,
+        if(kind = 'nested', json_type(entry, '$$.usage_raw.input_tokens_details') = 'OBJECT', false) as has_input_details
+    from classified
+),
+
+-- Gemini's counts have three spellings; each caching proxy of OpenAI's interface has its own name for the cached ones.
+named as (
+    select
+        kind,
+        line_md5,
+        record_md5,
+        has_input_details,
+        coalesce(trim(labels[1]), '') as run_id,
+        utc_or_null(labels[2]) as logged_at,
+        coalesce(nullif(trim(labels[3]), ''), trim(labels[1]), '') as session_id,
+        coalesce(nullif(trim(labels[4]), ''), nullif(trim(labels[5]), ''), trim(labels[6]), '') as model_version,
+        coalesce(lower(trim(labels[7])), '') as stated_provider,
+        without_secret(coalesce(trim(labels[8]), '')) as api_key,
+        if(lower(trim(labels[9])) = 'default', 'Default', coalesce(trim(labels[9]), '')) as workspace,
+        coalesce(trim(labels[10]), '') as project,
+        lower(coalesce(fields[1], fields[2], '')) as usage_type,
+        if(coalesce(fields[3], '') = 'not_available', '', coalesce(fields[3], '')) as inference_geo,
+        coalesce(fields[4], '') as speed,
+        {
+            input_tokens: fields[5],
+            output_tokens: fields[6],
+            cache_creation_input_tokens: fields[7],
+            cache_read_input_tokens: fields[8],
+            ephemeral_5m_input_tokens: fields[9],
+            ephemeral_1h_input_tokens: fields[10],
+            web_search_requests: fields[11],
+            input_cached: coalesce(fields[12], fields[14]),
+            input_cache_write: fields[13],
+            prompt_tokens: fields[15],
+            completion_tokens: fields[16],
+            total_tokens: fields[17],
+            prompt_cached: coalesce(fields[18], fields[21], fields[22], fields[8]),
+            prompt_cache_write: coalesce(fields[19], fields[7]),
+            reasoning_tokens: fields[20],
+            gemini_prompt: coalesce(fields[23], fields[28], fields[33]),
+            gemini_cached: coalesce(fields[24], fields[29], fields[34]),
+            gemini_candidates: coalesce(fields[25], fields[30], fields[35]),
+            gemini_thoughts: coalesce(fields[26], fields[31], fields[36]),
+            gemini_tool_use: coalesce(fields[27], fields[32]),
+            bedrock_input: fields[37],
+            bedrock_output: fields[38],
+            bedrock_read: fields[39],
+            bedrock_write: fields[40]
+        } as stated
+    from extracted
+),
+
+shaped as (
+    select
+        *,
+        case
+            when kind not in ('nested', 'flat') then null
+            when stated.gemini_prompt is not null then 'gemini'
+            when stated.prompt_tokens is not null then 'chat'
+            when stated.bedrock_input is not null then 'bedrock'
+            when stated.input_tokens is not null and (has_input_details or stated.input_cached is not null) then 'responses'
+            when stated.input_tokens is not null then 'anthropic'
+            else 'unknown'
+        end as shape
+    from named
+),
+
+counted as (
+    select
+        *,
+        case shape
+            when 'gemini' then stated.gemini_prompt
+            when 'chat' then stated.prompt_tokens
+            when 'bedrock' then stated.bedrock_input
+            else stated.input_tokens
+        end as input_text,
+        case shape
+            when 'gemini' then coalesce(stated.gemini_candidates, '0')
+            when 'chat' then coalesce(stated.completion_tokens, '0')
+            when 'bedrock' then coalesce(stated.bedrock_output, '0')
+            else coalesce(stated.output_tokens, '0')
+        end as output_text,
+        coalesce(case shape
+            when 'gemini' then stated.gemini_cached
+            when 'chat' then stated.prompt_cached
+            when 'bedrock' then stated.bedrock_read
+            when 'responses' then stated.input_cached
+            when 'anthropic' then stated.cache_read_input_tokens
+        end, '0') as read_text,
+        coalesce(case shape
+            when 'chat' then stated.prompt_cache_write
+            when 'bedrock' then stated.bedrock_write
+            when 'responses' then stated.input_cache_write
+            when 'anthropic' then stated.cache_creation_input_tokens
+        end, '0') as write_text,
+        coalesce(if(shape = 'anthropic', stated.ephemeral_5m_input_tokens, null), '0') as write_5m_text,
+        coalesce(if(shape = 'anthropic', stated.ephemeral_1h_input_tokens, null), '0') as write_1h_text,
+        coalesce(case shape
+            when 'gemini' then stated.gemini_thoughts
+            when 'chat' then stated.reasoning_tokens
+        end, '0') as reasoning_text,
+        coalesce(if(shape = 'gemini', stated.gemini_tool_use, null), '0') as tool_use_text,
+        coalesce(stated.web_search_requests, '0') as web_searches_text
+    from shaped
+),
+
+typed as (
+    select
+        *,
+        shape in ('gemini', 'chat', 'responses') as is_inclusive,
+        tokens_or_null(input_text) + tokens_or_null(tool_use_text) as input_stated,
+        tokens_or_null(read_text) as read_tokens,
+        tokens_or_null(write_1h_text) as write_1h_tokens,
+        greatest(tokens_or_null(write_text) - tokens_or_null(write_5m_text) - tokens_or_null(write_1h_text), 0)
+            as unsplit_writes,
+        tokens_or_null(write_5m_text) as write_5m_stated,
+        tokens_or_null(output_text) + case
+            when shape = 'gemini' then tokens_or_null(reasoning_text)
+            -- xAI: the total is the prompt, the completion and the reasoning
+            when shape = 'chat' and tokens_or_null(stated.total_tokens)
+                = tokens_or_null(input_text) + tokens_or_null(output_text) + tokens_or_null(reasoning_text)
+                then tokens_or_null(reasoning_text)
+            else 0
+        end as output_count,
+        tokens_or_null(web_searches_text) as web_search_count
+    from counted
+),
+
+disjoint as (
+    select
+        *,
+        write_5m_stated + unsplit_writes as write_5m_tokens,
+        input_stated - if(is_inclusive, read_tokens + write_5m_stated + write_1h_tokens + unsplit_writes, 0) as no_cache_tokens
+    from typed
+)
+
+select
+    *,
+    if(run_id = '', '', run_id || ':') || strftime(logged_at, '%Y-%m-%dT%H:%M:%S.%f') || ':' || record_md5 as request_key,
+    coalesce(
+        nullif(stated_provider, ''), case shape when 'anthropic' then 'anthropic' when 'gemini' then 'google' end, ''
+    ) as provider,
+    case
+        when kind = 'malformed' then 'not a JSON object'
+        when kind = 'ignored' then null
+        when shape = 'unknown' then 'a usage body of no known provider'
+        when tokens_problem(input_text) is not null then 'input tokens ' || tokens_problem(input_text)
+        when tokens_problem(tool_use_text) is not null then 'tool use tokens ' || tokens_problem(tool_use_text)
+        when tokens_problem(read_text) is not null then 'cached tokens ' || tokens_problem(read_text)
+        when tokens_problem(write_text) is not null then 'cache write tokens ' || tokens_problem(write_text)
+        when tokens_problem(write_5m_text) is not null then 'ephemeral_5m_input_tokens ' || tokens_problem(write_5m_text)
+        when tokens_problem(write_1h_text) is not null then 'ephemeral_1h_input_tokens ' || tokens_problem(write_1h_text)
+        when tokens_problem(output_text) is not null then 'output tokens ' || tokens_problem(output_text)
+        when tokens_problem(reasoning_text) is not null then 'reasoning tokens ' || tokens_problem(reasoning_text)
+        when tokens_problem(web_searches_text) is not null
+            then 'web_search_requests ' || tokens_problem(web_searches_text)
+        when no_cache_tokens < 0 then 'more cached tokens than input tokens'
+        when logged_at is null
+            then
+                'no timestamp ('
+                || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)'
+    end as reason
+from disjoint

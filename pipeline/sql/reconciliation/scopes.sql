@@ -1,0 +1,15 @@
+-- How the logs came to their keys.
+select
+    scope,
+    api_key,
+    workspace,
+    min(usage_date) as first_day,
+    max(usage_date) as last_day,
+    coalesce(sum(billed_cost_usd), 0) as billed_usd,
+    coalesce(sum(logged_cost_usd), 0) as logged_usd,
+    coalesce(sum(logged_tokens), 0)::bigint as logged_tokens
+from cells
+where scope <> ''
+group by scope, api_key, workspace
+order by
+    list_position(['declared', 'inferred', 'stated', 'collapsed', 'outside'], scope), billed_usd desc, api_key, workspace

@@ -1,0 +1,8 @@
+select
+    compared,
+    count(distinct usage_date) as days,
+    min(usage_date) as first_day,
+    max(usage_date) as last_day
+from cells
+group by compared
+order by compared

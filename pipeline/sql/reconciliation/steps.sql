@@ -1,0 +1,11 @@
+-- From what is explained to the bill: the gap of each status. Cells without a bill are no step of it.
+select
+    status,
+    count(*) as cells,
+    sum(if(status = 'out_of_scope', 0, computed_usd)) as computed_usd,
+    sum(billed_cost_usd) as billed_usd,
+    sum(billed_cost_usd - if(status = 'out_of_scope', 0, computed_usd)) as gap_usd,
+    sum(rounding_tolerance_usd) as tolerance_usd
+from cells
+where has_bill
+group by status

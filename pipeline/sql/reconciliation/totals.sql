@@ -1,0 +1,19 @@
+select
+    count(*) as cells,
+    count(*) filter (where status not in ('out_of_scope', 'not_comparable')) as cells_compared,
+    count(*) filter (where status in ('matched', 'within_rounding', 'consistent')) as cells_tied_out,
+    -- what the provider's usage makes of its own bill, whatever the logs say
+    count(*) filter (where is_priced) as cells_priced,
+    count(*) filter (where is_priced and abs(billed_cost_usd - console_cost_usd) <= rounding_tolerance_usd)
+        as cells_priced_right,
+    coalesce(bool_or(has_logs and status <> 'out_of_scope'), false) as has_logs,
+    coalesce(bool_or(has_bill), false) as has_bill,
+    min(usage_date) as first_day,
+    max(usage_date) as last_day,
+    -- the bill of the cells that can be compared
+    coalesce(sum(billed_cost_usd) filter (where status not in ('out_of_scope', 'not_comparable')), 0) as billed_usd,
+    coalesce(sum(explained_usd) filter (where status not in ('out_of_scope', 'not_comparable')), 0) as explained_usd,
+    coalesce(sum(rounding_tolerance_usd) filter (where status not in ('out_of_scope', 'not_comparable')), 0)
+        as tolerance_usd,
+    coalesce(sum(logged_cost_usd) filter (where not has_bill and status <> 'out_of_scope'), 0) as logged_unbilled_days_usd
+from cells
