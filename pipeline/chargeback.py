@@ -52,9 +52,11 @@ def allocation(path: Path | None) -> pa.Table:
         ConfigurationError: a cell cannot be used; the message names file, line, column and remedy.
 
     """
+    if path is None:
+        return _table([], ALLOCATION_SCHEMA)
     rows: list[tuple[object, ...]] = []
     optional = (*_SELECTING, "valid_from", *_TARGET[1:], "budget_usd_per_month", "note")
-    for line, cells in usercsv.lines(path, ("team",), optional, "allocations") if path else ():
+    for line, cells in usercsv.lines(path, ("team",), optional, "allocations"):
         if not cells["team"]:
             usercsv.fail(path, line, "team", "the cell is empty", f"name the team, or {SHARED!r} for all of them")
         team = SHARED if cells["team"].lower() == SHARED else cells["team"]
@@ -75,9 +77,11 @@ def invoices(path: Path | None) -> pa.Table:
         ConfigurationError: a cell cannot be used; the message names file, line, column and remedy.
 
     """
+    if path is None:
+        return _table([], INVOICE_SCHEMA)
     rows: list[tuple[object, ...]] = []
     optional = ("credits", "tax", "currency", "note")
-    for line, cells in usercsv.lines(path, ("period", "amount"), optional, "invoices") if path else ():
+    for line, cells in usercsv.lines(path, ("period", "amount"), optional, "invoices"):
         amounts = [usercsv.number(path, line, name, cells.get(name, "")) for name in ("amount", "credits", "tax")]
         if amounts[0] is None:
             usercsv.fail(path, line, "amount", "the cell is empty", "give what was charged, before credits and tax")

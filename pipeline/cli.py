@@ -490,7 +490,7 @@ def show(
     limit: LimitOption = 30,
     month: Annotated[str | None, typer.Option(help="Only this month, such as 2026-02.")] = None,
 ) -> None:
-    """One answer as a table: usage, models, cache, sessions, reconciliation, chargeback, invoices, tails, pricing, ..."""
+    """One answer as a table: what was used, what it cost, whether the bill is right, who pays, and what would save."""
     settings = settings_module.load(home)
     wanted = f"{closing.parse_month(month):%Y-%m}" if month else ""
     query_text = sql(f"show/{view.value}")

@@ -1,11 +1,11 @@
 """Closing a month: what finance booked stays as it was, and later differences are restated.
 
-Belongs here: storing a month, and analysis.restatements, the ledger of what has changed since. Does not belong here: what
-a month costs (dbt_project), and who pays for it (chargeback).
+Belongs here: storing a month, and analysis.restatements, the ledger of what has changed since. Does not belong here:
+what a month costs (dbt_project), and who pays for it (chargeback).
 
 Usage, rates and bills follow the data also in a closed month: a log that comes late is counted, a new price holds. What
-`close` stored does not move: marts.chargeback of the month, and marts.booked_costs. Each run compares the two and enters a
-row for each cell that differs from what was last said of it, so that booked + restatements = what the data says now.
+`close` stored does not move: marts.chargeback of the month, and marts.booked_costs. Each run compares the two and enters
+a row for each cell that differs from what was last said of it: booked + restatements = what the data says now.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ RESTATEMENTS = pa.schema(
         _field("new_tokens", pa.int64(), "Tokens as of this row; null of bill and chargeback."),
         _field("old_usd", _MONEY, "Amount as booked, or as restated before, in USD; tokens without a rate left out."),
         _field("new_usd", _MONEY, "Amount as of this row, in USD."),
-        _field("difference_usd", _MONEY, "new_usd - old_usd; their sum and what was booked give what the data says now."),
+        _field(
+            "difference_usd", _MONEY, "new_usd - old_usd; their sum and what was booked give what the data says now."
+        ),
         _field(
             "cause",
             pa.string(),
-            "late usage, usage withdrawn (a file was forgotten or replaced), new price, price added (it had none), price "
-            "withdrawn, other tier, another bill, another allocation, or two of them.",
+            "late usage, usage withdrawn (a file was forgotten or replaced), new price, price added (it had none), "
+            "price withdrawn, other tier, another bill, another allocation, or two of them.",
         ),
         _field("noticed_at", pa.timestamp("us"), "When the run that found it was made, UTC."),
     ],
@@ -120,7 +122,8 @@ def restate(connection: duckdb.DuckDBPyConnection, now: datetime) -> pa.Table:
     if months:
         _read_current(connection, months)
         connection.execute(sql("closing/restate"), [_naive(now)])
-    return connection.execute(sql("closing/restatements")).to_arrow_table().cast(RESTATEMENTS)
+    ledger: pa.Table = connection.sql(sql("closing/restatements")).to_arrow_table()
+    return ledger.cast(RESTATEMENTS)
 
 
 def state(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:

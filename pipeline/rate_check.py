@@ -4,8 +4,8 @@ Belongs here: intervals that the rounding of the bill leaves, pooled over the ce
 belong here: the reconciliation of amounts (dbt_project, usage_reconciliation), and the card itself (rates).
 
 A cell of `n` billed rows and `t` tokens says that rate x t lies within 0.005 USD x n of what was billed. All cells of a
-rate must hold at once, and so must their sum: where single cells are too small to tell, the sum is not. Days are taken in
-order while one rate fits them all; where none does, the rate has changed.
+rate must hold at once, and so must their sum: where single cells are too small to tell, the sum is not. Days are taken
+in order while one rate fits them all; where none does, the rate has changed.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def _least(one: Fraction | None, other: Fraction | None) -> Fraction | None:
 class Finding:
     """One rate over days on which the bill knows one rate for it.
 
-    `low` and `high` are the least and the greatest rate that the bill allows, USD per million; `card` is the card's rate
-    (None: it has none). `verdict`: agrees, differs, unpriced (the card has none), undetectable (the card's rate fits, and
-    so would one that is 1% off), inconsistent (no one rate fits the cells of these days: their tokens are in doubt).
+    `low` and `high` are the least and the greatest rate that the bill allows, USD per million; `card` is the card's
+    rate (None: it has none). `verdict`: agrees, differs, unpriced (the card has none), undetectable (the card's rate
+    fits, and so would one that is 1% off), inconsistent (no one rate fits the cells of a day: its tokens are in doubt).
     """
 
     key: Key

@@ -475,7 +475,7 @@ def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
     windows = _windows(model)
     spans: dict[_Key, list[_Span]] = defaultdict(list)
     for usage_type, speed, when in _LISTED_TIERS:
-        dated = [*_conditional_prices(info), *_variants(info, when)]
+        dated: list[ConditionalPrice | PriceVariant] = [*_conditional_prices(info), *_variants(info, when)]
         starts = sorted({start for condition in dated if (start := _start(condition)) is not None})
         for start, end in zip(starts, [*starts[1:], None], strict=True):
             for kind, price in _kind_prices(_prices_on(info, start, when)):
@@ -513,7 +513,8 @@ def _has_us_rate(model: str) -> bool:
 def _us_span(kind: str, span: _Span) -> _Span:
     if kind == "web_search":  # the multiplier is one of token prices
         return span
-    return _listed_span(span.start, span.end, _rounded(span.usd * US_MULTIPLIER), f"{span.origin} x {US_MULTIPLIER} (us)")
+    origin = f"{span.origin} x {US_MULTIPLIER} (us)"
+    return _listed_span(span.start, span.end, _rounded(span.usd * US_MULTIPLIER), origin)
 
 
 # ---------- the user's own rates
@@ -605,7 +606,8 @@ def _override(path: Path, line: int, cells: Mapping[str, str], aliases: Mapping[
         usercsv.fail(path, line, "token_kind", f"{kind!r} is unknown", f"use one of {', '.join(TOKEN_KINDS)}")
     for column in ("usage_type", "inference_geo", "speed"):
         if (value := selected(column)) is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
-            usercsv.fail(path, line, column, f"{value!r} is no such value", "use letters, digits, - and _, or leave it empty")
+            remedy = "use letters, digits, - and _, or leave it empty"
+            usercsv.fail(path, line, column, f"{value!r} is no such value", remedy)
     usd, multiplier = number("usd_per_mtok"), number("multiplier")
     discount, commitment = number("discount_percent"), number("commitment_usd_per_month")
     given = {"usd_per_mtok": usd, "multiplier": multiplier, "discount_percent": discount}
@@ -813,7 +815,7 @@ def commitments(overrides: Path | None = None, aliases: Mapping[str, str] = _NO_
 
 
 def window_of(model: str, window: str, other: str) -> str | None:
-    """The window of `other` in which a request of `model` in its `window` lies for sure; None where two are possible."""
+    """The window of `other` in which a request of `model` in its `window` surely lies; None where two are possible."""
     names = [each.name for each in _windows(other)]
     if window in names:
         return window

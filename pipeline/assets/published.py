@@ -15,7 +15,9 @@ _ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *bil
 
 @dg.asset(
     name="published",
-    description="token_analytics.duckdb, outputs/*.parquet and focus_1_2.csv: replaced as a whole, while readers have them open.",
+    description=(
+        "token_analytics.duckdb, outputs/*.parquet and focus_1_2.csv: replaced as a whole, while readers have them open."
+    ),
     group_name="published",
     kinds={"duckdb", "parquet"},
     owners=OWNERS,
