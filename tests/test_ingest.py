@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pipeline import cli, ingest, warehouse
-from pipeline.sources import console_cost, console_usage
+from pipeline.sources import base, console_cost, console_usage
 from pipeline.sources.base import Loaded, Probe, RejectedRow
 
 USAGE_COLUMNS = (
@@ -791,3 +791,40 @@ def test_a_nul_byte_in_a_csv_rejects_its_row_and_the_rest_of_the_file_loads(home
     before = text.encode().index(usage_row(key="be\0ta").encode())
     assert [row[:3] for row in home.rejected()] == [(3, before, "holds a NUL byte")]
     assert home.query("SELECT DISTINCT api_key FROM raw.console_usage ORDER BY 1") == [("alpha",), ("gamma",)]
+
+
+csv_cells = st.sampled_from(
+    [b"", b"1", b"soon", b"k", b'"a,b"', b'"say ""hi"""', b'""', b'x"y', b'"two\nlines"', "≤".encode()]
+)
+csv_rows = st.one_of(
+    st.lists(csv_cells, min_size=3, max_size=3).map(b",".join),
+    st.lists(csv_cells, min_size=3, max_size=3).map(b",".join),
+    st.lists(csv_cells, max_size=5).map(b",".join),
+    st.sampled_from([b"", b"1,\xff,3", b"1,\x00,3", b"1,2,3,,", b'1,"open,3', b"1,2\r,3"]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    rows=st.lists(csv_rows, max_size=12),
+    first=st.sampled_from([b"a,b,c", b"\xef\xbb\xbfa,b,c", b"\na,b,c", b'"a","b","c"']),
+    end=st.sampled_from([b"\n", b"\n", b"\r\n"]),
+    bad=st.sets(st.integers(0, 11)),
+    piece_bytes=st.sampled_from([1, 20, 1 << 20]),
+)
+def test_rejected_csv_rows_are_found_where_a_parser_of_every_row_finds_them(
+    tmp_path_factory, monkeypatch, rows, first, end, bad, piece_bytes
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "file.csv"
+    path.write_bytes(end.join([first, *rows]) + end)
+    monkeypatch.setattr(base, "PIECE_BYTES", piece_bytes)
+    probe = Probe.of(path)
+
+    def every_row() -> Iterator[tuple[Any, list[str], str]]:
+        with path.open("rb") as raw:
+            yield from base._csv_records(base._LineCounter(raw), 3, is_header=True)
+
+    good = [tuple(record) for _, record, reason in every_row() if not reason]
+    problems = {record: ("is wrong", "b", "") for number, record in enumerate(good) if number in bad}
+    expected = list(base._rejected(every_row(), problems))
+    assert list(base.locate_csv_rows(probe, ("a", "b", "c"), problems)) == expected

@@ -13,10 +13,11 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import re
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -27,12 +28,16 @@ import duckdb
 from pipeline.sqlfiles import identifier, literal
 
 HEAD_BYTES = 1 << 20
+PIECE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 # One log line may hold several pasted images; a longer one is quarantined. DuckDB would take 16 times this much for its
 # buffer (4 GiB at 256 MiB, refused under the default memory limit), so the buffer is set to hold just one such line.
 MAX_LINE_BYTES = 1 << 26
 _PATTERN_CHARACTERS = re.compile(r"[*?\[]")
 _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
+# A row of an export is short: smaller buffers keep the memory of a large file small.
+MAX_ROW_BYTES = 1 << 23
+_ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {MAX_ROW_BYTES}"
 
 
 class SourceError(Exception):
@@ -194,7 +199,7 @@ def csv_relation(probe: Probe, header: tuple[str, ...]) -> str:
     return (
         f"read_csv({file_literal(probe.path)}, columns = {{{columns}}}, auto_detect = false, header = true, "
         f"""delim = ',', quote = '"', escape = '"', compression = '{probe.compression}', store_rejects = true, """
-        f"hive_partitioning = false, {_LINE_LIMITS})"
+        f"hive_partitioning = false, {_ROW_LIMITS})"
     )
 
 
@@ -239,56 +244,127 @@ Problem = tuple[str, str, str]  # reason, column name, value
 def locate_csv_rows(
     probe: Probe, header: tuple[str, ...], problems: Mapping[tuple[str, ...], Problem]
 ) -> Iterator[RejectedRow]:
-    """Where the rows stand that DuckDB rejected: those in `problems`, and those that are no valid row of the CSV."""
-    for counted, record, reason in _csv_records(probe.origin or probe, len(header)):
+    """Where the rows stand that DuckDB rejected: those in `problems`, and those that are no valid row of the CSV.
+
+    Most rows are one line without quotes: of these only the ones that look like a problem are parsed. From the first
+    line on that is not a record by itself, every row is.
+    """
+    origin = probe.origin or probe
+    bad = {",".join(cells).replace('"', "").encode() + end for cells in problems for end in (b"\n", b"\r\n", b"")}
+    number, offset, is_header = 1, 0, True
+    with origin.open() as raw:
+        while piece := raw.read(PIECE_BYTES):
+            piece += raw.readline()
+            lines = piece.splitlines(keepends=True)
+            suspects = _suspects(piece, lines, len(header) - 1, bad)
+            if suspects is None or piece.count(b"\r") != piece.count(b"\r\n"):
+                break
+            if is_header:
+                suspects = list(range(len(lines)))
+            places = [0, *itertools.accumulate(map(len, lines))] if suspects else []
+            for index in suspects:
+                counted = _LineCounter(io.BytesIO(lines[index]), number + index, offset + places[index])
+                yield from _rejected(_csv_records(counted, len(header), is_header), problems)
+                is_header = is_header and not lines[index].removeprefix(codecs.BOM_UTF8).strip(b"\r\n")
+            number += len(lines)
+            offset += len(piece)
+    with origin.open() as raw:
+        raw.seek(offset)
+        counted = _LineCounter(raw, number, offset)
+        yield from _rejected(_csv_records(counted, len(header), is_header), problems)
+
+
+def _suspects(piece: bytes, lines: Sequence[bytes], commas: int, bad: Container[bytes]) -> list[int] | None:
+    """Which lines of a piece have to be parsed to know whether they are rejected; None where a line is no record."""
+    is_plain = b"\0" not in piece and _is_utf8(piece)
+    found = [index for index, line in enumerate(lines) if line in bad or line.count(b",") != commas or b'"' in line]
+    if b'"' in piece:
+        quoted = {index: _without_quotes(lines[index]) for index in found if b'"' in lines[index]}
+        if None in quoted.values():
+            return None
+        found = [
+            index for index in found if index not in quoted or quoted[index] != commas or _dequoted(lines[index]) in bad
+        ]
+    return found if is_plain else sorted({*found, *(i for i, line in enumerate(lines) if not _is_plain(line))})
+
+
+def _without_quotes(line: bytes) -> int | None:
+    """Commas outside of the quotes of a line; None where the line is not surely a record by itself."""
+    parts = line.rstrip(b"\r\n").split(b'"')
+    outside = parts[::2]
+    is_surely = (
+        len(parts) % 2 == 1
+        and all(not part or part.endswith(b",") for part in outside[:-1])
+        and all(not part or part.startswith(b",") for part in outside[1:])
+    )
+    return sum(part.count(b",") for part in outside) if is_surely else None
+
+
+def _dequoted(line: bytes) -> bytes:
+    return line.replace(b'"', b"")
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_plain(line: bytes) -> bool:
+    return b"\0" not in line and _is_utf8(line)
+
+
+def _rejected(
+    records: Iterable[tuple[_LineCounter, list[str], str]], problems: Mapping[tuple[str, ...], Problem]
+) -> Iterator[RejectedRow]:
+    for counted, record, reason in records:
         if reason:
             yield counted.rejected(reason)
         elif problem := problems.get(tuple(record)):
             yield counted.rejected(*problem)
 
 
-def _csv_records(probe: Probe, width: int) -> Iterator[tuple[_LineCounter, list[str], str]]:
-    """Each record below the header of a CSV file, and why it is no valid row ('' where it is one).
+def _csv_records(counted: _LineCounter, width: int, is_header: bool) -> Iterator[tuple[_LineCounter, list[str], str]]:
+    """Each record of a CSV file, without a header, and why it is no valid row ('' where it is one).
 
     Empty cells beyond the last column are dropped, as DuckDB drops them.
     """
-    with probe.open() as raw:
-        counted = _LineCounter(raw)
-        records = csv.reader(counted)
-        is_header = True
-        while True:
-            counted.mark()
-            try:
-                record = next(records, None)
-            except csv.Error:
-                yield counted, [], "not a CSV row"
-                continue
-            if record is None:
-                return
-            if not record:
-                continue
-            if is_header:
-                is_header = False
-                continue
-            while len(record) > width and record[-1] == "":
-                record.pop()
-            if counted.undecodable:
-                yield counted, record, "not valid UTF-8"
-            elif any("\0" in cell for cell in record):
-                yield counted, record, "holds a NUL byte"
-            elif len(record) != width:
-                yield counted, record, f"expected {width} columns, found {len(record)}"
-            else:
-                yield counted, record, ""
+    records = csv.reader(counted)
+    while True:
+        counted.mark()
+        try:
+            record = next(records, None)
+        except csv.Error:
+            yield counted, [], "not a CSV row"
+            continue
+        if record is None:
+            return
+        if not record:
+            continue
+        if is_header:
+            is_header = False
+            continue
+        while len(record) > width and record[-1] == "":
+            record.pop()
+        if counted.undecodable:
+            yield counted, record, "not valid UTF-8"
+        elif any("\0" in cell for cell in record):
+            yield counted, record, "holds a NUL byte"
+        elif len(record) != width:
+            yield counted, record, f"expected {width} columns, found {len(record)}"
+        else:
+            yield counted, record, ""
 
 
 def tidy_csv(probe: Probe, header: tuple[str, ...], path: Path) -> Probe:
     """Write the valid rows of a CSV file to `path`, with every cell quoted and one kind of line end."""
     left_out = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file, probe.open() as raw:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writerow(header)
-        for _, record, reason in _csv_records(probe, len(header)):
+        for _, record, reason in _csv_records(_LineCounter(raw), len(header), is_header=True):
             if reason:
                 left_out += 1
             else:
@@ -346,10 +422,11 @@ def load_tidily(
 class _LineCounter:
     """Lines of a binary file as text, remembering on which line and byte the current CSV record began."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
+    def __init__(self, raw: IO[bytes], line: int = 1, offset: int = 0) -> None:
+        """Count from `line` and `offset`, where `raw` stands."""
         self._raw = raw
-        self._line = 0
-        self._offset = 0
+        self._line = line - 1
+        self._offset = offset
         self.mark()
 
     def mark(self) -> None:

@@ -10,7 +10,7 @@ typed as (
     select
         *,
         utc_or_null(usage_date_utc) as usage_at,
-        regexp_full_match(usage_date_utc, '[0-9]{4}-[0-9]{2}-[0-9]{2}') as is_day,
+        length(usage_date_utc) = 10 as is_day,
         case when ${one_write_column} then usage_input_tokens_cache_write else usage_input_tokens_cache_write_5m end
             as cache_write_5m,
         case when ${one_write_column} then '0' else usage_input_tokens_cache_write_1h end as cache_write_1h,
@@ -18,10 +18,24 @@ typed as (
     from cells
 ),
 
+-- Nearly every row is plain: one look at all of its counts spares it the search for what is wrong with which.
+looked_at as (
+    select
+        *,
+        regexp_full_match(
+            concat_ws(
+                ',', usage_input_tokens_no_cache, cache_write_5m, cache_write_1h, usage_input_tokens_cache_read,
+                usage_output_tokens, web_searches
+            ),
+            '([0-9]{1,15},){5}[0-9]{1,15}'
+        ) as is_plain
+    from typed
+),
+
 checked as (
     select
         *,
-        list_filter([
+        case when not (is_plain and usage_at is not null and model_version <> '') then list_filter([
             {
                 column_name: 'usage_date_utc', value: usage_date_utc,
                 reason: case when usage_at is null then 'is not a date' end
@@ -51,19 +65,22 @@ checked as (
                 reason: tokens_problem(usage_output_tokens)
             },
             {column_name: 'web_search_count', value: web_searches, reason: tokens_problem(web_searches)}
-        ], lambda found: found.reason is not null) [1] as found
-    from typed
+        ], lambda found: found.reason is not null) [1] end as found
+    from looked_at
 ),
 
--- All rows of a file have one grain: minutes, if any row stands off the full hour. (A scan of one column: a window over
--- the whole file would hold all of it in memory.)
+-- All rows of a file have one grain: minutes, if any row stands off the full hour. (A scan of one column, up to the first
+-- such row: a window over the whole file would hold all of it in memory.)
 grained as (
     select
         *,
-        (
-            select coalesce(bool_or(minute(utc_or_null(trim(usage_date_utc))) <> 0), false)
+        exists (
+            select 1
             from ${relation}
-            where not regexp_full_match(trim(usage_date_utc), '[0-9]{4}-[0-9]{2}-[0-9]{2}')
+            where
+                length(trim(usage_date_utc)) <> 10
+                and usage_date_utc not like '____-__-__ __:00'
+                and minute(utc_or_null(trim(usage_date_utc))) <> 0
         ) as has_minutes
     from checked
 )
@@ -81,12 +98,12 @@ select
     speed,
     ${states_context_window} as states_context_window,
     ${states_geo_speed} as states_geo_speed,
-    tokens_or_null(usage_input_tokens_no_cache) as input_tokens_no_cache,
-    tokens_or_null(cache_write_5m) as input_tokens_cache_write_5m,
-    tokens_or_null(cache_write_1h) as input_tokens_cache_write_1h,
-    tokens_or_null(usage_input_tokens_cache_read) as input_tokens_cache_read,
-    tokens_or_null(usage_output_tokens) as output_tokens,
-    tokens_or_null(web_searches) as web_search_count,
+    tokens_of(usage_input_tokens_no_cache, is_plain) as input_tokens_no_cache,
+    tokens_of(cache_write_5m, is_plain) as input_tokens_cache_write_5m,
+    tokens_of(cache_write_1h, is_plain) as input_tokens_cache_write_1h,
+    tokens_of(usage_input_tokens_cache_read, is_plain) as input_tokens_cache_read,
+    tokens_of(usage_output_tokens, is_plain) as output_tokens,
+    tokens_of(web_searches, is_plain) as web_search_count,
     ${one_write_column} as cache_split_assumed,
     case
         when found is not null

@@ -272,6 +272,7 @@ where not exists (select 1 from raw.pseudonym_key);
 -- At most 15 digits, so that no sum over a whole history leaves the range of a BIGINT.
 create or replace temp macro tokens_or_null(v) as
     case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;
+create or replace temp macro tokens_of(v, is_plain) as if(is_plain, try_cast(v as bigint), tokens_or_null(v));
 create or replace temp macro tokens_problem(v) as
     case
         when v = '' then 'is empty, expected a whole number'
@@ -284,12 +285,14 @@ create or replace temp macro utc_or_null(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
 create or replace temp macro without_secret(v) as
     case
+        when not contains(v, 'sk-') then v
         when regexp_matches(v, '(^|[^A-Za-z0-9])sk-[A-Za-z0-9_.-]{6,}') then 'key-' || left(sha256(v), 12)
         else v
     end;
 create or replace temp macro context_window_name(v) as
     case
         when v in ('', 'not_available') then ''
+        when v = '≤ 200k' then '0-200k'
         when regexp_matches(lower(v), '^(≤|<=)? *(0 *- *)?200k$$') then '0-200k'
         when regexp_matches(lower(v), '^(>|>=)? *200k( *- *1m)?$$') then '200k-1M'
         else v
