@@ -145,6 +145,8 @@ named as (
         on rows_of_both.usage_date = billed_days.usage_date and rows_of_both.provider = billed_days.provider
 )
 
+-- The specification's own names, as it writes them.
+-- noqa: disable=CP02
 select
     billed_cost_usd as BilledCost,
     provider_id as BillingAccountId,
