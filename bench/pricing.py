@@ -1,10 +1,10 @@
-"""What pricing costs in a run: the rate card, the join that prices each row, and the tables that hold rates and charges.
+"""What pricing costs in a run: the rate card, the join that prices each row, and the tables of rates and charges.
 
 usage: python bench/pricing.py [--rows 10000000 --memory-limit 2GB]
 
-A fresh home gets one console export of minutes and is ingested and built. Pricing is the time of the reference tables and
-of the models that are about prices alone, plus what the rates add to int_usage: its query is run with and without them,
-over the days of one batch, and scaled to all rows. Bound: at most 20% of the rest of ingest and build.
+A fresh home gets one console export of minutes and is ingested and built. Pricing is the time of the reference tables
+and of the models that are about prices alone, plus what the rates add to int_usage: its query is run with and without
+them, over the days of one batch, and scaled to all rows. Bound: at most 20% of the rest of ingest and build.
 """
 
 from __future__ import annotations

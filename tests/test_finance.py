@@ -217,6 +217,7 @@ def closed_january(models: Models, home: Home) -> Warehouse:
     warehouse.home.land(
         {
             "usage.csv": usage_csv(
+                ("2026-01-29", "claude-sonnet-4-5", "a", (0, 0, 0, 0, 1_000_000)),
                 ("2026-01-30", "claude-sonnet-4-5", "a", (0, 0, 0, 0, 1_000_000)),
                 ("2026-01-30", "house-model", "a", (0, 0, 0, 0, 2_000_000)),
                 ("2026-02-01", "house-model", "a", (0, 0, 0, 0, 3_000_000)),
@@ -256,6 +257,14 @@ def test_an_override_prices_an_unknown_model_in_open_months_and_restates_closed_
     ]
     assert len(restated(booked, 2)) == 1, "a second run enters nothing"
     assert rows_of(connection, "SELECT cost_usd FROM marts.booked_costs WHERE model = 'house-model'") == [(0,)]
+
+
+def test_a_new_price_inside_a_closed_month_is_restated_from_its_day(booked: Warehouse) -> None:
+    booked.home.land({"../rate_overrides.csv": OVERRIDE_HEAD + "claude-sonnet-4-5,output,,,,,2026-01-30,12\n"})
+    booked.update(10**6)
+    assert restated(booked) == [
+        (dt.date(2026, 1, 1), "console", "claude-sonnet-4-5", "", 2_000_000, 2_000_000, 30, 27, "new price")
+    ]
 
 
 def test_a_late_bill_and_late_logs_do_not_rewrite_what_was_booked(booked: Warehouse) -> None:
