@@ -307,7 +307,7 @@ def test_a_broken_law_ends_the_run_with_exit_code_1_and_its_name(broken_run: Any
 
 def test_a_broken_law_leaves_what_was_published_in_place(broken_run: Any) -> None:
     _, before, after = broken_run
-    assert len(before) == 7
+    assert {"token_analytics.duckdb", "tail_metrics.parquet", "focus_1_2.parquet", "focus_1_2.csv"} < before.keys()
     assert after == before
 
 
