@@ -31,7 +31,7 @@ charged_back as (
 ),
 
 focus as (
-    select "BillingPeriodStart"::date as month, sum("BilledCost") as cost_usd
+    select billingperiodstart::date as month, sum(billedcost) as cost_usd
     from marts.focus_1_2
     group by all
 ),

@@ -497,7 +497,6 @@ def show(
     with warehouse.connect_published(settings) as connection:
         rows = _rows(connection, query_text)
         report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
-        invoiced = _rows(connection, sql("show/invoices")) if report else []
     if wanted:
         if rows and "month" not in rows[0]:
             raise ConfigurationError(f"show {view.value}: it is not by month; leave --month out")
@@ -514,8 +513,6 @@ def show(
         )
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
-        if invoiced:
-            _print_rows(invoiced[:limit] if limit else invoiced, title="\nInvoices beside the bill", empty="")
 
 
 def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
@@ -546,6 +543,8 @@ def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int)
         out.print(Text(place + gap.what))
         if gap.check:
             out.print(Text(f"  Check: {gap.check}", style="dim"))
+    if report.invoices:
+        _print_rows(report.invoices, title="\nInvoices beside the bill", empty="")
     if page.exists():
         out.print(Text(f"\nPage    {page}"))
 

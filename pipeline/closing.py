@@ -4,8 +4,8 @@ Belongs here: storing a month, and analysis.restatements, the ledger of what has
 what a month costs (dbt_project), and who pays for it (chargeback).
 
 Usage, rates and bills follow the data also in a closed month: a log that comes late is counted, a new price holds. What
-`close` stored does not move: marts.chargeback of the month, and marts.booked_costs. Each run compares the two and enters
-a row for each cell that differs from what was last said of it: booked + restatements = what the data says now.
+`close` stored does not move: marts.chargeback of the month, and marts.booked_costs. Each run compares the two and
+enters a row for each cell that differs from what was last said of it: booked + restatements = what the data says now.
 """
 
 from __future__ import annotations

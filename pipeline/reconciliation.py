@@ -114,6 +114,7 @@ class Report:
     rates: tuple[Row, ...]
     undetectable_rates: int
     sides: tuple[Row, ...]
+    invoices: tuple[Row, ...]
 
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
@@ -136,6 +137,7 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
         rates=tuple(row for row in rates if row["verdict"] == "mispriced"),
         undetectable_rates=sum(row["verdict"] == "undetectable" for row in rates),
         sides=tuple(_rows(connection, sql("reconciliation/sides"))),
+        invoices=tuple(_rows(connection, sql("show/invoices"))),
     )
 
 

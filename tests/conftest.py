@@ -188,8 +188,10 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
 class Warehouse:
     """A warehouse in memory whose marts are kept up to date by the compiled models, as a build by dbt would do it."""
 
-    def __init__(self, models: Models, home: Home) -> None:
+    def __init__(self, models: Models, home: Home, *names: str) -> None:
+        """Keeps up the models `names` and those that they read; all of them where none is named."""
         self.models, self.home = models, home
+        self.kept_up = models._up_to(*names) if names else models.all
         self.connection = duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"})
         self.connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
         self.connection.execute(sql("ingest/schema"))
@@ -204,7 +206,7 @@ class Warehouse:
     def build(self, batch_rows: int) -> None:
         for number, batch in enumerate(scope.plan(self.connection, batch_rows)):
             scope.open_batch(self.connection, batch, keep=number == 0)
-            for model in self.models.all:
+            for model in self.kept_up:
                 model.build(self.connection)
         scope.close(self.connection, "models")
 
@@ -217,7 +219,7 @@ class Warehouse:
 
     def rebuilt(self) -> dict[str, list[tuple[Any, ...]]]:
         """The marts as a full build makes them, in a copy of the raw tables and the ledger."""
-        copy = Warehouse(self.models, self.home)
+        copy = Warehouse(self.models, self.home, *(model.name for model in self.kept_up))
         for schema, table in self.connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE schema_name IN ('raw', 'ingest')"
         ).fetchall():

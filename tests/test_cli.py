@@ -25,8 +25,13 @@ from hypothesis import strategies as st
 from pipeline import ingest
 from pipeline.sources import console_cost
 
-COMMANDS = ("run", "status", "show", "query", "forget", "retry-rejected", "ui", "validate")
-VIEWS = ("daily", "models", "cache", "sessions", "reconciliation", "tails", "pricing", "savings")
+COMMANDS = (
+    "run", "status", "show", "query", "forget", "retry-rejected", "close", "reprice", "rates", "ui", "validate",
+)  # fmt: skip
+VIEWS = (
+    "daily", "models", "cache", "sessions", "reconciliation", "tails", "pricing", "savings", "chargeback", "invoices",
+    "restatements",
+)  # fmt: skip
 EXPECTED = json.loads((SAMPLE.parent / "expected.json").read_text())
 STAGES = [
     "Loading files",
@@ -36,6 +41,7 @@ STAGES = [
     "Fitting distributions",
     "Pricing contracts",
     "Reconciling",
+    "Comparing with closed months",
     "Publishing",
 ]
 
@@ -142,7 +148,8 @@ def test_without_a_command_it_lists_the_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_what_it_does_and_explains_its_options(command: str) -> None:
-    done = token_analytics(command, "--help")
+    words = ("rates", "check") if command == "rates" else (command,)
+    done = token_analytics(*words, "--help")
     assert (done.code, done.err) == (0, "")
     assert "--home" in done.out
     assert "TOKEN_ANALYTICS_HOME" in done.out
@@ -254,6 +261,8 @@ def test_a_second_run_changes_no_row_of_any_published_table(sample_run: Done, sa
     after = _everything(sample_home)
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == []
+    # No month is closed.
+    assert before.pop("analysis.restatements") == []
     assert min(len(rows) for name, rows in before.items() if name.startswith("analysis.")) > 0
 
 

@@ -347,7 +347,7 @@ def test_six_decimals_lose_nothing_of_any_rate_of_any_maker() -> None:
 ANTHROPIC_ROWS: list[Row] = rate_card([], None).to_pylist()
 RATES: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
 for _row in ANTHROPIC_ROWS:
-    if (_row["usage_type"], _row["inference_geo"]) == ("standard", ""):
+    if (_row["usage_type"], _row["inference_geo"], _row["speed"]) == ("standard", "", "standard"):
         RATES[_row["model"], _row["context_window"], _row["token_kind"]].append(_row)
 WINDOWS: dict[str, list[Row]] = defaultdict(list)
 for _row in context_windows([]).to_pylist():

@@ -50,7 +50,11 @@ create table marts.token_usage_sessions (
     session_id varchar, provider varchar, api_key varchar, workspace varchar, session_started_at timestamp,
     primary_model varchar, {KINDS}, cache_creation_tokens bigint, web_search_count bigint, total_tokens bigint
 );
-create table marts.billed_costs (provider varchar, model varchar, token_kind varchar, cost_usd decimal(38, 12));
+create table marts.billed_costs (
+    provider varchar, model varchar, token_kind varchar, cost_usd decimal(38, 12),
+    usage_date date default date '2026-01-01'
+);
+create table marts.booked_costs (month date, side varchar, cost_usd decimal(38, 12));
 create table marts.unpriced_usage (
     source varchar, provider varchar, model varchar, model_version varchar, usage_type varchar,
     context_window varchar, inference_geo varchar, speed varchar, token_kind varchar, tokens bigint,
@@ -87,7 +91,7 @@ select
     sum(input_tokens_cache_write_5m), sum(input_tokens_cache_write_1h), sum(input_tokens_cache_read),
     sum(output_tokens), sum(input_tokens_cache_write_5m + input_tokens_cache_write_1h), 0, sum(total_tokens)
 from marts.requests group by all;
-insert into marts.billed_costs values
+insert into marts.billed_costs (provider, model, token_kind, cost_usd) values
     ('anthropic', 'claude-sonnet-4-5', 'input_no_cache', 0.5), ('anthropic', 'claude-sonnet-4-5', 'cache_read', 1.25),
     ('anthropic', 'claude-haiku-4-5', 'web_search', 0.01);
 """
@@ -126,6 +130,17 @@ select
 from marts.daily_usage group by all
 union all
 select date '2026-01-01', provider, model, null, null, cost_usd from marts.billed_costs;
+create table marts.charges as
+select source, model, usage_date, sum(total_tokens)::bigint as tokens, sum(estimated_cost_usd) as cost_usd
+from marts.token_usage_minutes group by all;
+create table marts.chargeback as
+select
+    date_trunc('month', usage_date)::date as month, model as team, sum(cost_usd) as direct_usd,
+    0::decimal(38, 12) as shared_usd, 0::decimal(38, 12) as unallocated_usd, false as is_closed
+from marts.billed_costs group by all;
+create table marts.focus_1_2 as
+select date_trunc('month', usage_date) as BillingPeriodStart, sum(cost_usd) as BilledCost
+from marts.billed_costs group by all;
 create table marts.token_conservation as
 select
     source, (sum(total_tokens) + 5)::bigint as stored_tokens, 5::bigint as superseded_tokens,
@@ -232,6 +247,18 @@ BROKEN = [
         ]
     ],
     ("money_agrees", "delete from marts.usage_reconciliation where billed_cost_usd is not null"),
+    *[
+        ("finance_agrees", f"update marts.{table} set {column} = {column} + 0.000000000001")
+        for table, column in [
+            ("billed_costs", "cost_usd"),
+            ("chargeback", "shared_usd"),
+            ("focus_1_2", "BilledCost"),
+            ("charges", "cost_usd"),
+        ]
+    ],
+    ("finance_agrees", "delete from marts.chargeback where team = 'claude-haiku-4-5'"),
+    ("finance_agrees", "update marts.chargeback set is_closed = true"),
+    ("finance_agrees", "update marts.charges set tokens = tokens - 1 where source = 'sessions'"),
     ("sessions_agree", "delete from marts.token_usage_sessions where session_id = 's7'"),
     ("rejected_threshold", "update ingest.files set rows_rejected = 2, rows_loaded = 78 where file_sha256 = 'a2'"),
     ("tokens_conserved", "update marts.token_conservation set superseded_tokens = 4 where source = 'console'"),
@@ -486,7 +513,11 @@ def test_at_most_a_hundred_offending_lines_of_a_frame_are_kept() -> None:
 
 def test_a_missing_mart_fails_its_suites_and_stops_no_other() -> None:
     results = {result.name: result for result in run_suites(warehouse("drop table marts.billed_costs"))}
-    assert [name for name, result in results.items() if result.blocks] == ["billed_token_kinds", "money_agrees"]
+    assert [name for name, result in results.items() if result.blocks] == [
+        "billed_token_kinds",
+        "finance_agrees",
+        "money_agrees",
+    ]
     assert "is missing" in results["billed_token_kinds"].message
 
 

@@ -16,7 +16,7 @@ _ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *bil
 @dg.asset(
     name="published",
     description=(
-        "token_analytics.duckdb, outputs/*.parquet and focus_1_2.csv: replaced as a whole, while readers have them open."
+        "token_analytics.duckdb, outputs/*.parquet, focus_1_2.csv: replaced as a whole, while readers have them open."
     ),
     group_name="published",
     kinds={"duckdb", "parquet"},

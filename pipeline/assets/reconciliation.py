@@ -18,7 +18,12 @@ RECONCILIATION = dg.AssetKey("reconciliation_report")
     group_name="reconciliation",
     kinds={"html"},
     owners=OWNERS,
-    deps=[dg.AssetKey(["marts", "usage_reconciliation"]), dg.AssetKey(["marts", "rate_evidence"]), REPORT],
+    deps=[
+        dg.AssetKey(["marts", "usage_reconciliation"]),
+        dg.AssetKey(["marts", "rate_evidence"]),
+        dg.AssetKey(["marts", "invoices"]),
+        REPORT,
+    ],
     pool="warehouse",
 )
 def reconciliation_report(home: Home) -> dg.MaterializeResult[None]:

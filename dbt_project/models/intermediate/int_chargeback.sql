@@ -145,11 +145,11 @@ allocated as (
     from pieces
     left join lines
         on
-            (lines.api_key is null or lines.api_key = pieces.api_key)
-            and (lines.workspace is null or lines.workspace = pieces.workspace)
-            and (lines.user_id is null or (lines.user_id <> '' and lines.user_id = pieces.user_id))
-            and (lines.project is null or lines.project = pieces.project)
-            and lines.valid_from <= pieces.usage_date
+            (lines.api_key is null or pieces.api_key = lines.api_key)
+            and (lines.workspace is null or pieces.workspace = lines.workspace)
+            and (lines.user_id is null or (lines.user_id <> '' and pieces.user_id = lines.user_id))
+            and (lines.project is null or pieces.project = lines.project)
+            and pieces.usage_date >= lines.valid_from
     qualify
         row_number() over (
             partition by pieces.usage_date, pieces.basis, pieces.provider, pieces.api_key, pieces.workspace, pieces.user_id, pieces.project

@@ -172,7 +172,8 @@ tiered as (
         on
             records.model = context_windows.model
             and records.record_kind = 'request'
-            and {{ total_of('records') }} - records.output_tokens > context_windows.above_tokens
+            -- a request without any input is priced as the smallest one
+            and greatest({{ total_of('records') }} - records.output_tokens, 1) > context_windows.above_tokens
             and (
                 context_windows.up_to_tokens is null
                 or {{ total_of('records') }} - records.output_tokens <= context_windows.up_to_tokens

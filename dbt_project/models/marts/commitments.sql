@@ -38,10 +38,10 @@ spent as (
     from in_force
     inner join commitments
         on
-            {% for column in ['provider', 'model', 'token_kind', 'context_window', 'usage_type', 'inference_geo', 'speed'] -%}
-            (commitments.{{ column }} is null or commitments.{{ column }} = in_force.{{ column }}) and
-            {% endfor -%}
             in_force.usage_date >= commitments.valid_from
+            {% for column in ['provider', 'model', 'token_kind', 'context_window', 'usage_type', 'inference_geo', 'speed'] -%}
+            and (commitments.{{ column }} is null or in_force.{{ column }} = commitments.{{ column }})
+            {% endfor -%}
             and (commitments.valid_to is null or in_force.usage_date < commitments.valid_to)
     group by all
 )

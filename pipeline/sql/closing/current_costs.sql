@@ -1,5 +1,5 @@
 -- What the marts say now of closed or closing months: the bill, the provider's usage and our logs at the rate card, by
--- model, key and kind. `rates` notes the rate of each tier, to tell a new price from new usage later.
+-- model, key and kind. `rates` notes the rate of each day and tier, to tell a new price from new usage later.
 create or replace temp table current_costs as
 with months as (
     select unnest($$1::date[]) as month
@@ -28,7 +28,7 @@ select
     coalesce(sum(tokens) filter (where cost_usd is null), 0)::bigint as unpriced_tokens,
     coalesce(sum(cost_usd), 0)::decimal(38, 12) as cost_usd,
     list_sort(list(distinct
-        concat_ws('/', context_window, usage_type, inference_geo, speed) || '=' || coalesce(card_usd::varchar, '')
+        concat_ws('/', usage_date, context_window, usage_type, inference_geo, speed) || '=' || coalesce(card_usd::varchar, '')
     )) as rates
 from charges
 semi join months using (month)

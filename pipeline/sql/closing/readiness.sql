@@ -1,17 +1,17 @@
 -- What someone who closes a month should know of it.
+with covered as (
+    select distinct
+        unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date as usage_date
+    from ingest.files
+    where format = 'console_cost' and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
+)
+
 select
     (
         select count(distinct usage_date) from marts.charges where date_trunc('month', usage_date) = $$1
     )::bigint as days_used,
     (
-        select count(*) from (
-            select distinct unnest(
-                generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day)
-            )::date as day
-            from ingest.files
-            where format = 'console_cost' and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
-        )
-        where date_trunc('month', day) = $$1
+        select count(*) from covered where date_trunc('month', usage_date) = $$1
     )::bigint as days_billed,
     day(last_day($$1::date))::bigint as days,
     coalesce((

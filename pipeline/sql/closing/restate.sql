@@ -51,7 +51,7 @@ changed as (
     select
         *,
         list_transform(rates, lambda rate: split_part(rate, '=', 1)) as tiers,
-        -- a tier that both know, at a rate that no longer holds
+        -- a day and tier that both know, at a rate that no longer holds
         len(list_filter(old_rates, lambda rate:
             list_contains(tiers, split_part(rate, '=', 1)) and not list_contains(rates, rate))) > 0
         as is_new_price,

@@ -35,7 +35,7 @@ mapped as (
 repriced as (
     select
         mapped.*,
-        cast(mapped.tokens * new_card.usd_per_mtok * 0.000001 as decimal(38, 12)) as new_cost_usd
+        (mapped.tokens * new_card.usd_per_mtok * 0.000001)::decimal(38, 12) as new_cost_usd
     from mapped
     left join new_card
         on

@@ -36,9 +36,33 @@ select
     )) <> $$5::varchar[]
     or list_sort((select coalesce(list(concat_ws(chr(31), api_key, project, billing_mode)), []) from raw.billing_modes))
     <> $$6::varchar[]
-    or exists ((from raw.commitments) except all (select * from commitments_arrow))
-    or exists ((select * from commitments_arrow) except all (from raw.commitments))
-    or exists ((from raw.allocation) except all (select * from allocation_arrow))
-    or exists ((select * from allocation_arrow) except all (from raw.allocation))
-    or exists ((from raw.invoices) except all (select * from invoices_arrow))
-    or exists ((select * from invoices_arrow) except all (from raw.invoices))
+    or exists (
+        (from raw.commitments)
+        except all
+        (select * from commitments_arrow)
+    )
+    or exists (
+        (select * from commitments_arrow)
+        except all
+        (from raw.commitments)
+    )
+    or exists (
+        (from raw.allocation)
+        except all
+        (select * from allocation_arrow)
+    )
+    or exists (
+        (select * from allocation_arrow)
+        except all
+        (from raw.allocation)
+    )
+    or exists (
+        (from raw.invoices)
+        except all
+        (select * from invoices_arrow)
+    )
+    or exists (
+        (select * from invoices_arrow)
+        except all
+        (from raw.invoices)
+    )
