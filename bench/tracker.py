@@ -107,10 +107,10 @@ def work(tracker: TokenTracker, units: list[int], acknowledged: Path, threads: i
         thread.join()
 
 
-def acknowledgements(folder: Path) -> dict[int, str]:
+def acknowledgements(folder: Path, share: str = "*") -> dict[int, str]:
     """Unit -> event id, from whole lines only: a kill may have cut the last one."""
     found = {}
-    for path in folder.iterdir():
+    for path in folder.glob(f"{share}-*"):
         for line in path.read_bytes().split(b"\n")[:-1]:
             unit, event_id = line.decode().split(" ")
             found[int(unit)] = event_id
@@ -131,18 +131,19 @@ def print_kills(folder: Path, arguments: argparse.Namespace) -> bool:
         nonlocal generation
         generation += 1
         before_forks.append(tracker.track(conversation_id="parent", input_tokens=0, output_tokens=0))
-        known = acknowledgements(notes)
+        known = acknowledgements(notes, str(share))
         units = [unit for unit in range(share, arguments.events, arguments.processes) if unit not in known]
         child = os.fork()
         if not child:
-            work(tracker, units, notes / f"{generation}", arguments.threads)
+            work(tracker, units, notes / f"{share}-{generation}", arguments.threads)
             os._exit(0)
         running[child] = share
 
     began = time.monotonic()
     for share in range(arguments.processes):
         start(share)
-    killed = sent = 0
+    killed = 0
+    doomed: set[int] = set()
     bytes_a_note = len(f"{arguments.events // 2} {before_forks[0]}\n") + 3
     while running:
         while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -153,9 +154,10 @@ def print_kills(folder: Path, arguments: argparse.Namespace) -> bool:
         written = sum(path.stat().st_size for path in notes.iterdir())
         # All are due before 80% of the calls are tracked: one that has ended cannot be killed.
         due = min(arguments.kills, int(written / bytes_a_note / arguments.events * arguments.kills / 0.8))
-        if running and sent < due:
-            os.kill(chance.choice(list(running)), signal.SIGKILL)
-            sent += 1
+        alive = [child for child in running if child not in doomed]
+        if alive and len(doomed) < due:
+            doomed.add(chosen := chance.choice(alive))
+            os.kill(chosen, signal.SIGKILL)
         time.sleep(0.002)
     seconds = time.monotonic() - began
 
