@@ -165,7 +165,6 @@ class TokenTracker:
                 event = self._event(conversation_id, stated, found.usage, found.model, cost_usd, metadata, timestamp)
                 if found.response_id:
                     event["response_id"] = found.response_id
-                event.update(found.labels)
             else:
                 usage = _counts(
                     input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
@@ -262,13 +261,17 @@ class TokenTracker:
         }
         for name, default in self._defaults.items():
             own = stated.get(name) or (model if name == "model" else "") or default
-            if own:
+            if own or name == "provider":
                 event[name] = label(own)
         event["usage"] = usage
         if cost_usd is not None and (cost := _usd(cost_usd)):
             event["cost_usd"] = cost
         if metadata and (kept := self._allowed(metadata)):
-            event["metadata"] = kept
+            if isinstance(project := kept.get("project"), str):
+                event["project"] = project
+                del kept["project"]
+            if kept:
+                event["metadata"] = kept
         return event
 
     def _allowed(self, metadata: Mapping[str, object]) -> dict[str, object]:

@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,7 @@ _MAX_FIELDS = 200
 _BODIES = ("usage", "usage_metadata", "usageMetadata")
 _IDS = ("id", "response_id", "responseId")
 _MODELS = ("model", "model_version", "modelVersion")
-# The words of a usage body that change its price.
+# The words that change a price: in the usage body, or beside it, as OpenAI's tier is.
 _PRICED_LABELS = (
     ("service_tier", ("service_tier", "serviceTier")),
     ("inference_geo", ("inference_geo",)),
@@ -55,12 +55,11 @@ class NoUsageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read from one response: tokens as the provider counts them, and who answered."""
+    """What was read from one response: its usage body, reduced to numbers and three words, and who answered."""
 
     usage: dict[str, Any]
     model: str = ""
     response_id: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 def read(response: object) -> Read:
@@ -82,13 +81,12 @@ def read(response: object) -> Read:
     usage = _numbers(body, _MAX_DEPTH)
     if not usage:
         raise NoUsageError
-    labels = {}
     for name, names in _PRICED_LABELS:
         word = _first(body, names)
         word = _first(response, names) if word is None else word
         if isinstance(word, str) and _WORD.fullmatch(word):
-            labels[name] = str(word)
-    return Read(usage, _text(_first(response, _MODELS)), _text(_first(response, _IDS)), labels)
+            usage[name] = str(word)
+    return Read(usage, _text(_first(response, _MODELS)), _text(_first(response, _IDS)))
 
 
 def label(value: object) -> str:
