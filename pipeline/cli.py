@@ -33,7 +33,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import bundled, ingest, progress, reconciliation, warehouse
+from pipeline import bundled, closing, ingest, progress, rate_check, reconciliation, repricing, warehouse
 from pipeline import settings as settings_module
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import sql
@@ -49,6 +49,9 @@ app = typer.Typer(
 )
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+rates_app = typer.Typer(help="The rate card.", no_args_is_help=True)
+app.add_typer(rates_app, name="rates")
 
 HomeOption = Annotated[
     Path | None,
@@ -69,6 +72,7 @@ STAGES = {
     "reconciliation": "Reconciling",
     "analysis": "Fitting distributions",
     "pricing": "Pricing contracts",
+    "closing": "Comparing with closed months",
     "publish": "Publishing",
 }
 # Runs of this command carry this tag; they hold the home's lock from their first moment to their last.
@@ -86,6 +90,9 @@ class View(StrEnum):
     TAILS = "tails"
     PRICING = "pricing"
     SAVINGS = "savings"
+    CHARGEBACK = "chargeback"
+    INVOICES = "invoices"
+    RESTATEMENTS = "restatements"
 
 
 class Format(StrEnum):
@@ -155,6 +162,30 @@ def _copy_sample(settings: Settings) -> None:
     if copied:
         text = "No files in data/landing: taking the synthetic sample, copied to "
         err.print(Text(f"{text}./{settings.home.name}; put your own files into data/landing, or name a --home"))
+
+
+@app.command()
+def close(
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="A month that is over, such as 2026-01.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Store a month as finance books it: what changes later is listed in analysis.restatements and rewrites nothing."""
+    settings = settings_module.load(home)
+    first_day = closing.parse_month(month)
+
+    def book() -> None:
+        with warehouse.connect(settings) as connection:
+            known = closing.close_month(connection, first_day, datetime.now(UTC))
+        err.print(Text(f"Closed {month}: {_usd(known['billed_usd'])} billed"))
+        if known["days_billed"] < known["days"]:
+            missing = f"the cost exports cover {known['days_billed']} of {known['days']} days"
+            err.print(Text(f"        {missing}: the rest will be restated when it is landed", style="yellow"))
+        if known["unpriced_tokens"]:
+            err.print(Text(f"        {known['unpriced_tokens']:,} tokens have no rate", style="yellow"))
+
+    _run(settings, as_json, verbose, before=book)
 
 
 @app.command("retry-rejected")
@@ -319,6 +350,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["usage"] = _rows(connection, sql("summary/usage"))
             published["reconciliation"] = _rows(connection, sql("summary/reconciliation"))[0]
             published["problems"] = _rows(connection, sql("status/problems"))
+            published["unpriced"] = _rows(connection, sql("summary/unpriced"))
     report = settings.reports / "validation" / "latest.html"
     reconciled = settings.reports / "reconciliation" / "index.html"
     failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
@@ -371,6 +403,12 @@ def _print_summary(summary: dict[str, Any]) -> None:
             f"[bold]Usage[/bold]   {usage['source']}: {usage['total_tokens']:,} tokens, {_usd(usage['cost_usd'])} "
             f"at the rate card{unpriced} ({usage['first_day']} to {usage['last_day']})"
         )
+    for row in summary.get("unpriced", [])[:5]:
+        searches = f" and {row['web_searches']:,} searches" if row["web_searches"] else ""
+        text = f"        no rate for {row['model'] or 'an unnamed model'}: {row['tokens'] or 0:,} tokens{searches}"
+        out.print(Text(f"{text} ({row['first_used']} to {row['last_used']})", style="yellow"))
+    if len(summary.get("unpriced", [])) > 5:
+        out.print(f"        … {len(summary['unpriced']) - 5} more: marts.unpriced_usage", style="yellow")
     found = summary["reconciliation"]
     if found and found["cells"]:
         out.print(
@@ -450,13 +488,20 @@ def show(
     home: HomeOption = None,
     as_json: JsonOption = False,
     limit: LimitOption = 30,
+    month: Annotated[str | None, typer.Option(help="Only this month, such as 2026-02.")] = None,
 ) -> None:
-    """One answer as a table: daily, models, cache, sessions, reconciliation, tails, pricing or savings."""
+    """One answer as a table: what was used, what it cost, whether the bill is right, who pays, and what would save."""
     settings = settings_module.load(home)
+    wanted = f"{closing.parse_month(month):%Y-%m}" if month else ""
     query_text = sql(f"show/{view.value}")
     with warehouse.connect_published(settings) as connection:
         rows = _rows(connection, query_text)
         report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
+        invoiced = _rows(connection, sql("show/invoices")) if report else []
+    if wanted:
+        if rows and "month" not in rows[0]:
+            raise ConfigurationError(f"show {view.value}: it is not by month; leave --month out")
+        rows = [row for row in rows if row["month"] == wanted]
     if as_json:
         _echo_json(rows)
         return
@@ -469,6 +514,8 @@ def show(
         )
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
+        if invoiced:
+            _print_rows(invoiced[:limit] if limit else invoiced, title="\nInvoices beside the bill", empty="")
 
 
 def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
@@ -501,6 +548,85 @@ def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int)
             out.print(Text(f"  Check: {gap.check}", style="dim"))
     if page.exists():
         out.print(Text(f"\nPage    {page}"))
+
+
+@app.command()
+def reprice(
+    home: HomeOption = None,
+    rates: Annotated[Path | None, typer.Option(help="Another file of own rates, as rate_overrides.csv.")] = None,
+    list_prices: Annotated[bool, typer.Option("--list-prices", help="List prices alone, without own rates.")] = False,
+    model_map: Annotated[
+        list[str] | None, typer.Option("--map", metavar="A=B", help="Price the usage of model A as that of B.")
+    ] = None,
+    cache: Annotated[str | None, typer.Option(help="Another cache policy: none, 5m or 1h.")] = None,
+    as_json: JsonOption = False,
+    limit: LimitOption = 30,
+) -> None:
+    """What the same history would have cost: under other rates, with other models, or with another cache policy."""
+    settings = settings_module.load(home)
+    if rates is None and not (list_prices or model_map or cache):
+        raise ConfigurationError("reprice: say what is to be different: --rates, --list-prices, --map or --cache")
+    if rates is not None and list_prices:
+        raise ConfigurationError("reprice: give --rates or --list-prices, not both")
+    if cache not in (None, *repricing.CACHE_POLICIES):
+        raise ConfigurationError(f"reprice: --cache {cache}: use one of {', '.join(repricing.CACHE_POLICIES)}")
+    overrides = None if list_prices else rates or settings.overrides_file
+    pairs = repricing.parse_map(model_map or [], settings.model_aliases)
+    with warehouse.connect_published(settings) as connection:
+        found = repricing.reprice(connection, overrides, settings.model_aliases, pairs, cache)
+    totals = {column: found.total(column) for column in ("old_usd", "new_usd", "difference_usd")}
+    if as_json:
+        _echo_json({"assumptions": found.assumptions, "total": totals, "rows": found.rows})
+        return
+    shown = found.rows[-limit:] if limit else found.rows
+    _print_rows(shown, title="The same history at other terms, by month, model and key", empty="no usage")
+    if len(shown) < len(found.rows):
+        out.print(f"the last {len(shown)} of {len(found.rows):,} rows; --limit 0 shows all", style="dim")
+    out.print(
+        f"[bold]Total[/bold]   {_usd(totals['old_usd'])} -> {_usd(totals['new_usd'])} "
+        f"({_usd(totals['difference_usd'])})"
+    )
+    for sentence in found.assumptions:
+        out.print(Text(f"        {sentence}", style="dim"))
+
+
+@rates_app.command("check")
+def rates_check(home: HomeOption = None, as_json: JsonOption = False, limit: LimitOption = 30) -> None:
+    """Compare the rate card with the bill, and propose override lines where billed cells imply another rate."""
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        findings = rate_check.check(connection, settings.overrides_file, settings.model_aliases)
+    lines = rate_check.proposals(findings)
+    rows = [
+        each.key._asdict()
+        | {
+            "first_day": each.first_day,
+            "last_day": each.last_day,
+            "cells": each.cells,
+            "billed_usd": each.billed_usd,
+            "card_usd_per_mtok": each.card,
+            "implied_low": each.low_usd_per_mtok,
+            "implied_high": each.high_usd_per_mtok,
+            "verdict": each.verdict,
+        }
+        for each in findings
+    ]
+    if as_json:
+        _echo_json({"rates": rows, "proposed_lines": lines})
+        return
+    rows.sort(key=lambda row: row["verdict"] not in ("differs", "unpriced", "inconsistent"))
+    shown = rows[:limit] if limit else rows
+    _print_rows(shown, title="What the bill says of each rate", empty="no usage export and cost export share a day")
+    if len(shown) < len(rows):
+        out.print(f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all", style="dim")
+    if lines:
+        target = settings.overrides_file or settings.home / "rate_overrides.csv"
+        out.print(Text(f"\nLines that would make the card agree, for {target}:", style="italic"))
+        writer = csv.DictWriter(sys.stdout, rate_check.COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    elif rows:
+        out.print("The card agrees with the bill, as far as the bill can tell.")
 
 
 @app.command()

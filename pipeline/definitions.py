@@ -49,6 +49,7 @@ defs = dg.Definitions(
         reconciliation.reconciliation_report,
         analysis.analyse_usage,
         analysis.price_contracts,
+        analysis.restate_closed_months,
         published.published,
     ],
     jobs=[daily_refresh],

@@ -7,7 +7,6 @@ models are in use (the warehouse knows), and any download of prices: the data th
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import pyarrow as pa
 
-from pipeline.settings import ConfigurationError
+from pipeline import usercsv
 
 if TYPE_CHECKING:
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant, Provider, TieredPrices
@@ -47,6 +46,24 @@ RATE_SCHEMA = pa.schema(
         ("usd_per_mtok", pa.decimal128(18, 6)),
         ("origin", pa.string()),
         ("is_override", pa.bool_()),
+        ("list_usd_per_mtok", pa.decimal128(18, 6)),
+        ("price_list", pa.string()),
+        ("override_line", pa.int64()),
+    ]
+)
+COMMITMENT_SCHEMA = pa.schema(
+    [
+        ("override_line", pa.int64()),
+        ("provider", pa.string()),
+        ("model", pa.string()),
+        ("token_kind", pa.string()),
+        ("context_window", pa.string()),
+        ("usage_type", pa.string()),
+        ("inference_geo", pa.string()),
+        ("speed", pa.string()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+        ("committed_usd_per_month", pa.decimal128(38, 12)),
     ]
 )
 NAME_SCHEMA = pa.schema(
@@ -246,17 +263,32 @@ class _Key(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """One rate from `start` (inclusive) to `end` (exclusive, None: open)."""
+    """One rate from `start` (inclusive) to `end` (exclusive, None: open), and where it is from.
+
+    `list_usd` is the list price of the same key and days (None: there is none), `price_list` the version of the list
+    that the rate rests on (`''`: none), `line` that of the overrides file.
+    """
 
     start: date
     end: date | None
     usd: Decimal
     origin: str
-    is_override: bool = False
+    is_override: bool
+    list_usd: Decimal | None
+    price_list: str
+    line: int | None
 
 
 _LONG_CONTEXT_TOKENS = 200_000
 _MOST_TOKENS = 1_000_000
+# Where genai-prices has a price of a tier: its usage_type and speed here, and the context that selects it there.
+_LISTED_TIERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
+    ("standard", "standard", {}),
+    ("batch", "standard", {"processing": "batch"}),
+    ("priority", "standard", {"service_tier": "priority"}),
+    ("flex", "standard", {"service_tier": "flex"}),
+    ("standard", "fast", {"speed": "fast"}),
+)
 _STANDARD_WINDOWS = (_Window("0-200k", 0, _LONG_CONTEXT_TOKENS), _Window("200k-1M", _LONG_CONTEXT_TOKENS, None))
 
 # genai-prices calls the five-minute write `cache_write`, and counts searches in thousands.
@@ -322,8 +354,9 @@ def _conditional_prices(info: ModelInfo) -> Sequence[ConditionalPrice]:
     return info.prices if isinstance(info.prices, list) else [ConditionalPrice(prices=info.prices)]
 
 
-def _batch_variants(info: ModelInfo) -> list[PriceVariant]:
-    return [variant for variant in info.price_variants or () if variant.when == {"processing": "batch"}]
+def _variants(info: ModelInfo, when: Mapping[str, str]) -> list[PriceVariant]:
+    """The prices of one tier; none for the standard one, which has the prices of the model itself."""
+    return [variant for variant in info.price_variants or () if when and variant.when == when]
 
 
 def _start(condition: ConditionalPrice | PriceVariant) -> date | None:
@@ -353,7 +386,7 @@ def _since_midnight(moment: time) -> timedelta:
     return datetime.combine(EPOCH, moment.replace(tzinfo=None)) - datetime.combine(EPOCH, time())
 
 
-def _prices_on(info: ModelInfo, day: date, usage_type: str) -> dict[str, Decimal | TieredPrices] | None:
+def _prices_on(info: ModelInfo, day: date, when: Mapping[str, str]) -> dict[str, Decimal | TieredPrices] | None:
     """The price fields in force on `day`, by the rule of ModelInfo.get_prices without its time-of-day prices."""
     standard: ModelPrice | None = None
     for condition in _conditional_prices(info):
@@ -363,9 +396,9 @@ def _prices_on(info: ModelInfo, day: date, usage_type: str) -> dict[str, Decimal
     if standard is None:
         return None
     prices = {field: price for field, price in vars(standard).items() if price is not None}
-    if usage_type == "standard":
+    if not when:
         return prices
-    active = [v for v in _batch_variants(info) if (start := _start(v)) is not None and start <= day]
+    active = [v for v in _variants(info, when) if (start := _start(v)) is not None and start <= day]
     if not active:
         return None
     for variant in reversed(active):
@@ -386,7 +419,7 @@ def _tier_starts(info: ModelInfo) -> set[int]:
     from genai_prices.types import TieredPrices
 
     sources = [condition.prices for condition in _conditional_prices(info)]
-    sources += [variant.prices for variant in _batch_variants(info)]
+    sources += [variant.prices for _, _, when in _LISTED_TIERS for variant in _variants(info, when)]
     tiered = [price for prices in sources for price in vars(prices).values() if isinstance(price, TieredPrices)]
     return {_boundary(tier.start) for price in tiered for tier in price.tiers if tier.start < _MOST_TOKENS}
 
@@ -441,20 +474,24 @@ def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
     origin = _list_origin() + (" (base price, time-of-day prices left out)" if hours else "")
     windows = _windows(model)
     spans: dict[_Key, list[_Span]] = defaultdict(list)
-    for usage_type in ("standard", "batch"):
-        dated = [*_conditional_prices(info), *(_batch_variants(info) if usage_type == "batch" else ())]
+    for usage_type, speed, when in _LISTED_TIERS:
+        dated: list[ConditionalPrice | PriceVariant] = [*_conditional_prices(info), *_variants(info, when)]
         starts = sorted({start for condition in dated if (start := _start(condition)) is not None})
         for start, end in zip(starts, [*starts[1:], None], strict=True):
-            for kind, price in _kind_prices(_prices_on(info, start, usage_type)):
+            for kind, price in _kind_prices(_prices_on(info, start, when)):
                 for window in windows:
                     if (usd := _rate_in(price, window)) is not None:
-                        key = _Key(model, kind, window.name, usage_type, "", "standard")
-                        per_million = usd * THOUSANDS_PER_MILLION if kind == "web_search" else usd
-                        _append(spans[key], _Span(start, end, _rounded(per_million), origin))
+                        key = _Key(model, kind, window.name, usage_type, "", speed)
+                        rate = _rounded(usd * THOUSANDS_PER_MILLION if kind == "web_search" else usd)
+                        _append(spans[key], _listed_span(start, end, rate, origin))
     if _has_us_rate(model):
         for key, found in list(spans.items()):
             spans[key._replace(inference_geo="us")] = [_us_span(key.token_kind, span) for span in found]
     return spans
+
+
+def _listed_span(start: date, end: date | None, usd: Decimal, origin: str) -> _Span:
+    return _Span(start, end, usd, origin, is_override=False, list_usd=usd, price_list=_list_origin(), line=None)
 
 
 def _append(spans: list[_Span], span: _Span) -> None:
@@ -476,7 +513,8 @@ def _has_us_rate(model: str) -> bool:
 def _us_span(kind: str, span: _Span) -> _Span:
     if kind == "web_search":  # the multiplier is one of token prices
         return span
-    return span._replace(usd=_rounded(span.usd * US_MULTIPLIER), origin=f"{span.origin} x {US_MULTIPLIER} (us)")
+    origin = f"{span.origin} x {US_MULTIPLIER} (us)"
+    return _listed_span(span.start, span.end, _rounded(span.usd * US_MULTIPLIER), origin)
 
 
 # ---------- the user's own rates
@@ -491,7 +529,7 @@ _REQUIRED = (
     "valid_from",
     "usd_per_mtok",
 )
-_OPTIONAL = ("multiplier", "valid_to", "provider", "note")
+_OPTIONAL = ("multiplier", "discount_percent", "commitment_usd_per_month", "valid_to", "provider", "note")
 _SELECTING = ("provider", "model", "token_kind", "context_window", "usage_type", "inference_geo", "speed")
 _SPELLINGS: Mapping[str, Mapping[str, str]] = {
     "token_kind": {"input_cache_write": "cache_write_5m"},
@@ -518,6 +556,7 @@ class _Override:
     valid_to: date | None
     usd_per_mtok: Decimal | None
     multiplier: Decimal | None
+    commitment_usd: Decimal | None
 
     @property
     def rank(self) -> tuple[int, date, int]:
@@ -544,53 +583,11 @@ class _Override:
         return key
 
     def fail(self, column: str, problem: str, remedy: str) -> NoReturn:
-        _fail(self.path, self.line, column, problem, remedy)
-
-
-def _fail(path: Path, line: int, column: str, problem: str, remedy: str) -> NoReturn:
-    raise ConfigurationError(f"{path}, line {line}, column {column}: {problem}; {remedy}.")
+        usercsv.fail(self.path, self.line, column, problem, remedy)
 
 
 def _read_overrides(path: Path, aliases: Mapping[str, str]) -> list[_Override]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [_override(path, line, cells, aliases) for line, cells in _cells(path, file)]
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}; give the path of a readable CSV of rates.") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path} is not UTF-8; save it as UTF-8.") from None
-
-
-def _cells(path: Path, file: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The line number and the stripped cells by column of each line that is not blank."""
-    reader = csv.reader(file, strict=True)
-    line = 1
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        _check_header(path, header)
-        line = reader.line_num + 1
-        for values in reader:
-            if values:
-                if len(values) != len(header):
-                    problem = f"the line has {len(values)} cells and the header {len(header)}"
-                    _fail(path, line, header[min(len(values), len(header) - 1)], problem, "add or remove commas")
-                yield line, {name: value.strip() for name, value in zip(header, values, strict=True)}
-            line = reader.line_num + 1
-    except csv.Error as error:
-        _fail(path, line, "?", f"the line is not valid CSV ({error})", "check its quotes")
-
-
-def _check_header(path: Path, header: Sequence[str]) -> None:
-    for name in _REQUIRED:
-        if name not in header:
-            _fail(path, 1, name, "the column is missing", f"the header needs {', '.join(_REQUIRED)}")
-    for name in header:
-        if name not in (*_REQUIRED, *_OPTIONAL):
-            _fail(
-                path, 1, name or "(empty)", "the column is unknown", f"remove it, or use one of {', '.join(_OPTIONAL)}"
-            )
-        if header.count(name) > 1:
-            _fail(path, 1, name, "the column stands twice", "remove one of them")
+    return [_override(path, line, cells, aliases) for line, cells in usercsv.lines(path, _REQUIRED, _OPTIONAL, "rates")]
 
 
 def _override(path: Path, line: int, cells: Mapping[str, str], aliases: Mapping[str, str]) -> _Override:
@@ -599,27 +596,38 @@ def _override(path: Path, line: int, cells: Mapping[str, str], aliases: Mapping[
         return _SPELLINGS.get(column, {}).get(value, value) or None
 
     def number(column: str) -> Decimal | None:
-        return _number(path, line, column, cells.get(column, ""))
+        return usercsv.number(path, line, column, cells.get(column, ""))
 
     def day(column: str) -> date | None:
-        return _day(path, line, column, cells.get(column, ""))
+        return usercsv.day(path, line, column, cells.get(column, ""))
 
     kind = selected("token_kind")
     if kind is not None and kind not in TOKEN_KINDS:
-        _fail(path, line, "token_kind", f"{kind!r} is unknown", f"use one of {', '.join(TOKEN_KINDS)}")
+        usercsv.fail(path, line, "token_kind", f"{kind!r} is unknown", f"use one of {', '.join(TOKEN_KINDS)}")
     for column in ("usage_type", "inference_geo", "speed"):
         if (value := selected(column)) is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
-            _fail(path, line, column, f"{value!r} is no such value", "use letters, digits, - and _, or leave it empty")
+            remedy = "use letters, digits, - and _, or leave it empty"
+            usercsv.fail(path, line, column, f"{value!r} is no such value", remedy)
     usd, multiplier = number("usd_per_mtok"), number("multiplier")
-    if usd is None and multiplier is None:
-        _fail(path, line, "usd_per_mtok", "the line has no rate", "give USD per million tokens, or a multiplier")
-    if usd is not None and multiplier is not None:
-        _fail(path, line, "multiplier", "the line has both a rate and a multiplier", "empty one of the two")
+    discount, commitment = number("discount_percent"), number("commitment_usd_per_month")
+    given = {"usd_per_mtok": usd, "multiplier": multiplier, "discount_percent": discount}
+    if not any(value is not None for value in (*given.values(), commitment)):
+        usercsv.fail(path, line, "usd_per_mtok", "the line has no rate", "give USD per million tokens, or a multiplier")
+    if sum(value is not None for value in given.values()) > 1:
+        column = next(name for name in ("multiplier", "discount_percent") if given[name] is not None)
+        usercsv.fail(path, line, column, f"the line has both a rate and a {column}", "empty one of the two")
+    if discount is not None:
+        if discount > 100:
+            usercsv.fail(path, line, "discount_percent", f"{discount} is more than all of the price", "give 0 to 100")
+        multiplier = 1 - discount / 100
     valid_from, valid_to = day("valid_from") or EPOCH, day("valid_to")
     if valid_to is not None and valid_to <= valid_from:
-        _fail(
+        usercsv.fail(
             path, line, "valid_to", f"{valid_to} is not after valid_from", "give the first day that it no longer holds"
         )
+    if commitment is not None and any(each is not None and each.day != 1 for each in (valid_from, valid_to)):
+        column = "valid_from" if valid_from.day != 1 else "valid_to"
+        usercsv.fail(path, line, column, "a commitment is one of whole months", "give the first day of a month")
     geo = selected("inference_geo")
     name = cells["model"]
     return _Override(
@@ -636,36 +644,13 @@ def _override(path: Path, line: int, cells: Mapping[str, str], aliases: Mapping[
         valid_to=valid_to,
         usd_per_mtok=usd,
         multiplier=multiplier,
+        commitment_usd=commitment,
     )
 
 
 def _window_name(cell: str) -> str | None:
     value = cell.lower().replace("m", "M")
     return _SPELLINGS["context_window"].get(value, value) or None
-
-
-def _number(path: Path, line: int, column: str, cell: str) -> Decimal | None:
-    if not cell:
-        return None
-    if re.fullmatch(r"-\d*\.?\d+", cell):
-        _fail(path, line, column, f"{cell!r} is negative", "give zero or more")
-    if not re.fullmatch(r"\d+(\.\d+)?", cell, re.ASCII):
-        _fail(path, line, column, f"{cell[:40]!r} is not a number", "write it like 2.55, without signs or separators")
-    value = Decimal(cell)
-    if value >= 10**9 or value != _rounded(value):
-        _fail(path, line, column, f"{cell[:40]!r} does not fit", "give less than a billion and at most six decimals")
-    return value
-
-
-def _day(path: Path, line: int, column: str, cell: str) -> date | None:
-    if not cell:
-        return None
-    try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", cell, re.ASCII):
-            return date.fromisoformat(cell)
-    except ValueError:
-        pass
-    _fail(path, line, column, f"{cell[:40]!r} is not a date", "write it as YYYY-MM-DD")
 
 
 def _check_targets(overrides: Sequence[_Override], models: Mapping[str, str]) -> None:
@@ -717,6 +702,8 @@ def _overridden(
     )
     claims: dict[_Key, list[_Override]] = defaultdict(list)
     for line in sorted(overrides, key=lambda o: o.rank, reverse=True):
+        if line.usd_per_mtok is None and line.multiplier is None:
+            continue
         effective = False
         for key in _keys(line, models, any_of):
             if line.multiplier is None or line.multiplied_key(key) in card:
@@ -745,7 +732,9 @@ def _laid_over(key: _Key, lines: Sequence[_Override], card: Mapping[_Key, list[_
         for line in lines:
             usd = _override_rate(line, start, bases) if line.holds_on(start) else None
             if usd is not None:
-                _append(result, _Span(start, end, usd, line.origin, is_override=True))
+                price_list = "" if line.multiplier is None else _list_origin()
+                list_usd = listed.usd if (listed := _span_on(below, start)) else None
+                _append(result, _Span(start, end, usd, line.origin, True, list_usd, price_list, line.line))
                 break
         else:
             if (listed := _span_on(below, start)) is not None:
@@ -799,6 +788,42 @@ def rate_card(
         card = _overridden(card, lines, providers)
     rows = sorted((providers[key.model], *key, *span) for key, spans in card.items() for span in spans)
     return pa.table(list(zip(*rows, strict=True)), schema=RATE_SCHEMA)
+
+
+def commitments(overrides: Path | None = None, aliases: Mapping[str, str] = _NO_ALIASES) -> pa.Table:
+    """What the overrides file commits to spend: one row a line with a commitment; see COMMITMENT_SCHEMA.
+
+    The selecting columns are null where the line says any. Usage counts towards a line where it fits all others.
+
+    Raises:
+        ConfigurationError: as `rate_card`.
+
+    """
+    rows = [
+        (
+            line.line, line.provider, line.model, line.token_kind, line.context_window, line.usage_type,
+            line.inference_geo, line.speed, line.valid_from, line.valid_to, line.commitment_usd,
+        )
+        for line in (_read_overrides(overrides, aliases) if overrides is not None else [])
+        if line.commitment_usd is not None
+    ]  # fmt: skip
+    columns = list(zip(*rows, strict=True)) or [()] * len(COMMITMENT_SCHEMA)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, COMMITMENT_SCHEMA, strict=True)],
+        schema=COMMITMENT_SCHEMA,
+    )
+
+
+def window_of(model: str, window: str, other: str) -> str | None:
+    """The window of `other` in which a request of `model` in its `window` surely lies; None where two are possible."""
+    names = [each.name for each in _windows(other)]
+    if window in names:
+        return window
+    at = next((each for each in _windows(model) if each.name == window), None)
+    for each in _windows(other) if at else ():
+        if at and each.above <= at.above and (each.up_to is None or (at.up_to is not None and at.up_to <= each.up_to)):
+            return each.name
+    return None
 
 
 def context_windows(models: Iterable[str]) -> pa.Table:

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     billing_mode: BillingModes = Field(
         default=BillingModes(), description="Keys and projects whose usage a subscription covers."
     )
+    shared_cost_rule: Literal["by_direct_cost", "evenly"] = Field(
+        default="by_direct_cost", description="How costs that allocation.csv calls shared are split over the teams."
+    )
     max_rejected_share: float | None = Field(
         default=None,
         ge=0,
@@ -179,12 +182,24 @@ class Settings(BaseSettings):
         return self.home / "quarantine"
 
     @cached_property
+    def allocation_file(self) -> Path | None:
+        """The CSV that says which team pays for what, if there is one."""
+        return self._in_home("allocation.csv")
+
+    @cached_property
+    def invoices_file(self) -> Path | None:
+        """The CSV of invoices, if there is one."""
+        return self._in_home("invoices.csv")
+
+    def _in_home(self, name: str) -> Path | None:
+        return path if (path := self.home / name).is_file() else None
+
+    @cached_property
     def overrides_file(self) -> Path | None:
         """The CSV of own rates, if there is one."""
         if self.rate_overrides is not None:
             return self.rate_overrides.expanduser()
-        default = self.home / "rate_overrides.csv"
-        return default if default.is_file() else None
+        return self._in_home("rate_overrides.csv")
 
 
 def default_home() -> Path:

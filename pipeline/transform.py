@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from pipeline import bundled, ingest, rates, scope, warehouse
+from pipeline import bundled, chargeback, ingest, rates, scope, warehouse
 from pipeline.settings import ConfigurationError, Settings, cache_dir
 from pipeline.sqlfiles import sql
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Rewritten in each run, from the settings and the rate card.
 _REFERENCE = (
     "settings", "api_key_aliases", "reconciliation_scope", "billing_modes", "model_names", "rate_card",
-    "context_windows",
+    "context_windows", "commitments", "allocation", "invoices",
 )  # fmt: skip
 
 
@@ -96,12 +96,19 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     models = sorted(set(names.column("model").to_pylist()))
     card = rates.rate_card(models, settings.overrides_file, settings.model_aliases)
     windows = rates.context_windows(models)
+    finance = {
+        "commitments": rates.commitments(settings.overrides_file, settings.model_aliases),
+        "allocation": chargeback.allocation(settings.allocation_file),
+        "invoices": chargeback.invoices(settings.invoices_file),
+    }
     aliases = sorted(settings.api_key_aliases.items())
     scope_rules = _scope_rules(settings)
     modes = _billing_modes(settings)
     connection.register("names_arrow", names)
     connection.register("card_arrow", card)
     connection.register("windows_arrow", windows)
+    for name, table in finance.items():
+        connection.register(f"{name}_arrow", table)
     connection.execute("BEGIN")
     try:
         changed = connection.execute(
@@ -109,6 +116,7 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
             [
                 settings.user_ids,
                 settings.publish_contract_rates,
+                settings.shared_cost_rule,
                 _joined(aliases),
                 _joined(scope_rules),
                 _joined(modes),
@@ -120,7 +128,8 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         for table in _REFERENCE:
             connection.execute(f"DELETE FROM raw.{table}")
         connection.execute(
-            "INSERT INTO raw.settings VALUES (?, ?)", [settings.user_ids, settings.publish_contract_rates]
+            "INSERT INTO raw.settings VALUES (?, ?, ?)",
+            [settings.user_ids, settings.publish_contract_rates, settings.shared_cost_rule],
         )
         for former, current in aliases:
             connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
@@ -131,6 +140,8 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         connection.execute(sql("transform/insert_model_names"))
         connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
         connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
+        for name in finance:
+            connection.execute(f"INSERT INTO raw.{name} BY NAME SELECT * FROM {name}_arrow")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -139,6 +150,8 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         connection.unregister("names_arrow")
         connection.unregister("card_arrow")
         connection.unregister("windows_arrow")
+        for name in finance:
+            connection.unregister(f"{name}_arrow")
     return {"model_names": names.num_rows, "rate_card": card.num_rows, "api_key_aliases": len(aliases)}
 
 

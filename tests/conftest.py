@@ -185,6 +185,50 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
     return Models(compiled, lambda: folder / str(next(number)))
 
 
+class Warehouse:
+    """A warehouse in memory whose marts are kept up to date by the compiled models, as a build by dbt would do it."""
+
+    def __init__(self, models: Models, home: Home) -> None:
+        self.models, self.home = models, home
+        self.connection = duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"})
+        self.connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
+        self.connection.execute(sql("ingest/schema"))
+
+    def update(self, batch_rows: int) -> None:
+        ingest.ingest(self.connection, self.home.settings)
+        transform.write_reference_tables(self.connection, self.home.settings)
+        if scope.is_built(self.connection) and scope.version(self.connection, scope.MARTS)[1] != "models":
+            scope.mark_all(self.connection)
+        self.build(batch_rows)
+
+    def build(self, batch_rows: int) -> None:
+        for number, batch in enumerate(scope.plan(self.connection, batch_rows)):
+            scope.open_batch(self.connection, batch, keep=number == 0)
+            for model in self.models.all:
+                model.build(self.connection)
+        scope.close(self.connection, "models")
+
+    def marts(self) -> dict[str, list[tuple[Any, ...]]]:
+        names = self.connection.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
+            "WHERE schema_name IN ('intermediate', 'marts')"
+        ).fetchall()
+        return {name: sorted(self.connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in sorted(names)}
+
+    def rebuilt(self) -> dict[str, list[tuple[Any, ...]]]:
+        """The marts as a full build makes them, in a copy of the raw tables and the ledger."""
+        copy = Warehouse(self.models, self.home)
+        for schema, table in self.connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE schema_name IN ('raw', 'ingest')"
+        ).fetchall():
+            rows = self.connection.sql(f"FROM {schema}.{table}").to_arrow_table()  # noqa: F841  # DuckDB reads it
+            copy.connection.execute(f"DELETE FROM {schema}.{table}")
+            copy.connection.execute(f"INSERT INTO {schema}.{table} BY NAME SELECT * FROM rows")
+        scope.mark_all(copy.connection)
+        copy.build(10**9)
+        return copy.marts()
+
+
 def utc(text: str) -> dt.datetime:
     """`2026-02-17 10:00` as the naive UTC time that the warehouse holds."""
     return dt.datetime.fromisoformat(text)

@@ -12,58 +12,13 @@ import random
 from typing import Any
 
 import duckdb
-from conftest import Home, Models
+from conftest import Warehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
 
-from pipeline import ingest, scope, transform, warehouse
+from pipeline import closing, ingest, scope, warehouse
 from pipeline.settings import Settings, load
-from pipeline.sqlfiles import sql
-
-
-class Warehouse:
-    """A warehouse in memory whose marts are kept up to date by the compiled models, as a build by dbt would do it."""
-
-    def __init__(self, models: Models, home: Home) -> None:
-        self.models, self.home = models, home
-        self.connection = duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"})
-        self.connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
-        self.connection.execute(sql("ingest/schema"))
-
-    def update(self, batch_rows: int) -> None:
-        ingest.ingest(self.connection, self.home.settings)
-        transform.write_reference_tables(self.connection, self.home.settings)
-        if scope.is_built(self.connection) and scope.version(self.connection, scope.MARTS)[1] != "models":
-            scope.mark_all(self.connection)
-        self.build(batch_rows)
-
-    def build(self, batch_rows: int) -> None:
-        for number, batch in enumerate(scope.plan(self.connection, batch_rows)):
-            scope.open_batch(self.connection, batch, keep=number == 0)
-            for model in self.models.all:
-                model.build(self.connection)
-        scope.close(self.connection, "models")
-
-    def marts(self) -> dict[str, list[tuple[Any, ...]]]:
-        names = self.connection.execute(
-            "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
-            "WHERE schema_name IN ('intermediate', 'marts')"
-        ).fetchall()
-        return {name: sorted(self.connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in sorted(names)}
-
-    def rebuilt(self) -> dict[str, list[tuple[Any, ...]]]:
-        """The marts as a full build makes them, in a copy of the raw tables and the ledger."""
-        copy = Warehouse(self.models, self.home)
-        for schema, table in self.connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE schema_name IN ('raw', 'ingest')"
-        ).fetchall():
-            rows = self.connection.sql(f"FROM {schema}.{table}").to_arrow_table()  # noqa: F841  # DuckDB reads it
-            copy.connection.execute(f"DELETE FROM {schema}.{table}")
-            copy.connection.execute(f"INSERT INTO {schema}.{table} BY NAME SELECT * FROM rows")
-        scope.mark_all(copy.connection)
-        copy.build(10**9)
-        return copy.marts()
 
 
 def history(accounts: list[Any], seed: int) -> dict[str, str]:
@@ -117,6 +72,7 @@ def costs_table(cells: list[tuple[str, str, str]], with_key: bool) -> str:
 def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
     chance = random.Random(seed)
     kept_up = Warehouse(models, new_home())
+    kept_up.home.land({"../allocation.csv": ALLOCATION})
     files = list(history(random_accounts(chance), seed).items())
     chance.shuffle(files)
     for step in range(chance.randint(2, 5)):
@@ -126,6 +82,8 @@ def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
         if chance.random() < 0.4:
             kept_up.home.settings = rescoped(kept_up.home.settings, chance.choice(SCOPES), chance.random() < 0.3)
         kept_up.update(batch_rows=chance.choice([1, 40, 10**6]))
+        if close_something(kept_up.connection, chance):
+            kept_up.build(10**6)
         assert kept_up.marts() == kept_up.rebuilt()
 
 
@@ -167,6 +125,25 @@ def rescoped(former: Settings, scope: dict[str, str], seat: bool) -> Settings:
         billing_mode={"api_keys": {"backend": "subscription"} if seat else {}},
     )
     return changed
+
+
+# Teams by key, by user of the logs and by workspace, so that a day of the bill is split in every way.
+ALLOCATION = """team,api_key,user_id,workspace,valid_from,budget_usd_per_month
+Backend,backend,,,,10
+Users,,u1,,2026-02-18,
+shared,,,Default,2026-02-19,
+"""
+
+
+def close_something(connection: duckdb.DuckDBPyConnection, chance: random.Random) -> bool:
+    """Close the month of the history: the next build has to show it as booked, whatever comes after."""
+    month = DAY.date().replace(day=1)
+    used = connection.execute("SELECT count(*) FROM marts.charges").fetchall()[0][0]
+    closed = connection.execute("SELECT count(*) FROM raw.closed_months").fetchall()[0][0]
+    if not used or closed or chance.random() < 0.7:
+        return False
+    closing.close_month(connection, month, dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
+    return True
 
 
 def random_accounts(chance: random.Random) -> list[Any]:

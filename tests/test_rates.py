@@ -324,7 +324,7 @@ def test_the_schema_is_the_contract() -> None:
     assert table.schema == RATE_SCHEMA
     assert table.schema.field("usd_per_mtok").type == pa.decimal128(18, 6)
     nullable = {name for name in table.column_names if table[name].null_count}
-    assert nullable == {"valid_to"}
+    assert nullable == {"valid_to", "override_line"}
 
 
 def test_six_decimals_lose_nothing_of_any_rate_of_any_maker() -> None:

@@ -1,6 +1,6 @@
 """Stage 4: tables of schema analysis, from marts that passed validation.
 
-The work is done by `analysis` and `billing`.
+The work is done by `analysis`, `billing` and `closing`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, billing, progress, scope, warehouse
+from pipeline import analysis, billing, closing, progress, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
@@ -70,3 +70,16 @@ def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What the same history would have been billed under each contract, and at which risk."""
     yield from _build(billing.TABLES, "pricing", home)
+
+
+@dg.multi_asset(name="restate_closed_months", specs=_specs(closing.SCHEMAS, "closing"), pool="warehouse")
+def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """What differs from closed months now: noticed in each run, since rates change without a new file."""
+    settings = home.settings()
+    progress.report("closing")
+    with warehouse.connect(settings) as connection:
+        for name in closing.SCHEMAS:
+            warehouse.write_analysis(connection, name, closing.table(connection, settings))
+            yield dg.MaterializeResult(
+                asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
+            )

@@ -25,6 +25,9 @@ _RAW = {
     ("raw", "requests"): "Responses that request-level logs report, once a file.",
     ("ingest", "files"): "The ledger: one row for each content that was ever seen in landing.",
     ("ingest", "rejected_rows"): "The quarantine: which rows were not loaded, where they stand, and why.",
+    ("raw", "closed_months"): "Months that `close` has stored.",
+    ("raw", "booked_costs"): "Closed months as they were booked.",
+    ("raw", "booked_chargeback"): "The chargeback of closed months as it was booked.",
     ("raw", "pseudonym_key"): "Key of the pseudonyms of user ids; made once, never published.",
 }
 _REFERENCE = {
@@ -34,6 +37,9 @@ _REFERENCE = {
     ("raw", "billing_modes"): "Keys and projects that are paid by usage or by a seat.",
     ("raw", "model_names"): "Every name of a model in the raw tables, with its canonical id.",
     ("raw", "context_windows"): "Input tokens between which a model has one price.",
+    ("raw", "commitments"): "What lines of the overrides file commit to spend in a month.",
+    ("raw", "allocation"): "Lines of allocation.csv: who pays for what.",
+    ("raw", "invoices"): "Lines of invoices.csv.",
     ("raw", "rate_card"): "Dated rates from genai-prices and the overrides file, USD per million tokens.",
 }
 

@@ -4,18 +4,20 @@ from datetime import timedelta
 
 import dagster as dg
 
-from pipeline import analysis, billing, progress, scope, warehouse
+from pipeline import analysis, billing, closing, focus, progress, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
 
-_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *billing.TABLES)]
+_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *billing.TABLES, *closing.SCHEMAS)]
 
 
 @dg.asset(
     name="published",
-    description="token_analytics.duckdb and outputs/*.parquet: replaced as a whole, while readers have them open.",
+    description=(
+        "token_analytics.duckdb, outputs/*.parquet and focus_1_2.csv: replaced as a whole, while readers have them open."
+    ),
     group_name="published",
     kinds={"duckdb", "parquet"},
     owners=OWNERS,
@@ -33,13 +35,16 @@ def published(home: Home) -> dg.MaterializeResult[None]:
             settings.published_group,
             scope.version(connection, "analysis"),
             scope.version(connection, "pricing"),
+            closing.state(connection),
         )
-        is_current = settings.published.exists() and scope.outcome(connection, "published", rests_on) is not None
+        written = all(path.exists() for path in (settings.published, *focus.paths(settings)))
+        is_current = written and scope.outcome(connection, "published", rests_on) is not None
         if is_current and not home.full_refresh:
             return dg.MaterializeResult(
                 metadata={"path": dg.MetadataValue.path(str(settings.published)), "unchanged": True}
             )
         rows = warehouse.publish(connection, settings)
+        focus.write(connection, settings)
         scope.note(connection, "published", rests_on)
     return dg.MaterializeResult(
         metadata={

@@ -11,7 +11,10 @@ select
     valid_to,
     usd_per_mtok,
     origin,
-    is_override
+    is_override,
+    list_usd_per_mtok,
+    price_list,
+    override_line
 from {{ source('raw', 'rate_card') }}
 where not is_override or (select publish_contract_rates from {{ source('raw', 'settings') }})
 order by all

@@ -166,9 +166,102 @@ create table if not exists raw.rate_card (
     origin varchar not null,
     is_override boolean not null
 );
+-- What the list says of the same tier and days, and where the rate is from. (Homes of earlier versions lack them.)
+alter table raw.rate_card add column if not exists list_usd_per_mtok decimal(18, 6);
+alter table raw.rate_card add column if not exists price_list varchar default '';
+alter table raw.rate_card add column if not exists override_line bigint;
+-- What the overrides file commits to spend; null in a selecting column is any.
+create table if not exists raw.commitments (
+    override_line bigint not null,
+    provider varchar,
+    model varchar,
+    token_kind varchar,
+    context_window varchar,
+    usage_type varchar,
+    inference_geo varchar,
+    speed varchar,
+    valid_from date not null,
+    valid_to date,
+    committed_usd_per_month decimal(38, 12) not null
+);
 -- Where a model's price changes: the window of a single request, by its input tokens.
 create table if not exists raw.context_windows (
     model varchar not null, context_window varchar not null, above_tokens bigint not null, up_to_tokens bigint
+);
+alter table raw.settings add column if not exists shared_cost_rule varchar default 'by_direct_cost';
+-- The user's own files of the home; null in a selecting column is any.
+create table if not exists raw.allocation (
+    line bigint not null,
+    api_key varchar,
+    workspace varchar,
+    user_id varchar,
+    project varchar,
+    valid_from date not null,
+    team varchar not null,
+    cost_centre varchar not null,
+    product varchar not null,
+    environment varchar not null,
+    budget_usd_per_month decimal(38, 12)
+);
+create table if not exists raw.invoices (
+    line bigint not null,
+    period_start date not null,
+    period_end date not null,
+    amount decimal(38, 12) not null,
+    credits decimal(38, 12) not null,
+    tax decimal(38, 12) not null,
+    currency varchar not null
+);
+-- Closed months, as finance booked them: written once by `close`, and never again.
+create table if not exists raw.closed_months (month date primary key, closed_at timestamp not null);
+create table if not exists raw.booked_costs (
+    month date not null,
+    side varchar not null,
+    provider varchar not null,
+    model varchar not null,
+    api_key varchar not null,
+    workspace varchar not null,
+    token_kind varchar not null,
+    tokens bigint,
+    unpriced_tokens bigint,
+    cost_usd decimal(38, 12) not null,
+    rates varchar[] not null
+);
+create table if not exists raw.booked_chargeback (
+    month date not null,
+    team varchar not null,
+    cost_centre varchar not null,
+    product varchar not null,
+    environment varchar not null,
+    direct_usd decimal(38, 12) not null,
+    shared_usd decimal(38, 12) not null,
+    unallocated_usd decimal(38, 12) not null,
+    estimated_usd decimal(38, 12) not null,
+    budget_usd decimal(38, 12),
+    shared_rule varchar not null
+);
+-- What was found to differ from a closed month, and when: each row takes its cell from one state to the next.
+create table if not exists raw.restatements (
+    noticed_at timestamp not null,
+    month date not null,
+    side varchar not null,
+    provider varchar not null,
+    model varchar not null,
+    api_key varchar not null,
+    workspace varchar not null,
+    token_kind varchar not null,
+    team varchar not null,
+    cost_centre varchar not null,
+    product varchar not null,
+    environment varchar not null,
+    old_tokens bigint,
+    new_tokens bigint,
+    old_unpriced_tokens bigint,
+    new_unpriced_tokens bigint,
+    old_usd decimal(38, 12) not null,
+    new_usd decimal(38, 12) not null,
+    cause varchar not null,
+    rates varchar[] not null
 );
 -- The key of the pseudonyms is made once and stays private: without it a pseudonym cannot be guessed back.
 create table if not exists raw.pseudonym_key (pseudonym_key varchar not null);

@@ -8,7 +8,7 @@ new_names as (
 )
 
 select
-    exists (from raw.settings where user_ids <> $$1 or publish_contract_rates <> $$2)
+    exists (from raw.settings where user_ids <> $$1 or publish_contract_rates <> $$2 or shared_cost_rule <> $$3)
     or exists (
         from raw.model_names as old
         inner join new_names as new using (model_version)
@@ -29,10 +29,16 @@ select
         except
         (select * from windows_arrow where model in (from known_models))
     )
-    or list_sort((select coalesce(list(api_key || chr(31) || current_api_key), []) from raw.api_key_aliases)) <> $$3::varchar[]
+    or list_sort((select coalesce(list(api_key || chr(31) || current_api_key), []) from raw.api_key_aliases)) <> $$4::varchar[]
     or list_sort((
         select coalesce(list(concat_ws(chr(31), rule, source_format, path_pattern, api_key, workspace)), [])
         from raw.reconciliation_scope
-    )) <> $$4::varchar[]
+    )) <> $$5::varchar[]
     or list_sort((select coalesce(list(concat_ws(chr(31), api_key, project, billing_mode)), []) from raw.billing_modes))
-    <> $$5::varchar[]
+    <> $$6::varchar[]
+    or exists ((from raw.commitments) except all (select * from commitments_arrow))
+    or exists ((select * from commitments_arrow) except all (from raw.commitments))
+    or exists ((from raw.allocation) except all (select * from allocation_arrow))
+    or exists ((select * from allocation_arrow) except all (from raw.allocation))
+    or exists ((from raw.invoices) except all (select * from invoices_arrow))
+    or exists ((select * from invoices_arrow) except all (from raw.invoices))

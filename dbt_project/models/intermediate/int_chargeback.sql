@@ -1,0 +1,176 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
+{#
+    Every cent of the bill, by who answers for it under allocation.csv. A bill names keys; where a line names users or
+    projects, logs of the same key say what each of them used, at the rate card: they get exactly that, and who answers for
+    the key gets the rest; where logs hold more than was billed, the bill is split in their proportion. On days that no
+    cost export covers, usage at the rate card stands in (basis `estimated`).
+#}
+{%- set piece = 'usage_date, basis, provider, api_key, workspace' -%}
+
+with charges as (
+    select * from {{ ref('charges') }}
+    where billing_mode = 'metered' and {{ in_scope('usage_date') }}
+),
+
+billed_costs as (
+    select * from {{ ref('billed_costs') }}
+    where {{ in_scope('usage_date') }}
+),
+
+billed_days as (
+    {{ billed_days() }}
+),
+
+console_days as (
+    select distinct provider, usage_date
+    from charges
+    where source = 'console'
+),
+
+lines as (
+    select
+        line,
+        api_key,
+        workspace,
+        if(user_id is null, null, {{ configured_user_id('user_id') }}) as user_id,
+        project,
+        valid_from,
+        team,
+        cost_centre,
+        product,
+        environment,
+        (api_key is not null)::integer + (workspace is not null)::integer + (user_id is not null)::integer
+        + (project is not null)::integer as filled_cells
+    from {{ source('raw', 'allocation') }}
+),
+
+amounts as (
+    select usage_date, 'billed' as basis, provider, api_key, workspace, sum(cost_usd)::decimal(38, 12) as amount_usd
+    from billed_costs
+    group by all
+    union all
+    select usage_date, 'estimated', provider, api_key, workspace, sum(cost_usd)::decimal(38, 12)
+    from charges
+    anti join billed_days using (provider, usage_date)
+    left join console_days using (provider, usage_date)
+    where charges.cost_usd is not null and (charges.source = 'console' or console_days.usage_date is null)
+    group by all
+),
+
+-- A workspace that a log does not name is that of its key, if there is but one.
+key_workspaces as (
+    select usage_date, basis, provider, api_key, min(workspace) as workspace
+    from amounts
+    group by all
+    having count(*) = 1
+),
+
+logged as (
+    select
+        amounts.usage_date,
+        amounts.basis,
+        amounts.provider,
+        amounts.api_key,
+        amounts.workspace,
+        charges.user_id,
+        charges.project,
+        sum(charges.cost_usd)::decimal(38, 12) as logged_usd
+    from amounts
+    inner join charges using (usage_date, provider, api_key)
+    left join key_workspaces
+        on
+            amounts.usage_date = key_workspaces.usage_date
+            and amounts.basis = key_workspaces.basis
+            and amounts.provider = key_workspaces.provider
+            and amounts.api_key = key_workspaces.api_key
+            and amounts.workspace = key_workspaces.workspace
+    where
+        charges.source = 'sessions'
+        and charges.cost_usd > 0
+        and amounts.amount_usd > 0
+        and (charges.workspace = amounts.workspace or (charges.workspace = '' and key_workspaces.workspace is not null))
+    group by all
+),
+
+logged_of_key as (
+    select {{ piece }}, sum(logged_usd)::decimal(38, 12) as logged_usd
+    from logged
+    group by all
+),
+
+rests as (
+    select
+        amounts.*,
+        '' as user_id,
+        '' as project,
+        if(amount_usd > 0, greatest(amount_usd - coalesce(logged_of_key.logged_usd, 0), 0), amount_usd)::decimal(38, 12) as part_usd
+    from amounts
+    left join logged_of_key using ({{ piece }})
+),
+
+parts as (
+    select {{ piece }}, amount_usd, user_id, project, sum(part_usd)::decimal(38, 12) as part_usd
+    from (
+        select * from rests
+        union all by name
+        select amounts.*, logged.user_id, logged.project, logged.logged_usd as part_usd
+        from amounts
+        inner join logged using ({{ piece }})
+    )
+    group by all
+),
+
+pieces as (
+    select
+        {{ piece }},
+        user_id,
+        project,
+        case
+            when sum(part_usd) over (partition by {{ piece }}) = amount_usd then part_usd
+            else {{ part_of('amount_usd', nanodollars('part_usd'), piece, 'user_id, project') }}
+        end as cost_usd
+    from parts
+),
+
+-- The line with the most filled cells, then the later valid_from, then the lower one in the file.
+allocated as (
+    select
+        pieces.*,
+        lines.line,
+        lines.team,
+        lines.cost_centre,
+        lines.product,
+        lines.environment
+    from pieces
+    left join lines
+        on
+            (lines.api_key is null or lines.api_key = pieces.api_key)
+            and (lines.workspace is null or lines.workspace = pieces.workspace)
+            and (lines.user_id is null or (lines.user_id <> '' and lines.user_id = pieces.user_id))
+            and (lines.project is null or lines.project = pieces.project)
+            and lines.valid_from <= pieces.usage_date
+    qualify
+        row_number() over (
+            partition by pieces.usage_date, pieces.basis, pieces.provider, pieces.api_key, pieces.workspace, pieces.user_id, pieces.project
+            order by lines.filled_cells desc, lines.valid_from desc, lines.line desc
+        ) = 1
+)
+
+select
+    usage_date,
+    basis,
+    provider,
+    api_key,
+    workspace,
+    user_id,
+    project,
+    line,
+    case when line is null then 'unallocated' when team = 'shared' then 'shared' else 'direct' end as share,
+    if(share = 'direct', team, '') as team,
+    if(share = 'direct', cost_centre, '') as cost_centre,
+    if(share = 'direct', product, '') as product,
+    if(share = 'direct', environment, '') as environment,
+    cost_usd
+from allocated
+where cost_usd <> 0

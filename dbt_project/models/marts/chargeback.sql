@@ -1,0 +1,38 @@
+{# A closed month stays as it was booked; what has come since is in analysis.restatements. #}
+with current_months as (
+    select * from {{ ref('int_chargeback_months') }}
+),
+
+closed_months as (
+    select * from {{ source('raw', 'closed_months') }}
+),
+
+booked as (
+    select * from {{ source('raw', 'booked_chargeback') }}
+),
+
+both_kinds as (
+    select *, false as is_closed
+    from current_months
+    anti join closed_months using (month)
+    union all by name
+    select *, true as is_closed
+    from booked
+)
+
+select
+    month,
+    team,
+    cost_centre,
+    product,
+    environment,
+    direct_usd,
+    shared_usd,
+    unallocated_usd,
+    (direct_usd + shared_usd + unallocated_usd)::decimal(38, 12) as total_usd,
+    estimated_usd,
+    budget_usd,
+    shared_rule,
+    is_closed
+from both_kinds
+order by month, team, cost_centre, product, environment

@@ -1,0 +1,77 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
+{#
+    All usage by day, by who used it and by the rate that prices it: tokens x rate = cost, to the last decimal. What is
+    priced elsewhere (FOCUS, chargeback, what-if repricing, the check of the rate card) starts here.
+#}
+with usage as (
+    select * from {{ ref('int_usage') }}
+    where {{ in_scope('usage_date') }}
+),
+
+card as (
+    select * from {{ source('raw', 'rate_card') }}
+),
+
+withheld as (
+    select not publish_contract_rates as is_contract_withheld from {{ source('raw', 'settings') }}
+),
+
+-- The tier that the price was taken for: what a source does not state is standard, as in int_usage.
+by_tier as materialized (
+    select
+        usage_date,
+        source,
+        provider,
+        model,
+        api_key,
+        workspace,
+        user_id,
+        project,
+        billing_mode,
+        if(usage_type = '', 'standard', usage_type) as usage_type,
+        priced_context_window as context_window,
+        if(inference_geo = 'global', '', inference_geo) as inference_geo,
+        if(speed = '', 'standard', speed) as speed,
+        {% for column in rate_columns() -%}
+        sum({{ column }})::bigint as {{ column }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from usage
+    group by all
+),
+
+by_kind as (
+    {% for column, kind in rate_columns().items() -%}
+    select
+        usage_date, source, provider, model, api_key, workspace, user_id, project, billing_mode,
+        usage_type, context_window, inference_geo, speed,
+        '{{ kind }}' as token_kind,
+        {{ column }} as tokens
+    from by_tier
+    where {{ column }} > 0
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+)
+
+select
+    by_kind.*,
+    if(card.is_override and withheld.is_contract_withheld, null, card.usd_per_mtok) as usd_per_mtok,
+    card.list_usd_per_mtok,
+    if(card.is_override and withheld.is_contract_withheld, 'override', card.origin) as rate_origin,
+    card.is_override,
+    {{ money('by_kind.tokens', 'card.usd_per_mtok') }} as cost_usd,
+    {{ money('by_kind.tokens', 'card.list_usd_per_mtok') }} as list_cost_usd
+from by_kind
+cross join withheld
+left join card
+    on
+        by_kind.model = card.model
+        and (by_kind.provider = card.provider or card.provider = '' or by_kind.provider = '')
+        and by_kind.token_kind = card.token_kind
+        and by_kind.context_window = card.context_window
+        and by_kind.usage_type = card.usage_type
+        and by_kind.inference_geo = card.inference_geo
+        and by_kind.speed = card.speed
+        and by_kind.usage_date >= card.valid_from
+        and (card.valid_to is null or by_kind.usage_date < card.valid_to)
+order by usage_date, source, model, api_key, workspace, user_id, token_kind

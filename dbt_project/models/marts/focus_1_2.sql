@@ -1,0 +1,209 @@
+{{ config(materialized='scoped', scope_column='"ChargePeriodStart"::date', scope_of='days') }}
+
+{#
+    Usage and bill as the FinOps Open Cost and Usage Specification 1.2 lays them out: one row a day, key, model, tier and
+    kind of token. Unit prices and quantities are of the rate card and of usage; BilledCost is of the cost exports alone.
+    Usage is the provider's own where it lists the day, else our logs'. An amount of the bill goes to the usage of its tier,
+    else to the greatest usage of its key, model and kind; where no priced usage is listed for it, it is a row of its own
+    (category Adjustment). Usage without a price and without a bill is in unpriced_usage, never here as 0.
+#}
+{%- set cell = 'usage_date, provider, model, api_key, workspace, token_kind' -%}
+{%- set tier = 'usage_type, context_window, inference_geo, speed' -%}
+
+with charges as (
+    select * from {{ ref('charges') }}
+    where billing_mode = 'metered' and {{ in_scope('usage_date') }}
+),
+
+billed_costs as (
+    select * from {{ ref('billed_costs') }}
+    where {{ in_scope('usage_date') }}
+),
+
+billed_days as (
+    {{ billed_days() }}
+),
+
+console_days as (
+    select distinct provider, usage_date
+    from charges
+    where source = 'console'
+),
+
+usage as (
+    select
+        {{ cell }},
+        {{ tier }},
+        charges.source,
+        sum(tokens)::bigint as tokens,
+        min(usd_per_mtok) as usd_per_mtok,
+        min(coalesce(list_usd_per_mtok, usd_per_mtok)) as list_usd_per_mtok,
+        sum(cost_usd)::decimal(38, 12) as cost_usd,
+        sum(coalesce(list_cost_usd, cost_usd))::decimal(38, 12) as list_cost_usd
+    from charges
+    left join console_days using (provider, usage_date)
+    where charges.cost_usd is not null and (charges.source = 'console' or console_days.usage_date is null)
+    group by all
+),
+
+billed as (
+    select
+        {{ cell }},
+        if(usage_type = '', 'standard', usage_type) as usage_type,
+        if(context_window = '', '0-200k', context_window) as context_window,
+        if(inference_geo = 'global', '', inference_geo) as inference_geo,
+        if(speed = '', 'standard', speed) as speed,
+        sum(cost_usd)::decimal(38, 12) as billed_cost_usd,
+        sum(coalesce(list_price_usd, cost_usd))::decimal(38, 12) as list_price_usd
+    from billed_costs
+    group by all
+),
+
+greatest_usage as (
+    select
+        {{ cell }},
+        arg_max({usage_type: usage_type, context_window: context_window, inference_geo: inference_geo, speed: speed}, {
+            tokens: tokens, usage_type: usage_type, context_window: context_window, inference_geo: inference_geo, speed: speed
+        }) as tier
+    from usage
+    group by all
+),
+
+-- Each amount with the tier of the usage that it goes to; null where there is none.
+placed as (
+    select
+        billed.*,
+        case
+            when usage.tokens is not null then {
+                usage_type: billed.usage_type, context_window: billed.context_window,
+                inference_geo: billed.inference_geo, speed: billed.speed
+            }
+            else greatest_usage.tier
+        end as place
+    from billed
+    left join usage using ({{ cell }}, {{ tier }})
+    left join greatest_usage using ({{ cell }})
+),
+
+billed_of_usage as (
+    select
+        {{ cell }},
+        place.usage_type,
+        place.context_window,
+        place.inference_geo,
+        place.speed,
+        sum(billed_cost_usd)::decimal(38, 12) as billed_cost_usd
+    from placed
+    where place is not null
+    group by all
+),
+
+rows_of_both as (
+    select
+        usage.*,
+        coalesce(billed_of_usage.billed_cost_usd, 0)::decimal(38, 12) as billed_cost_usd,
+        'Usage' as category
+    from usage
+    left join billed_of_usage using ({{ cell }}, {{ tier }})
+    union all by name
+    select
+        {{ cell }},
+        {{ tier }},
+        'billed' as source,
+        billed_cost_usd as cost_usd,
+        billed_cost_usd as list_cost_usd,
+        billed_cost_usd,
+        'Adjustment' as category
+    from placed
+    where place is null
+),
+
+named as (
+    select
+        rows_of_both.*,
+        billed_days.usage_date is not null as is_billed_day,
+        category = 'Usage' as is_usage,
+        coalesce(nullif(rows_of_both.provider, ''), 'unknown') as provider_id,
+        case rows_of_both.provider
+            when 'anthropic' then 'Anthropic'
+            when 'openai' then 'OpenAI'
+            when 'google' then 'Google'
+            else coalesce(nullif(rows_of_both.provider, ''), 'unknown')
+        end as provider_name,
+        case token_kind
+            when 'input_no_cache' then 'Input tokens'
+            when 'cache_write_5m' then 'Cache write tokens (5 minutes)'
+            when 'cache_write_1h' then 'Cache write tokens (1 hour)'
+            when 'cache_read' then 'Cache read tokens'
+            when 'output' then 'Output tokens'
+            when 'web_search' then 'Web searches'
+            else replace(token_kind, '_', ' ')
+        end as meter,
+        if(token_kind = 'web_search', 'Requests', 'Tokens') as unit
+    from rows_of_both
+    left join billed_days
+        on rows_of_both.usage_date = billed_days.usage_date and rows_of_both.provider = billed_days.provider
+)
+
+select
+    billed_cost_usd as "BilledCost",
+    provider_id as "BillingAccountId",
+    null::varchar as "BillingAccountName",
+    'USD' as "BillingCurrency",
+    (date_trunc('month', usage_date) + interval 1 month)::timestamp as "BillingPeriodEnd",
+    date_trunc('month', usage_date)::timestamp as "BillingPeriodStart",
+    category as "ChargeCategory",
+    null::varchar as "ChargeClass",
+    if(is_usage, meter || ' of ' || model, meter || ' billed' || if(model = '', '', ' for ' || model) || ', quantity not listed')
+        as "ChargeDescription",
+    'Usage-Based' as "ChargeFrequency",
+    (usage_date + interval 1 day)::timestamp as "ChargePeriodEnd",
+    usage_date::timestamp as "ChargePeriodStart",
+    null::varchar as "CommitmentDiscountCategory",
+    null::varchar as "CommitmentDiscountId",
+    null::varchar as "CommitmentDiscountName",
+    null::varchar as "CommitmentDiscountStatus",
+    null::varchar as "CommitmentDiscountType",
+    if(is_usage, tokens, null)::decimal(20, 6) as "ConsumedQuantity",
+    if(is_usage, unit, null) as "ConsumedUnit",
+    cost_usd as "ContractedCost",
+    usd_per_mtok as "ContractedUnitPrice",
+    if(is_billed_day or not is_usage, billed_cost_usd, cost_usd)::decimal(38, 12) as "EffectiveCost",
+    null::varchar as "InvoiceId",
+    provider_name as "InvoiceIssuerName",
+    list_cost_usd as "ListCost",
+    list_usd_per_mtok as "ListUnitPrice",
+    if(is_usage, 'Standard', null) as "PricingCategory",
+    if(is_usage, tokens * 0.000001, null)::decimal(20, 6) as "PricingQuantity",
+    if(is_usage, '1000000 ' || unit, null) as "PricingUnit",
+    provider_name as "ProviderName",
+    provider_name as "PublisherName",
+    nullif(inference_geo, '') as "RegionId",
+    if(inference_geo = 'us', 'United States', nullif(inference_geo, '')) as "RegionName",
+    nullif(api_key, '') as "ResourceId",
+    nullif(api_key, '') as "ResourceName",
+    if(api_key = '', null, 'API Key') as "ResourceType",
+    'AI and Machine Learning' as "ServiceCategory",
+    provider_name || ' API' as "ServiceName",
+    'Generative AI' as "ServiceSubcategory",
+    if(is_usage, provider_id || ':' || model || ':' || token_kind, null) as "SkuId",
+    if(is_usage, meter, null) as "SkuMeter",
+    if(
+        is_usage,
+        to_json({'UsageType': usage_type, 'ContextWindow': context_window, 'InferenceGeo': inference_geo, 'Speed': speed})::varchar,
+        null
+    ) as "SkuPriceDetails",
+    if(is_usage, concat_ws(':', provider_id, model, token_kind, usage_type, context_window, inference_geo, speed), null)
+        as "SkuPriceId",
+    nullif(workspace, '') as "SubAccountId",
+    nullif(workspace, '') as "SubAccountName",
+    if(workspace = '', null, 'Workspace') as "SubAccountType",
+    null::varchar as "Tags",
+    model as "x_Model",
+    source as "x_Source",
+    token_kind as "x_TokenKind",
+    usage_type as "x_UsageType",
+    context_window as "x_ContextWindow",
+    speed as "x_Speed"
+from named
+order by usage_date, model, api_key, workspace, token_kind, usage_type, context_window

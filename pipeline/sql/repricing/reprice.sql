@@ -1,0 +1,69 @@
+-- The history under another card: what each month, model and key cost, would cost, and the difference. Of one day the
+-- provider's own usage counts where there is any, else our logs. Amounts are of what has a rate on both sides; the rest
+-- stands in unpriced_tokens (or searches).
+with charges as (
+    select * from marts.charges
+    where billing_mode = 'metered'
+),
+
+console_days as (
+    select distinct provider, usage_date
+    from charges
+    where source = 'console'
+),
+
+in_force as (
+    select charges.*
+    from charges
+    left join console_days using (provider, usage_date)
+    where charges.source = 'console' or console_days.usage_date is null
+),
+
+mapped as (
+    select
+        in_force.*,
+        coalesce(model_map.new_model, in_force.model) as new_model,
+        coalesce(kind_map.new_kind, in_force.token_kind) as new_kind,
+        if(model_map.new_model is null, in_force.context_window, model_map.new_window) as new_window,
+        model_map.new_model is not null as is_mapped
+    from in_force
+    left join model_map
+        on in_force.model = model_map.model and in_force.context_window = model_map.context_window
+    left join kind_map on in_force.token_kind = kind_map.token_kind
+),
+
+repriced as (
+    select
+        mapped.*,
+        cast(mapped.tokens * new_card.usd_per_mtok * 0.000001 as decimal(38, 12)) as new_cost_usd
+    from mapped
+    left join new_card
+        on
+            mapped.new_model = new_card.model
+            and (
+                mapped.is_mapped or mapped.provider = new_card.provider or new_card.provider = '' or mapped.provider = ''
+            )
+            and mapped.new_kind = new_card.token_kind
+            and mapped.new_window = new_card.context_window
+            and mapped.usage_type = new_card.usage_type
+            and mapped.inference_geo = new_card.inference_geo
+            and mapped.speed = new_card.speed
+            and mapped.usage_date >= new_card.valid_from
+            and (new_card.valid_to is null or mapped.usage_date < new_card.valid_to)
+)
+
+select
+    strftime(usage_date, '%Y-%m') as month,
+    provider,
+    model,
+    new_model,
+    api_key,
+    workspace,
+    sum(tokens) filter (where token_kind <> 'web_search')::bigint as tokens,
+    coalesce(sum(tokens) filter (where cost_usd is null or new_cost_usd is null), 0)::bigint as unpriced_tokens,
+    coalesce(sum(cost_usd) filter (where new_cost_usd is not null), 0)::decimal(38, 12) as old_usd,
+    coalesce(sum(new_cost_usd) filter (where cost_usd is not null), 0)::decimal(38, 12) as new_usd,
+    (new_usd - old_usd)::decimal(38, 12) as difference_usd
+from repriced
+group by all
+order by month, model, api_key, workspace

@@ -1,0 +1,18 @@
+-- The bill by who answers for it: direct, their part of what is shared, and what no line of allocation.csv names
+select
+    strftime(month, '%Y-%m') as month,
+    team,
+    cost_centre,
+    product,
+    environment,
+    direct_usd,
+    shared_usd,
+    unallocated_usd,
+    total_usd,
+    estimated_usd,
+    budget_usd,
+    (total_usd + estimated_usd > budget_usd) as is_over_budget,
+    shared_rule,
+    is_closed
+from marts.chargeback
+order by month desc, team = '', total_usd desc, team, cost_centre, product, environment

@@ -1,0 +1,14 @@
+-- Invoices beside the bill, each currency on its own: amounts before credits and tax
+select
+    period_start,
+    period_end,
+    currency,
+    amount,
+    credits,
+    tax,
+    due,
+    billed_cost_usd,
+    gap_usd,
+    status
+from marts.invoices
+order by period_start desc, period_end desc, currency

@@ -1,0 +1,15 @@
+-- What has changed in closed months since they were booked
+select
+    strftime(month, '%Y-%m') as month,
+    side,
+    model,
+    api_key,
+    token_kind,
+    team,
+    old_usd,
+    new_usd,
+    difference_usd,
+    cause,
+    noticed_at
+from analysis.restatements
+order by month desc, noticed_at, side, model, api_key, token_kind, team
