@@ -42,8 +42,8 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-wheel: $(STAMP) ## Build dist/*.whl, which needs nothing else of this checkout
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+wheel: $(STAMP) ## Build dist/*.whl: everything, which needs nothing else of this checkout, and the tracker alone
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . ./tracker
 
 bench: $(STAMP) ## Measure a second run against a bare dbt build
 	$(BIN)/python bench/second_run.py

@@ -21,15 +21,22 @@ BUNDLED = "pipeline/_bundled/"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built in an environment of its own."""
-    folder = tmp_path_factory.mktemp("wheel")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheels of this checkout, built in an environment of their own."""
+    folder = tmp_path_factory.mktemp("wheels")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    built = subprocess.run([*command, "--wheel-dir", folder, CHECKOUT], capture_output=True, text=True, check=False)
+    projects = [str(CHECKOUT), str(CHECKOUT / "tracker")]
+    built = subprocess.run([*command, "--wheel-dir", folder, *projects], capture_output=True, text=True, check=False)
     if built.returncode and "hatchling" in built.stderr and "No matching distribution" in built.stderr:
         pytest.skip("hatchling, which builds the wheel, cannot be fetched: no package index is reachable")
     assert built.returncode == 0, built.stderr
-    (found,) = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(wheels: Path) -> Path:
+    """The wheel of the whole package."""
+    (found,) = wheels.glob("token_analytics-*.whl")
     return found
 
 
@@ -84,7 +91,43 @@ def test_the_wheel_carries_the_project_suites_and_sample_and_nothing_that_a_run_
     }
     assert {name for name in names if name.startswith(BUNDLED)} == sample | project | others
     kinds = {Path(name).suffix for name in names if not name.startswith(BUNDLED)}
-    assert (kinds, {name.split("/")[0] for name in names}) == ({".py", ".sql", ".j2"}, {"pipeline"})
+    assert (kinds, {name.split("/")[0] for name in names}) == (
+        {".py", ".sql", ".j2", ".typed"},
+        {"pipeline", "token_analytics_tracker"},
+    )
+
+
+def test_the_tracker_is_a_typed_wheel_of_its_own_that_needs_nothing_else(wheels: Path, tmp_path: Path) -> None:
+    (found,) = wheels.glob("token_analytics_tracker-*.whl")
+    with zipfile.ZipFile(found) as archive:
+        names = set(archive.namelist())
+        (metadata,) = [archive.read(name).decode() for name in names if name.endswith("/METADATA")]
+    own = {path.name for path in (CHECKOUT / "tracker" / "token_analytics_tracker").iterdir() if path.is_file()}
+    assert {name for name in names if ".dist-info/" not in name} == {f"token_analytics_tracker/{name}" for name in own}
+    assert "py.typed" in own
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert [line for line in required if "extra ==" not in line] == []
+    assert len(required) == 1
+    # -I and -S: nothing is importable but the standard library and the wheel itself.
+    program = (
+        f"import sys; sys.path.insert(0, {str(found)!r}); from token_analytics_tracker import TokenTracker; "
+        "print(TokenTracker('anthropic', sys.argv[1]).track(conversation_id='c', input_tokens=1, output_tokens=2))"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program, str(tmp_path / "events")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (events,) = (tmp_path / "events").iterdir()
+    assert done.stdout.strip() in events.read_text()
+
+
+def test_the_whole_package_carries_the_tracker_too(installed: Installed, tmp_path: Path) -> None:
+    program = (
+        "import pipeline.tracker as again, token_analytics_tracker as tracker; "
+        "print(again.TokenTracker is tracker.TokenTracker, tracker.__file__)"
+    )
+    command = [str(installed.root / "bin" / "python"), "-P", "-c", program]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"True {installed.packages}")
 
 
 def test_a_run_in_an_empty_folder_takes_a_copy_of_the_sample_and_leaves_the_package_as_it_was(
