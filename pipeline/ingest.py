@@ -30,8 +30,12 @@ from pipeline.sources import (
     console_usage,
     experiment_records,
     gemini_cli,
+    langfuse,
+    litellm,
     opencode,
+    otel_genai,
     pi,
+    tracker_events,
     usage_sessions,
 )
 from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, RejectedRow, Source, SourceError
@@ -43,6 +47,10 @@ SOURCES: tuple[Source, ...] = (
     opencode,
     pi,
     gemini_cli,
+    litellm,
+    otel_genai,
+    langfuse,
+    tracker_events,
     console_usage,
     console_cost,
     usage_sessions,
@@ -631,7 +639,8 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
             return source, probe
     known = (
         "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, "
-        "OpenCode, Pi and Gemini CLI, experiment records"
+        "OpenCode, Pi and Gemini CLI, LiteLLM spend logs, OpenTelemetry spans, Langfuse observations, events of the "
+        "tracker, experiment records"
     )
     if not probe.is_text:
         raise UnrecognisedError(f"binary content of no known format; known: {known}")
