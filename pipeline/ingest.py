@@ -21,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline import warehouse
+from pipeline import scope, warehouse
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import (
     claude_code,
@@ -233,8 +233,7 @@ def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
     """
     connection.execute("BEGIN")
     try:
-        for statement in _forget_statements(*_older_than(day)):
-            connection.execute(statement)
+        _delete(connection, *_older_than(day))
         connection.execute("DELETE FROM raw.retention")
         connection.execute("INSERT INTO raw.retention VALUES (?)", [day])
         connection.execute(sql("forget/mark_files"), [day])
@@ -312,8 +311,7 @@ def _older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]
 def _take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
     """Delete a file's raw rows; what the marts hold of it is in scope of the next build."""
     same = f"file_sha256 = {literal(sha256)}"
-    for statement in _forget_statements(same, same, same, same, same):
-        connection.execute(statement)
+    _delete(connection, same, same, same, same, same)
     connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
     connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
 
@@ -329,16 +327,25 @@ def _drop_rejected_of_forgotten(connection: duckdb.DuckDBPyConnection, settings:
                 path.unlink()
 
 
-def _forget_statements(usage: str, costs: str, requests: str, sessions: str, files: str) -> list[str]:
-    text = sql(
-        "forget/scope",
-        condition_usage=usage,
-        condition_costs=costs,
-        condition_requests=requests,
-        condition_sessions=sessions,
-        condition_files=files,
-    )
-    return [statement for statement in text.split(";") if statement.strip()]
+def _delete(
+    connection: duckdb.DuckDBPyConnection, usage: str, costs: str, requests: str, sessions: str, files: str
+) -> None:
+    """Delete raw rows by a condition for each table; what the marts hold of them comes into scope of the next build."""
+    conditions = {
+        "condition_usage": usage,
+        "condition_costs": costs,
+        "condition_requests": requests,
+        "condition_sessions": sessions,
+        "condition_files": files,
+    }
+    for statement in sql("forget/scope", **conditions).split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    # While the rows are still there: which other calls were matched with them cannot be told afterwards.
+    scope.add_neighbours(connection)
+    for statement in sql("forget/delete", **conditions).split(";"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 def _printable(name: str) -> str:
@@ -653,8 +660,7 @@ def _keep_out(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> 
     found = connection.execute("SELECT max(before_date) FROM raw.retention").fetchone()
     if found and found[0] is not None and sha256s:
         same = f"file_sha256 IN ({', '.join(map(literal, sha256s))})"
-        for statement in _forget_statements(*_older_than(found[0], also=same)):
-            connection.execute(statement)
+        _delete(connection, *_older_than(found[0], also=same))
 
 
 def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:

@@ -310,3 +310,89 @@ def test_every_row_of_a_log_is_accounted_for_and_it_is_told_by_its_content(home,
     ledger = home.ledger("whatever.txt")
     assert (ledger["format"], ledger["status"], ledger["rows_loaded"]) == (name, "loaded", len(loaded))
     assert len(loaded) == 2
+
+
+# ---------- one call in the logs of several systems
+
+
+def answer(number: int, second: float | None = None, **changes: Any) -> dict[str, Any]:
+    """A line of a transcript that reports the same call as `event`, `spend`, `span` and `observation`."""
+    usage = {"input_tokens": 30, "cache_creation_input_tokens": 10, "cache_read_input_tokens": 60, "output_tokens": 9}
+    when = at(number if second is None else second)
+    message = {"id": f"msg_{number}", "model": MODEL, "role": "assistant", "usage": usage | changes}
+    return {"type": "assistant", "sessionId": "s", "uuid": f"u{number}", "timestamp": when, "message": message}
+
+
+def in_force(models: Any, files: dict[str, str]) -> list[tuple[Any, ...]]:
+    with models.over(files, "marts.requests", "marts.token_conservation") as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM marts.token_conservation "
+            "WHERE stored_tokens <> superseded_tokens + in_force_tokens OR in_force_tokens <> marts_tokens"
+        ).fetchall() == [(0,)]
+        found: list[tuple[Any, ...]] = connection.execute(
+            "SELECT source_format, count(*), sum(total_tokens)::bigint FROM marts.requests GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    return found
+
+
+def four_logs(n: int, with_ids: bool, spread: float) -> dict[str, str]:
+    """Logs of `n` calls in four systems, whose clocks differ by up to four seconds."""
+    place = [number * spread for number in range(n)]
+    ids = {"gen_ai.response.id": "msg_{}"} if with_ids else {}
+    return {
+        "tracker.jsonl": lines(
+            *(event(i, place[i] + 4, **({"response_id": f"msg_{i}"} if with_ids else {})) for i in range(n))
+        ),
+        "transcript.jsonl": lines(*(answer(i, place[i] + 1) for i in range(n))),
+        "gateway.jsonl": lines(*(spend(i, place[i]) for i in range(n))),
+        "spans.jsonl": lines(
+            *(otlp(span(i, place[i] + 2.5, **{key: value.format(i) for key, value in ids.items()})) for i in range(n))
+        ),
+    }
+
+
+@pytest.mark.parametrize("with_ids", [True, False])
+@pytest.mark.parametrize("spread", [0.25, 60])
+def test_a_thousand_calls_that_four_loggers_tell_of_count_once(models, with_ids, spread):
+    assert in_force(models, four_logs(1000, with_ids, spread)) == [("tracker_events", 1000, 109_000)]
+
+
+def test_of_several_loggers_the_one_nearest_to_the_application_counts(models):
+    logs = four_logs(3, with_ids=True, spread=60)
+    for name, kept in [("transcript", "claude_code"), ("gateway", "litellm"), ("spans", "otel_genai")]:
+        del logs[{"transcript": "tracker.jsonl", "gateway": "transcript.jsonl", "spans": "gateway.jsonl"}[name]]
+        assert in_force(models, logs) == [(kept, 3, 327)]
+
+
+def test_calls_of_equal_counts_that_one_logger_made_are_not_one_call(models):
+    assert in_force(models, {"t.jsonl": lines(*(answer(i, 0) for i in range(5)))}) == [("claude_code", 5, 545)]
+
+
+def test_two_ids_of_the_provider_are_two_calls_however_alike(models):
+    files = {"t.jsonl": lines(answer(1, 0)), "g.jsonl": lines(spend(2, 0))}
+    assert in_force(models, files) == [("claude_code", 1, 109), ("litellm", 1, 109)]
+
+
+def test_a_call_more_than_five_seconds_away_or_of_other_counts_is_another_call(models):
+    logs = [
+        observation(1, 5.1),
+        observation(2, 1, usageDetails={"input": 109}),
+        observation(3, 1, model="claude-opus-4-5"),
+    ]
+    files = {"t.jsonl": lines(answer(1, 0)), "o.jsonl": lines(*logs)}
+    assert in_force(models, files) == [("claude_code", 1, 109), ("langfuse", 3, 327)]
+
+
+def test_each_call_is_matched_once(models):
+    files = {
+        "t.jsonl": lines(answer(1, 0), answer(2, 1)),
+        "o.jsonl": lines(*(observation(i, i / 2) for i in range(3))),
+    }
+    assert in_force(models, files) == [("claude_code", 2, 218), ("langfuse", 1, 109)]
+
+
+def test_the_other_logs_fill_in_who_paid_for_a_call(models):
+    files = {"t.jsonl": lines(answer(1, 0)), "g.jsonl": lines(spend(1, 2))}
+    with models.over(files, "marts.requests") as connection:
+        found = connection.execute("SELECT source_format, session_id, user_id, api_key FROM marts.requests").fetchall()
+    assert found == [("claude_code", "s", "ann", "hash")]
