@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import types
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pipeline import ingest
 
 KINDS = (
     "input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read, "
@@ -396,3 +400,14 @@ def test_the_other_logs_fill_in_who_paid_for_a_call(models):
     with models.over(files, "marts.requests") as connection:
         found = connection.execute("SELECT source_format, session_id, user_id, api_key FROM marts.requests").fetchall()
     assert found == [("claude_code", "s", "ann", "hash")]
+
+
+def test_the_example_of_the_docs_reads_its_log(home, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    example = types.ModuleType("example")
+    exec(page.split("```python\n")[1].split("```")[0], example.__dict__)
+    monkeypatch.setattr(ingest, "SOURCES", (*ingest.SOURCES, example))
+    log = page.split("writes `")[1].split("`")[0]
+    assert kinds(home, log + "\n" + log + "\n") == [(40, 0, 0, 60, 9)]
+    ledger = home.ledger("log")
+    assert (ledger["format"], ledger["rows_read"], ledger["rows_repeated"]) == ("example", 2, 1)
