@@ -178,7 +178,8 @@ NO_FORMAT = {
     "metadata.json": b'{"session_id": "s1", "token_usage": {"input_tokens": 5, "output_tokens": 5}}',
     "trace.csv": b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,374,44\n",
     "trace.jsonl": b'{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0]}\n',
-    "rollout.jsonl": b'{"timestamp":"2025-09-16T12:00:00Z","type":"session_meta","payload":{"id":"x"}}\n',
+    "usages.json": b'[{"body": {"model": "m", "usage": {"input_tokens": 5, "output_tokens": 5}}, "extracted": []}]',
+    "event.jsonl": b'{"timestamp":"2025-09-16T12:00:00Z","type":"session_meta"}\n',
     "utf16.csv": GOOD_FILES["usage.csv"].encode("utf-16"),
     "semicolons.csv": GOOD_FILES["usage.csv"].replace(",", ";").encode(),
 }
