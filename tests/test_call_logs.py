@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import random
 import types
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,12 @@ def test_a_document_that_was_cut_off_fails_and_is_named(home):
     ledger = home.ledger("log")
     assert (ledger["format"], ledger["status"]) == ("gemini_cli", "failed")
     assert "not valid JSON, perhaps cut off" in ledger["message"]
+
+
+def test_a_document_longer_than_what_recognition_looks_at_is_read_whole(home):
+    document = json.loads(gemini(GEMINI, GEMINI))
+    document["messages"][0]["content"] = 'a "text", {of} [many] \\ marks ' * 60_000
+    assert len(kinds(home, json.dumps(document, indent=1))) == 2
 
 
 def pi(*counts: dict[str, Any], session: str = "s") -> str:
@@ -411,3 +418,66 @@ def test_the_example_of_the_docs_reads_its_log(home, monkeypatch):
     assert kinds(home, log + "\n" + log + "\n") == [(40, 0, 0, 60, 9)]
     ledger = home.ledger("log")
     assert (ledger["format"], ledger["rows_read"], ledger["rows_repeated"]) == ("example", 2, 1)
+
+
+def without_time(entry: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in names}
+
+
+def conserved(name: str, counts: list[tuple[int, int, int, bool]]) -> str:
+    """A log of calls, each of input without cache, cache reads and output; those whose flag is false have no time."""
+    if name == "codex":
+        entries, total = [], 0
+        for number, (no_cache, read, output, _) in enumerate(counts):
+            total += no_cache + read + output
+            entry = tokens(total, 0, number)
+            last = {"input_tokens": no_cache + read, "cached_input_tokens": read, "output_tokens": output}
+            entry["payload"]["info"]["last_token_usage"] = last
+            entries.append(entry if counts[number][3] else without_time(entry, "timestamp"))
+        return lines(meta("a"), *entries)
+    if name in ("opencode", "gemini_cli"):
+        if name == "opencode":
+            document = json.loads(opencode(*({"input": i, "cache": {"read": r}, "output": o} for i, r, o, _ in counts)))
+        else:
+            document = json.loads(gemini(*({"input": i + r, "cached": r, "output": o} for i, r, o, _ in counts)))
+        for message, (*_, has_time) in zip(document["messages"][1:], counts, strict=True):
+            if not has_time:
+                message.get("info", message).pop("time" if name == "opencode" else "timestamp")
+        return json.dumps(document, indent=1)
+    if name == "pi":
+        header, change, *answers = pi(
+            *({"input": i, "cacheRead": r, "output": o} for i, r, o, _ in counts)
+        ).splitlines()
+        timed = zip(map(json.loads, answers), counts, strict=True)
+        return lines(header, change, *(e if has_time else without_time(e, "timestamp") for e, (*_, has_time) in timed))
+    entries = []
+    for number, (i, r, o, has_time) in enumerate(counts):
+        if name == "litellm":
+            usage = {"usage_object": {"cache_read_input_tokens": r}}
+            entry = spend(number, prompt_tokens=i + r, completion_tokens=o, metadata=usage)
+            entry |= {} if has_time else {"startTime": None, "endTime": ""}
+        elif name == "otel_genai":
+            used = {"input_tokens": i + r, "output_tokens": o, "cache_read.input_tokens": r}
+            one = span(number, **{f"gen_ai.usage.{key}": value for key, value in used.items()})
+            one["attributes"] = [a for a in one["attributes"] if "cache_creation" not in a["key"]]
+            entry = otlp(one if has_time else without_time(one, "startTimeUnixNano", "endTimeUnixNano"))
+        elif name == "langfuse":
+            used = {"input": i, "output": o, "cache_read_input_tokens": r}
+            entry = observation(number, usageDetails=used, **({} if has_time else {"startTime": None}))
+        else:
+            used = {"input_tokens": i, "output_tokens": o, "cache_read_input_tokens": r}
+            entry = event(number, usage=used, **({} if has_time else {"timestamp": ""}))
+        entries.append(entry)
+    return lines(*entries)
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_tokens_of_a_log_are_stored_or_listed_as_rejected(home, name):
+    chance = random.Random(name)
+    counts = [
+        (*(chance.randrange(10 ** chance.randrange(1, 10)) for _ in range(3)), chance.random() < 0.7) for _ in range(40)
+    ]
+    stored = kinds(home, conserved(name, counts))
+    listed = sum(int(reason.split("(")[1].split(" ")[0]) for _, _, reason, _, _ in home.rejected())
+    assert sorted(stored) == sorted((i, 0, 0, r, o) for i, r, o, has_time in counts if has_time)
+    assert listed == sum(i + r + o for i, r, o, has_time in counts if not has_time)

@@ -123,8 +123,11 @@ def _cut_document(text: str) -> Any:
     """A document of which only the beginning is known: closed where its last complete value ends."""
     closers: list[str] = []
     safe: tuple[int, str] | None = None
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[{}\[\],]', text):
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|["{}\[\],]', text):
         mark = token.group()
+        if mark == '"':
+            # the head ends inside this text
+            break
         if mark in "{[":
             closers.append("}" if mark == "{" else "]")
             safe = (token.end(), "".join(reversed(closers)))
