@@ -21,16 +21,48 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline import warehouse
+from pipeline import scope, warehouse
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.sources import claude_code, console_cost, console_usage, experiment_records, usage_sessions
+from pipeline.sources import (
+    claude_code,
+    codex,
+    console_cost,
+    console_usage,
+    experiment_records,
+    gemini_cli,
+    langfuse,
+    litellm,
+    opencode,
+    otel_genai,
+    pi,
+    tracker_events,
+    usage_sessions,
+)
 from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
 
-SOURCES: tuple[Source, ...] = (claude_code, console_usage, console_cost, usage_sessions, experiment_records)
+SOURCES: tuple[Source, ...] = (
+    claude_code,
+    codex,
+    opencode,
+    pi,
+    gemini_cli,
+    litellm,
+    otel_genai,
+    langfuse,
+    tracker_events,
+    console_usage,
+    console_cost,
+    usage_sessions,
+    experiment_records,
+)
 FORMATS = tuple(source.FORMAT for source in SOURCES)
 # What our own systems wrote down; the others are the provider's account.
 LOG_FORMATS = tuple(name for name in FORMATS if name not in ("console_usage", "console_cost"))
+# Where the days of a file's usage are found; formats that are not named here fill raw.requests.
+_USAGE_DATES = {
+    name: f"ingest/usage_dates/{name}" for name in ("console_usage", "console_cost", "token_usage_sessions")
+}
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
 # Files that are read in one statement where their format allows it: few cost time, many cost memory.
@@ -201,8 +233,7 @@ def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
     """
     connection.execute("BEGIN")
     try:
-        for statement in _forget_statements(*_older_than(day)):
-            connection.execute(statement)
+        _delete(connection, *_older_than(day))
         connection.execute("DELETE FROM raw.retention")
         connection.execute("INSERT INTO raw.retention VALUES (?)", [day])
         connection.execute(sql("forget/mark_files"), [day])
@@ -280,8 +311,7 @@ def _older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]
 def _take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
     """Delete a file's raw rows; what the marts hold of it is in scope of the next build."""
     same = f"file_sha256 = {literal(sha256)}"
-    for statement in _forget_statements(same, same, same, same, same):
-        connection.execute(statement)
+    _delete(connection, same, same, same, same, same)
     connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
     connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
 
@@ -297,16 +327,25 @@ def _drop_rejected_of_forgotten(connection: duckdb.DuckDBPyConnection, settings:
                 path.unlink()
 
 
-def _forget_statements(usage: str, costs: str, requests: str, sessions: str, files: str) -> list[str]:
-    text = sql(
-        "forget/scope",
-        condition_usage=usage,
-        condition_costs=costs,
-        condition_requests=requests,
-        condition_sessions=sessions,
-        condition_files=files,
-    )
-    return [statement for statement in text.split(";") if statement.strip()]
+def _delete(
+    connection: duckdb.DuckDBPyConnection, usage: str, costs: str, requests: str, sessions: str, files: str
+) -> None:
+    """Delete raw rows by a condition for each table; what the marts hold of them comes into scope of the next build."""
+    conditions = {
+        "condition_usage": usage,
+        "condition_costs": costs,
+        "condition_requests": requests,
+        "condition_sessions": sessions,
+        "condition_files": files,
+    }
+    for statement in sql("forget/scope", **conditions).split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    # While the rows are still there: which other calls were matched with them cannot be told afterwards.
+    scope.add_neighbours(connection)
+    for statement in sql("forget/delete", **conditions).split(";"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 def _printable(name: str) -> str:
@@ -606,8 +645,9 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
         if verdict is not None:
             return source, probe
     known = (
-        "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript, "
-        "experiment records"
+        "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, "
+        "OpenCode, Pi and Gemini CLI, LiteLLM spend logs, OpenTelemetry spans, Langfuse observations, events of the "
+        "tracker, experiment records"
     )
     if not probe.is_text:
         raise UnrecognisedError(f"binary content of no known format; known: {known}")
@@ -620,8 +660,7 @@ def _keep_out(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> 
     found = connection.execute("SELECT max(before_date) FROM raw.retention").fetchone()
     if found and found[0] is not None and sha256s:
         same = f"file_sha256 IN ({', '.join(map(literal, sha256s))})"
-        for statement in _forget_statements(*_older_than(found[0], also=same)):
-            connection.execute(statement)
+        _delete(connection, *_older_than(found[0], also=same))
 
 
 def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:
@@ -650,7 +689,7 @@ def _enter(
 ) -> None:
     connection.execute("DELETE FROM ingest.files WHERE file_sha256 = ?", [sha256])
     connection.execute(
-        sql("ingest/enter_file", usage_dates=sql(f"ingest/usage_dates/{name}")),
+        sql("ingest/enter_file", usage_dates=sql(_USAGE_DATES.get(name, "ingest/usage_dates/requests"))),
         {
             "sha256": sha256,
             "path": shown,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,32 +99,66 @@ def test_the_numbers_of_each_provider_count_as_the_kinds_they_are(home, name):
     assert kinds(home, record(body)) == [expected]
 
 
+def usage_of(body: Body) -> Body | None:
+    return body.get("usage") or body.get("usageMetadata")
+
+
+# A count that only one kind of body has, and the provider and interface whose kind that is.
+NATURAL = {
+    "promptTokenCount": ("google", "default"),
+    "prompt_tokens": ("openai", "chat"),
+    "input_tokens_details": ("openai", "responses"),
+    "input_tokens": ("anthropic", "default"),
+}
+
+
+def natural_of(body: Body) -> tuple[str, str] | None:
+    return next((kind for name, kind in NATURAL.items() if name in (usage_of(body) or {})), None)
+
+
+def counts_of(usage: dict[str, int]) -> tuple[int, int, int, int]:
+    """Input, writes, reads and output of a normalised usage, whose input contains the cached tokens."""
+    reads, writes = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
+    return usage.get("input_tokens", 0) - reads - writes, writes, reads, usage.get("output_tokens", 0)
+
+
 @pytest.mark.skipif(not BODIES.is_file(), reason="no real data in shared beside the repository")
-def test_real_usage_bodies_hold_what_genai_prices_extracts_from_them(home):
+def test_real_usage_bodies_hold_what_genai_prices_extracts_from_them(home, capsys):
     entries = json.loads(BODIES.read_text())
-    lines = [
-        record(entry["body"].get("usage") or entry["body"].get("usageMetadata"), number)
-        for number, entry in enumerate(entries)
-    ]
-    home.land({"records.jsonl": "\n".join(lines)})
+    home.land({"records.jsonl": "\n".join(record(usage_of(entry["body"]), n) for n, entry in enumerate(entries))})
     home.ingest()
     start = dt.datetime(2026, 6, 21, 8)
     found = {
-        int((at - start).total_seconds()): tuple(row)
-        for at, *row in home.query(f"SELECT requested_at, {KINDS} FROM raw.requests")
+        int((at - start).total_seconds()): (no_cache, write_5m + write_1h, read, output)
+        for at, no_cache, write_5m, write_1h, read, output in home.query(
+            f"SELECT requested_at, {KINDS} FROM raw.requests"
+        )
     }
-    for number, entry in enumerate(entries):
-        ways = [way["usage"] for way in entry["extracted"]]
-        wanted = {
-            (
-                way.get("input_tokens", 0) - way.get("cache_read_tokens", 0) - way.get("cache_write_tokens", 0),
-                way.get("cache_write_tokens", 0), way.get("cache_read_tokens", 0), way.get("output_tokens", 0),
+    reasons = {row[0] - 1: row[2] for row in home.rejected()}
+    told: list[str] = []
+    for provider, flavor in NATURAL.values():
+        theirs = {
+            number: counts_of(way["usage"])
+            for number, entry in enumerate(entries)
+            if natural_of(entry["body"]) == (provider, flavor)
+            for way in entry["extracted"]
+            if (provider, flavor) in {(each["provider_id"], each["api_flavor"]) for each in way["extractors"]}
+        }
+        equal = {number for number, counts in theirs.items() if found.get(number) == counts}
+        told.append(f"{provider} ({flavor}): {len(equal)} of {len(theirs)} bodies give the normalised counts")
+        for number in sorted(theirs.keys() - equal):
+            what = (
+                f"{found[number]}, not {theirs[number]}" if number in found else reasons.get(number, "no usage in it")
             )
-            for way in ways
-        }  # fmt: skip
-        if number in found:
-            no_cache, write_5m, write_1h, read, output = found[number]
-            assert (no_cache, write_5m + write_1h, read, output) in wanted, entry["body"]
+            told.append(f"  body {number}: {what}")
+        assert len(theirs) > 20
+        assert theirs.keys() == equal, told
+    others = [entry["body"] for entry in entries if natural_of(entry["body"]) not in NATURAL.values()]
+    told.append(f"{len(others)} bodies are of other shapes")
+    with capsys.disabled():
+        sys.stdout.write("\n" + "\n".join(told) + "\n")
+    every = {number: {counts_of(way["usage"]) for way in entry["extracted"]} for number, entry in enumerate(entries)}
+    assert [number for number, counts in found.items() if counts not in every[number]] == []
     # Cohere's bodies, which state billed units beside tokens, and entries without usage
     assert len(entries) - len(found) == 8
 

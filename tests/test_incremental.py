@@ -15,6 +15,7 @@ import duckdb
 from conftest import Warehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_call_logs import answer, event, lines, observation, otlp, span, spend
 from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
 
 from pipeline import closing, ingest, scope, warehouse
@@ -26,8 +27,8 @@ def history(accounts: list[Any], seed: int) -> dict[str, str]:
     chance = random.Random(seed)
     files = landing(accounts, seed) if texts_of(accounts) else {}
     days = [f"{DAY + dt.timedelta(days=n):%Y-%m-%d}" for n in range(3)]
-    for number, lines in enumerate(transcripts_of(seed).values()):
-        moved = [line.replace(days[0], chance.choice(days)) for line in lines]
+    for number, written in enumerate(transcripts_of(seed).values()):
+        moved = [line.replace(days[0], chance.choice(days)) for line in written]
         files[f"transcript_{number}.jsonl"] = "\n".join(moved)
     for number in range(chance.randrange(3)):
         sessions = chance.sample(["s1", "s2", "s3", "s4", "s5"], 3)
@@ -39,6 +40,23 @@ def history(accounts: list[Any], seed: int) -> dict[str, str]:
     for number in range(chance.randrange(3)):
         calls = [(chance.choice(days), chance.choice([5, 80_000])) for _ in range(3)]
         files[f"records_{number}.jsonl"] = "\n".join(record(*call) for call in calls)
+    return files | loggers(chance)
+
+
+def loggers(chance: random.Random) -> dict[str, str]:
+    """Logs of several systems, of calls that are alike and close together, around a midnight; some files grow."""
+    files: dict[str, str] = {}
+    midnight = 15 * 3600
+    for number in range(chance.randrange(6)):
+        write = chance.choice([answer, event, spend, span, observation])
+        when = [midnight + chance.choice([-6, -4, -1, 0, 2, 3, 7, 11, 4000]) for _ in range(4)]
+        entries = [write(chance.randrange(6), second) for second in when]
+        if write is event and chance.random() < 0.5:
+            entries = [entry | {"response_id": f"msg_{chance.randrange(6)}"} for entry in entries]
+        entries = [otlp(entry) for entry in entries] if write is span else entries
+        files[f"log_{number}.jsonl"] = lines(*entries[:3])
+        if chance.random() < 0.3:
+            files[f"log_{number}_grown.jsonl"] = lines(*entries)
     return files
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import test_call_logs as logs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -177,7 +178,8 @@ NO_FORMAT = {
     "metadata.json": b'{"session_id": "s1", "token_usage": {"input_tokens": 5, "output_tokens": 5}}',
     "trace.csv": b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,374,44\n",
     "trace.jsonl": b'{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0]}\n',
-    "rollout.jsonl": b'{"timestamp":"2025-09-16T12:00:00Z","type":"session_meta","payload":{"id":"x"}}\n',
+    "usages.json": b'[{"body": {"model": "m", "usage": {"input_tokens": 5, "output_tokens": 5}}, "extracted": []}]',
+    "event.jsonl": b'{"timestamp":"2025-09-16T12:00:00Z","type":"session_meta"}\n',
     "utf16.csv": GOOD_FILES["usage.csv"].encode("utf-16"),
     "semicolons.csv": GOOD_FILES["usage.csv"].replace(",", ";").encode(),
 }
@@ -753,10 +755,36 @@ def canary_landing() -> dict[str, str | bytes]:
         "usage.csv": usage_csv(usage_row(), f"{CANARY}{usage_row()},{CANARY}"),
         "sessions.csv": session,
         "sessions.jsonl": json.dumps({**SESSIONS[0], "session_id": "s8", "title": CANARY}) + f'\n{{"model": "{CANARY}',
+        **canary_logs(),
         "note.txt": CANARY,
         "some.json": json.dumps({"prompt": CANARY}),
         "short.csv": usage_csv(usage_row()).replace("usage_output_tokens", f"{CANARY} {CANARY}"),
     }  # fmt: skip
+
+
+def canary_logs() -> dict[str, str]:
+    """One call of each format of logs, with the canary in texts, names and unknown fields, and in a broken line."""
+    documents = {
+        "opencode": logs.opencode({"input": 5, "output": 7}),
+        "gemini": logs.gemini(logs.GEMINI),
+    }
+    for name, text in documents.items():
+        document = json.loads(text)
+        for message in document["messages"]:
+            message |= {"content": CANARY, "parts": [{"text": CANARY}], "toolCalls": [{"args": CANARY}], CANARY: CANARY}
+        documents[name] = json.dumps(document | {"title": CANARY, "summary": {"diffs": CANARY}}, indent=1)
+    prompt = {"type": "response_item", "timestamp": logs.at(1), "payload": {"content": CANARY, "id": CANARY}}
+    said = {"type": "message", "id": "9", "timestamp": logs.at(1), "message": {"role": "user", "content": CANARY}}
+    texts = {"messages": [CANARY], "response": CANARY, "request_tags": [CANARY], "proxy_server_request": CANARY}
+    attributes = {"gen_ai.prompt": CANARY, "gen_ai.input.messages": CANARY, CANARY: CANARY}
+    return documents | {
+        "codex": logs.lines(logs.meta("a"), prompt, logs.tokens(100, 100, 1), f'{{"payload": "{CANARY}'),
+        "pi": logs.pi(logs.PI) + logs.lines(said, CANARY),
+        "litellm": logs.lines(logs.spend(100, **texts), f'{{"messages": "{CANARY}'),
+        "otel": logs.lines(logs.otlp(logs.span(200, **attributes)), f'{{"resourceSpans": "{CANARY}'),
+        "langfuse": logs.lines(logs.observation(300, input=CANARY, output=CANARY, metadata={"x": CANARY}, name=CANARY)),
+        "tracker": logs.lines(logs.event(400, metadata={"note": CANARY}, prompt=CANARY), f'{{"usage": "{CANARY}'),
+    }
 
 
 def text_of_every_table(path: Path) -> str:
@@ -770,7 +798,7 @@ def test_no_text_of_a_file_leaves_landing(home):
     result = CliRunner().invoke(cli.app, ["run", "--home", str(home.root)])
     assert result.exit_code in (0, 1), result.output
     assert CANARY not in result.output
-    assert home.query("SELECT count(*) FROM marts.requests") == [(3,)]
+    assert home.query("SELECT count(*) FROM marts.requests") == [(3 + len(canary_logs()),)]
 
     for file in home.root.rglob("*"):
         if file.is_file() and not file.is_relative_to(home.settings.landing):

@@ -43,8 +43,9 @@ create table marts.token_usage_minutes (
     total_tokens bigint, request_count bigint, estimated_cost_usd decimal(38, 12)
 );
 create table marts.requests (
-    request_key varchar, session_id varchar, requested_at timestamp, provider varchar, model varchar, api_key varchar,
-    workspace varchar, {KINDS}, web_search_count bigint, total_tokens bigint, estimated_cost_usd decimal(38, 12)
+    request_key varchar, session_id varchar, source_format varchar, requested_at timestamp, provider varchar,
+    model varchar, api_key varchar, workspace varchar, {KINDS}, web_search_count bigint, total_tokens bigint,
+    estimated_cost_usd decimal(38, 12)
 );
 create table marts.token_usage_sessions (
     session_id varchar, provider varchar, api_key varchar, workspace varchar, session_started_at timestamp,
@@ -82,7 +83,7 @@ cross join (values ('claude-sonnet-4-5'), ('claude-haiku-4-5')) as models(model)
 cross join range(30) as days(day);
 insert into marts.requests
 select
-    model || day_number, 's' || day_number, usage_minute, provider, model, api_key, workspace,
+    model || day_number, 's' || day_number, 'claude_code', usage_minute, provider, model, api_key, workspace,
     columns('^input_tokens|^output'), web_search_count, total_tokens, estimated_cost_usd
 from (select *, day(usage_date) as day_number from marts.token_usage_minutes where source = 'sessions');
 insert into marts.token_usage_sessions
@@ -294,6 +295,11 @@ WARNED = [
     (
         "recent_drift",
         "update marts.daily_usage set total_tokens = 0 where model = 'claude-haiku-4-5' and usage_date > '2026-01-25'",
+    ),
+    (
+        "possible_overlaps",
+        "insert into marts.requests select * replace ('otel_genai' as source_format, "
+        "request_key || '-span' as request_key, requested_at + interval 5 second as requested_at) from marts.requests",
     ),
     ("rejected_share", "update ingest.files set rows_rejected = 4, rows_loaded = 56 where file_sha256 = 'a3'"),
 ]

@@ -1,17 +1,64 @@
 {{ config(materialized='scoped', scope_column='response_id', scope_of='responses') }}
 
 {#
-    Each request once, from however many files repeat it.
+    Each request once, from however many files repeat it, and whichever loggers tell of it.
 
     Kept: the line with the greatest output, then the latest, then the greatest id. A sidechain line whose response also
     stands on a main line is that call again: the main line of its own key, else the earliest. The owner is the session
     with the earliest line, then the smallest id.
+
+    One call in the records of several loggers counts by the first of tracker, transcript, gateway and span; what that one
+    does not state of session, user, project, key and workspace the others fill in. Records of one response (the provider's
+    id) are one call. Those that share no id are matched one to one, in order of time, where model and all five kinds are
+    equal and the times at most five seconds apart.
 #}
-with requests as (
-    select * from {{ ref('stg_requests') }}
+{%- set levels = {2: 'transcript', 3: 'gateway', 4: 'span'} -%}
+{%- set labels = ['session_id', 'project', 'user_id', 'api_key', 'workspace'] -%}
+{%- set compares = several_loggers() -%}
+
+with stored as (
+    select
+        *,
+        {{ logger_rank() }} as logger_rank
+    from {{ ref('stg_requests') }}
     where {{ in_scope('response_id', 'responses') }}
 ),
 
+{% if compares -%}
+-- Responses of which more than transcripts tell: few, where a landing holds mostly transcripts.
+shared as (
+    select
+        response_id,
+        min(logger_rank) as best_rank,
+        list(distinct logger_rank) as logger_ranks,
+        {% for label in labels -%}
+        arg_min({{ label }}, {rank: logger_rank, seen: requested_at, name: {{ label }}}) filter (where {{ label }} <> '')
+            as {{ label }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from stored
+    where response_id in (select response_id from stored where logger <> 'transcript')
+    group by response_id
+),
+
+requests as (
+    select
+        stored.* replace (
+            {% for label in labels -%}
+            coalesce(nullif(stored.{{ label }}, ''), shared.{{ label }}, '') as {{ label }}{{ ',' if not loop.last }}
+            {% endfor %}
+        ),
+        coalesce(shared.logger_ranks, [stored.logger_rank]) as logger_ranks
+    from stored
+    left join shared using (response_id)
+    where shared.best_rank is null or stored.logger_rank = shared.best_rank
+),
+
+{% else -%}
+requests as (
+    select * from stored
+),
+
+{% endif -%}
 main_lines as (
     select
         response_id,
@@ -36,35 +83,107 @@ keyed as (
     from requests
     left join main_lines using (response_id)
     left join main_keys on requests.request_key = main_keys.request_key
-)
+),
 
-select
-    request_key,
-    min(response_id) as response_id,
-    min(source_format) as source_format,
-    arg_min(session_id, owner_order) as session_id,
-    min(requested_at) as requested_at,
-    arg_max(provider, kept_order) as provider,
-    arg_max(model, kept_order) as model,
-    arg_max(model_version, kept_order) as model_version,
-    coalesce(arg_min(project, {seen: requested_at, name: project}) filter (where project <> ''), '') as project,
-    coalesce(arg_min(usage_type, {seen: requested_at, name: usage_type}) filter (where usage_type <> ''), '')
-        as usage_type,
-    coalesce(arg_min(inference_geo, {seen: requested_at, name: inference_geo}) filter (where inference_geo <> ''), '')
-        as inference_geo,
-    coalesce(arg_min(speed, {seen: requested_at, name: speed}) filter (where speed <> ''), '') as speed,
-    {% for column in ['api_key', 'workspace'] -%}
-    coalesce(arg_min({{ column }}, {seen: requested_at, name: {{ column }}}) filter (where {{ column }} <> ''), '')
-        as {{ column }},
-    {% endfor -%}
-    -- of files that repeat the request, the one with the first rule decides who pays
-    min(scope_rule) as scope_rule,
-    arg_min(scope_api_key, scope_rule) as scope_api_key,
-    arg_min(scope_workspace, scope_rule) as scope_workspace,
-    bool_and(is_sidechain) as is_sidechain,
-    {% for kind in kinds() + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
-    arg_max({{ kind }}, kept_order) as {{ kind }},
-    {% endfor -%}
-    count(*) as files
-from keyed
-group by request_key
+calls as (
+    select
+        request_key,
+        min(response_id) as response_id,
+        min(source_format) as source_format,
+        arg_min(session_id, owner_order) as session_id,
+        min(requested_at) as requested_at,
+        arg_max(provider, kept_order) as provider,
+        arg_max(model, kept_order) as model,
+        arg_max(model_version, kept_order) as model_version,
+        {% for column in ['project', 'usage_type', 'inference_geo', 'speed', 'api_key', 'workspace', 'user_id'] -%}
+        coalesce(arg_min({{ column }}, {seen: requested_at, name: {{ column }}}) filter (where {{ column }} <> ''), '')
+            as {{ column }},
+        {% endfor -%}
+        -- of files that repeat the request, the one with the first rule decides who pays
+        min(scope_rule) as scope_rule,
+        arg_min(scope_api_key, scope_rule) as scope_api_key,
+        arg_min(scope_workspace, scope_rule) as scope_workspace,
+        bool_and(is_sidechain) as is_sidechain,
+        {% for kind in kinds() + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
+        arg_max({{ kind }}, kept_order) as {{ kind }},
+        {% endfor -%}
+        {% if compares -%}
+        min(logger_rank) as logger_rank,
+        any_value(logger_ranks) as logger_ranks,
+        bool_or(states_response_id) as states_response_id,
+        {% endif -%}
+        count(*) as files
+    from keyed
+    group by request_key
+){% if compares %},
+
+{#- Level by level: calls that only this logger tells of, against those above it in which it has no part yet. -#}
+{% for rank in levels %}
+{%- set before = 'calls' if loop.first else 'calls_' ~ (rank - 1) %}
+sides_{{ rank }} as (
+    select
+        request_key,
+        requested_at,
+        states_response_id,
+        logger_rank = {{ rank }} as is_below,
+        hash(model, {{ kind_columns() }}) as signature
+    from {{ before }}
+    where total_tokens > 0 and (logger_rank = {{ rank }} or (logger_rank < {{ rank }} and not list_contains(logger_ranks, {{ rank }})))
+),
+
+gaps_{{ rank }} as (
+    select
+        sides.*,
+        coalesce(requested_at - lag(requested_at) over in_time > interval 5 second, true) as opens
+    from sides_{{ rank }} as sides
+    where signature in (select signature from sides_{{ rank }} where is_below)
+    window in_time as (partition by signature order by requested_at, request_key)
+),
+
+runs_{{ rank }} as (
+    select
+        *,
+        count(*) filter (where opens) over (partition by signature order by requested_at, request_key) as run
+    from gaps_{{ rank }}
+),
+
+places_{{ rank }} as (
+    select
+        *,
+        row_number() over (partition by signature, run, is_below order by requested_at, request_key) as place
+    from runs_{{ rank }}
+),
+
+matches_{{ rank }} as (
+    select
+        above.request_key as kept_key,
+        below.request_key as matched_key
+    from places_{{ rank }} as above
+    inner join places_{{ rank }} as below using (signature, run, place)
+    where
+        not above.is_below and below.is_below
+        and abs(epoch_us(above.requested_at) - epoch_us(below.requested_at)) <= 5000000
+        -- two ids of the provider are two calls
+        and not (above.states_response_id and below.states_response_id)
+),
+
+calls_{{ rank }} as (
+    select
+        calls.* replace (
+            {% for label in labels -%}
+            coalesce(nullif(calls.{{ label }}, ''), below.{{ label }}, '') as {{ label }}{{ ',' if not loop.last }}
+            {% endfor %}
+        )
+    from {{ before }} as calls
+    left join matches_{{ rank }} as matches on calls.request_key = matches.kept_key
+    left join {{ before }} as below on matches.matched_key = below.request_key
+    where calls.request_key not in (select matched_key from matches_{{ rank }})
+){{ ',' if not loop.last }}
+{% endfor %}
+
+select * exclude (logger_rank, logger_ranks, states_response_id)
+from calls_4
+{% else %}
+
+select * from calls
+{% endif %}

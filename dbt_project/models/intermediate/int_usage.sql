@@ -87,7 +87,7 @@ request_records as (
         requests.model,
         requests.model_version,
         {{ paying_key(['requests', 'known_sessions'], 'requests') }},
-        coalesce(known_sessions.user_id, '') as user_id,
+        coalesce(nullif(requests.user_id, ''), known_sessions.user_id, '') as user_id,
         coalesce(nullif(requests.project, ''), known_sessions.project, '') as project,
         requests.usage_type,
         if(

@@ -15,10 +15,11 @@ scoped_files as (
 )
 
 select
-    requests.* exclude (provider, api_key),
+    requests.* exclude (provider, api_key, user_id),
     coalesce(nullif(requests.provider, ''), model_names.provider, '') as provider,
     coalesce(model_names.model, requests.model_version) as model,
     coalesce(api_key_aliases.current_api_key, requests.api_key, '') as api_key,
+    {{ configured_user_id('requests.user_id') }} as user_id,
     scoped_files.scope_rule,
     scoped_files.scope_api_key,
     scoped_files.scope_workspace,

@@ -1,4 +1,4 @@
--- What the marts hold of these files: it is in scope of the next build. One statement a table, in this order.
+-- What the marts hold of these files: it is in scope of the next build. One statement a table.
 insert or ignore into scope.days
 select usage_start::date from raw.console_usage where ${condition_usage}
 union
@@ -19,8 +19,3 @@ insert or ignore into scope.sessions
 select session_id from raw.requests where ${condition_requests} and session_id <> ''
 union
 select session_id from raw.usage_sessions where ${condition_sessions};
-
-delete from raw.console_usage where ${condition_usage};
-delete from raw.console_costs where ${condition_costs};
-delete from raw.requests where ${condition_requests};
-delete from raw.usage_sessions where ${condition_sessions};

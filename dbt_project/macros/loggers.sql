@@ -1,0 +1,16 @@
+{# Precedence of the loggers of one call: the one that stands nearest to the application is believed. #}
+{% macro logger_rank(column='logger') -%}
+    case {{ column }} when 'tracker' then 1 when 'transcript' then 2 when 'gateway' then 3 else 4 end
+{%- endmacro %}
+
+{#
+    Whether requests come from more than one kind of logger, so that two records may tell of one call. Where all come from
+    transcripts, as in most homes, there is nothing to compare. (An empty home gets the whole model.)
+#}
+{% macro several_loggers() -%}
+    {%- if not execute or model.resource_type == 'unit_test' -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {%- set found = run_query('select count(distinct logger) from ' ~ source('raw', 'requests')) -%}
+    {{ return(found.rows[0][0] != 1) }}
+{%- endmacro %}
