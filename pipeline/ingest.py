@@ -23,14 +23,46 @@ import duckdb
 
 from pipeline import warehouse
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.sources import claude_code, console_cost, console_usage, experiment_records, usage_sessions
+from pipeline.sources import (
+    claude_code,
+    codex,
+    console_cost,
+    console_usage,
+    experiment_records,
+    gemini_cli,
+    langfuse,
+    litellm,
+    opencode,
+    otel_genai,
+    pi,
+    tracker_events,
+    usage_sessions,
+)
 from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
 
-SOURCES: tuple[Source, ...] = (claude_code, console_usage, console_cost, usage_sessions, experiment_records)
+SOURCES: tuple[Source, ...] = (
+    claude_code,
+    codex,
+    opencode,
+    pi,
+    gemini_cli,
+    litellm,
+    otel_genai,
+    langfuse,
+    tracker_events,
+    console_usage,
+    console_cost,
+    usage_sessions,
+    experiment_records,
+)
 FORMATS = tuple(source.FORMAT for source in SOURCES)
 # What our own systems wrote down; the others are the provider's account.
 LOG_FORMATS = tuple(name for name in FORMATS if name not in ("console_usage", "console_cost"))
+# Where the days of a file's usage are found; formats that are not named here fill raw.requests.
+_USAGE_DATES = {
+    name: f"ingest/usage_dates/{name}" for name in ("console_usage", "console_cost", "token_usage_sessions")
+}
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
 # Files that are read in one statement where their format allows it: few cost time, many cost memory.
@@ -606,8 +638,9 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
         if verdict is not None:
             return source, probe
     known = (
-        "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), Claude Code transcript, "
-        "experiment records"
+        "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, "
+        "OpenCode, Pi and Gemini CLI, LiteLLM spend logs, OpenTelemetry spans, Langfuse observations, events of the "
+        "tracker, experiment records"
     )
     if not probe.is_text:
         raise UnrecognisedError(f"binary content of no known format; known: {known}")
@@ -650,7 +683,7 @@ def _enter(
 ) -> None:
     connection.execute("DELETE FROM ingest.files WHERE file_sha256 = ?", [sha256])
     connection.execute(
-        sql("ingest/enter_file", usage_dates=sql(f"ingest/usage_dates/{name}")),
+        sql("ingest/enter_file", usage_dates=sql(_USAGE_DATES.get(name, "ingest/usage_dates/requests"))),
         {
             "sha256": sha256,
             "path": shown,

@@ -210,6 +210,65 @@ def test_each_transcript_holds_the_requests_that_it_is_known_to_hold(home, expec
         assert status == ("unrecognised" if empty else "loaded"), name
 
 
+def sums_of(home, where: str) -> tuple[Any, ...]:
+    """Input, cache reads and output in force of the requests that `where` names, and their number."""
+    ((row),) = home.query(f"""
+        SELECT coalesce(sum(input_tokens_no_cache), 0)::bigint, coalesce(sum(input_tokens_cache_read), 0)::bigint,
+            coalesce(sum(output_tokens), 0)::bigint, count(*)
+        FROM marts.requests WHERE {where}
+    """)
+    return tuple(row)
+
+
+def test_rollouts_of_codex_count_replayed_sessions_once(home):
+    no_cache, read, output, _ = sums_of(home, "source_format = 'codex'")
+    assert no_cache + read + output == 13_219_708
+
+
+def codex_sums(totals: dict[str, int] | None) -> tuple[int, int, int]:
+    totals = totals or {}
+    cached = totals.get("cached_input_tokens", 0)
+    return totals.get("input_tokens", 0) - cached, cached, totals.get("output_tokens", 0)
+
+
+def test_each_rollout_alone_gives_its_own_sum(new_home, expected):
+    for name, wanted in expected["codex"].items():
+        alone = new_home()
+        alone.land({"rollout.jsonl": (DATA / name).read_bytes()})
+        alone.ingest()
+        ((found),) = alone.query("""
+            SELECT coalesce(sum(input_tokens_no_cache), 0)::bigint, coalesce(sum(input_tokens_cache_read), 0)::bigint,
+                coalesce(sum(output_tokens), 0)::bigint
+            FROM raw.requests
+        """)
+        assert tuple(found) == codex_sums(wanted["sum_of_last_over_distinct_totals"]), name
+
+
+def test_sessions_of_opencode_and_pi_hold_their_known_tokens(home, expected):
+    for name, wanted in expected["opencode_pi"].items():
+        models = wanted["by_model"].values()
+        reasoning = sum(model["reasoning"] for model in models) if wanted["agent"] == "opencode" else 0
+        assert sums_of(home, f"session_id = '{wanted['session']}'") == (
+            sum(model["input"] for model in models),
+            sum(model["cache_read"] for model in models),
+            sum(model["output"] for model in models) + reasoning,
+            sum(model["messages"] for model in models),
+        ), name
+
+
+def test_snapshots_of_a_gemini_session_count_once(home, expected):
+    (longest,) = max(
+        (list(snapshot["by_model"].values()) for snapshot in expected["gemini_cli"].values()),
+        key=lambda models: models[0]["messages"],
+    )
+    assert sums_of(home, "source_format = 'gemini_cli'") == (
+        longest["input"] - longest["cached"],
+        longest["cached"],
+        longest["output"] + longest["thoughts"],
+        longest["messages"],
+    )
+
+
 def test_empty_transcripts_are_reported_and_nothing_is_fatal(home):
     empty = [path for path in (DATA / "claude_code").rglob("*.jsonl") if not path.read_bytes().strip()]
     reported = [problem for problem in home.summary.problems if "empty file: nothing to read" in problem]
@@ -223,7 +282,9 @@ def test_of_all_files_together_only_our_formats_are_loaded_and_the_rest_is_named
         path.removeprefix("landing/").split("/")[0]
         for (path,) in home.query("SELECT path FROM ingest.files WHERE status = 'loaded'")
     }
-    assert loaded == {"console_csv", "console_vs_runs", "claude_code"}
+    assert loaded == {"console_csv", "console_vs_runs", "claude_code", "codex", "opencode_pi", "gemini_cli"}
+    metadata = home.query("SELECT count(*) FROM ingest.files WHERE status = 'loaded' AND path LIKE '%metadata.json'")
+    assert metadata == [(0,)]
     named = home.query("SELECT count(*) FROM ingest.files WHERE status = 'unrecognised' AND message = ''")
     assert named == [(0,)]
     files = [path for path in DATA.rglob("*") if path.is_file() and path.parent != DATA]

@@ -209,11 +209,15 @@ def csv_values(header: tuple[str, ...]) -> str:
     return "[" + ", ".join(f"coalesce({identifier(_unique(header, i))}, '')" for i in range(len(header))) + "]"
 
 
-def line_relation(probe: Probe) -> str:
-    """A DuckDB table function over the lines of a text file: one VARCHAR column `line`, null where blank."""
+def line_relation(probe: Probe, in_order: bool = False) -> str:
+    """A DuckDB table function over the lines of a text file: one VARCHAR column `line`, null where blank.
+
+    With `in_order` one thread reads them, so that they come as they stand in the file.
+    """
+    parallel = "parallel = false, " if in_order else ""
     return (
         f"read_csv({file_literal(probe.path)}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, "
-        f"delim = '\x01', quote = '', escape = '', strict_mode = false, compression = '{probe.compression}', "
+        f"delim = '\x01', quote = '', escape = '', strict_mode = false, compression = '{probe.compression}', {parallel}"
         f"store_rejects = true, hive_partitioning = false, {_LINE_LIMITS})"
     )
 

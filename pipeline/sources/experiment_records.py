@@ -2,7 +2,7 @@
 
 Belongs here: which lines are records of calls, and the format's own repeat rule inside one file. Does not belong here:
 the same record in several files (dbt_project/models/intermediate). Of a line only the run, the time, the model, the
-account and the numbers of the usage body are read, as pipeline/sql/ingest/experiment_records.sql lists them. A call log
+account and the numbers of the usage body are read, as pipeline/sql/ingest/usage_bodies.sql lists them. A call log
 that keeps Gemini's counts flat (`prompt`, `cached`, `candidates`, `thoughts`) is a record of this format too.
 """
 
@@ -13,18 +13,8 @@ from typing import Any
 
 import duckdb
 
-from pipeline.sources.base import (
-    Loaded,
-    MisreadError,
-    Probe,
-    count_reader_errors,
-    forget_reader_errors,
-    line_relation,
-    load_tidily,
-    locate_lines,
-    tidy_lines,
-)
-from pipeline.sqlfiles import literal, sql
+from pipeline.sources import usage_bodies
+from pipeline.sources.base import Loaded, Probe
 
 FORMAT = "experiment_records"
 # What a record has beside its usage body, and what a flat one consists of.
@@ -56,30 +46,4 @@ def _is_record(entry: dict[str, Any]) -> bool:
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.requests, one row for each call that the file records."""
-    return load_tidily(connection, probe, lambda file: _load(connection, file, sha256), tidy_lines)
-
-
-def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    forget_reader_errors(connection)
-    lines = sql("ingest/experiment_records", relation=line_relation(probe))
-    try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE record_lines AS {lines}")
-    except (duckdb.InvalidInputException, duckdb.IOException):
-        raise MisreadError("not readable as lines of text: copy the records again") from None
-    unread = count_reader_errors(connection) + probe.left_out
-    ((read, ignored, bad, usable),) = connection.execute(sql("ingest/experiment_records_counts")).fetchall()
-    reasons = connection.execute(
-        "SELECT DISTINCT line_md5, reason FROM record_lines WHERE reason IS NOT NULL"
-    ).fetchall()
-    rejected = tuple(locate_lines(probe, dict(reasons))) if bad or unread else ()
-    if len(rejected) != bad + unread:
-        raise MisreadError(
-            f"{bad + unread} lines are bad, but {len(rejected)} could be found again: copy the file again"
-        )
-    ((loaded,),) = connection.execute(
-        "INSERT INTO raw.requests BY NAME " + sql("ingest/experiment_records_calls", file_sha256=literal(sha256))
-    ).fetchall()
-    connection.execute("DROP TABLE record_lines")
-    return Loaded(
-        "request", read + unread, loaded, rows_ignored=ignored, rows_repeated=usable - loaded, rejected=rejected
-    )
+    return usage_bodies.load(connection, probe, sha256, "$.usage_raw", "ingest/experiment_records_calls")

@@ -17,6 +17,7 @@ select
     'claude_code' as source_format,
     message_id || if(request_id = '', '', ':' || request_id) as request_key,
     message_id as response_id,
+    message_id <> '' as states_response_id,
     session_id,
     is_sidechain,
     requested_at,

@@ -12,6 +12,7 @@ select
     'claude_code' as source_format,
     request_key,
     any_value(if(message_id = '', uuid, message_id)) as response_id,
+    any_value(message_id) <> '' as states_response_id,
     arg_min(session_id, {seen: logged_at, id: session_id}) as session_id,
     bool_and(is_sidechain) as is_sidechain,
     min(logged_at) as requested_at,

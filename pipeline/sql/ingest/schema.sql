@@ -133,6 +133,10 @@ create table if not exists raw.requests (
 -- What a record says of the account that paid for the call; '' where it does not. (Homes of earlier versions lack both.)
 alter table raw.requests add column if not exists api_key varchar default '';
 alter table raw.requests add column if not exists workspace varchar default '';
+-- Who logged the call (tracker, transcript, gateway or span), and whether response_id is the one that the provider gave.
+alter table raw.requests add column if not exists user_id varchar default '';
+alter table raw.requests add column if not exists logger varchar default 'transcript';
+alter table raw.requests add column if not exists states_response_id boolean default false;
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
@@ -189,6 +193,24 @@ create or replace temp macro tokens_problem(v) as
 -- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
 create or replace temp macro utc_or_null(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
+-- A time as text, or as seconds, milliseconds, microseconds or nanoseconds since 1970.
+create or replace temp macro moment_or_null(v) as
+    case
+        when regexp_full_match(v, '[0-9]{10}([.][0-9]+)?') then make_timestamp((v::decimal(28, 6) * 1000000)::bigint)
+        when regexp_full_match(v, '[0-9]{13}([.]0+)?') then make_timestamp(split_part(v, '.', 1)::bigint * 1000)
+        when regexp_full_match(v, '[0-9]{16}') then make_timestamp(v::bigint)
+        when regexp_full_match(v, '[0-9]{19}') then make_timestamp(v::bigint // 1000)
+        else utc_or_null(v)
+    end;
+-- A provider as the rate card names it, whichever way a logger spells it.
+create or replace temp macro provider_name(v) as
+    case
+        when lower(v) in ('gemini', 'google_genai', 'vertex_ai', 'gcp.gemini', 'gcp.vertex_ai', 'gcp.gen_ai') then 'google'
+        when lower(v) in ('bedrock', 'aws.bedrock', 'aws_bedrock') then 'aws'
+        when lower(v) in ('azure_openai', 'az.ai.openai', 'azure.ai.openai', 'azure.ai.inference') then 'azure'
+        when lower(v) in ('xai', 'x_ai') then 'x-ai'
+        else lower(v)
+    end;
 create or replace temp macro without_secret(v) as
     case
         when regexp_matches(v, '(^|[^A-Za-z0-9])sk-[A-Za-z0-9_.-]{6,}') then 'key-' || left(sha256(v), 12)

@@ -1,4 +1,4 @@
--- One row a line of a file of experiment records. Only these fields are ever extracted (law 8).
+-- One row a line of a file whose records hold a provider's usage body. Only these fields are ever extracted (law 8).
 -- The usage body is taken as its provider sent it. Anthropic and Bedrock state input without cached tokens; OpenAI, those
 -- who copy its interface, and Gemini state it with them, so that these are subtracted. Gemini's thoughts lie outside of its
 -- candidates and are billed as output; OpenAI's reasoning lies inside of its completion, unless the total says otherwise.
@@ -27,7 +27,7 @@ classified as (
             when starts_with(trim(line), '//') then 'ignored'
             when not if(is_json, true, json_valid(entry)) then 'malformed'
             when json_type(entry) <> 'OBJECT' then 'malformed'
-            when json_type(entry, '$$.usage_raw') = 'OBJECT' and json_array_length(json_keys(entry, '$$.usage_raw')) > 0
+            when json_type(entry, '${body}') = 'OBJECT' and json_array_length(json_keys(entry, '${body}')) > 0
                 then 'nested'
             when json_type(entry, '$$.prompt') in ('UBIGINT', 'BIGINT') then 'flat'
             else 'ignored'
@@ -43,10 +43,11 @@ extracted as (
         if(kind in ('nested', 'flat'), md5(json(entry)), '') as record_md5,
         if(kind in ('nested', 'flat'), json_extract_string(entry, [
             '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
-            '$$.api_key', '$$.workspace'
+            '$$.api_key', '$$.workspace', '$$.user_id', '$$.event_id', '$$.id', '$$.response_id', '$$.conversation_id',
+            '$$.project'
         ]), null) as labels,
         if(kind in ('nested', 'flat'), json_extract_string(
-            if(kind = 'nested', json_extract(entry, '$$.usage_raw'), entry::json), [
+            if(kind = 'nested', json_extract(entry, '${body}'), entry::json), [
                 '$$.service_tier', '$$.serviceTier', '$$.inference_geo', '$$.speed',
                 '$$.input_tokens', '$$.output_tokens', '$$.cache_creation_input_tokens', '$$.cache_read_input_tokens',
                 '$$.cache_creation.ephemeral_5m_input_tokens', '$$.cache_creation.ephemeral_1h_input_tokens',
@@ -64,7 +65,7 @@ extracted as (
                 '$$.inputTokens', '$$.outputTokens', '$$.cacheReadInputTokens', '$$.cacheWriteInputTokens'
             ]
         ), null) as fields,
-        if(kind = 'nested', json_type(entry, '$$.usage_raw.input_tokens_details') = 'OBJECT', false) as has_input_details
+        if(kind = 'nested', json_type(entry, '${body}.input_tokens_details') = 'OBJECT', false) as has_input_details
     from classified
 ),
 
@@ -76,12 +77,17 @@ named as (
         record_md5,
         has_input_details,
         coalesce(trim(labels[1]), '') as run_id,
-        utc_or_null(labels[2]) as logged_at,
+        moment_or_null(labels[2]) as logged_at,
         coalesce(nullif(trim(labels[3]), ''), trim(labels[1]), '') as session_id,
         coalesce(nullif(trim(labels[4]), ''), nullif(trim(labels[5]), ''), trim(labels[6]), '') as model_version,
         coalesce(lower(trim(labels[7])), '') as stated_provider,
         without_secret(coalesce(trim(labels[8]), '')) as api_key,
         if(lower(trim(labels[9])) = 'default', 'Default', coalesce(trim(labels[9]), '')) as workspace,
+        without_secret(coalesce(trim(labels[10]), '')) as user_id,
+        coalesce(trim(labels[11]), trim(labels[12]), '') as event_id,
+        coalesce(trim(labels[13]), '') as response_id,
+        coalesce(trim(labels[14]), '') as conversation_id,
+        coalesce(trim(labels[15]), '') as project,
         lower(coalesce(fields[1], fields[2], '')) as usage_type,
         if(coalesce(fields[3], '') = 'not_available', '', coalesce(fields[3], '')) as inference_geo,
         coalesce(fields[4], '') as speed,

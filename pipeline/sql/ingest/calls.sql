@@ -1,0 +1,176 @@
+-- One row a record of a file of JSON. Only the places that the format's shape names are ever extracted (law 8).
+with lines as (
+    select
+        line,
+        ${document} as text,
+        json_valid(text) as is_json
+    from ${relation}
+    where line is not null and trim(line) <> ''
+),
+
+-- Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
+readable as (
+    select
+        line,
+        if(is_json, text, regexp_replace(text, '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g')) as document,
+        is_json
+    from lines
+),
+
+opened as (
+    select
+        line,
+        document,
+        case
+            when starts_with(trim(line), '//') then 'ignored'
+            when not if(is_json, true, json_valid(document)) then 'malformed'
+            when json_type(document) <> 'OBJECT' then 'malformed'
+            else 'record'
+        end as kind
+    from readable
+),
+
+listed as (
+    select
+        *,
+        if(kind = 'record', coalesce(nullif(${records}, []), [null]), [null])::json[] as records
+    from opened
+),
+
+separate as (
+    select
+        line,
+        kind,
+        document,
+        unnest(records) as record,
+        generate_subscripts(records, 1) as place
+    from listed
+),
+
+prepared as (
+    select
+        line,
+        kind,
+        document,
+        place,
+        if(record is null, null, ${record}) as record
+    from separate
+),
+
+extracted as (
+    select
+        line,
+        kind,
+        place,
+        record,
+        if(record is null, null, json_extract_string(record, ${paths})) as fields,
+        if(record is null, null, json_extract_string(${around}, ${around_paths})) as around_fields
+    from prepared
+),
+
+classified as (
+    select
+        * exclude (kind),
+        case
+            when kind <> 'record' then kind
+            when coalesce(${is_call}, false) and (${is_stated}) then 'usage'
+            else 'ignored'
+        end as kind
+    from extracted
+),
+
+named as (
+    select
+        line,
+        kind,
+        place,
+        if(kind = 'usage', ${key}, '') as own_key,
+        ${columns}
+    from classified
+),
+
+typed as (
+    select
+        kind,
+        line,
+        place,
+        own_key,
+        coalesce(response_id, '') as response_id,
+        coalesce(session_id, '') as session_id,
+        moment_or_null(logged_at) as logged_at,
+        coalesce(is_sidechain, 'false') = 'true' as is_sidechain,
+        provider_name(coalesce(provider, '')) as provider,
+        coalesce(model, '') as model_version,
+        coalesce(regexp_extract(rtrim(project, '/\'), '[^/\\]*$$'), '') as project,
+        without_secret(coalesce(user_id, '')) as user_id,
+        without_secret(coalesce(api_key, '')) as api_key,
+        if(lower(workspace) = 'default', 'Default', coalesce(without_secret(workspace), '')) as workspace,
+        lower(coalesce(usage_type, '')) as usage_type,
+        if(coalesce(inference_geo, '') = 'not_available', '', coalesce(inference_geo, '')) as inference_geo,
+        coalesce(speed, '') as speed,
+        {
+            input: coalesce(input, '0'),
+            input_beside: coalesce(input_beside, '0'),
+            cache_read: coalesce(cache_read, '0'),
+            cache_write: coalesce(cache_write, '0'),
+            cache_write_5m: coalesce(cache_write_5m, '0'),
+            cache_write_1h: coalesce(cache_write_1h, '0'),
+            output: coalesce(output, '0'),
+            output_beside: coalesce(output_beside, '0'),
+            web_searches: coalesce(web_searches, '0')
+        } as stated
+    from named
+),
+
+counted as (
+    select
+        *,
+        tokens_or_null(stated.cache_read) as read_tokens,
+        tokens_or_null(stated.cache_write_1h) as write_1h_tokens,
+        greatest(
+            tokens_or_null(stated.cache_write) - tokens_or_null(stated.cache_write_5m)
+            - tokens_or_null(stated.cache_write_1h),
+            0
+        ) as unsplit_writes,
+        tokens_or_null(stated.cache_write_5m) + unsplit_writes as write_5m_tokens,
+        tokens_or_null(stated.input) + tokens_or_null(stated.input_beside)
+        - if(${is_inclusive}, read_tokens + write_5m_tokens + write_1h_tokens, 0) as no_cache_tokens,
+        tokens_or_null(stated.output) + tokens_or_null(stated.output_beside) as output_count,
+        tokens_or_null(stated.web_searches) as web_search_count
+    from typed
+),
+
+judged as (
+    select
+        *,
+        case
+            when kind = 'malformed' then 'not a JSON object'
+            when kind = 'ignored' then null
+            when tokens_problem(stated.input) is not null then 'input tokens ' || tokens_problem(stated.input)
+            when tokens_problem(stated.input_beside) is not null
+                then 'further input tokens ' || tokens_problem(stated.input_beside)
+            when tokens_problem(stated.cache_read) is not null then 'cached tokens ' || tokens_problem(stated.cache_read)
+            when tokens_problem(stated.cache_write) is not null
+                then 'cache write tokens ' || tokens_problem(stated.cache_write)
+            when tokens_problem(stated.cache_write_5m) is not null
+                then '5-minute cache write tokens ' || tokens_problem(stated.cache_write_5m)
+            when tokens_problem(stated.cache_write_1h) is not null
+                then '1-hour cache write tokens ' || tokens_problem(stated.cache_write_1h)
+            when tokens_problem(stated.output) is not null then 'output tokens ' || tokens_problem(stated.output)
+            when tokens_problem(stated.output_beside) is not null
+                then 'reasoning tokens ' || tokens_problem(stated.output_beside)
+            when tokens_problem(stated.web_searches) is not null
+                then 'web searches ' || tokens_problem(stated.web_searches)
+            when no_cache_tokens < 0 then 'more cached tokens than input tokens'
+            when logged_at is null
+                then
+                    'no timestamp ('
+                    || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)'
+        end as reason
+    from counted
+)
+
+select
+    * exclude (line, stated),
+    if(reason is null, '', md5(line)) as line_md5
+from judged

@@ -1,0 +1,6 @@
+select
+    count(*) as records_read,
+    count(*) filter (where kind = 'ignored') as records_ignored,
+    count(*) filter (where reason is not null) as records_rejected,
+    count(*) filter (where kind = 'usage' and reason is null) as usable_records
+from call_records

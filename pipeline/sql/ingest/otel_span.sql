@@ -1,0 +1,30 @@
+-- A span's attributes as one object, of those that are numbers or names; texts of prompts and answers stay behind.
+-- A span of an agent or workflow adds up the calls below it, which have spans of their own.
+json_merge_patch(
+    coalesce(to_json(map_from_entries(list_transform(
+        list_filter(
+            json_extract(record, '$$.attributes[*]'),
+            lambda a, i: regexp_full_match(
+                a ->> '$$.key',
+                'gen_ai[.](usage[.][a-z_.]+|response[.](id|model)|request[.]model|provider[.]name|system|conversation[.]id)'
+                || '|session[.]id|user[.]id|enduser[.]id'
+            )
+            and list_position(json_extract_string(record, '$$.attributes[*].key'), a ->> '$$.key') = i
+        ),
+        lambda a: {
+            k: a ->> '$$.key',
+            v: coalesce(a ->> '$$.value.stringValue', a ->> '$$.value.intValue', a ->> '$$.value.doubleValue')
+        }
+    ))), '{}'::json),
+    json_object(
+        'trace_id', record ->> '$$.traceId',
+        'span_id', record ->> '$$.spanId',
+        'start', record ->> '$$.startTimeUnixNano',
+        'end', record ->> '$$.endTimeUnixNano',
+        'is_call', len(list_filter(
+            json_extract(record, '$$.attributes[*]'),
+            lambda a: a ->> '$$.key' = 'gen_ai.operation.name'
+            and a ->> '$$.value.stringValue' in ('invoke_agent', 'invoke_workflow', 'create_agent', 'execute_tool')
+        )) = 0
+    )
+)

@@ -1,0 +1,312 @@
+"""Logs with one record a call: each format's oddities, and that a file's tokens are all stored or listed.
+
+Belongs here: what each format's records mean, fixtures named after the oddity that they hold, and the same call in the
+logs of several systems. Does not belong here: transcripts of Claude Code (test_ingest), usage bodies
+(test_experiment_records), and real logs (test_real_data).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+KINDS = (
+    "input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read, "
+    "output_tokens"
+)
+START = dt.datetime(2026, 3, 2, 9)
+MODEL = "claude-sonnet-4-5-20250929"
+
+
+def at(second: float) -> str:
+    return (START + dt.timedelta(seconds=second)).isoformat(timespec="milliseconds") + "Z"
+
+
+def epoch(second: float) -> float:
+    return (START.replace(tzinfo=dt.UTC) + dt.timedelta(seconds=second)).timestamp()
+
+
+def lines(*entries: Any) -> str:
+    return "\n".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in entries) + "\n"
+
+
+def kinds(home: Any, text: str, name: str = "log") -> list[tuple[Any, ...]]:
+    home.land({name: text})
+    home.ingest()
+    found: list[tuple[Any, ...]] = home.query(f"SELECT {KINDS} FROM raw.requests ORDER BY requested_at, request_key")
+    return found
+
+
+# ---------- Codex
+
+
+def meta(session: str, second: float = 0) -> dict[str, Any]:
+    return {"timestamp": at(second), "type": "session_meta", "payload": {"id": session, "cwd": "/home/u/shop"}}
+
+
+def turn(model: str, second: float = 0) -> dict[str, Any]:
+    return {"timestamp": at(second), "type": "turn_context", "payload": {"cwd": "/home/u/shop", "model": model}}
+
+
+def tokens(total: int, last: int, second: float = 0, cached: int = 0) -> dict[str, Any]:
+    """An event of the counter: `total` and `last` are input and output together, a tenth of them output."""
+
+    def usage(n: int) -> dict[str, int]:
+        return {"input_tokens": n - n // 10, "cached_input_tokens": cached, "output_tokens": n // 10, "total_tokens": n}
+
+    info = {"total_token_usage": usage(total), "last_token_usage": usage(last)}
+    return {"timestamp": at(second), "type": "event_msg", "payload": {"type": "token_count", "info": info}}
+
+
+def test_a_counter_that_did_not_change_counts_once(home):
+    found = kinds(home, lines(meta("a"), turn("gpt-5"), tokens(100, 100, 1), tokens(100, 100, 2), tokens(150, 50, 3)))
+    assert found == [(90, 0, 0, 0, 10), (45, 0, 0, 0, 5)]
+    assert home.ledger("log")["rows_repeated"] == 1
+    assert home.query("SELECT DISTINCT model_version, provider, project FROM raw.requests") == [
+        ("gpt-5", "openai", "shop")
+    ]
+
+
+def test_a_counter_that_drops_goes_on_counting(home):
+    assert len(kinds(home, lines(meta("a"), tokens(900, 900, 1), tokens(80, 80, 2)))) == 2
+
+
+def test_cached_tokens_of_codex_are_part_of_its_input_and_an_event_without_counts_is_ignored(home):
+    empty = {"timestamp": at(0), "type": "event_msg", "payload": {"type": "token_count", "info": None}}
+    assert kinds(home, lines(meta("a"), empty, tokens(100, 100, 1, cached=60))) == [(30, 0, 0, 60, 10)]
+    assert home.ledger("log")["rows_ignored"] == 2
+
+
+def test_a_resumed_rollout_replays_a_session_that_counts_once(models):
+    first = [meta("a"), turn("gpt-5"), tokens(100, 100, 1), tokens(150, 50, 2)]
+    replay = [meta("b", 60), meta("a", 61), turn("gpt-5", 61), tokens(100, 100, 61), tokens(150, 50, 61)]
+    grown = [*replay, tokens(200, 50, 70)]
+    files = {"1": lines(*first), "2": lines(*replay), "3": lines(*grown)}
+    with models.over(files, "marts.requests") as connection:
+        found = connection.execute("SELECT count(*), sum(total_tokens)::bigint FROM marts.requests").fetchall()
+    assert found == [(3, 200)]
+
+
+def test_a_counter_without_its_last_step_is_rejected(home):
+    odd = tokens(100, 100, 1)
+    del odd["payload"]["info"]["last_token_usage"]
+    assert kinds(home, lines(meta("a"), odd, tokens(150, 50, 2))) == [(45, 0, 0, 0, 5)]
+    assert [row[:3] for row in home.rejected()] == [(2, len(lines(meta("a"))), "output tokens is not a whole number")]
+
+
+# ---------- OpenCode, Gemini CLI, Pi
+
+
+def opencode(*answers: dict[str, Any], session: str = "ses_1") -> str:
+    messages = [{"info": {"id": "msg_0", "role": "user", "time": {"created": 1}}, "parts": []}]
+    for number, counts in enumerate(answers, 1):
+        info = {
+            "id": f"msg_{number}", "sessionID": session, "role": "assistant", "modelID": "m", "providerID": "p",
+            "time": {"created": int(epoch(number) * 1000)}, "path": {"root": "/u/shop"}, "tokens": counts,
+        }  # fmt: skip
+        messages.append({"info": info, "parts": [{"type": "text", "text": "\ud83d"}]})
+    return json.dumps({"info": {"id": session, "title": "t"}, "messages": messages}, indent=2)
+
+
+def test_reasoning_of_opencode_lies_outside_of_its_output(home):
+    counts = {"input": 5, "output": 7, "reasoning": 11, "cache": {"read": 13, "write": 17}}
+    assert kinds(home, opencode(counts)) == [(5, 17, 0, 13, 18)]
+    ledger = home.ledger("log")
+    assert (ledger["format"], ledger["rows_read"], ledger["rows_ignored"]) == ("opencode", 2, 1)
+
+
+def gemini(*counts: dict[str, Any], session: str = "g") -> str:
+    messages: list[dict[str, Any]] = [{"id": "u", "timestamp": at(0), "type": "user", "content": "c"}]
+    messages += [
+        {"id": f"m{number}", "timestamp": at(number), "type": "gemini", "tokens": each, "model": "gemini-2.5-flash"}
+        for number, each in enumerate(counts)
+    ]
+    return json.dumps({"sessionId": session, "projectHash": "h", "startTime": at(0), "messages": messages}, indent=2)
+
+
+GEMINI = {"input": 100, "output": 7, "cached": 60, "thoughts": 20, "tool": 5, "total": 132}
+
+
+def test_thoughts_of_gemini_lie_outside_of_its_output_and_cached_tokens_inside_of_its_input(home):
+    assert kinds(home, gemini(GEMINI)) == [(45, 0, 0, 60, 27)]
+
+
+def test_a_snapshot_of_a_gemini_session_counts_once(models):
+    with models.over({"1": gemini(GEMINI), "2": gemini(GEMINI, GEMINI)}, "marts.requests") as connection:
+        found = connection.execute("SELECT count(*), sum(total_tokens)::bigint FROM marts.requests").fetchall()
+    assert found == [(2, 264)]
+
+
+def test_a_message_without_a_time_is_rejected_with_its_tokens(home):
+    document = json.loads(gemini(GEMINI, GEMINI))
+    del document["messages"][1]["timestamp"]
+    assert len(kinds(home, json.dumps(document, indent=1))) == 1
+    assert [row[:3] for row in home.rejected()] == [(2, 0, "no timestamp (132 tokens)")]
+
+
+def test_a_document_that_was_cut_off_fails_and_is_named(home):
+    assert kinds(home, gemini(GEMINI, GEMINI)[:-200]) == []
+    ledger = home.ledger("log")
+    assert (ledger["format"], ledger["status"]) == ("gemini_cli", "failed")
+    assert "not valid JSON, perhaps cut off" in ledger["message"]
+
+
+def pi(*counts: dict[str, Any], session: str = "s") -> str:
+    header = {"type": "session", "version": 3, "id": session, "timestamp": at(0), "cwd": "/u/shop"}
+    answers = [
+        {
+            "type": "message", "id": f"{number:08x}", "timestamp": at(number),
+            "message": {"role": "assistant", "provider": "p", "model": "m", "usage": each},
+        }
+        for number, each in enumerate(counts)
+    ]  # fmt: skip
+    return lines(header, {"type": "model_change", "id": "x", "timestamp": at(0)}, *answers)
+
+
+PI = {"input": 5, "output": 18, "reasoning": 11, "cacheRead": 13, "cacheWrite": 17, "totalTokens": 53}
+
+
+def test_reasoning_of_pi_lies_inside_of_its_output(home):
+    assert kinds(home, pi(PI)) == [(5, 17, 0, 13, 18)]
+    assert home.query("SELECT session_id, project FROM raw.requests") == [("s", "shop")]
+
+
+def test_equal_ids_in_two_sessions_of_pi_are_two_messages(models):
+    with models.over({"1": pi(PI), "2": pi(PI, session="t")}, "marts.requests") as connection:
+        assert connection.execute("SELECT count(*) FROM marts.requests").fetchall() == [(2,)]
+
+
+# ---------- LiteLLM, OpenTelemetry, Langfuse, the tracker
+
+
+def spend(number: int, second: float | None = None, **changes: Any) -> dict[str, Any]:
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 9,
+        "cache_read_input_tokens": 60,
+        "cache_creation_input_tokens": 10,
+    }
+    row = {
+        "request_id": f"msg_{number}", "startTime": at(number if second is None else second),
+        "endTime": at(number + 1), "model": f"anthropic/{MODEL}", "prompt_tokens": 100, "completion_tokens": 9,
+        "spend": 0.1, "api_key": "hash", "user": "ann", "team_id": "team", "cache_hit": "False",
+        "custom_llm_provider": "anthropic", "metadata": {"usage_object": usage},
+    }  # fmt: skip
+    return row | changes
+
+
+@pytest.mark.parametrize("encode", [lambda *rows: lines(*rows), lambda *rows: json.dumps(rows, indent=1)])
+def test_prompt_tokens_of_litellm_contain_cached_tokens(home, encode):
+    as_text = spend(2) | {"metadata": json.dumps(spend(2)["metadata"])}
+    assert kinds(home, encode(spend(1), as_text)) == [(30, 10, 0, 60, 9)] * 2
+    assert home.query("SELECT DISTINCT user_id, api_key, workspace FROM raw.requests") == [("ann", "hash", "team")]
+
+
+def test_what_the_gateway_answered_from_its_own_cache_is_ignored(home):
+    assert len(kinds(home, lines(spend(1), spend(2, cache_hit="True")))) == 1
+    assert home.ledger("log")["rows_ignored"] == 1
+
+
+def attribute(key: str, value: Any) -> dict[str, Any]:
+    return {"key": key, "value": {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}}
+
+
+def span(number: int, second: float | None = None, **changes: Any) -> dict[str, Any]:
+    start = int(epoch(number if second is None else second) * 1000) * 1_000_000
+    attributes = {
+        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": MODEL,
+        "gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 9, "gen_ai.usage.cache_read.input_tokens": 60,
+        "gen_ai.usage.cache_creation.input_tokens": 10, "gen_ai.prompt": "what stays behind",
+    } | changes  # fmt: skip
+    return {
+        "traceId": f"t{number}", "spanId": f"s{number}", "name": "chat", "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(start + 10**9),
+        "attributes": [attribute(key, value) for key, value in attributes.items() if value is not None],
+    }  # fmt: skip
+
+
+def otlp(*spans: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [{"scope": {}, "spans": list(spans)}]}]}
+
+
+def test_each_span_of_a_line_is_a_row_and_its_input_contains_cached_tokens(home):
+    other = {"traceId": "t", "spanId": "s", "startTimeUnixNano": "1", "attributes": [attribute("http.method", "GET")]}
+    agent = span(9, **{"gen_ai.operation.name": "invoke_agent"})
+    assert kinds(home, lines(otlp(span(1), other, agent), otlp(span(2)))) == [(30, 10, 0, 60, 9)] * 2
+    ledger = home.ledger("log")
+    assert (ledger["format"], ledger["rows_read"], ledger["rows_ignored"]) == ("otel_genai", 4, 2)
+
+
+def test_two_bad_spans_of_one_line_are_two_rejected_rows_there(home):
+    bad = [span(2, **{"gen_ai.usage.output_tokens": -1}), span(3, **{"gen_ai.usage.input_tokens": 5})]
+    assert len(kinds(home, lines(otlp(span(1)), otlp(*bad), "{cut"))) == 1
+    assert [(row[0], row[2]) for row in home.rejected()] == [
+        (2, "output tokens is negative, expected a count"),
+        (2, "more cached tokens than input tokens"),
+        (3, "not a JSON object"),
+    ]
+
+
+def observation(number: int, second: float | None = None, **changes: Any) -> dict[str, Any]:
+    details = {"input": 30, "output": 9, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 10, "total": 109}
+    row = {
+        "id": f"o{number}", "traceId": "t", "type": "GENERATION", "startTime": at(number if second is None else second),
+        "model": MODEL, "usageDetails": details, "input": "a prompt", "output": "an answer",
+    }  # fmt: skip
+    return row | changes
+
+
+def test_input_of_langfuse_excludes_cached_tokens_and_other_observations_are_ignored(home):
+    exported = observation(2) | {"start_time": at(2), "usage_details": {"input": 1, "output_reasoning_tokens": 4}}
+    del exported["startTime"], exported["usageDetails"]
+    found = kinds(
+        home, lines(observation(1), exported, {"id": "x", "traceId": "t", "type": "SPAN", "usageDetails": {}})
+    )
+    assert found == [(30, 10, 0, 60, 9), (1, 0, 0, 0, 4)]
+
+
+def event(number: int, second: float | None = None, **changes: Any) -> dict[str, Any]:
+    usage = {"input_tokens": 30, "cache_creation_input_tokens": 10, "cache_read_input_tokens": 60, "output_tokens": 9}
+    entry = {
+        "event_id": f"e{number}", "timestamp": at(number if second is None else second), "conversation_id": "c",
+        "session_id": "s", "user_id": "ann", "provider": "anthropic", "model": MODEL, "api_key": "k", "workspace": "w",
+        "usage": usage,
+    }  # fmt: skip
+    return entry | changes
+
+
+def test_an_event_that_was_delivered_twice_counts_once(home):
+    assert kinds(home, lines(event(1), event(1), event(2))) == [(30, 10, 0, 60, 9)] * 2
+    assert home.ledger("log")["rows_repeated"] == 1
+
+
+def test_events_hold_the_usage_of_any_provider(home):
+    gemini_body = {"promptTokenCount": 100, "cachedContentTokenCount": 60, "candidatesTokenCount": 7}
+    openai_body = {"prompt_tokens": 100, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 60}}
+    found = kinds(home, lines(event(1, usage=gemini_body, provider="google"), event(2, usage=openai_body)))
+    assert found == [(40, 0, 0, 60, 7), (40, 0, 0, 60, 9)]
+
+
+# ---------- all of them
+
+LOGS = {
+    "codex": lines(meta("a"), tokens(100, 100, 1), tokens(150, 50, 2), tokens(150, 50, 3)),
+    "opencode": opencode({"input": 5, "output": 7, "reasoning": 11}, {"input": 5, "output": 7}),
+    "gemini_cli": gemini(GEMINI, GEMINI),
+    "pi": pi(PI, PI),
+    "litellm": lines(spend(1), spend(2)),
+    "otel_genai": lines(otlp(span(1), span(2))),
+    "langfuse": lines(observation(1), observation(2)),
+    "tracker_events": lines(event(1), event(2)),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_every_row_of_a_log_is_accounted_for_and_it_is_told_by_its_content(home, name):
+    loaded = kinds(home, LOGS[name], "whatever.txt")
+    ledger = home.ledger("whatever.txt")
+    assert (ledger["format"], ledger["status"], ledger["rows_loaded"]) == (name, "loaded", len(loaded))
+    assert len(loaded) == 2
