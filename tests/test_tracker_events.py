@@ -20,6 +20,7 @@ KINDS = (
     "input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read, "
     "output_tokens"
 )
+BODIES = Path(__file__).parents[2] / "shared" / "data" / "genai_prices" / "usages.json"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ANTHROPIC = {
     "id": "msg_1",
@@ -168,3 +169,21 @@ def test_no_text_beyond_the_fields_of_an_event_is_taken_from_events_and_sessions
     private = [path for path in home.root.rglob("*") if path.is_file() and home.settings.landing not in path.parents]
     assert private
     assert not any(b"CANARY" in path.read_bytes() for path in private)
+
+
+def test_what_the_tracker_leaves_out_of_a_usage_body_changes_no_count(home: Home, tracker: TokenTracker) -> None:
+    if not BODIES.exists():
+        pytest.skip("../shared/data is not there")
+    whole = []
+    for number, entry in enumerate(json.loads(BODIES.read_text())):
+        body = entry["body"]
+        if tracker.track(conversation_id=f"{number}", response=body, timestamp=AT):
+            usage = body.get("usage") or body["usageMetadata"]
+            whole.append({"event_id": f"w-{number}", "timestamp": AT.isoformat(), "provider": "anthropic"})
+            whole[-1] |= {"conversation_id": f"whole-{number}", "usage": usage}
+    tracker.errors = 0  # of the bodies that hold no usage
+    home.land({"whole.jsonl": "".join(json.dumps(event) + "\n" for event in whole)})
+    home.ingest()
+    kinds = home.query(f"SELECT replace(session_id, 'whole-', '') AS call, {KINDS} FROM raw.requests")
+    assert len(kinds) == 2 * len({call for call, *_ in kinds}) > 1500
+    assert len(set(kinds)) == len({call for call, *_ in kinds})
