@@ -30,19 +30,36 @@ console_days as (
     where source = 'console'
 ),
 
+-- A workspace that a log does not name is the one in which the bill of the day names the key, if there is but one.
+key_workspaces as (
+    select usage_date, provider, api_key, min(workspace) as billed_workspace
+    from billed_costs
+    group by all
+    having count(distinct workspace) = 1
+),
+
+in_force as (
+    select
+        charges.* replace (
+            if(charges.workspace = '', coalesce(key_workspaces.billed_workspace, ''), charges.workspace) as workspace
+        )
+    from charges
+    left join console_days using (provider, usage_date)
+    left join key_workspaces using (usage_date, provider, api_key)
+    where charges.cost_usd is not null and (charges.source = 'console' or console_days.usage_date is null)
+),
+
 usage as (
     select
         {{ cell }},
         {{ tier }},
-        charges.source,
+        source,
         sum(tokens)::bigint as tokens,
         min(usd_per_mtok) as usd_per_mtok,
         min(coalesce(list_usd_per_mtok, usd_per_mtok)) as list_usd_per_mtok,
         sum(cost_usd)::decimal(38, 12) as cost_usd,
         sum(coalesce(list_cost_usd, cost_usd))::decimal(38, 12) as list_cost_usd
-    from charges
-    left join console_days using (provider, usage_date)
-    where charges.cost_usd is not null and (charges.source = 'console' or console_days.usage_date is null)
+    from in_force
     group by all
 ),
 
