@@ -12,10 +12,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipeline.billing import PRICING_BILLS, PRICING_RISK, TABLES, pricing_bills, pricing_risk
+from pipeline import billing, contracts
 from pipeline.settings import Settings
 
-MECHANISMS = ["per_token", "bundle", "hybrid", "insurance"]
+CLASSICS = ["per_token", "bundle", "hybrid", "insurance"]
+# In the order of the tables; session_cap only where sessions are known.
+MECHANISMS = [*CLASSICS, "allowance", "tiered", "commitment", "credits"]
 FIVE_KINDS = (
     "input_tokens_no_cache",
     "input_tokens_cache_write_5m",
@@ -41,7 +43,8 @@ def marts() -> Iterator[duckdb.DuckDBPyConnection]:
     connection.execute(
         "create table marts.token_usage_sessions (session_id varchar, session_started_at timestamp, "
         "last_updated_at timestamp, total_tokens bigint default 1000, estimated_cost_usd decimal(38, 12), "
-        "billing_mode varchar default 'metered')"
+        "billing_mode varchar default 'metered', user_id varchar default '', api_key varchar default '', "
+        "workspace varchar default '', primary_model varchar default '')"
     )
     yield connection
     connection.close()
@@ -89,6 +92,14 @@ def settings(**overrides: Any) -> Settings:
     return Settings(home="unused", **overrides)
 
 
+def pricing_bills(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    return billing.pricing_bills(billing.pools(connection, settings))
+
+
+def pricing_risk(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    return billing.pricing_risk(billing.pools(connection, settings), settings)
+
+
 def rows(table: pa.Table, **where: Any) -> list[dict[str, Any]]:
     return [row for row in table.to_pylist() if all(row[name] == value for name, value in where.items())]
 
@@ -120,7 +131,7 @@ def test_default_terms_give_the_reductions_that_they_must(marts):
         if expected is not None:
             assert row["variance_reduction_pooled"] == pytest.approx(expected, abs=1e-9)
             assert row["variance_reduction"] == pytest.approx(expected, abs=1e-9)
-        else:
+        elif row["mechanism"] == "insurance":
             assert 0 < row["variance_reduction_pooled"] < 0.75
             assert set(json.loads(row["params"])) == {"deductible_usd", "limit_usd", "coinsurance", "premium_usd"}
 
@@ -152,20 +163,20 @@ def test_observed_bills_are_the_sums_of_the_marts_and_prices_earn_the_same(marts
 def test_the_organisation_has_one_observed_bill_a_month_and_mechanism(marts):
     fill(marts)
     found = rows(pricing_bills(marts, settings()), customer_dimension="organisation")
-    assert len(found) == 6 * 4
+    assert len(found) == 6 * len(MECHANISMS)
     assert {row["month"] for row in found} == {date(2026, month, 1) for month in range(1, 7)}
 
 
 def test_the_seed_alone_decides_the_values(marts):
     fill(marts)
-    first = [make(marts, settings()) for make in TABLES.values()]
+    first = contracts.tables(marts, settings())
     marts.execute("set threads = 1")
     marts.execute(
         "create or replace table marts.token_usage_minutes as "
         "select * from marts.token_usage_minutes order by usage_date desc, user_id desc"
     )
-    assert [make(marts, settings()) for make in TABLES.values()] == first
-    assert pricing_risk(marts, settings(seed=1)) != first[1]
+    assert contracts.tables(marts, settings()) == first
+    assert pricing_risk(marts, settings(seed=1)) != first["pricing_risk"]
 
 
 def test_partial_edge_months_of_a_long_history_are_left_out_and_named(marts):
@@ -247,7 +258,7 @@ def test_usage_that_states_no_customer_of_any_kind_gives_one_row_of_the_dimensio
 
 
 def test_an_empty_landing_gives_one_row_that_says_so(marts):
-    for make in TABLES.values():
+    for make in (pricing_bills, pricing_risk):
         (row,) = make(marts, settings()).to_pylist()
         assert (row["status"], row["mechanism"]) == ("unavailable", None)
         assert row["reason"]
@@ -255,7 +266,7 @@ def test_an_empty_landing_gives_one_row_that_says_so(marts):
 
 def test_a_history_without_prices_gives_one_row_that_says_so(marts):
     add(marts, date(2026, 1, 1), None, user_id="ana")
-    for make in TABLES.values():
+    for make in (pricing_bills, pricing_risk):
         (row,) = make(marts, settings()).to_pylist()
         assert row["status"] == "unpriced"
         assert "none of 1000 tokens has a price" in row["reason"]
@@ -315,12 +326,14 @@ def test_each_session_is_a_bill_where_the_customer_is_a_session(marts):
     for number in range(40):
         started = datetime(2026, 1, 10) + timedelta(days=number)
         marts.execute(
-            "insert into marts.token_usage_sessions values (?, ?, ?, 1000, ?, 'metered')",
+            "insert into marts.token_usage_sessions (session_id, session_started_at, last_updated_at, "
+            "estimated_cost_usd) values (?, ?, ?, ?)",
             [f"s{number:02}", started, started, Decimal(number + 1)],
         )
     fill(marts, date(2026, 1, 10), date(2026, 3, 10))
     found = rows(pricing_risk(marts, settings(customer_dimension="session_id")), customer_dimension="session_id")
     assert {(row["n_bills"], row["n_customers"]) for row in found} == {(40, 40)}
+    assert "session_cap" in {row["mechanism"] for row in found}
     assert {row["variance_reduction"] for row in found} == {None}
     assert all(row["simulation_error"] is not None for row in found)
 
@@ -352,7 +365,7 @@ def test_the_chance_to_exceed_the_budget_is_null_without_a_budget(marts):
     assert {row["p_over_budget"] for row in with_budget} == {1.0}
 
 
-@pytest.mark.parametrize("schema", [PRICING_BILLS, PRICING_RISK])
+@pytest.mark.parametrize("schema", contracts.SCHEMAS.values(), ids=contracts.SCHEMAS)
 def test_every_table_and_column_is_described(schema):
     assert schema.metadata[b"description"]
     assert all(field.metadata[b"description"] for field in schema)
@@ -360,6 +373,9 @@ def test_every_table_and_column_is_described(schema):
 
 def test_tables_have_their_schemas_and_leave_nothing_behind(marts):
     fill(marts)
-    assert pricing_bills(marts, settings()).schema.equals(PRICING_BILLS)
-    assert pricing_risk(marts, settings()).schema.equals(PRICING_RISK)
+    made = contracts.tables(marts, settings())
+    assert made.keys() == contracts.SCHEMAS.keys()
+    for name, schema in contracts.SCHEMAS.items():
+        assert made[name].schema.equals(schema), name
+        assert made[name].num_rows, name
     assert marts.execute("select count(*) from duckdb_tables() where temporary").fetchall() == [(0,)]

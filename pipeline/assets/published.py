@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import dagster as dg
 
-from pipeline import analysis, billing, progress, scope, warehouse
+from pipeline import analysis, contracts, progress, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
 
-_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *billing.TABLES)]
+_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *contracts.SCHEMAS)]
 
 
 @dg.asset(
