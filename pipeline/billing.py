@@ -44,7 +44,7 @@ from pipeline.pricing.mechanisms import (
     defaults_at_equal_revenue,
 )
 from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY, loadings, measure
-from pipeline.settings import Settings, Terms
+from pipeline.settings import MECHANISM_NAMES, Settings, Terms
 from pipeline.sqlfiles import literal, sql
 
 LEAST_BILLS = 20  # METHODS section 3
@@ -60,10 +60,7 @@ FALLBACK_DIMENSIONS = ("api_key", "workspace")
 MONEY = pa.decimal128(38, 12)
 
 
-MECHANISM_NAMES = (
-    "per_token, bundle, hybrid, insurance, allowance, tiered, commitment, credits, session_cap, or the name of a "
-    "mechanism or quote of the settings"
-)
+_MECHANISM = f"{', '.join(MECHANISM_NAMES)}, or the name of a mechanism or quote of the settings"
 
 
 def field(name: str, kind: pa.DataType, description: str) -> pa.Field:
@@ -87,7 +84,7 @@ PRICING_BILLS = pa.schema(
         field(
             "mechanism",
             pa.string(),
-            f"{MECHANISM_NAMES}; null where no contract is priced (see status).",
+            f"{_MECHANISM}; null where no contract is priced (see status).",
         ),
         field("segment", pa.string(), "Which usage the bills cover: all."),
         field(
@@ -128,7 +125,7 @@ PRICING_RISK = pa.schema(
         field(
             "mechanism",
             pa.string(),
-            f"{MECHANISM_NAMES}; null in a row that only reports (see status).",
+            f"{_MECHANISM}; null in a row that only reports (see status).",
         ),
         field(
             "segment",

@@ -205,7 +205,7 @@ def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[st
         "pricing_frontier": _frontier(_main(pools), markets),
         "pricing_recommendation": _recommendation(_main(pools), markets, settings),
         "pricing_provider": _provider(_main(pools), settings),
-        "pricing_per_conversation": _per_conversation(connection),
+        "pricing_per_conversation": pricing_per_conversation(connection),
     }
 
 
@@ -473,7 +473,8 @@ def _provider(pools: Sequence[Pool], settings: Settings) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PRICING_PROVIDER)
 
 
-def _per_conversation(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def pricing_per_conversation(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The four classic contracts on every session with a price; schema `PRICING_PER_CONVERSATION`."""
     table = connection.sql(sql("billing/list_conversations")).to_arrow_table()
     costs = np.asarray(table["cost_usd"], dtype=np.float64)
     if not costs.size:

@@ -24,6 +24,17 @@ CONFIG_NAME = "token_analytics.toml"
 QUOTES_NAME = "quotes.toml"  # what `token-analytics quote add` writes into the home
 # Home of a copy of the sample, where the current folder has no data at all.
 SAMPLE_COPY = Path("token-analytics-sample")
+MECHANISM_NAMES = (
+    "per_token",
+    "bundle",
+    "hybrid",
+    "insurance",
+    "allowance",
+    "tiered",
+    "commitment",
+    "credits",
+    "session_cap",
+)
 CustomerDimension = Literal["user_id", "api_key", "workspace", "session_id"]
 
 
@@ -195,6 +206,13 @@ class Settings(BaseSettings):
             env_settings,
             *(TomlConfigSettingsSource(settings_cls, toml_file=file) for file in files),
         )
+
+    @field_validator("quotes", "mechanisms", mode="after")
+    @classmethod
+    def _named(cls, terms: dict[str, Terms]) -> dict[str, Terms]:
+        if taken := sorted(name for name in terms if name in MECHANISM_NAMES or not name.strip()):
+            raise ValueError(f"{taken[0]!r} is a name of the tables: choose another")
+        return terms
 
     @field_validator("sources", mode="after")
     @classmethod
