@@ -33,9 +33,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import bundled, closing, ingest, progress, rate_check, reconciliation, repricing, warehouse
+from pipeline import bundled, closing, ingest, progress, quotes, rate_check, reconciliation, repricing, warehouse
 from pipeline import settings as settings_module
-from pipeline.settings import ConfigurationError, Settings
+from pipeline.settings import ConfigurationError, Settings, Terms
 from pipeline.sqlfiles import sql
 
 if TYPE_CHECKING:
@@ -497,6 +497,8 @@ def show(
     with warehouse.connect_published(settings) as connection:
         rows = _rows(connection, query_text)
         report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
+        if view is View.PRICING and not as_json:
+            _print_answers(connection)
     if wanted:
         if rows and "month" not in rows[0]:
             raise ConfigurationError(f"show {view.value}: it is not by month; leave --month out")
@@ -513,6 +515,16 @@ def show(
         )
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
+
+
+def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
+    """What was asked first: the user's quotes, then the cheapest contract for each target."""
+    for name in ("quotes", "recommendation"):
+        text = sql(f"show/{name}")
+        out.print(Text(text.splitlines()[0].removeprefix("-- "), style="italic"))
+        for row in _rows(connection, text):
+            out.print(Text(f"  {row.get('answer') or row.get('reason') or row['status']}"))
+        out.print()
 
 
 def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
@@ -547,6 +559,73 @@ def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int)
         _print_rows(report.invoices, title="\nInvoices beside the bill", empty="")
     if page.exists():
         out.print(Text(f"\nPage    {page}"))
+
+
+quote_app = typer.Typer(help="Contracts that you were offered, and what they would have cost.", no_args_is_help=True)
+app.add_typer(quote_app, name="quote")
+
+
+@quote_app.command("add")
+def quote_add(
+    name: Annotated[str, typer.Argument(help="A name for the quote; one of the same name is replaced.")],
+    fee_usd: Annotated[float, typer.Option(help="Fee a month, whatever the usage.")] = 0.0,
+    commitment_usd: Annotated[float, typer.Option(help="Usage a month that is paid whether used or not.")] = 0.0,
+    discount: Annotated[float, typer.Option(help="Discount on usage and commitment, 0 to 1.")] = 0.0,
+    allowance_usd: Annotated[float, typer.Option(help="Usage a month at list that the fee covers.")] = 0.0,
+    overage_rate: Annotated[float, typer.Option(help="Price of usage beyond the allowance, 1 = list.")] = 1.0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a quote in the home, and say what the last year would have cost under it."""
+    given = {
+        "fee_usd": fee_usd,
+        "commitment_usd": commitment_usd,
+        "discount": discount,
+        "allowance_usd": allowance_usd,
+        "overage_rate": overage_rate,
+        "tiers": (),  # of a quote of the same name nothing stays
+    }
+    settings = settings_module.load(home)
+    terms = settings_module.load(home, quotes={name: given}).quotes[name]
+    if terms == Terms():
+        raise ConfigurationError("quote add: name at least one term, such as --fee-usd 100 (see quote add --help)")
+    path = quotes.add(settings, name, terms)
+    err.print(Text(f"Written to {path}; the next run prices it in all tables"))
+    _answer_quotes(settings_module.load(home), name, as_json)
+
+
+@quote_app.command("list")
+def quote_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What the last year would have cost under each quote of the settings and of the home."""
+    _answer_quotes(settings_module.load(home), None, as_json)
+
+
+@quote_app.command("remove")
+def quote_remove(
+    name: Annotated[str, typer.Argument(help="Name of a quote that `quote add` has added.")], home: HomeOption = None
+) -> None:
+    """Take a quote out of the home's file."""
+    err.print(Text(f"Removed from {quotes.remove(settings_module.load(home), name)}"))
+
+
+def _answer_quotes(settings: Settings, name: str | None, as_json: bool) -> None:
+    """Answer from the published history, without a run."""
+    from pipeline import billing, contracts
+
+    if not settings.published.exists():
+        if as_json:
+            _echo_json([])
+        else:
+            out.print("no history yet: token-analytics run, then token-analytics quote list")
+        return
+    with warehouse.connect_published(settings) as connection:
+        table = contracts.pricing_quotes(billing.organisation(connection, settings), settings)
+    rows = [row for row in table.to_pylist() if name is None or row["quote"] == name]
+    if as_json:
+        _echo_json(rows)
+    else:
+        for row in rows:
+            out.print(Text(row["answer"]))
 
 
 @app.command()

@@ -10,7 +10,7 @@ import os
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -21,8 +21,20 @@ from pydantic_settings import (
 )
 
 CONFIG_NAME = "token_analytics.toml"
+QUOTES_NAME = "quotes.toml"  # what `token-analytics quote add` writes into the home
 # Home of a copy of the sample, where the current folder has no data at all.
 SAMPLE_COPY = Path("token-analytics-sample")
+MECHANISM_NAMES = (
+    "per_token",
+    "bundle",
+    "hybrid",
+    "insurance",
+    "allowance",
+    "tiered",
+    "commitment",
+    "credits",
+    "session_cap",
+)
 CustomerDimension = Literal["user_id", "api_key", "workspace", "session_id"]
 
 
@@ -67,6 +79,42 @@ class BillingModes(BaseModel):
     projects: dict[str, BillingMode] = Field(default_factory=dict)
 
 
+class Tier(BaseModel):
+    """A part of the bill with a rate of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    from_usd: float = Field(ge=0, allow_inf_nan=False)
+    rate: float = Field(ge=0, allow_inf_nan=False)
+
+
+class Terms(BaseModel):
+    """A contract on the bill of a month: fee + (1 - discount) x max(commitment, usage); amounts in USD a month.
+
+    Usage is overage_rate x (bill - allowance)+, or what tiers make of the bill. A term that is not named changes
+    nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fee_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    commitment_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    discount: float = Field(default=0.0, ge=0, le=1)
+    allowance_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    overage_rate: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    tiers: tuple[Tier, ...] = ()
+    tier_kind: Literal["graduated", "volume"] = "graduated"
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.tiers and (self.allowance_usd or self.overage_rate != 1):
+            raise ValueError("name either tiers, or an allowance and its overage rate")
+        edges = [tier.from_usd for tier in self.tiers]
+        if edges and (edges[0] != 0 or sorted(set(edges)) != edges):
+            raise ValueError("tiers must begin at from_usd = 0 and rise")
+        return self
+
+
 class Settings(BaseSettings):
     """Settings of one run over one home; see docs/settings.md for the table of them."""
 
@@ -82,6 +130,27 @@ class Settings(BaseSettings):
         default="user_id", description="Who pays a bill in the pricing tables."
     )
     budget_usd: float | None = Field(default=None, gt=0, description="Budget of one bill in USD; none by default.")
+    budget_probability: float = Field(
+        default=0.95, gt=0, lt=1, description="With which probability a recommended contract keeps within budget_usd."
+    )
+    target_variance_reduction: float = Field(
+        default=0.75, ge=0, le=1, description="Share of a bill's variance that a recommended contract removes."
+    )
+    loading_lambda: float = Field(
+        default=0.2,
+        ge=0,
+        allow_inf_nan=False,
+        description="Loading of principle expected_value, a share of the premium.",
+    )
+    pool_customers: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Independent customers over whom solvency_99 pools losses."
+    )
+    quotes: dict[str, Terms] = Field(
+        default_factory=dict, description="Contracts that were offered, priced as quoted; also <home>/quotes.toml."
+    )
+    mechanisms: dict[str, Terms] = Field(
+        default_factory=dict, description="Further mechanisms, compared at equal revenue with the built-in ones."
+    )
     seed: int = Field(default=20251128, ge=0, description="Seed of every simulation and bootstrap.")
     memory_limit: str = Field(
         default="2GB",
@@ -133,8 +202,20 @@ class Settings(BaseSettings):
         folders = [Path(home)] if home else []
         files = [folder / CONFIG_NAME for folder in [*folders, Path.cwd()]]
         found = next((file for file in files if file.is_file()), None)
-        toml = (TomlConfigSettingsSource(settings_cls, toml_file=found),) if found else ()
-        return (init_settings, env_settings, *toml)
+        files = [found] if found else []
+        files += [folder / QUOTES_NAME for folder in folders if (folder / QUOTES_NAME).is_file()]
+        return (
+            init_settings,
+            env_settings,
+            *(TomlConfigSettingsSource(settings_cls, toml_file=file) for file in files),
+        )
+
+    @field_validator("quotes", "mechanisms", mode="after")
+    @classmethod
+    def _named(cls, terms: dict[str, Terms]) -> dict[str, Terms]:
+        if taken := sorted(name for name in terms if name in MECHANISM_NAMES or not name.strip()):
+            raise ValueError(f"{taken[0]!r} is a name of the tables: choose another")
+        return terms
 
     @field_validator("sources", mode="after")
     @classmethod

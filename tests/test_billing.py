@@ -10,12 +10,15 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline.billing import PRICING_BILLS, PRICING_RISK, TABLES, pricing_bills, pricing_risk
+from pipeline import billing, contracts
 from pipeline.settings import Settings
 
-MECHANISMS = ["per_token", "bundle", "hybrid", "insurance"]
+CLASSICS = ["per_token", "bundle", "hybrid", "insurance"]
+# In the order of the tables; session_cap only where sessions are known.
+MECHANISMS = [*CLASSICS, "allowance", "tiered", "commitment", "credits"]
 FIVE_KINDS = (
     "input_tokens_no_cache",
     "input_tokens_cache_write_5m",
@@ -41,7 +44,8 @@ def marts() -> Iterator[duckdb.DuckDBPyConnection]:
     connection.execute(
         "create table marts.token_usage_sessions (session_id varchar, session_started_at timestamp, "
         "last_updated_at timestamp, total_tokens bigint default 1000, estimated_cost_usd decimal(38, 12), "
-        "billing_mode varchar default 'metered')"
+        "billing_mode varchar default 'metered', user_id varchar default '', api_key varchar default '', "
+        "workspace varchar default '', primary_model varchar default '')"
     )
     yield connection
     connection.close()
@@ -89,6 +93,14 @@ def settings(**overrides: Any) -> Settings:
     return Settings(home="unused", **overrides)
 
 
+def pricing_bills(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    return billing.pricing_bills(billing.pools(connection, settings))
+
+
+def pricing_risk(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    return billing.pricing_risk(billing.pools(connection, settings), settings)
+
+
 def rows(table: pa.Table, **where: Any) -> list[dict[str, Any]]:
     return [row for row in table.to_pylist() if all(row[name] == value for name, value in where.items())]
 
@@ -120,7 +132,7 @@ def test_default_terms_give_the_reductions_that_they_must(marts):
         if expected is not None:
             assert row["variance_reduction_pooled"] == pytest.approx(expected, abs=1e-9)
             assert row["variance_reduction"] == pytest.approx(expected, abs=1e-9)
-        else:
+        elif row["mechanism"] == "insurance":
             assert 0 < row["variance_reduction_pooled"] < 0.75
             assert set(json.loads(row["params"])) == {"deductible_usd", "limit_usd", "coinsurance", "premium_usd"}
 
@@ -152,20 +164,13 @@ def test_observed_bills_are_the_sums_of_the_marts_and_prices_earn_the_same(marts
 def test_the_organisation_has_one_observed_bill_a_month_and_mechanism(marts):
     fill(marts)
     found = rows(pricing_bills(marts, settings()), customer_dimension="organisation")
-    assert len(found) == 6 * 4
+    assert len(found) == 6 * len(MECHANISMS)
     assert {row["month"] for row in found} == {date(2026, month, 1) for month in range(1, 7)}
 
 
-def test_the_seed_alone_decides_the_values(marts):
+def test_another_seed_gives_other_months(marts):
     fill(marts)
-    first = [make(marts, settings()) for make in TABLES.values()]
-    marts.execute("set threads = 1")
-    marts.execute(
-        "create or replace table marts.token_usage_minutes as "
-        "select * from marts.token_usage_minutes order by usage_date desc, user_id desc"
-    )
-    assert [make(marts, settings()) for make in TABLES.values()] == first
-    assert pricing_risk(marts, settings(seed=1)) != first[1]
+    assert pricing_risk(marts, settings(seed=1)) != pricing_risk(marts, settings())
 
 
 def test_partial_edge_months_of_a_long_history_are_left_out_and_named(marts):
@@ -247,7 +252,7 @@ def test_usage_that_states_no_customer_of_any_kind_gives_one_row_of_the_dimensio
 
 
 def test_an_empty_landing_gives_one_row_that_says_so(marts):
-    for make in TABLES.values():
+    for make in (pricing_bills, pricing_risk):
         (row,) = make(marts, settings()).to_pylist()
         assert (row["status"], row["mechanism"]) == ("unavailable", None)
         assert row["reason"]
@@ -255,7 +260,7 @@ def test_an_empty_landing_gives_one_row_that_says_so(marts):
 
 def test_a_history_without_prices_gives_one_row_that_says_so(marts):
     add(marts, date(2026, 1, 1), None, user_id="ana")
-    for make in TABLES.values():
+    for make in (pricing_bills, pricing_risk):
         (row,) = make(marts, settings()).to_pylist()
         assert row["status"] == "unpriced"
         assert "none of 1000 tokens has a price" in row["reason"]
@@ -315,12 +320,14 @@ def test_each_session_is_a_bill_where_the_customer_is_a_session(marts):
     for number in range(40):
         started = datetime(2026, 1, 10) + timedelta(days=number)
         marts.execute(
-            "insert into marts.token_usage_sessions values (?, ?, ?, 1000, ?, 'metered')",
+            "insert into marts.token_usage_sessions (session_id, session_started_at, last_updated_at, "
+            "estimated_cost_usd) values (?, ?, ?, ?)",
             [f"s{number:02}", started, started, Decimal(number + 1)],
         )
     fill(marts, date(2026, 1, 10), date(2026, 3, 10))
     found = rows(pricing_risk(marts, settings(customer_dimension="session_id")), customer_dimension="session_id")
     assert {(row["n_bills"], row["n_customers"]) for row in found} == {(40, 40)}
+    assert "session_cap" in {row["mechanism"] for row in found}
     assert {row["variance_reduction"] for row in found} == {None}
     assert all(row["simulation_error"] is not None for row in found)
 
@@ -352,7 +359,7 @@ def test_the_chance_to_exceed_the_budget_is_null_without_a_budget(marts):
     assert {row["p_over_budget"] for row in with_budget} == {1.0}
 
 
-@pytest.mark.parametrize("schema", [PRICING_BILLS, PRICING_RISK])
+@pytest.mark.parametrize("schema", contracts.SCHEMAS.values(), ids=contracts.SCHEMAS)
 def test_every_table_and_column_is_described(schema):
     assert schema.metadata[b"description"]
     assert all(field.metadata[b"description"] for field in schema)
@@ -360,6 +367,251 @@ def test_every_table_and_column_is_described(schema):
 
 def test_tables_have_their_schemas_and_leave_nothing_behind(marts):
     fill(marts)
-    assert pricing_bills(marts, settings()).schema.equals(PRICING_BILLS)
-    assert pricing_risk(marts, settings()).schema.equals(PRICING_RISK)
+    made = contracts.tables(marts, settings())
+    assert made.keys() == contracts.SCHEMAS.keys()
+    for name, schema in contracts.SCHEMAS.items():
+        assert made[name].schema.equals(schema), name
+        assert made[name].num_rows, name
+    assert {row["status"] for row in rows(made["pricing_recommendation"], target="budget")} == {"no_budget"}
     assert marts.execute("select count(*) from duckdb_tables() where temporary").fetchall() == [(0,)]
+
+
+def session(connection: duckdb.DuckDBPyConnection, started: datetime, cost: str, **columns: Any) -> None:
+    number = connection.execute("select count(*) from marts.token_usage_sessions").fetchall()[0][0]
+    row = {"session_id": f"s{number:05}", "session_started_at": started, "last_updated_at": started}
+    loaded = pa.Table.from_pylist([row | {"estimated_cost_usd": Decimal(cost)} | columns])
+    connection.register("loaded", loaded)
+    connection.execute("insert into marts.token_usage_sessions by name select * from loaded")
+    connection.unregister("loaded")
+
+
+def fill_with_sessions(connection: duckdb.DuckDBPyConnection, **columns: Any) -> None:
+    """Three months in which ana has a session of 10 USD a day, and one of 100 USD on the 5th of each month."""
+    for day in days(date(2026, 1, 1), date(2026, 3, 31)):
+        cost = Decimal(110 if day.day == 5 else 10)
+        add(connection, day, cost, user_id="ana", **columns)
+        moment = datetime(day.year, day.month, day.day, 9)
+        session(connection, moment, "10", user_id="ana", **columns)
+        if day.day == 5:
+            session(connection, moment, "100", user_id="ana", **columns)
+
+
+def quoted(**quotes: dict[str, Any]) -> Settings:
+    return settings(quotes=quotes)
+
+
+def test_a_quote_is_answered_with_what_the_last_year_would_have_cost(marts):
+    # 200 USD in odd months, 50 in even ones; the first four months lie before the last twelve.
+    for number in range(16):
+        month = date(2025 + number // 12, number % 12 + 1, 1)
+        last = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+        add(marts, month, "150" if month.month % 2 else "40", user_id="ana")
+        add(marts, last, "50" if month.month % 2 else "10", user_id="ana")
+    table = contracts.tables(marts, quoted(acme={"commitment_usd": 100, "discount": 0.1}))
+    (row,) = table["pricing_quotes"].to_pylist()
+    assert (row["first_month"], row["last_month"], row["n_months"]) == (date(2025, 5, 1), date(2026, 4, 1), 12)
+    assert row["list_usd"] == 6 * 200 + 6 * 50
+    assert row["quote_usd"] == 6 * 180 + 6 * 90
+    assert row["saving_usd"] == -120
+    assert row["dearer_months"] == 6
+    assert row["break_even_usd"] == pytest.approx(90)
+    assert "120.00 USD (8.0%) more" in row["answer"]
+    assert "dearer in 6 of 12 months" in row["answer"]
+    assert "cheaper where a month's usage at list is from 90.00 USD on" in row["answer"]
+
+
+def test_a_month_without_usage_still_owes_the_fee_of_a_quote(marts):
+    for month in (1, 2, 5):
+        add(marts, date(2026, month, 1), "30", user_id="ana")
+    add(marts, date(2026, 5, 31), "30", user_id="ana")
+    (row,) = contracts.tables(marts, quoted(flat={"fee_usd": 25, "overage_rate": 0}))["pricing_quotes"].to_pylist()
+    assert (row["n_months"], row["list_usd"], row["quote_usd"]) == (5, 120, 125)
+    assert row["dearer_months"] == 2
+
+
+def test_quotes_are_priced_as_quoted_beside_the_contracts_at_equal_revenue(marts):
+    fill(marts)
+    table = contracts.tables(marts, quoted(acme={"fee_usd": 10, "discount": 0.2}))
+    as_quoted = rows(table["pricing_risk"], basis="as_quoted")
+    assert [(row["mechanism"], row["customer_dimension"]) for row in as_quoted] == [
+        ("acme", "organisation"),
+        ("acme", "user_id"),
+    ]
+    for row in as_quoted:
+        (per_token,) = rows(
+            table["pricing_risk"],
+            mechanism="per_token",
+            customer_dimension=row["customer_dimension"],
+            loading_principle="expected_value",
+        )
+        assert row["mean"] == pytest.approx(10 + 0.8 * per_token["mean"])
+        assert row["saving_usd"] == pytest.approx(per_token["mean"] - row["mean"])
+        assert json.loads(row["params"]) == {"fee_usd": 10, "discount": 0.2}
+        assert row["loading_principle"] is None
+    bills = rows(table["pricing_bills"], mechanism="acme", customer_dimension="user_id")
+    assert len(bills) == 24
+    assert all(float(bill["price_usd"]) == pytest.approx(10 + 0.8 * float(bill["bill_usd"])) for bill in bills)
+
+
+def test_a_mechanism_of_the_settings_is_compared_at_equal_revenue(marts):
+    fill(marts)
+    tiers = [{"from_usd": 0, "rate": 1.0}, {"from_usd": 50, "rate": 0.25}]
+    table = pricing_risk(marts, settings(mechanisms={"ours": {"tiers": tiers}}))
+    found = rows(table, mechanism="ours", customer_dimension="user_id")
+    assert len(found) == 2
+    assert found[0]["mean"] == rows(table, mechanism="per_token", customer_dimension="user_id")[0]["mean"]
+    assert 0 < found[0]["variance_reduction"] < 1
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"fee_usd": -1},
+        {"discount": 2},
+        {"tiers": [{"from_usd": 5, "rate": 1}]},
+        {"tiers": [{"from_usd": 0, "rate": 1}], "allowance_usd": 3},
+        {"fee": 3},
+    ],
+)
+def test_impossible_terms_in_the_settings_are_refused(terms):
+    with pytest.raises(ValueError, match="quotes"):
+        quoted(acme=terms)
+
+
+def test_a_cap_a_session_applies_to_sessions_and_not_to_bills(marts):
+    fill_with_sessions(marts)
+    table = contracts.tables(marts, settings())
+    (capped, _) = rows(table["pricing_risk"], mechanism="session_cap", customer_dimension="user_id")
+    terms = json.loads(capped["params"])
+    assert terms["cap_usd"] == 10
+    assert terms["fee_usd"] == pytest.approx(90)
+    prices = {
+        row["month"].month: float(row["price_usd"])
+        for row in rows(table["pricing_bills"], mechanism="session_cap", customer_dimension="user_id")
+    }
+    assert prices == pytest.approx({1: 320 + 90, 2: 290 + 90, 3: 320 + 90})
+    (simulated, _) = rows(table["pricing_risk"], mechanism="session_cap", customer_dimension="organisation")
+    assert 0.5 < simulated["variance_reduction"] < 1
+
+
+def test_without_sessions_the_cap_a_session_is_left_out_and_named(marts):
+    fill(marts)
+    table = pricing_risk(marts, settings())
+    assert rows(table, mechanism="session_cap") == []
+    assert "session_cap is left out" in rows(table, mechanism="bundle")[0]["reason"]
+
+
+def test_the_costliest_segments_are_priced_beside_all(marts):
+    fill(marts, users=("ana", "bo"), model="large", api_key="k")
+    fill(marts, users=("cy",), model="small", api_key="k")
+    table = pricing_risk(marts, settings())
+    segments = {row["segment"] for row in table.to_pylist()}
+    assert segments == {"all", "model=large", "model=small"}
+    whole, large, small = (
+        rows(table, segment=name, customer_dimension="organisation", mechanism="per_token")[0]
+        for name in ("all", "model=large", "model=small")
+    )
+    assert whole["total_cost_usd"] == large["total_cost_usd"] + small["total_cost_usd"]
+    assert whole["mean"] == pytest.approx(large["mean"] + small["mean"], rel=1e-9)
+
+
+def test_a_short_history_of_sessions_is_modelled_and_the_model_is_named(marts):
+    for number in range(60):
+        moment = datetime(2026, 3, 1) + timedelta(hours=5 * number)
+        session(marts, moment, str(1 + number % 7), user_id="ana")
+        add(marts, moment.date(), str(1 + number % 7), user_id="ana")
+    found = rows(pricing_risk(marts, settings()), customer_dimension="organisation", method="compound_model")
+    assert {row["status"] for row in found} == {"model"}
+    assert "drawn independently from 60 sessions of 13 days" in found[0]["reason"]
+    costs = [1 + number % 7 for number in range(60)]
+    assert found[0]["mean"] == pytest.approx(sum(costs) / 13 * 30.4375, rel=1e-6)
+    assert found[0]["tvar_99"] is not None
+
+
+def test_the_frontier_lists_every_mechanism_by_both_principles_and_ends_where_it_must(marts):
+    fill(marts)
+    table = contracts.tables(marts, settings())["pricing_frontier"]
+    for dimension in ("organisation", "user_id"):
+        for name in ("hybrid", "insurance", "allowance", "commitment"):
+            for principle in ("expected_value", "solvency_99"):
+                where = {"customer_dimension": dimension, "mechanism": name, "loading_principle": principle}
+                found = rows(table, **where)
+                assert 20 < len(found) <= contracts.FRONTIER_POINTS
+                reductions = [row["variance_reduction"] for row in found]
+                assert min(reductions) == pytest.approx(0, abs=1e-6)
+                assert max(reductions) > 0.99
+                falls = name in ("hybrid", "insurance")
+                assert reductions == pytest.approx(sorted(reductions, reverse=falls), abs=1e-9)
+
+
+def test_the_recommendation_reaches_its_target_and_says_who_bears_the_risk(marts):
+    fill(marts, users=tuple("abcdefgh"))
+    table = contracts.tables(marts, settings(budget_usd=600, target_variance_reduction=0.6))["pricing_recommendation"]
+    best = rows(table, target="variance_reduction", rank=1)
+    assert len(best) == 4
+    for row in best:
+        assert row["variance_reduction"] == pytest.approx(0.6, abs=1e-6)
+        assert row["customer_variance_share"] + row["provider_variance_share"] + row["shared_variance_share"] == (
+            pytest.approx(1)
+        )
+        assert row["premium"] == pytest.approx(row["pure_premium"] + row["loading"])
+        assert "to remove 60% of the variance" in row["reason"]
+    for row in rows(table, target="budget", rank=1):
+        assert row["p_over_budget"] <= 0.05
+    for dimension in ("organisation", "user_id"):
+        names = [row["mechanism"] for row in best if row["customer_dimension"] == dimension]
+        disagrees = [
+            "The two principles disagree" in row["reason"] for row in best if row["customer_dimension"] == dimension
+        ]
+        assert set(disagrees) == {names[0] != names[1]}
+
+
+def test_an_unreachable_budget_is_said(marts):
+    fill(marts)
+    table = contracts.tables(marts, settings(budget_usd=0.01))["pricing_recommendation"]
+    assert {row["status"] for row in rows(table, target="budget")} == {"unreachable"}
+
+
+def test_the_providers_loading_falls_with_customers_but_not_the_common_shock(marts):
+    fill(marts)
+    table = contracts.tables(marts, settings(pool_customers=500))["pricing_provider"]
+    found = rows(table, mechanism="bundle", customer_dimension="user_id")
+    assert [row["n_customers"] for row in found] == [1, 10, 100, 500, 1_000, 10_000]
+    loadings = [row["loading"] for row in found]
+    assert loadings == sorted(loadings, reverse=True)
+    assert loadings[-1] < loadings[0] / 20
+    assert found[-1]["loading_common_shock"] > 0.2 * found[-1]["pure_premium"]
+    for row in found:
+        assert row["loss_ratio"] == pytest.approx(row["pure_premium"] / row["premium"])
+
+
+def test_the_lambda_of_the_settings_is_the_loading_of_the_expected_value(marts):
+    fill(marts)
+    table = pricing_risk(marts, settings(loading_lambda=0.35))
+    for row in rows(table, loading_principle="expected_value", mechanism="hybrid"):
+        assert row["loading"] == pytest.approx(0.35 * row["pure_premium"])
+
+
+def test_the_naive_view_is_named_so_and_counts_conversations(marts):
+    fill_with_sessions(marts)
+    table = contracts.pricing_per_conversation(marts)
+    assert table.column("mechanism").to_pylist() == CLASSICS
+    assert set(table.column("n_conversations").to_pylist()) == {93}
+    assert "nobody pays a conversation" in table.to_pylist()[0]["warning"]
+    assert table.column("variance_reduction_naive").to_pylist()[1] == pytest.approx(1)
+
+
+def test_parquet_is_the_same_in_value_on_any_number_of_threads(marts, tmp_path):
+    fill(marts, users=("ana", "bo"), model="large")
+    fill_with_sessions(marts, api_key="k")
+    chosen = settings(budget_usd=500, quotes={"acme": {"fee_usd": 9, "discount": 0.1}})
+    written = []
+    for threads in (1, 4):
+        marts.execute(f"set threads = {threads}")
+        for table in ("token_usage_minutes", "token_usage_sessions"):
+            marts.execute(f"create or replace table marts.{table} as from marts.{table} order by random()")
+        for name, made in contracts.tables(marts, chosen).items():
+            pq.write_table(made, tmp_path / f"{name}.parquet")
+        written.append({file.name: pq.read_table(file) for file in sorted(tmp_path.iterdir())})
+    assert written[0] == written[1]
+    assert written[0].keys() == {f"{name}.parquet" for name in contracts.SCHEMAS}

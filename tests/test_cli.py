@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import ingest
+from pipeline import settings as product_settings
 from pipeline.sources import console_cost
 
 COMMANDS = (
@@ -478,3 +479,43 @@ def test_validating_broken_marts_ends_with_1_and_the_names_of_the_laws(
     done = token_analytics("validate", "--home", tmp_path)
     assert done.code == 1
     assert "no_negative_tokens" in done.out
+
+
+# ------------------------------------------------------------------------------------------------------------ quotes
+
+
+def test_a_quote_is_kept_in_the_home_answered_at_once_and_removed(sample_run: Done, sample_home: Path) -> None:
+    terms = ("--commitment-usd", "250", "--discount", "0.15")
+    try:
+        added = token_analytics("quote", "add", 'the "big" one', *terms, "--home", sample_home)
+        assert added.code == 0
+        assert "months) usage cost" in added.out
+        assert "cheaper where a month's usage at list is from 212.50 USD on" in added.out
+        stored = product_settings.load(sample_home).quotes['the "big" one']
+        assert (stored.commitment_usd, stored.discount) == (250, 0.15)
+        (row,) = json.loads(token_analytics("quote", "list", "--json", "--home", sample_home).out)
+        assert row["break_even_usd"] == 212.5
+    finally:
+        removed = token_analytics("quote", "remove", 'the "big" one', "--home", sample_home)
+    assert removed.code == 0
+    assert product_settings.load(sample_home).quotes == {}
+
+
+def test_a_quote_without_terms_or_with_impossible_ones_is_one_clear_line(tmp_path: Path) -> None:
+    for arguments in (
+        ("add", "a"),
+        ("add", "a", "--discount", "2"),
+        ("add", "bundle", "--fee-usd", "2"),
+        ("remove", "a"),
+    ):
+        done = token_analytics("quote", *arguments, "--home", tmp_path)
+        assert done.code == 2
+        assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "quotes.toml").exists()
+
+
+def test_show_pricing_begins_with_the_quotes_and_the_recommendation(sample_run: Done, sample_home: Path) -> None:
+    lines = token_analytics("show", "pricing", "--home", sample_home).out.splitlines()
+    assert lines[0].startswith("Your quotes")
+    assert "token-analytics quote add" in lines[1]
+    assert any("the cheapest way to remove 75% of the variance of a month" in line for line in lines[2:10])

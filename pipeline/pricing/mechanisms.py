@@ -1,48 +1,33 @@
-"""Contracts as terms: what a customer pays for a bill, what the provider takes over, and the fee at equal revenue.
+"""Contracts as terms: what a customer pays for a bill, what the provider takes over, and the terms at equal revenue.
 
 Belongs here: one frozen dataclass a mechanism, under the names that the tables use, and the solver of its fee.
 Does not belong here: where bills come from (`bills`), what risk a contract leaves and its loading (`risk`).
 
 A *bill* is what one customer's usage of one calendar month costs at list, in USD. A contract applies to the bill,
 never to the rows that it is the sum of. Arrays of bills are one-dimensional float64, finite and not negative; prices
-and ceded losses have their shape. Each contract here is `price = bill - ceded(bill) + fee`.
+and ceded losses have their shape. Each contract here is `price = bill - ceded(bill) + price of a month without usage`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, Self, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Usd = NDArray[np.float64]
-Params = dict[str, float | None]
+Integers = NDArray[np.int64]
+Params = dict[str, Any]
 
 DEFAULT_THETA = 0.5  # METHODS section 3
 DEFAULT_DEDUCTIBLE_QUANTILE = 0.9  # METHODS section 3: the 90th percentile of the bills
+DEFAULT_TIER_QUANTILES = (0.5, 0.9)  # cheaper from the median on, and again from the 90th percentile
+DEFAULT_TIER_RATES = (1.0, 0.9, 0.8)
+DEFAULT_EXPIRY_MONTHS = 3
 EQUAL_REVENUE_TOLERANCE = 1e-9  # relative to E[B]
-
-
-class Contract(Protocol):
-    """Terms that turn a bill into a price."""
-
-    name: ClassVar[str]
-
-    def price(self, bills: Usd) -> Usd:
-        """What the customer pays for each bill, in USD, fee or premium included."""
-
-    def ceded(self, bills: Usd) -> Usd:
-        """The part of each bill that the provider takes over, in USD, before any fee or premium."""
-
-    def params(self) -> Params:
-        """The terms by the names of the tables; None where a term is not set."""
-
-    def with_fee(self, fee_usd: float) -> Self:
-        """The same terms at another fee or premium."""
-
-
-AnyContract = TypeVar("AnyContract", bound=Contract)
 
 
 def checked_bills(bills: Usd) -> Usd:
@@ -60,6 +45,42 @@ def checked_bills(bills: Usd) -> Usd:
     return array
 
 
+@dataclass(frozen=True)
+class Ledger:
+    """Bills, and what a contract that looks beyond a single bill needs to know of them; arrays of shape (n,).
+
+    `paths`: which customer (or simulated year) a bill belongs to, as 0, 1, 2, ...; `months`: the number of its
+    calendar month, ascending within a path. `over_cap(cap_usd)`: for each bill the sum over its sessions of
+    (cost - cap)+, USD; None where no session is known.
+    """
+
+    bills: Usd
+    paths: Integers
+    months: Integers
+    over_cap: Callable[[float], Usd] | None = None
+
+    @classmethod
+    def of(cls, bills: Usd | Ledger) -> Ledger:
+        """`bills` themselves, or bills of one customer in consecutive months, each a single session.
+
+        Raises:
+            ValueError: bills that are not valid.
+
+        """
+        if isinstance(bills, Ledger):
+            return bills
+        values = checked_bills(bills)
+        months = np.arange(values.size, dtype=np.int64)
+        return cls(values, np.zeros_like(months), months, lambda cap_usd: np.maximum(values - cap_usd, 0.0))
+
+    def scaled(self, factor: float) -> Ledger:
+        """The same usage at `factor` times the price."""
+        over_cap = self.over_cap
+        if over_cap is None:
+            return replace(self, bills=self.bills * factor)
+        return replace(self, bills=self.bills * factor, over_cap=lambda cap_usd: factor * over_cap(cap_usd / factor))
+
+
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
         raise ValueError(sentence)
@@ -69,9 +90,67 @@ def _is_amount(value: float) -> bool:
     return bool(np.isfinite(value) and value >= 0)
 
 
+def _mean(values: Usd, weights: Usd | None) -> float:
+    return float(np.average(values, weights=weights))
+
+
+class Contract(ABC):
+    """Terms that turn a bill into a price."""
+
+    name: ClassVar[str]
+
+    @property
+    def label(self) -> str:
+        """The name in the tables."""
+        return self.name
+
+    @abstractmethod
+    def price(self, bills: Usd) -> Usd:
+        """What the customer pays for each bill, in USD, fee or premium included."""
+
+    def ceded(self, bills: Usd) -> Usd:
+        """The part of each bill that the provider takes over, before any fee: bill - price + the price of no usage.
+
+        Negative where usage costs more than at list.
+        """
+        return np.asarray(bills, dtype=np.float64) - self.price(bills) + self.idle_price()
+
+    def idle_price(self) -> float:
+        """The price of a month without usage, USD."""
+        return float(self.price(np.zeros(1))[0])
+
+    def price_in(self, ledger: Ledger) -> Usd:
+        """`price` for the bills of a ledger; here it depends on nothing else of it."""
+        return self.price(ledger.bills)
+
+    def ceded_in(self, ledger: Ledger) -> Usd:
+        """`ceded` for the bills of a ledger."""
+        return self.ceded(ledger.bills)
+
+    def params(self) -> Params:
+        """The terms by the names of the tables; None where a term is not set."""
+        return {term.name: getattr(self, term.name) for term in fields(self)}  # type: ignore[arg-type]
+
+    @abstractmethod
+    def with_fee(self, fee_usd: float) -> Self:
+        """The same terms at another fee or premium."""
+
+    def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
+        """The same terms with the one that makes E[P(B)] = E[B], if any does: here the fee, E[B] - E[P(B) at fee 0]."""
+        fee_usd = _mean(ledger.bills - self.with_fee(0.0).price_in(ledger), weights)
+        return self.with_fee(max(fee_usd, 0.0))
+
+    def kinks(self) -> tuple[float, ...]:
+        """The bills in USD, ascending, between which the price is a straight line; without the first, 0."""
+        return ()
+
+
+AnyContract = TypeVar("AnyContract", bound=Contract)
+
+
 @dataclass(frozen=True)
-class PerToken:
-    """Usage at list: the customer pays the bill, and bears all of its risk."""
+class PerToken(Contract):
+    """Usage at list: the customer pays the bill, and bears all of its risk. P = B."""
 
     name: ClassVar[str] = "per_token"
 
@@ -79,23 +158,19 @@ class PerToken:
         """The bills themselves."""
         return np.array(bills, dtype=np.float64)
 
-    def ceded(self, bills: Usd) -> Usd:
-        """Nothing."""
-        return np.zeros(np.shape(bills))
-
-    def params(self) -> Params:
-        """No terms."""
-        return {}
-
     def with_fee(self, fee_usd: float) -> Self:
         """Per-token has no fee: only 0 (within rounding) is accepted."""
         _require(abs(fee_usd) <= EQUAL_REVENUE_TOLERANCE, "per_token has no fee to set")
         return self
 
+    def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
+        """As it is: the price is the bill."""
+        return self
+
 
 @dataclass(frozen=True)
-class Bundle:
-    """Flat subscription: `fee_usd` a month, whatever the usage."""
+class Bundle(Contract):
+    """Flat subscription: `fee_usd` (USD a month), whatever the usage. P = F."""
 
     fee_usd: float = 0.0
     name: ClassVar[str] = "bundle"
@@ -111,18 +186,48 @@ class Bundle:
         """The whole bill."""
         return np.array(bills, dtype=np.float64)
 
-    def params(self) -> Params:
-        """`fee_usd`: USD a month."""
-        return {"fee_usd": self.fee_usd}
-
     def with_fee(self, fee_usd: float) -> Self:
         """The subscription at another fee."""
         return replace(self, fee_usd=fee_usd)
 
 
 @dataclass(frozen=True)
-class Hybrid:
-    """F + theta B: a fee, and usage at the share `theta` of list."""
+class Allowance(Contract):
+    """Subscription with an allowance of usage. P = F + r (B - Q)+.
+
+    `fee_usd`: USD a month; `allowance_usd`: usage at list that the fee covers, USD a month; `overage_rate`: price of
+    usage beyond it as a share of list (1 = list; above 1 = dearer).
+    """
+
+    fee_usd: float = 0.0
+    allowance_usd: float = 0.0
+    overage_rate: float = 1.0
+    name: ClassVar[str] = "allowance"
+
+    def __post_init__(self) -> None:
+        for term in ("fee_usd", "allowance_usd", "overage_rate"):
+            _require(_is_amount(getattr(self, term)), f"allowance: {term} must be finite and not negative")
+
+    def price(self, bills: Usd) -> Usd:
+        """F + r (B - Q)+."""
+        over = np.maximum(np.asarray(bills, dtype=np.float64) - self.allowance_usd, 0.0)
+        return self.fee_usd + self.overage_rate * over
+
+    def with_fee(self, fee_usd: float) -> Self:
+        """The same allowance at another fee."""
+        return replace(self, fee_usd=fee_usd)
+
+    def kinks(self) -> tuple[float, ...]:
+        """The allowance."""
+        return (self.allowance_usd,)
+
+
+@dataclass(frozen=True)
+class Hybrid(Contract):
+    """A fee, and usage at a share of list. P = F + theta B.
+
+    `fee_usd`: USD a month; `theta`: the share of list that usage still costs, 0 to 1.
+    """
 
     fee_usd: float = 0.0
     theta: float = DEFAULT_THETA
@@ -140,22 +245,18 @@ class Hybrid:
         """(1 - theta) B."""
         return (1 - self.theta) * np.asarray(bills, dtype=np.float64)
 
-    def params(self) -> Params:
-        """`fee_usd`: USD a month; `theta`: share of list that usage still costs."""
-        return {"fee_usd": self.fee_usd, "theta": self.theta}
-
     def with_fee(self, fee_usd: float) -> Self:
         """The same theta at another fee."""
         return replace(self, fee_usd=fee_usd)
 
 
 @dataclass(frozen=True)
-class Insurance:
+class Insurance(Contract):
     """Stop-loss on the month: the bill up to a deductible, then a share of a layer, and a premium.
 
     The layer is the part of the bill between `deductible_usd` and `deductible_usd + limit_usd` (no upper end where
     the limit is None). Of it the customer keeps the share `coinsurance`; what lies above the layer is the customer's
-    again.
+    again. `premium_usd`: USD a month. P = B - (1 - coinsurance) min((B - d)+, limit) + premium.
     """
 
     deductible_usd: float
@@ -183,52 +284,381 @@ class Insurance:
             layer = np.minimum(layer, self.limit_usd)
         return (1 - self.coinsurance) * layer
 
-    def params(self) -> Params:
-        """`deductible_usd`, `limit_usd` (width of the layer or None), `coinsurance` (share kept), `premium_usd`."""
-        return {
-            "deductible_usd": self.deductible_usd,
-            "limit_usd": self.limit_usd,
-            "coinsurance": self.coinsurance,
-            "premium_usd": self.premium_usd,
-        }
-
     def with_fee(self, fee_usd: float) -> Self:
         """The same cover at another premium."""
         return replace(self, premium_usd=fee_usd)
 
+    def kinks(self) -> tuple[float, ...]:
+        """Both ends of the layer."""
+        top = () if self.limit_usd is None else (self.deductible_usd + self.limit_usd,)
+        return (self.deductible_usd, *top)
 
-def at_equal_revenue(contract: AnyContract, bills: Usd, weights: Usd | None = None) -> AnyContract:
-    """The same contract with the fee or premium at which E[P(B)] = E[B], loading 0.
 
-    One fee for all bills: every customer of the pool is offered the same terms. `weights` (same shape, summing to
-    more than 0) are the bills' probabilities or counts; equal by default. The fee is E[B] - E[P(B) at fee 0].
+@dataclass(frozen=True)
+class Tiered(Contract):
+    """Usage at a rate that depends on its amount, and a fee: any price that is a straight line between amounts.
+
+    `from_usd`: where each tier begins, usage at list in USD a month, ascending from 0; `rates`: its price as a share
+    of list. graduated: each part of the bill at the rate of its own tier, P = F + sum rate_i (part of B in tier i).
+    volume: the whole bill at the rate of the tier that it reaches, P = F + rate(B) B, which jumps at a tier's edge.
+    """
+
+    from_usd: tuple[float, ...]
+    rates: tuple[float, ...]
+    kind: Literal["graduated", "volume"] = "graduated"
+    fee_usd: float = 0.0
+    name: ClassVar[str] = "tiered"
+
+    def __post_init__(self) -> None:
+        edges = np.asarray(self.from_usd, dtype=np.float64)
+        _require(edges.size > 0 and edges.size == len(self.rates), "tiered: one rate for each tier is needed")
+        _require(
+            bool(np.isfinite(edges).all()) and edges[0] == 0 and bool((np.diff(edges) > 0).all()),
+            "tiered: from_usd must begin at 0 and rise",
+        )
+        _require(all(_is_amount(rate) for rate in self.rates), "tiered: rates must be finite and not negative")
+        _require(self.kind in ("graduated", "volume"), "tiered: kind must be graduated or volume")
+        _require(_is_amount(self.fee_usd), "tiered: fee_usd must be finite and not negative")
+
+    def price(self, bills: Usd) -> Usd:
+        """The formula of its kind."""
+        values = np.asarray(bills, dtype=np.float64)
+        edges, rates = np.asarray(self.from_usd, dtype=np.float64), np.asarray(self.rates, dtype=np.float64)
+        tier = np.searchsorted(edges, values, side="right") - 1
+        if self.kind == "volume":
+            return np.asarray(self.fee_usd + rates[tier] * values)
+        below = np.concatenate(([0.0], np.cumsum(rates[:-1] * np.diff(edges))))
+        return np.asarray(self.fee_usd + below[tier] + rates[tier] * (values - edges[tier]))
+
+    def with_fee(self, fee_usd: float) -> Self:
+        """The same tiers at another fee."""
+        return replace(self, fee_usd=fee_usd)
+
+    def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
+        """All rates times one factor, and no fee: tiers without a fee are a list of rates."""
+        free = self.with_fee(0.0)
+        priced = _mean(free.price_in(ledger), weights)
+        if priced <= 0:
+            return super().solved(ledger, weights)
+        factor = _mean(ledger.bills, weights) / priced
+        return replace(free, rates=tuple(rate * factor for rate in self.rates))
+
+    def kinks(self) -> tuple[float, ...]:
+        """The edges of the tiers."""
+        return self.from_usd[1:]
+
+
+@dataclass(frozen=True)
+class Commitment(Contract):
+    """Committed spend at a discount. P = max(C, B) (1 - discount).
+
+    `commitment_usd`: usage at list that is paid whether used or not, USD a month; `discount`: share of list, 0 to 1.
+    """
+
+    commitment_usd: float
+    discount: float = 0.0
+    name: ClassVar[str] = "commitment"
+
+    def __post_init__(self) -> None:
+        _require(_is_amount(self.commitment_usd), "commitment: commitment_usd must be finite and not negative")
+        _require(0 <= self.discount <= 1, "commitment: discount must lie between 0 and 1")
+
+    def price(self, bills: Usd) -> Usd:
+        """max(C, B) (1 - discount)."""
+        return (1 - self.discount) * np.maximum(np.asarray(bills, dtype=np.float64), self.commitment_usd)
+
+    def with_fee(self, fee_usd: float) -> Self:
+        """A commitment has no fee: only 0 (within rounding) is accepted."""
+        _require(abs(fee_usd) <= EQUAL_REVENUE_TOLERANCE, "commitment has no fee to set")
+        return self
+
+    def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
+        """The discount that pays for the commitment: 1 - E[B] / E[max(C, B)]."""
+        priced = _mean(np.maximum(ledger.bills, self.commitment_usd), weights)
+        return replace(self, discount=max(1 - _mean(ledger.bills, weights) / priced, 0.0) if priced > 0 else 0.0)
+
+    def kinks(self) -> tuple[float, ...]:
+        """The commitment."""
+        return (self.commitment_usd,)
+
+
+@dataclass(frozen=True)
+class Credits(Contract):
+    """Prepaid credits with expiry: each month buys some, the oldest are used first, and what is left expires.
+
+    `fee_usd`: USD a month; `credit_usd`: usage at list that a month's fee buys; `expiry_months`: for how many months
+    they can be used, the one in which they are bought included; `overage_rate`: price of usage that no credit covers,
+    as a share of list. P depends on the months before: it needs a ledger; `price` takes bills as consecutive months
+    of one customer. Each path begins without credits, and a month without a bill buys none.
+    """
+
+    fee_usd: float = 0.0
+    credit_usd: float = 0.0
+    expiry_months: int = DEFAULT_EXPIRY_MONTHS
+    overage_rate: float = 1.0
+    name: ClassVar[str] = "credits"
+
+    def __post_init__(self) -> None:
+        for term in ("fee_usd", "credit_usd", "overage_rate"):
+            _require(_is_amount(getattr(self, term)), f"credits: {term} must be finite and not negative")
+        _require(self.expiry_months >= 1, "credits: expiry_months must be at least 1")
+
+    def price(self, bills: Usd) -> Usd:
+        """Of consecutive months of one customer."""
+        return self.price_in(Ledger.of(bills))
+
+    def price_in(self, ledger: Ledger) -> Usd:
+        """F + r (usage that no credit covers)."""
+        return self.fee_usd + self.overage_rate * self._uncovered(ledger)
+
+    def ceded_in(self, ledger: Ledger) -> Usd:
+        """Bill - price + fee."""
+        return ledger.bills - self.price_in(ledger) + self.fee_usd
+
+    def idle_price(self) -> float:
+        """The fee."""
+        return self.fee_usd
+
+    def _uncovered(self, ledger: Ledger) -> Usd:
+        """One step a month, all paths at once; credits lie in a row by the month in which they expire."""
+        order = np.lexsort((ledger.months, ledger.paths))
+        paths = np.unique(ledger.paths[order], return_inverse=True)[1]
+        first = np.flatnonzero(np.diff(paths, prepend=-1))
+        step = np.arange(paths.size) - first[paths]
+        held = np.zeros((first.size, self.expiry_months))  # left in column j: usable in j months more than this one
+        last_month = ledger.months[order][first]
+        uncovered = np.zeros(paths.size)
+        by_step = np.argsort(step, kind="stable")
+        ends = np.cumsum(np.bincount(step))
+        for begin, end in zip(np.concatenate(([0], ends[:-1])), ends, strict=True):
+            rows = by_step[begin:end]
+            who, at = paths[rows], order[rows]
+            ages = np.minimum(ledger.months[at] - last_month[who], self.expiry_months)[:, None]
+            source = np.arange(self.expiry_months)[None, :] + ages
+            credit = np.where(
+                source < self.expiry_months,
+                np.take_along_axis(held[who], np.minimum(source, self.expiry_months - 1), axis=1),
+                0.0,
+            )
+            credit[:, -1] += self.credit_usd
+            used = np.minimum(np.cumsum(credit, axis=1), ledger.bills[at][:, None])
+            held[who] = credit - np.diff(used, axis=1, prepend=0.0)
+            uncovered[at] = ledger.bills[at] - used[:, -1]
+            last_month[who] = ledger.months[at]
+        return uncovered
+
+    def with_fee(self, fee_usd: float) -> Self:
+        """The same credits at another fee."""
+        return replace(self, fee_usd=fee_usd)
+
+
+@dataclass(frozen=True)
+class SessionCap(Contract):
+    """No session costs more than a cap, and a fee. P = F + B - sum over the bill's sessions of (cost - cap)+.
+
+    `fee_usd`: USD a month; `cap_usd`: USD a session. It needs a ledger that knows the sessions; `price` takes each
+    bill as a single session. What no session explains stays at list.
+    """
+
+    cap_usd: float
+    fee_usd: float = 0.0
+    name: ClassVar[str] = "session_cap"
+
+    def __post_init__(self) -> None:
+        for term in ("cap_usd", "fee_usd"):
+            _require(_is_amount(getattr(self, term)), f"session_cap: {term} must be finite and not negative")
+
+    def price(self, bills: Usd) -> Usd:
+        """Of bills that are single sessions."""
+        return self.price_in(Ledger.of(bills))
+
+    def price_in(self, ledger: Ledger) -> Usd:
+        """F + the bill without what its sessions cost above the cap; a bill never falls below 0.
+
+        Raises:
+            ValueError: the ledger knows no sessions.
+
+        """
+        return self.fee_usd + ledger.bills - self.ceded_in(ledger)
+
+    def ceded(self, bills: Usd) -> Usd:
+        """Of bills that are single sessions."""
+        return self.ceded_in(Ledger.of(bills))
+
+    def ceded_in(self, ledger: Ledger) -> Usd:
+        """Sum of (cost - cap)+, at most the bill."""
+        if ledger.over_cap is None:
+            raise ValueError("session_cap needs the sessions of each bill")
+        return np.minimum(ledger.over_cap(self.cap_usd), ledger.bills)
+
+    def idle_price(self) -> float:
+        """The fee."""
+        return self.fee_usd
+
+    def with_fee(self, fee_usd: float) -> Self:
+        """The same cap at another fee."""
+        return replace(self, fee_usd=fee_usd)
+
+
+@dataclass(frozen=True)
+class Combined(Contract):
+    """Terms as a quote states them, some or all of them. P = F + (1 - discount) max(C, U(B)).
+
+    U is r (B - Q)+, or what `tiers` make of the bill. A term that is not named changes nothing: without any of them
+    this is per-token. `title`: the name that the user gave; all amounts in USD a month.
+    """
+
+    title: str
+    fee_usd: float = 0.0
+    commitment_usd: float = 0.0
+    discount: float = 0.0
+    allowance_usd: float = 0.0
+    overage_rate: float = 1.0
+    tiers: Tiered | None = None
+    name: ClassVar[str] = "combined"
+
+    def __post_init__(self) -> None:
+        for term in ("fee_usd", "commitment_usd", "allowance_usd", "overage_rate"):
+            _require(_is_amount(getattr(self, term)), f"{self.title}: {term} must be finite and not negative")
+        _require(0 <= self.discount <= 1, f"{self.title}: discount must lie between 0 and 1")
+
+    @property
+    def label(self) -> str:
+        """The user's name for it."""
+        return self.title
+
+    def _usage(self, bills: Usd) -> Usd:
+        if self.tiers is not None:
+            return self.tiers.price(bills)
+        return self.overage_rate * np.maximum(np.asarray(bills, dtype=np.float64) - self.allowance_usd, 0.0)
+
+    def price(self, bills: Usd) -> Usd:
+        """F + (1 - discount) max(C, U(B))."""
+        return self.fee_usd + (1 - self.discount) * np.maximum(self._usage(bills), self.commitment_usd)
+
+    def params(self) -> Params:
+        """The terms that say something."""
+        terms = {key: value for key, value in asdict(self).items() if key not in ("title", "tiers")}
+        neutral = {"overage_rate": 1.0}
+        named = {key: value for key, value in terms.items() if value != neutral.get(key, 0.0)}
+        if self.tiers is None:
+            return named
+        tiers = [
+            {"from_usd": edge, "rate": rate} for edge, rate in zip(self.tiers.from_usd, self.tiers.rates, strict=True)
+        ]
+        return named | {"tiers": tiers, "tier_kind": self.tiers.kind}
+
+    def with_fee(self, fee_usd: float) -> Self:
+        """The same terms at another fee."""
+        return replace(self, fee_usd=fee_usd)
+
+    def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
+        """The fee, or where usage alone earns too much, no fee and a discount on it."""
+        free = replace(self, fee_usd=0.0)
+        target, priced = _mean(ledger.bills, weights), _mean(free.price_in(ledger), weights)
+        if priced <= target:
+            return super().solved(ledger, weights)
+        return replace(free, discount=1 - (1 - self.discount) * target / priced)
+
+    def kinks(self) -> tuple[float, ...]:
+        """Edges of the allowance or the tiers, and where usage meets the commitment."""
+        edges = self.tiers.kinks() if self.tiers is not None else (self.allowance_usd,)
+        found = {edge for edge in edges if edge > 0}
+        for crossing in _crossings(self._usage, self.commitment_usd, 0.0, tuple(sorted(found))):
+            found.add(crossing)
+        return tuple(sorted(found))
+
+
+def _crossings(line: Callable[[Usd], Usd], level: float, slope: float, kinks: tuple[float, ...]) -> list[float]:
+    """Where `line` (straight between kinks) crosses or jumps over level + slope B, ascending; not at 0."""
+    edges = [0.0, *kinks]
+    found: list[float] = []
+    before = 0.0
+    for number, start in enumerate(edges):
+        end = edges[number + 1] if number + 1 < len(edges) else start + max(start, 1.0)
+        inside = np.array([start + (end - start) / 3, start + 2 * (end - start) / 3])
+        gap = line(inside) - level - slope * inside
+        steep = float(gap[1] - gap[0]) / float(inside[1] - inside[0])
+        at_start = float(gap[0]) - steep * float(inside[0] - start)
+        noise = 1e-12 * (1.0 + abs(level) + end)
+        at_start = 0.0 if abs(at_start) <= noise else at_start
+        if before * at_start < 0:
+            found.append(start)
+        root = start - at_start / steep if abs(steep) > 1e-12 else np.inf
+        is_last = number + 1 == len(edges)
+        if at_start * steep < 0 and (is_last or root <= end * (1 + 1e-12)) and root > 0:
+            found.append(float(root))
+        at_end = at_start + steep * (end - start)
+        before = 0.0 if abs(at_end) <= noise else at_end
+    return sorted(set(found))
+
+
+def break_even(contract: Contract) -> list[float]:
+    """The bills in USD, ascending, at which the contract goes from cheaper than per-token to dearer or back.
+
+    For contracts on one bill (not credits, not session_cap), whose price is a straight line between its kinks.
+    """
+    return _crossings(contract.price, 0.0, 1.0, contract.kinks())
+
+
+def at_equal_revenue(contract: AnyContract, bills: Usd | Ledger, weights: Usd | None = None) -> AnyContract:
+    """The same contract with the fee, premium, discount or rates at which E[P(B)] = E[B], loading 0.
+
+    One price list for all bills: every customer of the pool is offered the same terms. `weights` (same shape, summing
+    to more than 0) are the bills' probabilities or counts; equal by default.
 
     Raises:
         ValueError: bills that are not valid, or no fee >= 0 reaches equal revenue.
 
     """
-    values = checked_bills(bills)
-    target = float(np.average(values, weights=weights))
-    fee_usd = float(np.average(values - contract.with_fee(0.0).price(values), weights=weights))
-    solved = contract.with_fee(max(fee_usd, 0.0))
-    reached = float(np.average(solved.price(values), weights=weights))
+    ledger = Ledger.of(bills)
+    target = _mean(ledger.bills, weights)
+    solved = contract.solved(ledger, weights)
+    reached = _mean(solved.price_in(ledger), weights)
     if abs(reached - target) > EQUAL_REVENUE_TOLERANCE * target:
-        raise ValueError(f"{contract.name}: E[P] = {reached!r} where E[B] = {target!r}; no fee >= 0 closes the gap")
+        raise ValueError(f"{contract.label}: E[P] = {reached!r} where E[B] = {target!r}; no fee >= 0 closes the gap")
     return solved
 
 
-def defaults_at_equal_revenue(bills: Usd) -> tuple[PerToken, Bundle, Hybrid, Insurance]:
-    """The four contracts at their default terms (METHODS section 3), each solved for E[P(B)] = E[B] over `bills`.
+def classics_at_equal_revenue(bills: Usd | Ledger) -> tuple[PerToken, Bundle, Hybrid, Insurance]:
+    """The four classic contracts at their default terms (METHODS section 3), each solved for E[P(B)] = E[B].
 
     Raises:
         ValueError: bills that are not valid.
 
     """
-    values = checked_bills(bills)
-    deductible_usd = float(np.quantile(values, DEFAULT_DEDUCTIBLE_QUANTILE))
+    ledger = Ledger.of(bills)
+    deductible_usd = float(np.quantile(ledger.bills, DEFAULT_DEDUCTIBLE_QUANTILE))
     return (
         PerToken(),
-        at_equal_revenue(Bundle(), values),
-        at_equal_revenue(Hybrid(), values),
-        at_equal_revenue(Insurance(deductible_usd), values),
+        at_equal_revenue(Bundle(), ledger),
+        at_equal_revenue(Hybrid(), ledger),
+        at_equal_revenue(Insurance(deductible_usd), ledger),
     )
+
+
+def defaults_at_equal_revenue(bills: Usd | Ledger, *, session_cap_usd: float | None = None) -> tuple[Contract, ...]:
+    """Every mechanism at default terms over `bills`, each solved for E[P(B)] = E[B].
+
+    The classics; an allowance of the mean bill, overage at list; graduated tiers at 1, 0.9 and 0.8 from the median and
+    the 90th percentile on, all rates then scaled; a commitment to the median bill, its discount solved; credits of the
+    mean bill a month, usable for three months. `session_cap_usd` adds a cap a session, and needs sessions in the
+    ledger.
+
+    Raises:
+        ValueError: bills that are not valid.
+
+    """
+    ledger = Ledger.of(bills)
+    mean, median = float(ledger.bills.mean()), float(np.median(ledger.bills))
+    edges = sorted({0.0, *(float(np.quantile(ledger.bills, q)) for q in DEFAULT_TIER_QUANTILES)})
+    found: list[Contract] = [
+        *classics_at_equal_revenue(ledger),
+        at_equal_revenue(Allowance(allowance_usd=mean), ledger),
+        at_equal_revenue(Tiered(tuple(edges), DEFAULT_TIER_RATES[: len(edges)]), ledger),
+        at_equal_revenue(Commitment(median), ledger),
+        at_equal_revenue(Credits(credit_usd=mean), ledger),
+    ]
+    if session_cap_usd is not None:
+        found.append(at_equal_revenue(SessionCap(session_cap_usd), ledger))
+    return tuple(found)

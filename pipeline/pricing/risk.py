@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pricing.bills import Distribution, sum_of_independent
-from pipeline.pricing.mechanisms import Contract, Usd, checked_bills
+from pipeline.pricing.mechanisms import Contract, Ledger, Usd
 
 EXPECTED_VALUE_LAMBDA = 0.2  # METHODS section 3
 SOLVENCY_QUANTILE = 0.99  # METHODS section 3
@@ -50,6 +50,8 @@ class Risk:
     provider_sd: float | None
     provider_covariance: float | None
     pure_premium: float
+    saving: float
+    p_dearer: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Loading:
 
 def measure(
     contract: Contract,
-    bills: Usd,
+    bills: Usd | Ledger,
     customers: NDArray[np.int64] | None = None,
     *,
     budget_usd: float | None = None,
@@ -74,25 +76,29 @@ def measure(
 ) -> Risk:
     """The risk of `contract` over `bills`.
 
-    `bills` (n,) in USD; `customers` (n,) the customer of each as 0, 1, 2, ..., one customer by default. `tails=False`
-    says that the bills cannot support VaR and TVaR however many they are (months simulated from too few days).
+    `bills` (n,) in USD, or a ledger of them; `customers` (n,) the customer of each as 0, 1, 2, ..., one customer by
+    default. `tails=False` says that the bills cannot support VaR and TVaR however many they are (months simulated from
+    too few days).
 
     - variance_reduction_pooled = 1 - Var P / Var B; sd_reduction = 1 - sd P / sd B.
     - variance_reduction: the same after each customer's own mean is removed; a customer with a single bill says
       nothing about it, and None where all customers are such.
     - p_over_budget = P(price > budget). ceded_share = E[ceded] / E[B]. expected_shortfall_share = E[(B - P)+] / E[B].
+    - saving = E[B] - E[P]; p_dearer = P(P > B), beyond rounding.
     - provider_sd = sd(P - B); provider_covariance = Cov(P, B - P): Var B = Var P + Var(B - P) + 2 Cov(P, B - P).
 
     Raises:
         ValueError: bills that are not valid, or `customers` of another shape.
 
     """
-    values = checked_bills(bills)
+    ledger = Ledger.of(bills)
+    values = ledger.bills
     codes = np.zeros(values.size, dtype=np.int64) if customers is None else np.asarray(customers, dtype=np.int64)
     if codes.shape != values.shape:
         raise ValueError("customers must name one customer for each bill")
-    prices = contract.price(values)
-    ceded_mean = float(contract.ceded(values).mean())
+    prices = contract.price_in(ledger)
+    ordered = np.sort(prices)
+    ceded_mean = _pure_premium(contract, ledger)
     mean_bill, mean_price = float(values.mean()), float(prices.mean())
     sd_bill, sd_price = _sd(values), _sd(prices)
     provider = prices - values
@@ -101,17 +107,17 @@ def measure(
         n_bills=values.size,
         n_customers=int(np.unique(codes).size),
         mean=mean_price,
-        median=float(np.median(prices)),
-        p90=float(np.quantile(prices, 0.9)),
+        median=_sorted_quantile(ordered, 0.5),
+        p90=_sorted_quantile(ordered, 0.9),
         sd=sd_price,
         cv=sd_price / mean_price if sd_price is not None and mean_price > 0 else None,
         variance_reduction=variance_reduction_within(prices, values, codes),
         variance_reduction_pooled=pooled,
         sd_reduction=None if pooled is None or sd_price is None or not sd_bill else 1 - sd_price / sd_bill,
-        var_95=value_at_risk(prices, 0.95) if tails else None,
-        var_99=value_at_risk(prices, 0.99) if tails else None,
-        tvar_95=tail_value_at_risk(prices, 0.95) if tails else None,
-        tvar_99=tail_value_at_risk(prices, 0.99) if tails else None,
+        var_95=value_at_risk(ordered, 0.95, is_sorted=True) if tails else None,
+        var_99=value_at_risk(ordered, 0.99, is_sorted=True) if tails else None,
+        tvar_95=tail_value_at_risk(ordered, 0.95, is_sorted=True) if tails else None,
+        tvar_99=tail_value_at_risk(ordered, 0.99, is_sorted=True) if tails else None,
         p_over_budget=None if budget_usd is None else float((prices > budget_usd).mean()),
         ceded_share=ceded_mean / mean_bill if mean_bill > 0 else None,
         expected_shortfall_share=float(np.maximum(-provider, 0).mean()) / mean_bill if mean_bill > 0 else None,
@@ -122,6 +128,8 @@ def measure(
             else float(np.dot(prices - mean_price, -provider + provider.mean())) / (values.size - 1)
         ),
         pure_premium=ceded_mean,
+        saving=mean_bill - mean_price,
+        p_dearer=float((provider > _CONSTANT * float(values.max())).mean()),
     )
 
 
@@ -162,12 +170,21 @@ def _supports(n: int, q: float) -> bool:
     return n * (1 - q) >= 1 - 1e-9
 
 
-def value_at_risk(prices: Usd, q: float) -> float | None:
-    """The quantile q (type 7) of `prices` (n,), USD; None where n (1 - q) < 1."""
-    return float(np.quantile(prices, q)) if _supports(prices.size, q) else None
+def _sorted_quantile(ordered: Usd, q: float) -> float:
+    """The quantile q (type 7) of values in ascending order, without sorting them again."""
+    at = (ordered.size - 1) * q
+    below = min(int(at), ordered.size - 1)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, ordered.size - 1)])
+    return low + (high - low) * (at - below)
 
 
-def tail_value_at_risk(prices: Usd, q: float) -> float | None:
+def value_at_risk(prices: Usd, q: float, *, is_sorted: bool = False) -> float | None:
+    """The quantile q (type 7) of `prices` (n,), USD; None where n (1 - q) < 1. `is_sorted`: they ascend."""
+    ordered = prices if is_sorted else np.sort(prices)
+    return _sorted_quantile(ordered, q) if _supports(prices.size, q) else None
+
+
+def tail_value_at_risk(prices: Usd, q: float, *, is_sorted: bool = False) -> float | None:
     """The mean of the worst 1 - q of `prices` (n,), USD; None where n (1 - q) < 1.
 
     The worst n (1 - q) prices need not be a whole number: the last one counts with its fraction, so that ties at the
@@ -179,16 +196,23 @@ def tail_value_at_risk(prices: Usd, q: float) -> float | None:
     if abs(size - round(size)) < 1e-9 * prices.size:
         size = float(round(size))
     whole = int(size)
-    ordered = np.sort(prices)[::-1]
+    ascending = prices if is_sorted else np.sort(prices)
+    ordered = ascending[::-1]
     rest = (size - whole) * float(ordered[whole]) if whole < prices.size else 0.0
     mean_of_worst = (float(ordered[:whole].sum()) + rest) / size
-    return max(mean_of_worst, float(np.quantile(prices, q)))  # TVaR >= VaR is a law; only rounding could break it
+    return max(mean_of_worst, _sorted_quantile(ascending, q))  # TVaR >= VaR is a law; only rounding could break it
 
 
-def loadings(contract: Contract, bills: Usd, *, pool_customers: int = POOL_CUSTOMERS) -> tuple[Loading, Loading]:
+def loadings(
+    contract: Contract,
+    bills: Usd | Ledger,
+    *,
+    pool_customers: int = POOL_CUSTOMERS,
+    lambda_: float = EXPECTED_VALUE_LAMBDA,
+) -> tuple[Loading, Loading]:
     """The loading of the contract's ceded loss by both principles, over `bills` (n,) in USD.
 
-    - expected_value: 0.2 x the mean ceded loss, however uncertain it is.
+    - expected_value: `lambda_` x the mean ceded loss, however uncertain it is.
     - solvency_99: what each of `pool_customers` independent customers adds so that premiums meet the ceded losses of
       the month in 99% of months, from the exact distribution of their sum. `loading_common_shock` is the same where
       all customers share a shock (with probability 5% every bill of the month is 1.25 times as high): that part does
@@ -201,30 +225,56 @@ def loadings(contract: Contract, bills: Usd, *, pool_customers: int = POOL_CUSTO
         ValueError: bills that are not valid, or `pool_customers` below 1.
 
     """
-    values = checked_bills(bills)
-    ceded = contract.ceded(values)
-    pure = float(ceded.mean())
-    calm = sum_of_independent(ceded, pool_customers)
-    shocked = sum_of_independent(contract.ceded(values * SHOCK_FACTOR), pool_customers)
-    solvency = _per_customer(calm, pure, pool_customers)
-    with_shock = _per_customer(_mixture(calm, shocked, SHOCK_PROBABILITY), pure, pool_customers)
-    expected = EXPECTED_VALUE_LAMBDA * pure
+    ledger = Ledger.of(bills)
+    pure = _pure_premium(contract, ledger)
+    expected = max(lambda_ * pure, 0.0)
     return (
         Loading("expected_value", expected, pure + expected, _loss_ratio(pure, expected), None, None),
-        Loading("solvency_99", solvency, pure + solvency, _loss_ratio(pure, solvency), pool_customers, with_shock),
+        solvency_loading(contract, ledger, pool_customers),
     )
 
 
-def _per_customer(total: Distribution, pure_premium: float, pool_customers: int) -> float:
-    return max(total.quantile(SOLVENCY_QUANTILE) / pool_customers - pure_premium, 0.0)
+def solvency_loading(contract: Contract, bills: Usd | Ledger, pool_customers: int) -> Loading:
+    """The second of `loadings` alone."""
+    ledger = Ledger.of(bills)
+    pure = _pure_premium(contract, ledger)
+    calm = sum_of_independent(contract.ceded_in(ledger), pool_customers)
+    shocked = sum_of_independent(contract.ceded_in(ledger.scaled(SHOCK_FACTOR)), pool_customers)
+    needed = calm.quantile(SOLVENCY_QUANTILE)
+    needed_with_shock = _quantile_of_mixture(calm, shocked, SHOCK_PROBABILITY, SOLVENCY_QUANTILE)
+    loading, with_shock = (max(total / pool_customers - pure, 0.0) for total in (needed, needed_with_shock))
+    return Loading("solvency_99", loading, pure + loading, _loss_ratio(pure, loading), pool_customers, with_shock)
+
+
+def _pure_premium(contract: Contract, ledger: Ledger) -> float:
+    """Mean ceded loss, USD; 0 where it is rounding."""
+    pure = float(contract.ceded_in(ledger).mean())
+    return 0.0 if abs(pure) <= _CONSTANT * float(ledger.bills.max()) else pure
 
 
 def _loss_ratio(pure_premium: float, loading: float) -> float | None:
     return pure_premium / (pure_premium + loading) if pure_premium > 0 else None
 
 
-def _mixture(first: Distribution, second: Distribution, weight_of_second: float) -> Distribution:
-    values = np.concatenate((first.values_usd, second.values_usd))
-    weights = np.concatenate((first.probabilities * (1 - weight_of_second), second.probabilities * weight_of_second))
-    order = np.argsort(values, kind="stable")
-    return Distribution(values[order], weights[order])
+def _quantile_of_mixture(first: Distribution, second: Distribution, weight_of_second: float, q: float) -> float:
+    """The smallest value that at least q of the mixture does not exceed, by bisection on its distribution function."""
+    parts = [
+        (weight, each.values_usd, np.cumsum(each.probabilities))
+        for weight, each in ((1 - weight_of_second, first), (weight_of_second, second))
+    ]
+
+    def reached(value: float) -> float:
+        found = 0.0
+        for weight, values, upto in parts:
+            at = int(np.searchsorted(values, value, side="right"))
+            found += weight * float(upto[at - 1]) if at else 0.0
+        return found
+
+    low = min(float(values[0]) for _, values, _ in parts)
+    high = max(float(values[-1]) for _, values, _ in parts)
+    if reached(low) >= q * (1 - 1e-12):
+        return low
+    for _ in range(70):
+        middle = (low + high) / 2
+        low, high = (low, middle) if reached(middle) >= q * (1 - 1e-12) else (middle, high)
+    return high

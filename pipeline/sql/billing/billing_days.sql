@@ -13,6 +13,8 @@ with minutes as (
         nullif(trim(api_key), '') as api_key,
         nullif(trim(workspace), '') as workspace,
 
+        model,
+
         ---------- dates
         usage_date,
 
@@ -48,6 +50,7 @@ in_force as (
             when ${dimension} = 'user_id' then minutes.source = 'sessions'
             else minutes.source = 'console' or console_days.usage_date is null
         end
+        and ${segment}
 ),
 
 customer_days as (

@@ -9,7 +9,7 @@ with sessions as (
         estimated_cost_usd
     from marts.token_usage_sessions
     -- what a seat covers is on no bill
-    where billing_mode = 'metered'
+    where billing_mode = 'metered' and ${segment}
 ),
 
 customer_days as (

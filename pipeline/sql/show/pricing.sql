@@ -1,5 +1,6 @@
--- Contracts at equal revenue: what each does to the bill, and the premium that covers what it cedes
+-- Contracts at equal revenue, and quotes as quoted: what each does to the bill, and the premium that covers what it cedes
 select
+    basis,
     customer_dimension,
     segment,
     mechanism,
@@ -15,4 +16,11 @@ select
     status,
     reason
 from analysis.pricing_risk
-order by customer_dimension <> 'organisation', customer_dimension, segment, mechanism, loading_principle
+order by
+    segment <> 'all',
+    basis,
+    customer_dimension <> 'organisation',
+    customer_dimension,
+    segment,
+    mechanism,
+    loading_principle

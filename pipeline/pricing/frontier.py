@@ -1,0 +1,459 @@
+"""Risk against price at every parameter of a mechanism, and the cheapest contract that reaches a target.
+
+Belongs here: variance reduction, premium and tail of stop-loss, allowance, commitment and hybrid at all parameters in
+one sorted pass each, and the choice among them. Does not belong here: single contracts (`mechanisms`), the statistics
+of given prices (`risk`), tables (`pipeline/contracts.py`). Definitions: METHODS section 3.
+
+Everything is at pure equal revenue, E[P(B)] = E[B]; a loading comes on top. Limited cover is the key to all four:
+stop-loss retains min(B, d); an allowance charges (B - Q)+ = B - min(B, Q); a commitment max(C, B) = C + (B - C)+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pricing.bills import sum_of_independent
+from pipeline.pricing.mechanisms import (
+    Allowance,
+    Commitment,
+    Contract,
+    Hybrid,
+    Insurance,
+    Integers,
+    Usd,
+    at_equal_revenue,
+    checked_bills,
+)
+from pipeline.pricing.risk import (
+    EXPECTED_VALUE_LAMBDA,
+    POOL_CUSTOMERS,
+    SOLVENCY_QUANTILE,
+    loadings,
+    variance_reduction_within,
+)
+
+Flags = NDArray[np.bool_]
+
+MECHANISMS = ("hybrid", "insurance", "allowance", "commitment")
+PRINCIPLES = ("expected_value", "solvency_99")
+_KNOTS = 33  # parameters with an exact convolution; between them the solvency loading is interpolated
+_TAIL = 0.99
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """One mechanism at `parameter` (n,), ascending: a threshold in USD, or theta.
+
+    `variance_reduction` (n,) within customers (of one customer: over all bills), None where no customer has two
+    bills; `tvar_99` (n,) of the price in USD, None below 100 bills; `pure_premium` (n,) the mean ceded loss; `fee`
+    (n,) the fee, premium or (commitment) discount at equal revenue; `loading` the USD a bill of each principle.
+    """
+
+    mechanism: str
+    parameter: Usd
+    variance_reduction: Usd | None
+    tvar_99: Usd | None
+    pure_premium: Usd
+    fee: Usd
+    loading: dict[str, Usd]
+
+    def contract(self, at: int) -> Contract:
+        """The contract at one parameter."""
+        value, fee = float(self.parameter[at]), float(self.fee[at])
+        if self.mechanism == "hybrid":
+            return Hybrid(fee, value)
+        if self.mechanism == "insurance":
+            return Insurance(value, premium_usd=fee)
+        return Allowance(fee, value) if self.mechanism == "allowance" else Commitment(value, fee)
+
+    def thinned(self, points: int) -> Frontier:
+        """At most `points` parameters, evenly spaced in rank, both ends kept."""
+        n = self.parameter.size
+        if n <= points:
+            return self
+        at = np.unique(np.linspace(0, n - 1, points).round().astype(np.int64))
+        return replace(
+            self,
+            parameter=self.parameter[at],
+            variance_reduction=None if self.variance_reduction is None else self.variance_reduction[at],
+            tvar_99=None if self.tvar_99 is None else self.tvar_99[at],
+            pure_premium=self.pure_premium[at],
+            fee=self.fee[at],
+            loading={name: values[at] for name, values in self.loading.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The retained part min(B, d) of bills at every d that is a bill; arrays of shape (n,), by ascending d."""
+
+    threshold: Usd
+    retained_mean: Usd
+    variance_reduction: Usd | None
+    tail_mean: Usd | None
+
+
+def stop_loss(
+    bills: Usd,
+    customers: Integers | None = None,
+    weights: Usd | None = None,
+    *,
+    tail: float | None = _TAIL,
+) -> Cover:
+    """Mean, variance reduction and tail mean of min(B, d) at every deductible d among `bills`, in one sorted pass.
+
+    `bills` (n,) in USD; `customers` (n,) the customer of each as 0, 1, 2, ..., one customer by default: variance is
+    taken about each customer's own mean, of customers with at least two bills. `weights` (n,) probabilities or counts,
+    1 by default. pure premium = E[B] - retained_mean. `tail_mean`: the mean of min(B, d) over the dearest 1 - `tail`
+    of the bills, ties split; None where n (1 - tail) < 1. O(n log n).
+
+    Raises:
+        ValueError: bills that are not valid.
+
+    """
+    return _cover(checked_bills(bills), customers, weights, tail)
+
+
+def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: float | None) -> Cover:
+    """`stop_loss` for any finite values: those of the reversed bills give max(B, d)."""
+    if customers is None and weights is None:
+        order, b = None, np.sort(values)
+        w = np.ones(b.size)
+    else:
+        order = np.argsort(values, kind="stable")
+        b = values[order]
+        w = np.ones(b.size) if weights is None else np.asarray(weights, dtype=np.float64)[order]
+    total = float(w.sum())
+    centre = float(np.dot(w, b)) / total
+    b = b - centre  # variances of what is left are small against squares of bills
+    below = np.cumsum(w)
+    above = np.maximum(total - below, 0.0)
+    below_sum = np.cumsum(w * b)
+    retained = (below_sum + above * b) / total
+    tail_mean = None if tail is None else _tail_mean(b, w, total, tail)
+    return Cover(
+        threshold=b + centre,
+        retained_mean=retained + centre,
+        variance_reduction=_within(b, w, None if customers is None or order is None else customers[order]),
+        tail_mean=None if tail_mean is None else tail_mean + centre,
+    )
+
+
+def _tail_mean(b: Usd, w: Usd, total: float, tail: float) -> Usd | None:
+    size = total * (1 - tail)
+    if _weights_are_bills(w) and size < 1 - 1e-9:
+        return None
+    beyond = np.maximum(total - np.cumsum(w), 0.0)  # weight of the dearer bills
+    share = np.clip(size - beyond, 0.0, w)
+    total_share = float(share.sum())
+    partial, rest = np.cumsum(share * b), np.maximum(total_share - np.cumsum(share), 0.0)
+    return np.asarray((partial + rest * b) / total_share)
+
+
+def _weights_are_bills(w: Usd) -> bool:
+    """Whether the weights count bills; those of a distribution are probabilities, which support any tail."""
+    return bool(w[0] >= 1)
+
+
+def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd | None:
+    """1 - SS(min(B, d)) / SS(B), sums of squares about each customer's mean, at every d = b (ascending, centred).
+
+    For one d: sum of squares of min(B, d) = Q + W d^2, with Q over bills up to d and W the weight above; less, for
+    each customer of weight m, (S + k d)^2 / m with S the sum up to d and k the weight above. S and k change for one
+    customer a bill, so that the sums over customers of S^2/m, S k/m and k^2/m are running sums too.
+    """
+    if customers is None:
+        total = float(w.sum())
+        if total == w[0]:
+            return None
+        upto, above = np.cumsum(w * b), np.maximum(total - np.cumsum(w), 0.0)
+        squares = np.cumsum(w * b * b) + above * b * b
+        about_mean = squares - (upto + above * b) ** 2 / total
+    else:
+        m = np.bincount(customers, w)[customers]
+        repeated = np.bincount(customers)[customers] >= 2
+        if not repeated.any():
+            return None
+        counted = np.where(repeated, w, 0.0)
+        above = np.maximum(float(counted.sum()) - np.cumsum(counted), 0.0)
+        squares = np.cumsum(counted * b * b) + above * b * b
+        by_customer = np.argsort(customers, kind="stable")
+        s_after, k_after = np.empty(b.size), np.empty(b.size)
+        wb = w * b
+        first = np.flatnonzero(np.diff(customers[by_customer], prepend=-1))
+        lengths = np.diff(np.append(first, b.size))
+        for target, parts in ((s_after, wb), (k_after, w)):
+            running = np.cumsum(parts[by_customer])
+            before = np.repeat(running[first] - parts[by_customer][first], lengths)
+            target[by_customer] = running - before
+        k_after = m - k_after
+        s_before, k_before = s_after - wb, k_after + w
+        mask = np.where(repeated, 1 / m, 0.0)
+        start = float(np.bincount(customers, counted)[np.bincount(customers) >= 2].sum())  # sum of k^2/m before: of m
+        ss = np.cumsum(mask * (s_after**2 - s_before**2))
+        sk = np.cumsum(mask * (s_after * k_after - s_before * k_before))
+        kk = start + np.cumsum(mask * (k_after**2 - k_before**2))
+        about_mean = squares - (ss + 2 * sk * b + kk * b * b)
+    whole = float(about_mean[-1])
+    if whole <= 1e-24 * float(np.abs(b).max()) ** 2 * b.size:
+        return None
+    return np.clip(1 - about_mean / whole, 0.0, 1.0)
+
+
+def frontiers(
+    bills: Usd,
+    customers: Integers | None = None,
+    *,
+    pool_customers: int = POOL_CUSTOMERS,
+    lambda_: float = EXPECTED_VALUE_LAMBDA,
+) -> tuple[Frontier, ...]:
+    """All parameters of the four mechanisms of `MECHANISMS` over `bills` (n,) in USD.
+
+    Thresholds are 0 and every bill; theta has as many values from 0 to 1. The loading of expected_value is `lambda_` x
+    the pure premium; that of solvency_99 is computed by convolution at 33 parameters evenly spaced in pure premium and
+    interpolated between them (hybrid: exact, since its ceded loss is a share of the bill).
+
+    Raises:
+        ValueError: bills that are not valid.
+
+    """
+    values = checked_bills(bills)
+    found = (
+        _hybrid(values, customers),
+        _insurance(values, customers),
+        _allowance(values, customers),
+        _commitment(values, customers),
+    )
+    return tuple(_loaded(each, values, pool_customers, lambda_) for each in found)
+
+
+def _hybrid(values: Usd, customers: Integers | None) -> Frontier:
+    cover = _cover(values, customers, None, _TAIL)
+    theta = np.linspace(0.0, 1.0, values.size + 1)
+    mean = float(values.mean())
+    pure = (1 - theta) * mean
+    return Frontier(
+        "hybrid",
+        theta,
+        None if cover.variance_reduction is None else 1 - theta**2,
+        None if cover.tail_mean is None else pure + theta * float(cover.tail_mean[-1]),
+        pure,
+        pure,
+        {},
+    )
+
+
+def _insurance(values: Usd, customers: Integers | None) -> Frontier:
+    cover = _cover(values, customers, None, _TAIL)
+    pure = np.maximum(float(values.mean()) - cover.retained_mean, 0.0)
+    tvar = None if cover.tail_mean is None else cover.tail_mean + pure
+    full = Frontier("insurance", cover.threshold, cover.variance_reduction, tvar, pure, pure, {})
+    return _with_zero(full, 1.0, float(values.mean()), float(values.mean()))
+
+
+def _with_zero(frontier: Frontier, reduction: float, pure: float, tvar: float) -> Frontier:
+    """The same with threshold 0 in front, where no bill is 0."""
+    if frontier.parameter[0] <= 0:
+        return frontier
+    front = np.concatenate
+    return replace(
+        frontier,
+        parameter=front(([0.0], frontier.parameter)),
+        variance_reduction=(
+            None if frontier.variance_reduction is None else front(([reduction], frontier.variance_reduction))
+        ),
+        tvar_99=None if frontier.tvar_99 is None else front(([tvar], frontier.tvar_99)),
+        pure_premium=front(([pure], frontier.pure_premium)),
+        fee=front(([pure], frontier.fee)),
+    )
+
+
+def _excess(values: Usd, customers: Integers | None) -> tuple[Cover, Usd | None]:
+    """max(B, d) at every d = bill ascending (as a `Cover` of it), and the mean of the dearest 1% of max(B, d)."""
+    mirrored = _cover(-values, customers, None, None)
+    flipped = Cover(
+        -mirrored.threshold[::-1],
+        -mirrored.retained_mean[::-1],
+        None if mirrored.variance_reduction is None else mirrored.variance_reduction[::-1],
+        None,
+    )
+    d = flipped.threshold
+    size = d.size * (1 - _TAIL)
+    if size < 1 - 1e-9:
+        return flipped, None
+    share = np.clip(size - np.arange(d.size - 1, -1, -1), 0.0, 1.0)
+    upto = np.cumsum(share)
+    above = float(np.dot(share, d)) - np.cumsum(share * d)
+    return flipped, (upto * d + above) / float(share.sum())
+
+
+def _allowance(values: Usd, customers: Integers | None) -> Frontier:
+    larger, tail = _excess(values, customers)
+    mean = float(values.mean())
+    fee = np.maximum(mean - (larger.retained_mean - larger.threshold), 0.0)  # E[min(B, Q)]
+    tvar = None if tail is None else fee + tail - larger.threshold
+    full = Frontier("allowance", larger.threshold, larger.variance_reduction, tvar, fee, fee, {})
+    top = _cover(values, None, None, _TAIL).tail_mean
+    return _with_zero(full, 0.0, 0.0, mean if top is None else float(top[-1]))
+
+
+def _commitment(values: Usd, customers: Integers | None) -> Frontier:
+    larger, tail = _excess(values, customers)
+    mean = float(values.mean())
+    factor = np.divide(mean, larger.retained_mean, out=np.ones(values.size), where=larger.retained_mean > 0)
+    discount = np.clip(1 - factor, 0.0, 1.0)
+    over = larger.retained_mean - larger.threshold  # E[(B - C)+]
+    reduction = larger.variance_reduction
+    return Frontier(
+        "commitment",
+        larger.threshold,
+        None if reduction is None else 1 - (1 - discount) ** 2 * (1 - reduction),
+        None if tail is None else (1 - discount) * tail,
+        mean - (1 - discount) * over,
+        discount,
+        {},
+    )
+
+
+def _loaded(frontier: Frontier, values: Usd, pool_customers: int, lambda_: float) -> Frontier:
+    expected = np.maximum(lambda_ * frontier.pure_premium, 0.0)
+    if frontier.mechanism == "hybrid":
+        solvency = _solvency(values, pool_customers) * (1 - frontier.parameter)
+    else:
+        at = _knots(frontier.pure_premium)
+        exact = [_solvency(frontier.contract(int(k)).ceded(values), pool_customers) for k in at]
+        by_premium = np.argsort(frontier.pure_premium[at], kind="stable")
+        solvency = np.interp(frontier.pure_premium, frontier.pure_premium[at][by_premium], np.array(exact)[by_premium])
+    return replace(frontier, loading={"expected_value": expected, "solvency_99": solvency})
+
+
+def _knots(pure: Usd) -> Integers:
+    wanted = np.linspace(float(pure.min()), float(pure.max()), _KNOTS)
+    order = np.argsort(pure, kind="stable")
+    at = np.searchsorted(pure[order], wanted).clip(0, pure.size - 1)
+    return np.unique(np.concatenate((order[at], [0, pure.size - 1]))).astype(np.int64)
+
+
+def _solvency(ceded: Usd, pool_customers: int) -> float:
+    total = sum_of_independent(ceded, pool_customers)
+    return max(total.quantile(SOLVENCY_QUANTILE) / pool_customers - float(ceded.mean()), 0.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The cheapest contract of a mechanism that reaches a target, by one principle; USD a bill."""
+
+    contract: Contract
+    variance_reduction: float | None
+    pure_premium: float
+    loading: float
+
+    @property
+    def premium(self) -> float:
+        """Pure premium + loading."""
+        return self.pure_premium + self.loading
+
+
+@dataclass(frozen=True)
+class Market:
+    """Bills (n,) in USD with their customers, how loadings are made, and the frontiers over them."""
+
+    bills: Usd
+    customers: Integers
+    pool_customers: int
+    lambda_: float
+    found: tuple[Frontier, ...]
+
+    @classmethod
+    def over(cls, bills: Usd, customers: Integers, pool_customers: int, lambda_: float) -> Market:
+        """The market of all four mechanisms; raises as `frontiers`."""
+        found = frontiers(bills, customers, pool_customers=pool_customers, lambda_=lambda_)
+        return cls(bills, customers, pool_customers, lambda_, found)
+
+    def cheapest_for_variance(self, target: float, principle: str) -> list[Choice]:
+        """Of each mechanism the cheapest contract that removes at least `target` of the variance, cheapest first.
+
+        Cheapest: the least loading, since all cost E[B] before it. Where the best parameter has a neighbour that
+        misses the target, the parameter between them is solved for. Empty where variance cannot be said.
+        """
+        choices = []
+        for frontier in self.found:
+            reduction = frontier.variance_reduction
+            if reduction is None or not (allowed := reduction >= target - 1e-12).any():
+                continue
+            best = _least(frontier.loading[principle], allowed)
+            contract = self._at_the_edge(frontier, best, allowed, target)
+            choices.append(self._choice(contract, principle))
+        return sorted(choices, key=lambda choice: choice.loading)
+
+    def _at_the_edge(self, frontier: Frontier, best: int, allowed: Flags, target: float) -> Contract:
+        for other in (best - 1, best + 1):
+            if not 0 <= other < allowed.size or allowed[other]:
+                continue
+            good, bad = float(frontier.parameter[best]), float(frontier.parameter[other])
+            for _ in range(50):
+                middle = (good + bad) / 2
+                reached = self._reduction(self._solved(frontier.mechanism, middle))
+                good, bad = (middle, bad) if reached is not None and reached >= target else (good, middle)
+            return self._solved(frontier.mechanism, good)
+        return frontier.contract(best)
+
+    def _solved(self, mechanism: str, parameter: float) -> Contract:
+        make: dict[str, Callable[[float], Contract]] = {
+            "hybrid": lambda theta: Hybrid(theta=theta),
+            "insurance": lambda deductible_usd: Insurance(deductible_usd),
+            "allowance": lambda allowance_usd: Allowance(allowance_usd=allowance_usd),
+            "commitment": lambda commitment_usd: Commitment(commitment_usd),
+        }
+        return at_equal_revenue(make[mechanism](parameter), self.bills)
+
+    def _reduction(self, contract: Contract) -> float | None:
+        return variance_reduction_within(contract.price(self.bills), self.bills, self.customers)
+
+    def _choice(self, contract: Contract, principle: str) -> Choice:
+        by_name = {
+            loading.principle: loading
+            for loading in loadings(contract, self.bills, pool_customers=self.pool_customers, lambda_=self.lambda_)
+        }
+        ceded = float(contract.ceded(self.bills).mean())
+        return Choice(contract, self._reduction(contract), ceded, by_name[principle].loading)
+
+    def cheapest_for_budget(self, budget_usd: float, probability: float, principle: str) -> list[Choice]:
+        """Of each mechanism the cheapest contract whose loaded price is within the budget with `probability`.
+
+        The price rises with the bill, so that it is enough to price the smallest bill that at least `probability` of
+        the bills do not exceed. Cheapest first; empty where no contract does: the budget is below what certainty
+        costs.
+        """
+        ordered = np.sort(self.bills)
+        at = min(max(int(np.ceil(probability * ordered.size - 1e-9)) - 1, 0), ordered.size - 1)
+        bill = float(ordered[at])
+        choices = []
+        for frontier in self.found:
+            price = _PRICE_OF[frontier.mechanism](frontier, bill) + frontier.loading[principle]
+            allowed = np.flatnonzero(price <= budget_usd * (1 + 1e-12))
+            order = allowed[np.argsort(frontier.loading[principle][allowed], kind="stable")]
+            for best in order[:: max(order.size // 20, 1)]:  # the interpolated loading is near; the exact one decides
+                choice = self._choice(frontier.contract(int(best)), principle)
+                highest = float(choice.contract.price(np.array([bill]))[0]) + choice.loading
+                if highest <= budget_usd * (1 + 1e-9):
+                    choices.append(choice)
+                    break
+        return sorted(choices, key=lambda choice: choice.loading)
+
+
+_PRICE_OF: dict[str, Callable[[Frontier, float], Usd]] = {
+    "hybrid": lambda frontier, bill: frontier.fee + frontier.parameter * bill,
+    "insurance": lambda frontier, bill: frontier.fee + np.minimum(frontier.parameter, bill),
+    "allowance": lambda frontier, bill: frontier.fee + np.maximum(bill - frontier.parameter, 0.0),
+    "commitment": lambda frontier, bill: (1 - frontier.fee) * np.maximum(frontier.parameter, bill),
+}
+
+
+def _least(loading: Usd, allowed: Flags) -> int:
+    at = np.flatnonzero(allowed)
+    return int(at[np.argmin(loading[at])])

@@ -1,0 +1,10 @@
+-- The sessions of the bills that a contract is priced on: which bill, cost.
+select
+    billing_months.bill_number,
+    billing_sessions.cost_usd
+from billing_sessions
+inner join billing_months
+    on billing_sessions.customer = billing_months.customer
+    and date_trunc('month', billing_sessions.usage_date)::date = billing_months.month
+where billing_months.bill_number is not null
+order by billing_months.bill_number, billing_sessions.cost_usd

@@ -1,0 +1,46 @@
+-- The costliest values of model, api_key and workspace on the organisation's bills; a dimension with a single value is the whole.
+with minutes as (
+    select source, provider, usage_date, model, api_key, workspace, estimated_cost_usd
+    from marts.token_usage_minutes
+    where billing_mode = 'metered'
+),
+
+console_days as (
+    select distinct provider, usage_date
+    from minutes
+    where source = 'console'
+),
+
+in_force as (
+    select minutes.*
+    from minutes
+    left join console_days
+        on minutes.provider = console_days.provider
+        and minutes.usage_date = console_days.usage_date
+    where minutes.source = 'console' or console_days.usage_date is null
+),
+
+valued as (
+    select 'model' as dimension, model as name, estimated_cost_usd from in_force
+    union all
+    select 'api_key' as dimension, api_key as name, estimated_cost_usd from in_force
+    union all
+    select 'workspace' as dimension, workspace as name, estimated_cost_usd from in_force
+),
+
+ranked as (
+    select
+        dimension,
+        name,
+        sum(estimated_cost_usd) as cost_usd,
+        count(*) over (partition by dimension) as n_values
+    from valued
+    where trim(coalesce(name, '')) <> ''
+    group by dimension, name
+)
+
+select dimension, name
+from ranked
+where n_values > 1 and cost_usd > 0
+order by cost_usd desc, dimension, name
+limit ${most}
