@@ -456,61 +456,77 @@ def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pydict({field: [row.get(field) for row in rows] for field in schema.names}, schema=schema)
 
 
-def _power_law_columns(column: _Column, law: PowerLaw, seed: int) -> dict[str, Any]:
+def _power_law_columns(values: Floats, counts: Counts, law: PowerLaw, seed: int | None) -> dict[str, Any]:
     return {
         "csn_alpha": law.alpha,
         "csn_xmin": law.xmin,
         "csn_n": law.n,
         "csn_z_lognormal": law.z_lognormal,
         "csn_z_exponential": law.z_exponential,
-        "csn_p": power_law_p_value(column.values, column.counts, law, seed) if column.bootstrapped else None,
+        "csn_p": None if seed is None else power_law_p_value(values, counts, law, seed),
     }
 
 
-def _tail_row(connection: duckdb.DuckDBPyConnection, column: _Column, seed: int) -> dict[str, Any]:
-    segment = column.segment
-    row: dict[str, Any] = {
-        "segment": segment.name,
-        "measure": column.measure.name,
-        "source": segment.source,
-        "n": segment.n,
-        "zeros": 0,
-    }
-    if not segment.n:
-        return {**row, "verdict": "unavailable", "verdict_reason": f"{_unavailable(column.measure, segment)}."}
-    x, c = column.values, column.counts
-    description: Description = describe(x, c)
-    artefacts: Artefacts = find_artefacts(x, c)
+def _tail_columns(values: Floats, counts: Counts, seed: int | None) -> tuple[dict[str, Any], str]:
+    """Columns of tail_metrics that follow from the pairs alone, and the reason of the verdict; no p without a seed."""
+    description: Description = describe(values, counts)
+    artefacts: Artefacts = find_artefacts(values, counts)
     enough = description.n >= MIN_ROWS
     measurable = enough and artefacts.cap_value is None
-    gpd, far = (generalized_pareto(x, c, share) if measurable else None for share in (0.90, 0.95))
-    tail = power_law(x, c) if measurable else None
-    fits = fit_adjusted(x, c, artefacts, CANDIDATES) if enough and not artefacts.lattice else None
+    gpd, far = (generalized_pareto(values, counts, share) if measurable else None for share in (0.90, 0.95))
+    law = power_law(values, counts) if measurable else None
+    fits = fit_adjusted(values, counts, artefacts, CANDIDATES) if enough and not artefacts.lattice else None
     judgement = judge(artefacts, fits, gpd)
-    row |= asdict(description)
-    row |= {
+    columns = asdict(description) | {
         "verdict": judgement.verdict,
-        "verdict_reason": f"{_joined(judgement.reason, _left_out(column.measure, segment))}.",
-        "hill_xi_5": hill(x, c, 0.05) if measurable else None,
-        "hill_xi_10": hill(x, c, 0.10) if measurable else None,
+        "hill_xi_5": hill(values, counts, 0.05) if measurable else None,
+        "hill_xi_10": hill(values, counts, 0.10) if measurable else None,
         "cv_unreliable": variance_in_doubt(gpd.xi if gpd else None),
         "gpd_xi_p90": gpd.xi if gpd else None,
         "gpd_xi_p95": far.xi if far else None,
     }
-    if column.bootstrapped:
-        row["interval_unit"], found = _intervals(connection, column, seed)
-        for name in INTERVALS:
-            if interval := found.get(name):
-                row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     if enough:
-        row |= {
+        columns |= {
             "cap_value": artefacts.cap_value,
             "capped_share": artefacts.capped_share,
             "atoms": json.dumps([asdict(atom) for atom in artefacts.atoms]),
         }
-    if tail:
-        row |= _power_law_columns(column, tail, seed)
-    return row
+    if law:
+        columns |= _power_law_columns(values, counts, law, seed)
+    return columns, judgement.reason
+
+
+class _TailRows:
+    """Rows of tail_metrics; a column that is the same in two segments, such as the only workspace, is measured once."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, seed: int) -> None:
+        self.connection = connection
+        self.seed = seed
+        self.known: dict[tuple[bytes, bytes, bool], tuple[dict[str, Any], str]] = {}
+
+    def row(self, column: _Column) -> dict[str, Any]:
+        segment = column.segment
+        row: dict[str, Any] = {
+            "segment": segment.name,
+            "measure": column.measure.name,
+            "source": segment.source,
+            "n": segment.n,
+            "zeros": 0,
+        }
+        if not segment.n:
+            return {**row, "verdict": "unavailable", "verdict_reason": f"{_unavailable(column.measure, segment)}."}
+        key = (column.values.tobytes(), column.counts.tobytes(), column.bootstrapped)
+        if key not in self.known:
+            self.known[key] = _tail_columns(column.values, column.counts, self.seed if column.bootstrapped else None)
+        columns, reason = self.known[key]
+        row |= columns
+        row["verdict_reason"] = f"{_joined(reason, _left_out(column.measure, segment))}."
+        if column.bootstrapped:
+            row["interval_unit"], found = _intervals(self.connection, column, self.seed)
+            for name in INTERVALS:
+                if interval := found.get(name):
+                    row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+        return row
 
 
 def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
@@ -518,13 +534,10 @@ def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> p
 
     `connection` sees the marts; a read-only one will do. Raises duckdb.CatalogException where a mart does not exist.
     """
+    rows = _TailRows(connection, settings.seed)
     return _table(
         "tail_metrics",
-        [
-            _tail_row(connection, column, settings.seed)
-            for measure in MEASURES.values()
-            for column in _columns(connection, measure)
-        ],
+        [rows.row(column) for measure in MEASURES.values() for column in _columns(connection, measure)],
     )
 
 
