@@ -106,6 +106,15 @@ class Settings(BaseSettings):
     billing_mode: BillingModes = Field(
         default=BillingModes(), description="Keys and projects whose usage a subscription covers."
     )
+    analysis_segments: int = Field(
+        default=50, ge=0, description="Costliest segments of a measure that are analysed beside `all`."
+    )
+    analysis_min_rows: int = Field(
+        default=50, ge=50, description="Observations (of days: days) below which a segment is said to have too few."
+    )
+    anomaly_floor_usd: float = Field(
+        default=1.0, ge=0, description="Excess of a day below which it is no anomaly, in USD."
+    )
     max_rejected_share: float | None = Field(
         default=None,
         ge=0,

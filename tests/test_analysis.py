@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from pipeline import analysis
+from pipeline import analysis, warehouse
 from pipeline.settings import Settings
 from pipeline.stats.describe import describe
 from pipeline.stats.families import FAMILIES, fit_families
@@ -159,7 +159,7 @@ def test_empty_marts_give_rows_that_say_what_is_missing(marts, knobs):
     assert {row["measure"] for row in fits.to_pylist()} == MEASURES
     assert all(row["family"] is None and row["note"].startswith("unavailable") for row in fits.to_pylist())
     found = analysis.outliers(marts, knobs)
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(row["session_id"] is None and row["reason"].startswith("unavailable") for row in found.to_pylist())
     windows = analysis.cost_variance(marts, knobs)
     assert [row["window_hours"] for row in windows.to_pylist()] == [24, 168]
@@ -268,7 +268,7 @@ def test_the_costliest_fifty_segments_are_listed_and_small_ones_say_so(marts, kn
     insert(marts, "token_usage_sessions", sessions)
     rows = rows_of(analysis.tail_metrics(marts, knobs), measure="session_cost_usd")
     assert rows[0]["segment"] == "all"
-    assert len(rows) == 1 + analysis.MAX_SEGMENTS
+    assert len(rows) == 1 + knobs.analysis_segments
     totals = [row["n"] * row["mean"] for row in rows]
     assert totals == sorted(totals, reverse=True)
     users = [row for row in rows if row["segment"].startswith("user_id=")]
@@ -396,8 +396,46 @@ def test_a_list_of_outliers_is_bounded_and_keeps_the_largest(marts, knobs):
 def test_equal_sessions_have_no_outliers(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, 0.5, total_tokens=10) for i in range(30)])
     rows = analysis.outliers(marts, knobs).to_pylist()
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert all(row["session_id"] is None and row["score"] is None for row in rows)
+
+
+def test_a_session_is_dear_for_its_own_user_even_where_others_spend_more(marts, knobs):
+    costs = lognormal_costs(200)
+    rows = [session(i, cost / 50, user_id="small", api_key="") for i, cost in enumerate(costs[:100])]
+    rows += [session(100 + i, cost * 10, user_id="large", api_key="") for i, cost in enumerate(costs[100:])]
+    rows.append(session(300, 5.0, user_id="small", api_key=""))
+    insert(marts, "token_usage_sessions", rows)
+    found = rows_of(analysis.outliers(marts, knobs), method="robust")
+    assert [(row["segment"], row["session_id"]) for row in found] == [("user_id=small", "s00300")]
+    assert "the median of user_id=small" in found[0]["reason"]
+
+
+# ---------------------------------------------------------------- what the run before said
+
+
+def test_a_verdict_that_changed_says_so(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(lognormal_costs(40))])
+    marts.execute("CREATE SCHEMA analysis")
+    first = analysis.tail_metrics(marts, knobs)
+    row = one(first, segment="all", measure="session_cost_usd")
+    assert (row["verdict"], row["previous_verdict"], row["verdict_changed"]) == ("too_few", None, False)
+    warehouse.write_analysis(marts, "tail_metrics", first)
+    same = one(analysis.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
+    assert (same["previous_verdict"], same["verdict_changed"]) == ("too_few", False)
+    insert(marts, "token_usage_sessions", [session(100 + i, cost) for i, cost in enumerate(lognormal_costs(500))])
+    row = one(analysis.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
+    assert (row["verdict"], row["previous_verdict"], row["verdict_changed"]) == ("heavy", "too_few", True)
+
+
+def test_projects_are_segments_and_the_bounds_are_settings(marts, tmp_path):
+    costs = lognormal_costs(240)
+    insert(marts, "token_usage_sessions", [session(i, c, project=f"p{i % 3}") for i, c in enumerate(costs)])
+    table = analysis.tail_metrics(marts, Settings(home=tmp_path, analysis_segments=5, analysis_min_rows=100))
+    assert one(table, measure="session_cost_usd", segment="project=p1")["verdict"] == "too_few"
+    assert "needs 100" in one(table, measure="session_cost_usd", segment="project=p1")["verdict_reason"]
+    assert len(rows_of(table, measure="session_cost_usd")) == 6
+    assert one(table, measure="session_cost_usd", segment="all")["verdict"] != "too_few"
 
 
 # ---------------------------------------------------------------- cost_variance

@@ -44,7 +44,14 @@ def _build(tables: Tables, stage: str, home: Home) -> Iterator[dg.MaterializeRes
     settings = home.settings()
     with warehouse.connect(settings) as connection:
         rests_on = scope.fingerprint(
-            connection, settings.seed, settings.customer_dimension, settings.budget_usd, tuple(tables)
+            connection,
+            settings.seed,
+            settings.customer_dimension,
+            settings.budget_usd,
+            settings.analysis_segments,
+            settings.analysis_min_rows,
+            settings.anomaly_floor_usd,
+            tuple(tables),
         )
         is_current = not home.full_refresh and scope.outcome(connection, stage, rests_on) is not None
         for done, (name, build) in enumerate(tables.items()):
