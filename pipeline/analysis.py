@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from pipeline import bridge
 from pipeline.observations import (
     COUNT,
     DIMENSIONS,
@@ -302,8 +303,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "outliers": described_schema(
         "Sessions outside two customary fences of all sessions (a description of the distribution, no list of errors: "
-        "under a heavy tail many lie outside), and those that are dear for their own user or key; at most 1,000 a measure, "
-        "method and segment",
+        "under a heavy tail many lie outside), and those that are dear for their own user or key; at most 1,000 a "
+        "measure, method and segment",
         [
             SEGMENT,
             MEASURE,
@@ -353,6 +354,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("note", TEXT, "What was left out, or why there is no window or no reference; else null"),
         ],
     ),
+    "month_bridge": bridge.SCHEMA,
 }
 
 
@@ -676,4 +678,5 @@ TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
     "distribution_fits": distribution_fits,
     "outliers": outliers,
     "cost_variance": cost_variance,
+    "month_bridge": bridge.month_bridge_table,
 }

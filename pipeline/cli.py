@@ -84,6 +84,7 @@ class View(StrEnum):
     SESSIONS = "sessions"
     RECONCILIATION = "reconciliation"
     TAILS = "tails"
+    BRIDGE = "bridge"
     PRICING = "pricing"
     SAVINGS = "savings"
 
@@ -447,15 +448,25 @@ def _print_rejected_total(total: dict[str, Any]) -> None:
 @app.command()
 def show(
     view: Annotated[View, typer.Argument(help="What to show.")],
+    month: Annotated[
+        str | None, typer.Argument(metavar="[YYYY-MM]", help="Month of the bridge; the last one by default.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     limit: LimitOption = 30,
 ) -> None:
-    """One answer as a table: daily, models, cache, sessions, reconciliation, tails, pricing or savings."""
+    """One answer as a table: daily, models, cache, sessions, reconciliation, tails, bridge, pricing or savings."""
     settings = settings_module.load(home)
+    first_day = _first_day(view, month)
     query_text = sql(f"show/{view.value}")
     with warehouse.connect_published(settings) as connection:
-        rows = _rows(connection, query_text)
+        rows = _rows(connection, query_text, [first_day] if view is View.BRIDGE else None)
+        if first_day and not rows:
+            known = _rows(
+                connection, "SELECT DISTINCT strftime(month, '%Y-%m') AS m FROM analysis.month_bridge ORDER BY m"
+            )
+            months = ", ".join(row["m"] for row in known if row["m"]) or "none: a bridge needs two months of usage"
+            raise ConfigurationError(f"show bridge: there is no bridge to {month}; there are {months}")
         report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
     if as_json:
         _echo_json(rows)
@@ -469,6 +480,18 @@ def show(
         )
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
+
+
+def _first_day(view: View, month: str | None) -> date | None:
+    """The first day of the month that was asked for."""
+    if month is None:
+        return None
+    if view is not View.BRIDGE:
+        raise ConfigurationError(f"show {view.value} takes no month; only `show bridge {month}` does")
+    try:
+        return datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).date()
+    except ValueError:
+        raise ConfigurationError(f"show bridge: {month!r} is no month; write it as 2026-02") from None
 
 
 def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
@@ -606,14 +629,18 @@ def _close_runs_of_former_ui(settings: Settings) -> None:
         warehouse.release_lock(settings)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, text: str) -> list[dict[str, Any]]:
-    names, rows = _table(connection, text)
+def _rows(
+    connection: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[object] | None = None
+) -> list[dict[str, Any]]:
+    names, rows = _table(connection, text, parameters)
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _table(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def _table(
+    connection: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[object] | None = None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Names and rows of a query; a name that comes again is numbered, so that no column hides another."""
-    found = connection.execute(text)
+    found = connection.execute(text, parameters)
     names: list[str] = []
     for column in found.description or ():
         name, number = str(column[0]), 0

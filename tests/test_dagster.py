@@ -35,6 +35,7 @@ from pipeline.definitions import defs, landing_changed
 ASSETS = [
     "analysis/cost_variance",
     "analysis/distribution_fits",
+    "analysis/month_bridge",
     "analysis/outliers",
     "analysis/pricing_bills",
     "analysis/pricing_risk",
