@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipeline import bridge
+from pipeline import bridge, days
 from pipeline.observations import (
     COUNT,
     DIMENSIONS,
@@ -355,6 +355,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ],
     ),
     "month_bridge": bridge.SCHEMA,
+    **days.SCHEMAS,
 }
 
 
@@ -679,4 +680,5 @@ TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
     "outliers": outliers,
     "cost_variance": cost_variance,
     "month_bridge": bridge.month_bridge_table,
+    **days.TABLES,
 }

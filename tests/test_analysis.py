@@ -61,6 +61,11 @@ def test_the_tables_have_at_least_the_columns_that_readers_were_promised():
         "outliers": "segment measure session_id value method score reason",
         "cost_variance": "window_hours window_end segment measure n mean sd cv share_above_reference",
         "month_bridge": "month segment term usd",
+        "usage_anomalies": "usage_date segment measure value expected score method contributions",
+        "cost_forecast": "segment month as_of method point low_80 high_80 low_95 high_95 backtest_hits backtest_months",
+        "time_profile": "segment weekday hour mean low high",
+        "burstiness": "segment variance_to_mean",
+        "day_patterns": "segment pattern value low high p_value",
     }
     assert set(promised) == set(analysis.TABLES)
     for name, columns in promised.items():

@@ -33,13 +33,18 @@ from pipeline.assets.published import published
 from pipeline.definitions import defs, landing_changed
 
 ASSETS = [
+    "analysis/burstiness",
+    "analysis/cost_forecast",
     "analysis/cost_variance",
+    "analysis/day_patterns",
     "analysis/distribution_fits",
     "analysis/month_bridge",
     "analysis/outliers",
     "analysis/pricing_bills",
     "analysis/pricing_risk",
     "analysis/tail_metrics",
+    "analysis/time_profile",
+    "analysis/usage_anomalies",
     "ingest/files",
     "ingest/rejected_rows",
     "intermediate/int_billed_costs",
