@@ -354,6 +354,24 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("note", TEXT, "What was left out, or why there is no window or no reference; else null"),
         ],
     ),
+    "half_of_cost_sessions": described_schema(
+        "The costliest sessions that together make half of the cost, at most 1,000 of them; every row also says how many "
+        "they are, and of how many",
+        [
+            described_field("rank", COUNT, "1 is the costliest; null in the row that says that there is none"),
+            described_field("session_id", TEXT, "The session"),
+            described_field("cost_usd", pa.decimal128(38, 12), "Its cost, USD"),
+            described_field("upto_share", NUMBER, "Share of the whole cost that it and those before it make"),
+            described_field("sessions_needed", COUNT, "Sessions that make half of the cost"),
+            described_field("sessions", COUNT, "All sessions with a cost"),
+            described_field("share", NUMBER, "sessions_needed / sessions"),
+            described_field(
+                "share_low", NUMBER, "Lower end of its 95% interval (as half_of_total_share of tail_metrics)"
+            ),
+            described_field("share_high", NUMBER, "Upper end of it; null below 30 users or sessions"),
+            described_field("note", TEXT, "What was left out, or why there is no such list; else null"),
+        ],
+    ),
     "month_bridge": bridge.SCHEMA,
     **days.SCHEMAS,
 }
@@ -674,11 +692,45 @@ def cost_variance(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
     )
 
 
+def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    """List the sessions that make half of the cost, with the share that they are and its interval.
+
+    Raises as `tail_metrics`.
+    """
+    measure = MEASURES["session_cost_usd"]
+    column = next(_columns(connection, measure, 0))
+    parameters = {"dimension": "all", "session_limit": MAX_OUTLIERS}
+    found = query_observations(connection, "half_of_cost", measure, parameters).fetchall()
+    if not found:
+        reason = "All sessions cost nothing" if column.segment.n else unavailable(measure, column.segment)
+        lacking = [{"note": f"unavailable: {reason}."}]
+        return as_table("half_of_cost_sessions", SCHEMAS["half_of_cost_sessions"], lacking)
+    interval = _intervals(connection, column, settings.seed)[1].get("half_of_total_share")
+    note = left_out(measure, column.segment)
+    rows = [
+        {
+            "rank": place,
+            "session_id": session_id,
+            "cost_usd": cost,
+            "upto_share": upto,
+            "sessions_needed": needed,
+            "sessions": sessions,
+            "share": needed / sessions,
+            "share_low": interval.low if interval else None,
+            "share_high": interval.high if interval else None,
+            "note": f"{note}." if note else None,
+        }
+        for place, session_id, cost, upto, needed, sessions in found
+    ]
+    return as_table("half_of_cost_sessions", SCHEMAS["half_of_cost_sessions"], rows)
+
+
 TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
     "tail_metrics": tail_metrics,
     "distribution_fits": distribution_fits,
     "outliers": outliers,
     "cost_variance": cost_variance,
+    "half_of_cost_sessions": half_of_cost_sessions,
     "month_bridge": bridge.month_bridge_table,
     **days.TABLES,
 }

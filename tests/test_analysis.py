@@ -60,6 +60,7 @@ def test_the_tables_have_at_least_the_columns_that_readers_were_promised():
         "bic_weight ks_distance accepted rank q50_error q90_error q95_error q99_error",
         "outliers": "segment measure session_id value method score reason",
         "cost_variance": "window_hours window_end segment measure n mean sd cv share_above_reference",
+        "half_of_cost_sessions": "rank session_id cost_usd share share_low share_high",
         "month_bridge": "month segment term usd",
         "usage_anomalies": "usage_date segment measure value expected score method contributions",
         "cost_forecast": "segment month as_of method point low_80 high_80 low_95 high_95 backtest_hits backtest_months",
@@ -359,6 +360,23 @@ def test_projects_are_segments_and_the_bounds_are_settings(marts, tmp_path):
     assert "needs 100" in one(table, measure="session_cost_usd", segment="project=p1")["verdict_reason"]
     assert len(rows_of(table, measure="session_cost_usd")) == 6
     assert one(table, measure="session_cost_usd", segment="all")["verdict"] != "too_few"
+
+
+# ---------------------------------------------------------------- half of the cost
+
+
+def test_the_sessions_that_make_half_of_the_cost_are_listed(marts, knobs):
+    (row,) = analysis.half_of_cost_sessions(marts, knobs).to_pylist()
+    assert row["note"].startswith("unavailable")
+    costs = lognormal_costs(300)
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
+    rows = analysis.half_of_cost_sessions(marts, knobs).to_pylist()
+    ordered = np.sort(costs)[::-1]
+    needed = int(np.argmax(np.cumsum(ordered) >= ordered.sum() / 2)) + 1
+    assert [float(row["cost_usd"]) for row in rows] == pytest.approx(list(ordered[:needed]))
+    assert {(row["sessions_needed"], row["sessions"]) for row in rows} == {(needed, 300)}
+    assert rows[-2]["upto_share"] < 0.5 <= rows[-1]["upto_share"]
+    assert rows[0]["share_low"] < rows[0]["share"] < rows[0]["share_high"]
 
 
 # ---------------------------------------------------------------- cost_variance

@@ -38,6 +38,7 @@ ASSETS = [
     "analysis/cost_variance",
     "analysis/day_patterns",
     "analysis/distribution_fits",
+    "analysis/half_of_cost_sessions",
     "analysis/month_bridge",
     "analysis/outliers",
     "analysis/pricing_bills",
