@@ -77,7 +77,7 @@ MIN_REFERENCE_ROWS = 20  # below it a 95th percentile is the maximum or nearly s
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
     """The pairs of one measure in one segment, in US dollars or tokens; empty where nothing has a value."""
 
     measure: Measure
@@ -87,7 +87,7 @@ class _Column:
     bootstrapped: bool
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> Iterator[_Column]:
+def read_columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> Iterator[Column]:
     """Pairs of every segment of a measure, in the order of `costliest_segments`, read one dimension at a time."""
     segments = costliest_segments(connection, measure, limit)
     pairs: dict[tuple[str, str], tuple[Floats, Counts]] = {}
@@ -108,11 +108,11 @@ def _columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int
     nothing = (np.empty(0), np.empty(0, dtype=np.int64))
     for place, segment in enumerate(segments):
         values, counts = pairs.get((segment.dimension, segment.key), nothing)
-        yield _Column(measure, segment, values, counts, place <= MAX_BOOTSTRAP_SEGMENTS)
+        yield Column(measure, segment, values, counts, place <= MAX_BOOTSTRAP_SEGMENTS)
 
 
 def _intervals(
-    connection: duckdb.DuckDBPyConnection, column: _Column, seed: int
+    connection: duckdb.DuckDBPyConnection, column: Column, seed: int
 ) -> tuple[str, dict[str, Interval | None]]:
     """What was resampled, and the interval of each quantity; none below `MIN_CLUSTERS` of these units."""
     measure, segment = column.measure, column.segment
@@ -355,8 +355,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         ],
     ),
     "half_of_cost_sessions": described_schema(
-        "The costliest sessions that together make half of the cost, at most 1,000 of them; every row also says how many "
-        "they are, and of how many",
+        "The costliest sessions that together make half of the cost, at most 1,000 of them; every row also says how "
+        "many they are, and of how many",
         [
             described_field("rank", COUNT, "1 is the costliest; null in the row that says that there is none"),
             described_field("session_id", TEXT, "The session"),
@@ -434,13 +434,13 @@ class _TailRows:
         }
         self.known: dict[tuple[bytes, bytes, bool], tuple[dict[str, Any], str]] = {}
 
-    def row(self, column: _Column) -> dict[str, Any]:
+    def row(self, column: Column) -> dict[str, Any]:
         """The row of a column, with what the run before said of it."""
         row = self._row(column)
         before = self.before.get((row["segment"], row["measure"]))
         return {**row, "previous_verdict": before, "verdict_changed": before is not None and before != row["verdict"]}
 
-    def _row(self, column: _Column) -> dict[str, Any]:
+    def _row(self, column: Column) -> dict[str, Any]:
         segment = column.segment
         row: dict[str, Any] = {
             "segment": segment.name,
@@ -479,12 +479,12 @@ def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> p
         [
             rows.row(column)
             for measure in MEASURES.values()
-            for column in _columns(connection, measure, settings.analysis_segments)
+            for column in read_columns(connection, measure, settings.analysis_segments)
         ],
     )
 
 
-def _fit_rows(column: _Column, treatment: str, fits: FamilyFits) -> list[dict[str, Any]]:
+def _fit_rows(column: Column, treatment: str, fits: FamilyFits) -> list[dict[str, Any]]:
     row: dict[str, Any] = {
         "segment": column.segment.name,
         "measure": column.measure.name,
@@ -510,7 +510,7 @@ def _fit_rows(column: _Column, treatment: str, fits: FamilyFits) -> list[dict[st
     return rows
 
 
-def _fits(column: _Column, min_rows: int) -> list[dict[str, Any]]:
+def _fits(column: Column, min_rows: int) -> list[dict[str, Any]]:
     row: dict[str, Any] = {
         "segment": column.segment.name,
         "measure": column.measure.name,
@@ -536,7 +536,7 @@ def distribution_fits(connection: duckdb.DuckDBPyConnection, settings: Settings)
     rows = [
         row
         for measure in MEASURES.values()
-        for column in _columns(connection, measure, settings.analysis_segments)
+        for column in read_columns(connection, measure, settings.analysis_segments)
         for row in _fits(column, settings.analysis_min_rows)
     ]
     return as_table("distribution_fits", SCHEMAS["distribution_fits"], rows)
@@ -590,7 +590,7 @@ def _outliers_of_owners(connection: duckdb.DuckDBPyConnection, settings: Setting
     measure = MEASURES["session_cost_usd"]
     rows: list[dict[str, Any]] = []
     tested = 0
-    for column in _columns(connection, measure, settings.analysis_segments):
+    for column in read_columns(connection, measure, settings.analysis_segments):
         segment = column.segment
         rule = user_rule(column.values, column.counts) if segment.dimension in OWNERS and segment.n else None
         if rule is None:
@@ -698,7 +698,7 @@ def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Setti
     Raises as `tail_metrics`.
     """
     measure = MEASURES["session_cost_usd"]
-    column = next(_columns(connection, measure, 0))
+    column = next(read_columns(connection, measure, 0))
     parameters = {"dimension": "all", "session_limit": MAX_OUTLIERS}
     found = query_observations(connection, "half_of_cost", measure, parameters).fetchall()
     if not found:

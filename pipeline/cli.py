@@ -68,6 +68,7 @@ STAGES = {
     "validation": "Validating",
     "reconciliation": "Reconciling",
     "analysis": "Fitting distributions",
+    "statistics": "Drawing the statistics",
     "pricing": "Pricing contracts",
     "publish": "Publishing",
 }
@@ -322,6 +323,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["problems"] = _rows(connection, sql("status/problems"))
     report = settings.reports / "validation" / "latest.html"
     reconciled = settings.reports / "reconciliation" / "index.html"
+    statistics = settings.reports / "analysis" / "index.html"
     failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
     return {
         "succeeded": result.success,
@@ -336,6 +338,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         "outputs": str(settings.outputs),
         "report": str(report) if report.exists() else None,
         "reconciliation_report": str(reconciled) if reconciled.exists() else None,
+        "statistics_report": str(statistics) if statistics.exists() else None,
     }
 
 
@@ -408,6 +411,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
     if summary["reconciliation_report"]:
         out.print(f"[bold]Gaps[/bold]    {escape(summary['reconciliation_report'])}")
+    if summary["statistics_report"]:
+        out.print(f"[bold]Swings[/bold]  {escape(summary['statistics_report'])}")
     out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
 
 

@@ -184,7 +184,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 @dataclass(frozen=True)
-class _Series:
+class Series:
     """Daily cost of a segment from its first day to the last day of all, USD."""
 
     segment: Segment
@@ -192,6 +192,7 @@ class _Series:
     days: Floats
 
     def date(self, place: int) -> dt.date:
+        """The day at a place of the array."""
         return self.first_day + dt.timedelta(days=place)
 
 
@@ -202,7 +203,7 @@ def _by_dimension(segments: Sequence[Segment]) -> Iterator[tuple[str, dict[str, 
             yield dimension, keys
 
 
-def _series(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[Segment], list[_Series]]:
+def daily_series(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[Segment], list[Series]]:
     """Segments of day_cost_usd, and the series of those with a cost; one GROUP BY a dimension."""
     measure = MEASURES["day_cost_usd"]
     segments = costliest_segments(connection, measure, limit)
@@ -218,7 +219,7 @@ def _series(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[Seg
             days = np.zeros((last - min(costs)).days + 1)
             for day, cost in costs.items():
                 days[(day - min(costs)).days] = cost
-            series.append(_Series(segment, min(costs), days))
+            series.append(Series(segment, min(costs), days))
     return segments, series
 
 
@@ -231,7 +232,7 @@ def _lacking(segments: Sequence[Segment]) -> str:
 
 @dataclass(frozen=True)
 class _Flag:
-    series: _Series
+    series: Series
     scores: DayScores
     place: int
     offset: int
@@ -250,7 +251,7 @@ def _usd(value: float) -> Decimal:
     return Decimal(repr(float(value))).quantize(RESOLUTION_USD)
 
 
-def _flags(series: Sequence[_Series], floor_usd: float) -> list[_Flag]:
+def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
     """Flagged days of all segments that also pass false-discovery control over the segments of their day."""
     candidates: list[_Flag] = []
     tests: dict[tuple[str, dt.date], list[tuple[float, _Flag | None]]] = defaultdict(list)
@@ -367,7 +368,7 @@ def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -
 
     `connection` sees the marts; a read-only one will do. A segment without a flagged day has one row that says so.
     """
-    segments, series = _series(connection, settings.analysis_segments)
+    segments, series = daily_series(connection, settings.analysis_segments)
     flags = _flags(series, settings.anomaly_floor_usd)
     days = _Days(connection, flags)
     by_segment: dict[str, list[_Flag]] = defaultdict(list)
@@ -412,7 +413,7 @@ def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
 
     `connection` sees the marts; a read-only one will do.
     """
-    segments, series = _series(connection, settings.analysis_segments)
+    segments, series = daily_series(connection, settings.analysis_segments)
     rows: list[Row] = []
     for each in series:
         told = forecast_month(each.days, each.first_day)
@@ -436,13 +437,13 @@ def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
     return as_table("cost_forecast", SCHEMAS["cost_forecast"], rows)
 
 
-def _no_interval(series: _Series, told: MonthForecast) -> str:
+def _no_interval(series: Series, told: MonthForecast) -> str:
     if told.point == told.so_far:
         return "No usage in the last four weeks: nothing more is expected, and no interval is given."
     return f"{counted(len(series.days), 'day')}: too few past origins for an interval."
 
 
-def _forecast_columns(series: _Series, told: MonthForecast) -> Row:
+def _forecast_columns(series: Series, told: MonthForecast) -> Row:
     names = ("month", "as_of", "method", "so_far", "point", "low_80", "high_80", "low_95", "high_95")
     return {"segment": series.segment.name, **{name: getattr(told, name) for name in names}}
 
@@ -561,7 +562,7 @@ def burstiness(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.
 
 def day_patterns(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
     """Peak, trend, season and weekdays of daily cost, with tests. `connection` sees the marts."""
-    segments, series = _series(connection, settings.analysis_segments)
+    segments, series = daily_series(connection, settings.analysis_segments)
     rows: list[Row] = []
     for each in series:
         rows += _patterns(each)
@@ -575,7 +576,7 @@ def day_patterns(connection: duckdb.DuckDBPyConnection, settings: Settings) -> p
     return as_table("day_patterns", SCHEMAS["day_patterns"], rows)
 
 
-def _patterns(series: _Series) -> list[Row]:
+def _patterns(series: Series) -> list[Row]:
     from scipy import special, stats
     from statsmodels.tsa.seasonal import STL
 

@@ -372,6 +372,20 @@ def test_a_run_writes_the_page_of_the_reconciliation_and_show_says_the_same(
         assert title in shown
 
 
+def test_a_run_writes_the_page_of_the_statistics(sample_run: Done) -> None:
+    page = Path(json.loads(sample_run.out)["statistics_report"]).read_text(encoding="utf-8")
+    for said in (
+        "From October 2025 to November 2025",
+        "make half of the cost",
+        "December 2025 is forecast at $",
+        "Lorenz",
+    ):
+        assert said in page
+    assert "<script" not in page
+    assert "http" not in page.replace('http-equiv="', "")
+    assert page.count("<details open>") == 6
+
+
 def test_show_bridge_tells_one_month_and_its_two_bills(sample_run: Done, sample_home: Path) -> None:
     shown = json.loads(token_analytics("show", "bridge", "2025-10", "--json", "--home", sample_home).out)
     whole = [line for line in shown if line["segment"] == "all"]

@@ -4,12 +4,13 @@ The work is done by `analysis` and `billing`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, billing, progress, scope, warehouse
+from pipeline import analysis, billing, progress, scope, statistics_page, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
@@ -77,3 +78,35 @@ def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What the same history would have been billed under each contract, and at which risk."""
     yield from _build(billing.TABLES, "pricing", home)
+
+
+STATISTICS = dg.AssetKey("statistics_report")
+
+
+@dg.asset(
+    key=STATISTICS,
+    description="How cost and tokens spread, which days stand out and why, and what the month will cost: one page.",
+    group_name="analysis",
+    kinds={"html"},
+    owners=OWNERS,
+    deps=[dg.AssetKey(["analysis", name]) for name in analysis.TABLES],
+    pool="warehouse",
+)
+def statistics_report(home: Home) -> dg.MaterializeResult[None]:
+    """Write reports/analysis/index.html, unless its tables are as they were."""
+    settings = home.settings()
+    progress.report("statistics")
+    with warehouse.connect(settings) as connection:
+        rests_on = scope.fingerprint(connection, scope.version(connection, "analysis"))
+        page = statistics_page.path(settings.reports)
+        is_current = page.exists() and scope.outcome(connection, "statistics", rests_on) is not None
+        if not is_current or home.full_refresh:
+            statistics_page.write(statistics_page.collect(connection), settings.reports, datetime.now(UTC))
+            scope.note(connection, "statistics", rests_on)
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.url(page.as_uri()),
+            "report_path": dg.MetadataValue.path(str(page)),
+            "unchanged": is_current and not home.full_refresh,
+        }
+    )
