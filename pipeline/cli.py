@@ -71,6 +71,7 @@ STAGES = {
     "validation": "Validating",
     "reconciliation": "Reconciling",
     "analysis": "Fitting distributions",
+    "statistics": "Drawing the statistics",
     "pricing": "Pricing contracts",
     "closing": "Comparing with closed months",
     "publish": "Publishing",
@@ -88,6 +89,7 @@ class View(StrEnum):
     SESSIONS = "sessions"
     RECONCILIATION = "reconciliation"
     TAILS = "tails"
+    BRIDGE = "bridge"
     PRICING = "pricing"
     SAVINGS = "savings"
     CHARGEBACK = "chargeback"
@@ -353,6 +355,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["unpriced"] = _rows(connection, sql("summary/unpriced"))
     report = settings.reports / "validation" / "latest.html"
     reconciled = settings.reports / "reconciliation" / "index.html"
+    statistics = settings.reports / "analysis" / "index.html"
     failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
     return {
         "succeeded": result.success,
@@ -367,6 +370,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         "outputs": str(settings.outputs),
         "report": str(report) if report.exists() else None,
         "reconciliation_report": str(reconciled) if reconciled.exists() else None,
+        "statistics_report": str(statistics) if statistics.exists() else None,
     }
 
 
@@ -445,6 +449,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
     if summary["reconciliation_report"]:
         out.print(f"[bold]Gaps[/bold]    {escape(summary['reconciliation_report'])}")
+    if summary["statistics_report"]:
+        out.print(f"[bold]Swings[/bold]  {escape(summary['statistics_report'])}")
     out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
 
 
@@ -485,24 +491,36 @@ def _print_rejected_total(total: dict[str, Any]) -> None:
 @app.command()
 def show(
     view: Annotated[View, typer.Argument(help="What to show.")],
+    month: Annotated[
+        str | None, typer.Argument(metavar="[YYYY-MM]", help="Only this month; of the bridge the last one by default.")
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
     limit: LimitOption = 30,
-    month: Annotated[str | None, typer.Option(help="Only this month, such as 2026-02.")] = None,
+    month_option: Annotated[
+        str | None, typer.Option("--month", metavar="YYYY-MM", help="The same as the month after the view.")
+    ] = None,
 ) -> None:
     """One answer as a table: what was used, what it cost, whether the bill is right, who pays, and what would save."""
     settings = settings_module.load(home)
-    wanted = f"{closing.parse_month(month):%Y-%m}" if month else ""
+    month = month or month_option
+    first_day = closing.parse_month(month) if month else None
     query_text = sql(f"show/{view.value}")
     with warehouse.connect_published(settings) as connection:
-        rows = _rows(connection, query_text)
+        rows = _rows(connection, query_text, [first_day] if view is View.BRIDGE else None)
+        if view is View.BRIDGE and first_day and not rows:
+            known = _rows(
+                connection, "SELECT DISTINCT strftime(month, '%Y-%m') AS m FROM analysis.month_bridge ORDER BY m"
+            )
+            months = ", ".join(row["m"] for row in known if row["m"]) or "none: a bridge needs two months of usage"
+            raise ConfigurationError(f"show bridge: there is no bridge to {month}; there are {months}")
         report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
         if view is View.PRICING and not as_json:
             _print_answers(connection)
-    if wanted:
+    if first_day:
         if rows and "month" not in rows[0]:
-            raise ConfigurationError(f"show {view.value}: it is not by month; leave --month out")
-        rows = [row for row in rows if row["month"] == wanted]
+            raise ConfigurationError(f"show {view.value}: it is not by month; leave {month} out")
+        rows = [row for row in rows if row["month"] == f"{first_day:%Y-%m}"]
     if as_json:
         _echo_json(rows)
         return
@@ -810,14 +828,18 @@ def _close_runs_of_former_ui(settings: Settings) -> None:
         warehouse.release_lock(settings)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, text: str) -> list[dict[str, Any]]:
-    names, rows = _table(connection, text)
+def _rows(
+    connection: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[object] | None = None
+) -> list[dict[str, Any]]:
+    names, rows = _table(connection, text, parameters)
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _table(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def _table(
+    connection: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[object] | None = None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Names and rows of a query; a name that comes again is numbered, so that no column hides another."""
-    found = connection.execute(text)
+    found = connection.execute(text, parameters)
     names: list[str] = []
     for column in found.description or ():
         name, number = str(column[0]), 0

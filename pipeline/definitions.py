@@ -48,6 +48,7 @@ defs = dg.Definitions(
         checks.validation_report,
         reconciliation.reconciliation_report,
         analysis.analyse_usage,
+        analysis.statistics_report,
         analysis.price_contracts,
         analysis.restate_closed_months,
         published.published,

@@ -178,6 +178,15 @@ class Settings(BaseSettings):
     shared_cost_rule: Literal["by_direct_cost", "evenly"] = Field(
         default="by_direct_cost", description="How costs that allocation.csv calls shared are split over the teams."
     )
+    analysis_segments: int = Field(
+        default=50, ge=0, description="Costliest segments of a measure that are analysed beside `all`."
+    )
+    analysis_min_rows: int = Field(
+        default=50, ge=50, description="Observations (of days: days) below which a segment is said to have too few."
+    )
+    anomaly_floor_usd: float = Field(
+        default=1.0, ge=0, description="Excess of a day below which it is no anomaly, in USD."
+    )
     max_rejected_share: float | None = Field(
         default=None,
         ge=0,

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from decimal import Decimal
 
 import duckdb
 import numpy as np
 import pytest
+from marts import MARTS, START, insert, lognormal_costs, money, one, rows_of, session, usage
 
-from pipeline import analysis
+from pipeline import analysis, warehouse
 from pipeline.settings import Settings
 from pipeline.stats.describe import describe
 from pipeline.stats.families import FAMILIES, fit_families
 
-KINDS = """
-    input_tokens_no_cache BIGINT, input_tokens_cache_write_5m BIGINT, input_tokens_cache_write_1h BIGINT,
-    input_tokens_cache_read BIGINT, output_tokens BIGINT
-"""
-MARTS = f"""
-    CREATE SCHEMA marts;
-    CREATE TABLE marts.requests (
-        request_key VARCHAR, session_id VARCHAR, source_format VARCHAR, requested_at TIMESTAMP, provider VARCHAR,
-        model VARCHAR, model_version VARCHAR, api_key VARCHAR, workspace VARCHAR, user_id VARCHAR, project VARCHAR,
-        usage_type VARCHAR, context_window VARCHAR, inference_geo VARCHAR, speed VARCHAR, is_sidechain BOOLEAN, {KINDS},
-        web_search_count BIGINT, total_tokens BIGINT, estimated_cost_usd DECIMAL(38, 12), billing_mode VARCHAR
-    );
-    CREATE TABLE marts.token_usage_minutes (
-        source VARCHAR, provider VARCHAR, usage_minute TIMESTAMP, bucket_seconds INTEGER, model VARCHAR,
-        model_version VARCHAR, api_key VARCHAR, workspace VARCHAR, user_id VARCHAR, project VARCHAR, usage_type VARCHAR,
-        context_window VARCHAR, inference_geo VARCHAR, speed VARCHAR, usage_date DATE, {KINDS}, web_search_count BIGINT,
-        total_tokens BIGINT, request_count BIGINT, estimated_cost_usd DECIMAL(38, 12), billing_mode VARCHAR
-    );
-    CREATE TABLE marts.token_usage_sessions (
-        session_id VARCHAR, conversation_id VARCHAR, source_format VARCHAR, user_id VARCHAR, provider VARCHAR,
-        api_key VARCHAR, workspace VARCHAR, project VARCHAR, tags VARCHAR, context_window VARCHAR,
-        session_started_at TIMESTAMP, last_updated_at TIMESTAMP, duration_seconds DOUBLE, primary_model VARCHAR,
-        models VARCHAR, request_count BIGINT, {KINDS}, cache_creation_tokens BIGINT, web_search_count BIGINT,
-        total_tokens BIGINT, estimated_cost_usd DECIMAL(38, 12), cost_per_token DOUBLE, input_output_ratio DOUBLE,
-        cache_split_assumed BOOLEAN, billing_mode VARCHAR
-    );
-"""
-START = dt.datetime(2026, 1, 5)
 MEASURES = set(analysis.MEASURES)
 
 
@@ -56,61 +28,6 @@ def marts():
 @pytest.fixture
 def knobs(tmp_path):
     return Settings(home=tmp_path)
-
-
-def insert(connection, table, rows):
-    for row in rows:
-        names = ", ".join(row)
-        marks = ", ".join("?" for _ in row)
-        connection.execute(f"INSERT INTO marts.{table} ({names}) VALUES ({marks})", list(row.values()))
-
-
-def money(value):
-    return None if value is None else Decimal(f"{value:.12f}")
-
-
-def session(number, cost, *, at=None, **other):
-    row = {
-        "session_id": f"s{number:05}",
-        "session_started_at": at or START + dt.timedelta(hours=number),
-        "primary_model": "claude-sonnet-4-5",
-        "api_key": "prod",
-        "workspace": "Default",
-        "user_id": "",
-        "total_tokens": 1000 + number,
-        "estimated_cost_usd": money(cost),
-    }
-    return row | other
-
-
-def usage(minute, cost, *, source="console", bucket=60, **other):
-    row = {
-        "source": source,
-        "provider": "anthropic",
-        "usage_minute": minute,
-        "bucket_seconds": bucket,
-        "model": "claude-sonnet-4-5",
-        "api_key": "prod",
-        "workspace": "Default",
-        "user_id": "",
-        "usage_date": minute.date(),
-        "total_tokens": 100,
-        "estimated_cost_usd": money(cost),
-    }
-    return row | other
-
-
-def lognormal_costs(n, seed=7):
-    return [round(float(cost), 9) for cost in np.random.default_rng(seed).lognormal(-2, 1, n)]
-
-
-def rows_of(table, **wanted):
-    return [row for row in table.to_pylist() if all(row[name] == value for name, value in wanted.items())]
-
-
-def one(table, **wanted):
-    (row,) = rows_of(table, **wanted)
-    return row
 
 
 # ---------------------------------------------------------------- what every table promises
@@ -143,6 +60,13 @@ def test_the_tables_have_at_least_the_columns_that_readers_were_promised():
         "bic_weight ks_distance accepted rank q50_error q90_error q95_error q99_error",
         "outliers": "segment measure session_id value method score reason",
         "cost_variance": "window_hours window_end segment measure n mean sd cv share_above_reference",
+        "half_of_cost_sessions": "rank session_id cost_usd share share_low share_high",
+        "month_bridge": "month segment term usd",
+        "usage_anomalies": "usage_date segment measure value expected score method contributions",
+        "cost_forecast": "segment month as_of method point low_80 high_80 low_95 high_95 backtest_hits backtest_months",
+        "time_profile": "segment weekday hour mean low high",
+        "burstiness": "segment variance_to_mean",
+        "day_patterns": "segment pattern value low high p_value",
     }
     assert set(promised) == set(analysis.TABLES)
     for name, columns in promised.items():
@@ -159,7 +83,7 @@ def test_empty_marts_give_rows_that_say_what_is_missing(marts, knobs):
     assert {row["measure"] for row in fits.to_pylist()} == MEASURES
     assert all(row["family"] is None and row["note"].startswith("unavailable") for row in fits.to_pylist())
     found = analysis.outliers(marts, knobs)
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(row["session_id"] is None and row["reason"].startswith("unavailable") for row in found.to_pylist())
     windows = analysis.cost_variance(marts, knobs)
     assert [row["window_hours"] for row in windows.to_pylist()] == [24, 168]
@@ -268,7 +192,7 @@ def test_the_costliest_fifty_segments_are_listed_and_small_ones_say_so(marts, kn
     insert(marts, "token_usage_sessions", sessions)
     rows = rows_of(analysis.tail_metrics(marts, knobs), measure="session_cost_usd")
     assert rows[0]["segment"] == "all"
-    assert len(rows) == 1 + analysis.MAX_SEGMENTS
+    assert len(rows) == 1 + knobs.analysis_segments
     totals = [row["n"] * row["mean"] for row in rows]
     assert totals == sorted(totals, reverse=True)
     users = [row for row in rows if row["segment"].startswith("user_id=")]
@@ -396,8 +320,63 @@ def test_a_list_of_outliers_is_bounded_and_keeps_the_largest(marts, knobs):
 def test_equal_sessions_have_no_outliers(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, 0.5, total_tokens=10) for i in range(30)])
     rows = analysis.outliers(marts, knobs).to_pylist()
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert all(row["session_id"] is None and row["score"] is None for row in rows)
+
+
+def test_a_session_is_dear_for_its_own_user_even_where_others_spend_more(marts, knobs):
+    costs = lognormal_costs(200)
+    rows = [session(i, cost / 50, user_id="small", api_key="") for i, cost in enumerate(costs[:100])]
+    rows += [session(100 + i, cost * 10, user_id="large", api_key="") for i, cost in enumerate(costs[100:])]
+    rows.append(session(300, 5.0, user_id="small", api_key=""))
+    insert(marts, "token_usage_sessions", rows)
+    found = rows_of(analysis.outliers(marts, knobs), method="robust")
+    assert [(row["segment"], row["session_id"]) for row in found] == [("user_id=small", "s00300")]
+    assert "the median of user_id=small" in found[0]["reason"]
+
+
+# ---------------------------------------------------------------- what the run before said
+
+
+def test_a_verdict_that_changed_says_so(marts, knobs):
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(lognormal_costs(40))])
+    marts.execute("CREATE SCHEMA analysis")
+    first = analysis.tail_metrics(marts, knobs)
+    row = one(first, segment="all", measure="session_cost_usd")
+    assert (row["verdict"], row["previous_verdict"], row["verdict_changed"]) == ("too_few", None, False)
+    warehouse.write_analysis(marts, "tail_metrics", first)
+    same = one(analysis.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
+    assert (same["previous_verdict"], same["verdict_changed"]) == ("too_few", False)
+    insert(marts, "token_usage_sessions", [session(100 + i, cost) for i, cost in enumerate(lognormal_costs(500))])
+    row = one(analysis.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
+    assert (row["verdict"], row["previous_verdict"], row["verdict_changed"]) == ("heavy", "too_few", True)
+
+
+def test_projects_are_segments_and_the_bounds_are_settings(marts, tmp_path):
+    costs = lognormal_costs(240)
+    insert(marts, "token_usage_sessions", [session(i, c, project=f"p{i % 3}") for i, c in enumerate(costs)])
+    table = analysis.tail_metrics(marts, Settings(home=tmp_path, analysis_segments=5, analysis_min_rows=100))
+    assert one(table, measure="session_cost_usd", segment="project=p1")["verdict"] == "too_few"
+    assert "needs 100" in one(table, measure="session_cost_usd", segment="project=p1")["verdict_reason"]
+    assert len(rows_of(table, measure="session_cost_usd")) == 6
+    assert one(table, measure="session_cost_usd", segment="all")["verdict"] != "too_few"
+
+
+# ---------------------------------------------------------------- half of the cost
+
+
+def test_the_sessions_that_make_half_of_the_cost_are_listed(marts, knobs):
+    (row,) = analysis.half_of_cost_sessions(marts, knobs).to_pylist()
+    assert row["note"].startswith("unavailable")
+    costs = lognormal_costs(300)
+    insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
+    rows = analysis.half_of_cost_sessions(marts, knobs).to_pylist()
+    ordered = np.sort(costs)[::-1]
+    needed = int(np.argmax(np.cumsum(ordered) >= ordered.sum() / 2)) + 1
+    assert [float(row["cost_usd"]) for row in rows] == pytest.approx(list(ordered[:needed]))
+    assert {(row["sessions_needed"], row["sessions"]) for row in rows} == {(needed, 300)}
+    assert rows[-2]["upto_share"] < 0.5 <= rows[-1]["upto_share"]
+    assert rows[0]["share_low"] < rows[0]["share"] < rows[0]["share_high"]
 
 
 # ---------------------------------------------------------------- cost_variance

@@ -27,10 +27,10 @@ from pipeline import settings as product_settings
 from pipeline.sources import console_cost
 
 COMMANDS = (
-    "run", "status", "show", "query", "forget", "retry-rejected", "close", "reprice", "rates", "ui", "validate",
+    "run", "status", "show", "query", "forget", "retry-rejected", "close", "reprice", "rates", "quote", "ui", "validate",
 )  # fmt: skip
 VIEWS = (
-    "daily", "models", "cache", "sessions", "reconciliation", "tails", "pricing", "savings", "chargeback", "invoices",
+    "daily", "models", "cache", "sessions", "reconciliation", "tails", "bridge", "pricing", "savings", "chargeback", "invoices",
     "restatements",
 )  # fmt: skip
 EXPECTED = json.loads((SAMPLE.parent / "expected.json").read_text())
@@ -380,6 +380,32 @@ def test_a_run_writes_the_page_of_the_reconciliation_and_show_says_the_same(
     assert str(page) in shown
     for title in ("From what was logged to the bill", "Coverage by key", "Coverage by model", "Coverage by day"):
         assert title in shown
+
+
+def test_a_run_writes_the_page_of_the_statistics(sample_run: Done) -> None:
+    page = Path(json.loads(sample_run.out)["statistics_report"]).read_text(encoding="utf-8")
+    for said in (
+        "From October 2025 to November 2025",
+        "make half of the cost",
+        "December 2025 is forecast at $",
+        "Lorenz",
+    ):
+        assert said in page
+    assert "<script" not in page
+    assert "http" not in page.replace('http-equiv="', "")
+    assert page.count("<details open>") == 6
+
+
+def test_show_bridge_tells_one_month_and_its_two_bills(sample_run: Done, sample_home: Path) -> None:
+    shown = json.loads(token_analytics("show", "bridge", "2025-10", "--json", "--home", sample_home).out)
+    whole = [line for line in shown if line["segment"] == "all"]
+    usd = {line["term"]: Decimal(str(line["usd"])) for line in whole}
+    before, after = usd.pop("bill of the month before"), usd.pop("bill of the month")
+    assert len(usd) == 8
+    assert sum(usd.values()) == after - before
+    assert "there are 2025-08" in token_analytics("show", "bridge", "2031-01", "--home", sample_home).problem
+    assert "is no month" in token_analytics("show", "bridge", "tomorrow", "--home", sample_home).problem
+    assert "takes no month" in token_analytics("show", "daily", "2025-10", "--home", sample_home).problem
 
 
 def test_show_prints_30_rows_and_says_how_to_see_all(sample_run: Done, sample_home: Path) -> None:

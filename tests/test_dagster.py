@@ -33,8 +33,13 @@ from pipeline.assets.published import published
 from pipeline.definitions import defs, landing_changed
 
 ASSETS = [
+    "analysis/burstiness",
+    "analysis/cost_forecast",
     "analysis/cost_variance",
+    "analysis/day_patterns",
     "analysis/distribution_fits",
+    "analysis/half_of_cost_sessions",
+    "analysis/month_bridge",
     "analysis/outliers",
     "analysis/pricing_bills",
     "analysis/pricing_frontier",
@@ -45,6 +50,8 @@ ASSETS = [
     "analysis/pricing_risk",
     "analysis/restatements",
     "analysis/tail_metrics",
+    "analysis/time_profile",
+    "analysis/usage_anomalies",
     "ingest/files",
     "ingest/rejected_rows",
     "intermediate/int_billed_costs",
@@ -107,6 +114,7 @@ ASSETS = [
     "staging/stg_requests",
     "staging/stg_scoped_files",
     "staging/stg_usage_sessions",
+    "statistics_report",
     "validation_report",
 ]
 # Laws that nothing wrong may pass on its way to analysis and to people.

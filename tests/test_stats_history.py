@@ -301,3 +301,12 @@ def test_any_history_has_a_forecast(days, first):
     assert told.point >= told.so_far >= 0
     if told.low_80 is not None:
         assert told.so_far <= told.low_80 <= told.high_80
+
+
+def test_a_day_of_twenty_times_the_usual_does_not_hide_in_its_own_fit() -> None:
+    noise = np.random.default_rng(5).normal(0, 0.1, 120)
+    daily = 10 * np.exp(noise) * np.where(np.arange(120) % 7 > 4, 0.3, 1)
+    daily[61] = 60
+    scores = stl_days(daily)
+    assert scores.flagged[61]
+    assert scores.expected[61] < 5

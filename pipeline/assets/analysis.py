@@ -4,12 +4,13 @@ The work is done by `analysis`, `contracts` and `closing`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, closing, contracts, progress, scope, warehouse
+from pipeline import analysis, closing, contracts, progress, scope, statistics_page, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
@@ -72,6 +73,9 @@ def _relevant(settings: Settings) -> str:
             "pool_customers",
             "quotes",
             "mechanisms",
+            "analysis_segments",
+            "analysis_min_rows",
+            "anomaly_floor_usd",
         }
     )
 
@@ -108,3 +112,35 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             yield dg.MaterializeResult(
                 asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
             )
+
+
+STATISTICS = dg.AssetKey("statistics_report")
+
+
+@dg.asset(
+    key=STATISTICS,
+    description="How cost and tokens spread, which days stand out and why, and what the month will cost: one page.",
+    group_name="analysis",
+    kinds={"html"},
+    owners=OWNERS,
+    deps=[dg.AssetKey(["analysis", name]) for name in analysis.TABLES],
+    pool="warehouse",
+)
+def statistics_report(home: Home) -> dg.MaterializeResult[None]:
+    """Write reports/analysis/index.html, unless its tables are as they were."""
+    settings = home.settings()
+    progress.report("statistics")
+    with warehouse.connect(settings) as connection:
+        rests_on = scope.fingerprint(connection, scope.version(connection, "analysis"))
+        page = statistics_page.path(settings.reports)
+        is_current = page.exists() and scope.outcome(connection, "statistics", rests_on) is not None
+        if not is_current or home.full_refresh:
+            statistics_page.write(statistics_page.collect(connection), settings.reports, datetime.now(UTC))
+            scope.note(connection, "statistics", rests_on)
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.url(page.as_uri()),
+            "report_path": dg.MetadataValue.path(str(page)),
+            "unchanged": is_current and not home.full_refresh,
+        }
+    )

@@ -10,11 +10,12 @@ rounding leaves goes to the largest part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations
 from math import factorial
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def shapley(value: Callable[[frozenset[str]], float], terms: Sequence[str]) -> d
     known = {
         frozenset(chosen): value(frozenset(chosen)) for size in range(n + 1) for chosen in combinations(terms, size)
     }
-    parts = {}
+    parts: dict[str, Any] = {}
     for term in terms:
         parts[term] = sum(
             factorial(len(others)) * factorial(n - 1 - len(others)) / factorial(n) * (known[others | {term}] - outcome)
@@ -134,27 +135,29 @@ def _factors(usage: Usage, counts_requests: bool, counts_sessions: bool) -> _Fac
     )
 
 
-def _known(chosen: Floats | float, other: Floats | float) -> Floats:
-    """A factor of one side, or of the other where this one lacks it; 0 where both do."""
-    taken: Floats = np.where(np.isnan(chosen), np.nan_to_num(np.asarray(other, dtype=np.float64)), chosen)
-    return taken
+def _completed(chosen: _Factors, other: _Factors) -> _Factors:
+    """The factors of one side, each taken from the other where this one lacks it; 0 where both do."""
+    parts: dict[str, Any] = {}
+    for name, own in vars(chosen).items():
+        known = np.where(np.isnan(own), np.nan_to_num(np.asarray(getattr(other, name), dtype=np.float64)), own)
+        parts[name] = known if np.ndim(known) else float(known)
+    return _Factors(**parts)
 
 
-def _outcome(before: _Factors, after: _Factors, changed: Mapping[str, bool]) -> float:
+def _outcome(before: _Factors, after: _Factors, changed: Set[str]) -> float:
     """Cost with the factors of `after` where they have changed, else those of `before`."""
 
-    def pick(name: str, term: str) -> Floats:
-        one, other = (after, before) if changed.get(term, False) else (before, after)
-        return _known(getattr(one, name), getattr(other, name))
+    def side(term: str) -> _Factors:
+        return after if term in changed else before
 
     tokens = (
-        pick("sessions", "sessions")
-        * pick("requests_per_session", "requests_per_session")
-        * pick("tokens_per_request", "tokens_per_request")
+        side("sessions").sessions
+        * side("requests_per_session").requests_per_session
+        * side("tokens_per_request").tokens_per_request
     )
-    per_model = np.sum(pick("kind_share", "cache_share") * pick("usd_per_token", "price"), axis=-1)
-    mixed = float(np.dot(np.atleast_1d(pick("model_share", "model_mix")), np.atleast_1d(per_model)))
-    return float(tokens) * mixed * (1 - float(pick("discount", "discount")))
+    per_model = (side("cache_share").kind_share * side("price").usd_per_token).sum(axis=1)
+    mixed = float(np.dot(side("model_mix").model_share, per_model))
+    return tokens * mixed * (1 - side("discount").discount)
 
 
 def _comparable(expected: Usage, actual: Usage) -> tuple[_Factors, _Factors]:
@@ -165,7 +168,9 @@ def _comparable(expected: Usage, actual: Usage) -> tuple[_Factors, _Factors]:
             raise ValueError("each model and kind needs a rate, or nan")
     has_requests = all(usage.requests for usage in (expected, actual) if np.sum(usage.tokens) > 0)
     has_sessions = has_requests and all(usage.sessions for usage in (expected, actual) if np.sum(usage.tokens) > 0)
-    return _factors(expected, has_requests, has_sessions), _factors(actual, has_requests, has_sessions)
+    before = _factors(expected, has_requests, has_sessions)
+    after = _factors(actual, has_requests, has_sessions)
+    return _completed(before, after), _completed(after, before)
 
 
 def explain_excess(expected: Usage, actual: Usage, excess_usd: Decimal | None = None) -> dict[str, Decimal]:
@@ -182,7 +187,7 @@ def explain_excess(expected: Usage, actual: Usage, excess_usd: Decimal | None = 
     before, after = _comparable(expected, actual)
 
     def outcome(changed: frozenset[str]) -> float:
-        return _outcome(before, after, {**dict.fromkeys(changed, True), "discount": "price" in changed})
+        return _outcome(before, after, changed | {"discount"} if "price" in changed else changed)
 
     parts = shapley(outcome, DAY_TERMS)
     whole = Decimal(repr(sum(parts.values()))).quantize(RESOLUTION_USD) if excess_usd is None else excess_usd
@@ -211,7 +216,7 @@ def month_bridge(
 
         def outcome(changed: frozenset[str], old: _Factors = old, new: _Factors = new) -> float:
             names = {"volume": ("sessions", "requests_per_session"), "list_price": ("price",)}
-            return _outcome(old, new, {name: True for term in changed for name in names.get(term, (term,))})
+            return _outcome(old, new, {name for term in changed for name in names.get(term, (term,))})
 
         for term, part in shapley(outcome, _CHANGES).items():
             parts[term] += part

@@ -6,6 +6,7 @@ select
         when 'api_key' then api_key
         when 'workspace' then workspace
         when 'user_id' then user_id
+        when 'project' then project
     end as key,
     session_id,
     user_id,

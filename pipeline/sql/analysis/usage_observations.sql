@@ -1,6 +1,6 @@
 -- One observation a minute ($grain = 'minute': only rows whose bucket is one minute) or a UTC day ('day') with usage in
 -- the segment. For each provider and day the console stands where it has rows of this grain, else
--- the sessions; no console knows users, so segments by user_id come from the sessions alone.
+-- the sessions; no console knows users or projects, so segments by them come from the sessions alone.
 select
     case $dimension
         when 'all' then 'all'
@@ -8,6 +8,7 @@ select
         when 'api_key' then api_key
         when 'workspace' then workspace
         when 'user_id' then user_id
+        when 'project' then project
     end as key,
     cast(null as varchar) as session_id,
     cast(null as varchar) as user_id,
@@ -27,10 +28,10 @@ left join (
     from marts.token_usage_minutes
     where source = 'console'
         and ($grain = 'day' or bucket_seconds = 60)
-        and $dimension <> 'user_id'
+        and $dimension not in ('user_id', 'project')
 ) as console_days using (provider, usage_date)
 where ($grain = 'day' or bucket_seconds = 60)
-    and (source = 'sessions' or $dimension <> 'user_id')
+    and (source = 'sessions' or $dimension not in ('user_id', 'project'))
     and (source = 'console' or console_stands is null)
     -- what a subscription covers costs nothing by the token
     and (not $is_cost or billing_mode is distinct from 'subscription')

@@ -1,0 +1,11 @@
+-- Sessions that started on the chosen days in the chosen segments: how many, and the ten that cost most.
+select
+    key,
+    cast(observed_at as date) as usage_date,
+    count(*) as sessions,
+    max_by({session_id: session_id, cost_usd: cost_usd}, {cost: cost_usd, name: session_id}, 10)
+        filter (where cost_usd is not null) as costliest
+from observations
+where key in (select unnest($keys)) and cast(observed_at as date) in (select unnest($days))
+group by key, usage_date
+order by key, usage_date

@@ -1,0 +1,22 @@
+-- Sums over the minutes of the chosen segments: how uneven the number of observations a minute is.
+with minutes as (
+    select
+        key,
+        date_trunc('minute', observed_at) as minute,
+        count(*) as n
+    from observations
+    where key in (select unnest($keys)) and observed_at is not null
+    group by all
+)
+
+select
+    key,
+    count(*) as busy_minutes,
+    cast(date_diff('day', cast(min(minute) as date), cast(max(minute) as date)) + 1 as bigint) as days,
+    cast(sum(n) as bigint) as total,
+    cast(sum(n * n) as bigint) as squares,
+    max(n) as most,
+    arg_max(minute, {n: n, earliest: -epoch(minute)}) as busiest_minute
+from minutes
+group by key
+order by key

@@ -1,0 +1,231 @@
+"""Days that stand out and why, forecasts, and patterns in time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from marts import MARTS, START, insert, one, rows_of, session, usage
+
+from pipeline import days
+from pipeline.settings import Settings
+
+TERMS = {"sessions", "requests_per_session", "tokens_per_request", "model_mix", "cache_share", "price"}
+KINDS = ("input_tokens_no_cache", "input_tokens_cache_write_5m", "input_tokens_cache_write_1h")
+
+
+@pytest.fixture
+def marts():
+    with duckdb.connect() as connection:
+        connection.execute(MARTS)
+        yield connection
+
+
+@pytest.fixture
+def knobs(tmp_path):
+    return Settings(home=tmp_path)
+
+
+def day(place, cost, tokens=1_000_000, **other):
+    kinds = dict.fromkeys((*KINDS, "input_tokens_cache_read", "web_search_count"), 0)
+    row = usage(START + dt.timedelta(days=place), cost, source="sessions", bucket=86400)
+    return row | kinds | {"output_tokens": tokens, "total_tokens": tokens, "request_count": 10} | other
+
+
+def request(number, at, **other):
+    return {"request_key": f"r{number}", "requested_at": at, "total_tokens": 10, "model": "m"} | other
+
+
+def calm(n, seed=5):
+    noise = np.random.default_rng(seed).normal(0, 0.1, n)
+    return [float(10 * np.exp(each) * (0.3 if place % 7 > 4 else 1)) for place, each in enumerate(noise)]
+
+
+def excess(row):
+    parts = json.loads(row["contributions"], parse_float=Decimal)
+    assert set(parts) == TERMS
+    assert sum(parts.values()) == Decimal(repr(row["value"])).quantize(Decimal("1e-12")) - Decimal(
+        repr(row["expected"])
+    ).quantize(Decimal("1e-12"))
+    return {term: float(usd) for term, usd in parts.items()}
+
+
+def test_a_dear_day_is_flagged_and_its_sessions_are_named(marts, knobs):
+    costs = calm(120)
+    insert(marts, "token_usage_minutes", [day(i, cost, int(cost * 1e5)) for i, cost in enumerate(costs) if i != 61])
+    insert(marts, "token_usage_minutes", [day(61, 60.0, 6_000_000, request_count=60)])
+    at = START + dt.timedelta(days=61, hours=3)
+    insert(marts, "token_usage_sessions", [session(i, i, at=at) for i in range(1, 13)])
+    found = days.usage_anomalies(marts, knobs)
+    row = one(found, segment="all", method="stl", usage_date=(START + dt.timedelta(days=61)).date())
+    assert row["excess"] == pytest.approx(60 - costs[61], abs=3)
+    parts = excess(row)
+    assert max(parts, key=parts.get) == "requests_per_session"
+    named = [each["session_id"] for each in json.loads(row["top_sessions"])]
+    assert named == [f"s{i:05}" for i in range(12, 2, -1)]
+
+
+def test_a_dear_model_and_a_price_are_told_apart(marts, knobs):
+    rows = [day(i, cost, int(cost * 1e5)) for i, cost in enumerate(calm(120))]
+    rows[60] = day(60, 60.0, int(calm(120)[60] * 1e5))
+    rows[80] = day(80, 60.0, int(calm(120)[80] * 1e5), model="claude-opus-4-1")
+    insert(marts, "token_usage_minutes", rows)
+    found = days.usage_anomalies(marts, knobs)
+    price, mix = (
+        excess(one(found, segment="all", method="stl", usage_date=(START + dt.timedelta(days=place)).date()))
+        for place in (60, 80)
+    )
+    assert max(price, key=price.get) == "price"
+    assert max(mix, key=mix.get) == "model_mix"
+
+
+def test_the_last_days_are_judged_by_what_lay_before_them(marts, knobs):
+    rows = [day(i, cost) for i, cost in enumerate(calm(120))]
+    rows[-1] = day(119, 90.0, 8_000_000)
+    insert(marts, "token_usage_minutes", rows)
+    methods = {row["method"] for row in rows_of(days.usage_anomalies(marts, knobs), segment="all")}
+    assert "weekday" in methods
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(30, 89), st.floats(3, 40), st.integers(0, 10**7)), min_size=1, max_size=3),
+)
+def test_contributions_sum_to_the_excess_whatever_a_day_is_made_of(seed, has_rates, spikes):
+    rng = np.random.default_rng(seed)
+    with duckdb.connect() as marts:
+        marts.execute(MARTS)
+        rows = []
+        for i, cost in enumerate(calm(90, seed)):
+            kinds = {kind: int(rng.integers(0, 10**5)) for kind in KINDS}
+            model = ["claude-sonnet-4-5", "claude-opus-4-1"][int(rng.integers(2))]
+            counted = None if rng.random() < 0.2 else int(rng.integers(1, 40))
+            rows.append(day(i, cost, int(rng.integers(1, 10**6)), model=model, request_count=counted) | kinds)
+        for place, factor, tokens in spikes:
+            rows.append(day(place, 10 * factor, tokens))
+        insert(marts, "token_usage_minutes", rows)
+        if has_rates:
+            rate = {"provider": "anthropic", "model": "claude-sonnet-4-5", "usage_type": "", "inference_geo": ""}
+            rate |= {"speed": "", "valid_from": dt.date(2025, 1, 1)}
+            for kind, usd in (("output", 15), ("input_no_cache", 3), ("cache_write_5m", 3.75)):
+                insert(marts, "model_rates", [rate | {"token_kind": kind, "usd_per_mtok": usd}])
+        table = days.usage_anomalies(marts, Settings(home=".")).to_pylist()
+    for row in table:
+        if row["contributions"]:
+            excess(row)
+
+
+def test_calm_segments_short_ones_and_none_at_all_say_so(marts, knobs):
+    (row,) = days.usage_anomalies(marts, knobs).to_pylist()
+    assert row["note"].startswith("unavailable")
+    insert(marts, "token_usage_minutes", [day(i, cost) for i, cost in enumerate([10.0] * 60)])
+    insert(marts, "token_usage_minutes", [day(59, 0.1, api_key="late")])
+    table = days.usage_anomalies(marts, knobs)
+    assert one(table, segment="all")["note"] == "None of the 60 days stands out."
+    assert one(table, segment="api_key=late")["note"].startswith("too few: 1 day")
+
+
+def test_a_small_excess_is_no_alarm(marts, knobs, tmp_path):
+    rows = [day(i, cost / 100) for i, cost in enumerate(calm(90))]
+    rows[50] = day(50, 0.9)
+    insert(marts, "token_usage_minutes", rows)
+    assert one(days.usage_anomalies(marts, knobs), segment="all")["usage_date"] is None
+    strict = Settings(home=tmp_path, anomaly_floor_usd=0.1)
+    assert one(days.usage_anomalies(marts, strict), segment="all")["usage_date"] is not None
+
+
+def test_a_month_is_forecast_with_intervals_and_its_record(marts, knobs):
+    insert(marts, "token_usage_minutes", [day(i, cost) for i, cost in enumerate(calm(200))])
+    rows = rows_of(days.cost_forecast(marts, knobs), segment="all")
+    weekday, ets = rows
+    assert (weekday["method"], ets["method"]) == ("weekday", "ets")
+    assert weekday["month"] == dt.date(2026, 7, 1)
+    assert weekday["as_of"] == dt.date(2026, 7, 23)
+    typical = 31 * np.mean(calm(200))
+    for row in rows:
+        assert row["low_95"] < row["low_80"] < row["point"] < row["high_80"] < row["high_95"]
+        assert row["point"] == pytest.approx(typical, rel=0.15)
+    assert 3 <= weekday["backtest_months"] <= 6
+    assert weekday["backtest_low"] <= weekday["backtest_hits"] / weekday["backtest_months"] <= weekday["backtest_high"]
+
+
+def test_a_forecast_of_few_days_has_no_interval_and_of_none_no_point(marts, knobs):
+    (row,) = days.cost_forecast(marts, knobs).to_pylist()
+    assert row["point"] is None
+    assert row["note"].startswith("unavailable")
+    insert(marts, "token_usage_minutes", [day(i, 1.0) for i in range(5)])
+    row = one(days.cost_forecast(marts, knobs), segment="all")
+    assert (row["point"], row["low_80"]) == (31.0 - 4.0, None)
+    assert "too few" in row["note"]
+
+
+def test_hours_of_the_week_have_a_mean_within_its_interval(marts, knobs):
+    rng = np.random.default_rng(2)
+    rows = []
+    for week in range(8):
+        for _ in range(int(rng.negative_binomial(2, 0.1))):
+            rows.append(request(len(rows), START + dt.timedelta(weeks=week, hours=9)))
+    rows.append(request(len(rows), START + dt.timedelta(days=55, hours=23)))
+    insert(marts, "requests", rows)
+    table = days.time_profile(marts, knobs)
+    assert len(rows_of(table, segment="all")) == 168
+    busy = one(table, segment="all", weekday=1, hour=9)
+    assert busy["mean"] == (len(rows) - 1) / 8
+    assert 0 < busy["low"] < busy["mean"] < busy["high"]
+    assert busy["measure"] == "request_count"
+    idle = one(table, segment="all", weekday=3, hour=4)
+    assert (idle["mean"], idle["low"]) == (0.0, 0.0)
+    assert idle["high"] > 3 / 8
+
+
+def test_sessions_stand_in_for_requests_that_are_not_logged(marts, knobs):
+    assert one(days.time_profile(marts, knobs), segment="all")["note"].startswith("unavailable")
+    assert one(days.burstiness(marts, knobs), segment="all")["note"].startswith("unavailable")
+    insert(marts, "token_usage_sessions", [session(i, 1) for i in range(400)])
+    assert {row["measure"] for row in days.time_profile(marts, knobs).to_pylist()} == {"session_count"}
+    assert {row["measure"] for row in days.burstiness(marts, knobs).to_pylist()} == {"session_count"}
+
+
+def test_the_index_of_dispersion_is_that_of_all_minutes(marts, knobs):
+    counts = np.zeros(1440)
+    counts[[30, 31, 700]] = [5, 1, 5]
+    rows = [
+        request(f"{minute}-{i}", START + dt.timedelta(minutes=int(minute), seconds=i))
+        for minute in np.flatnonzero(counts)
+        for i in range(int(counts[minute]))
+    ]
+    insert(marts, "requests", rows)
+    row = one(days.burstiness(marts, knobs), segment="all")
+    assert row["minutes"] == 1440
+    assert row["variance"] == pytest.approx(counts.var(ddof=1))
+    assert row["variance_to_mean"] == pytest.approx(counts.var(ddof=1) / counts.mean())
+    assert (row["peak"], row["peak_at"]) == (5, START + dt.timedelta(minutes=30))
+
+
+def test_a_sunday_spike_has_its_evidence(marts, knobs):
+    noise = np.random.default_rng(4).normal(0, 0.2, 140)
+    costs = [float(np.exp(each) * (4 if place % 7 == 6 else 1)) for place, each in enumerate(noise)]
+    insert(marts, "token_usage_minutes", [day(i, cost) for i, cost in enumerate(costs)])
+    table = days.day_patterns(marts, knobs)
+    sunday = one(table, segment="all", pattern="Sunday")
+    assert sunday["is_evident"]
+    assert sunday["low"] < 4 < sunday["high"]
+    assert not one(table, segment="all", pattern="Wednesday")["is_evident"]
+    assert not one(table, segment="all", pattern="trend")["is_evident"]
+    assert one(table, segment="all", pattern="seasonal_strength")["value"] > 0.7
+    assert one(table, segment="all", pattern="peak_to_typical")["value"] == pytest.approx(max(costs) / np.median(costs))
+
+
+def test_a_trend_is_a_share_a_week(marts, knobs):
+    insert(marts, "token_usage_minutes", [day(i, float(1.1 ** (i // 7))) for i in range(140)])
+    trend = one(days.day_patterns(marts, knobs), segment="all", pattern="trend")
+    assert trend["value"] == pytest.approx(0.1, rel=1e-6)
+    assert trend["is_evident"]
