@@ -27,10 +27,12 @@ from pipeline import settings as product_settings
 from pipeline.sources import console_cost
 
 COMMANDS = (
-    "run", "status", "show", "query", "forget", "retry-rejected", "close", "reprice", "rates", "quote", "ui", "validate",
+    "run", "status", "show", "query", "forget", "retry-rejected", "close", "reprice", "rates", "quote", "ui",
+    "validate",
 )  # fmt: skip
 VIEWS = (
-    "daily", "models", "cache", "sessions", "reconciliation", "tails", "bridge", "pricing", "savings", "chargeback", "invoices",
+    "daily", "models", "cache", "sessions", "reconciliation", "tails", "bridge", "pricing", "savings", "chargeback",
+    "invoices",
     "restatements",
 )  # fmt: skip
 EXPECTED = json.loads((SAMPLE.parent / "expected.json").read_text())
