@@ -19,7 +19,6 @@ from typing import Any
 import duckdb
 
 from pipeline.sources.base import (
-    MAX_LINE_BYTES,
     Loaded,
     MisreadError,
     Probe,
@@ -44,6 +43,7 @@ LABELS = (
     "response_id", "session_id", "logged_at", "is_sidechain", "provider", "model", "project", "user_id", "api_key",
     "workspace", "usage_type", "inference_geo", "speed", "web_searches",
 )  # fmt: skip
+MAX_DOCUMENT_BYTES = 1 << 28
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _PATH = re.compile(r"\$(\.\w+|\.\"[\w.-]+\"|\[\*\])*")
 
@@ -186,10 +186,14 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape
 
 def _load_document(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: CallShape) -> Loaded:
     is_array = probe.text.lstrip().startswith("[")
+    # DuckDB's buffer is as large as the greatest object that it may meet.
+    size = probe.path.stat().st_size if probe.compression == "none" else MAX_DOCUMENT_BYTES
+    if size > MAX_DOCUMENT_BYTES:
+        raise SourceError(f"a document of more than {MAX_DOCUMENT_BYTES >> 20} MiB: split it")
     relation = (
         f"(select json::varchar as line from read_json_objects({file_literal(probe.path)}, "
         f"format = '{'array' if is_array else 'unstructured'}', compression = '{probe.compression}', "
-        f"maximum_object_size = {MAX_LINE_BYTES}))"
+        f"maximum_object_size = {max(size, 1 << 20)}))"
     )
     try:
         read(connection, relation, shape)
