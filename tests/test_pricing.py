@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.pricing.bills import (
@@ -86,6 +86,7 @@ def test_stop_loss_retains_the_least_variance_of_covers_of_one_pure_premium(bill
     assert reduction(stop_loss, bills) >= reduction(pro_rata, bills) - 1e-9
 
 
+@settings(deadline=None, max_examples=40)
 @given(varied_bills, shares, shares, shares, st.one_of(st.none(), amounts))
 def test_every_contract_earns_the_mean_bill(bills, theta, quantile, coinsurance, limit):
     insurance = Insurance(float(np.quantile(bills, quantile)), limit, coinsurance)
@@ -107,6 +108,7 @@ def test_every_contract_earns_the_mean_bill(bills, theta, quantile, coinsurance,
         assert prices.mean() == pytest.approx(bills.mean(), rel=1e-9)
 
 
+@settings(deadline=None, max_examples=40)
 @given(varied_bills, st.integers(-6, 6))
 def test_shares_do_not_change_when_all_prices_are_scaled(bills, exponent):
     factor = 2.0**exponent
@@ -123,6 +125,7 @@ def test_tail_value_at_risk_is_at_least_value_at_risk_and_at_most_the_maximum(bi
     assert value_at_risk(bills, q) <= tail_value_at_risk(bills, q) <= bills.max() * (1 + 1e-12)
 
 
+@settings(deadline=None, max_examples=40)
 @given(varied_bills)
 def test_a_price_is_the_bill_less_what_is_ceded_plus_the_fee(bills):
     for contract in defaults_at_equal_revenue(bills):
@@ -445,6 +448,7 @@ def test_the_break_even_of_a_fee_with_an_allowance_is_where_usage_is_worth_it():
     assert break_even(Tiered((0, 100), (1.2, 0.8), "volume")) == [100]
 
 
+@settings(deadline=None, max_examples=25)  # a hundred convolutions an example
 @given(varied_bills, st.data())
 def test_the_frontier_is_what_each_contract_measures(bills, data):
     customers = np.sort(data.draw(st.lists(st.integers(0, 4), min_size=bills.size, max_size=bills.size)))

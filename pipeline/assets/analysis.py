@@ -41,10 +41,14 @@ def _columns(schema: pa.Schema) -> dg.TableSchema:
     )
 
 
-def _build(names: Collection[str], produce: Produce, stage: str, home: Home) -> Iterator[dg.MaterializeResult[None]]:
+def _build(
+    names: Collection[str], produce: Produce, stage: str, relevant: frozenset[str], home: Home
+) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     with warehouse.connect(settings) as connection:
-        rests_on = scope.fingerprint(connection, _relevant(settings), tuple(names))
+        rests_on = scope.fingerprint(
+            connection, sorted(settings.model_dump(mode="json", include=set(relevant)).items()), tuple(names)
+        )
         if not home.full_refresh and scope.outcome(connection, stage, rests_on) is not None:
             for name in names:
                 yield dg.MaterializeResult(asset_key=["analysis", name], metadata={"unchanged": True})
@@ -60,24 +64,20 @@ def _build(names: Collection[str], produce: Produce, stage: str, home: Home) -> 
         progress.report(stage, len(names), len(names), "")
 
 
-def _relevant(settings: Settings) -> str:
-    """The settings that the tables rest on, in one text."""
-    return settings.model_dump_json(
-        include={
-            "seed",
-            "customer_dimension",
-            "budget_usd",
-            "budget_probability",
-            "target_variance_reduction",
-            "loading_lambda",
-            "pool_customers",
-            "quotes",
-            "mechanisms",
-            "analysis_segments",
-            "analysis_min_rows",
-            "anomaly_floor_usd",
-        }
-    )
+_OF_ANALYSIS = frozenset({"seed", "analysis_segments", "analysis_min_rows", "anomaly_floor_usd"})
+_OF_PRICING = frozenset(
+    {
+        "seed",
+        "customer_dimension",
+        "budget_usd",
+        "budget_probability",
+        "target_variance_reduction",
+        "loading_lambda",
+        "pool_customers",
+        "quotes",
+        "mechanisms",
+    }
+)
 
 
 def _analyse(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
@@ -92,13 +92,13 @@ def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterabl
 @dg.multi_asset(name="analyse_usage", specs=_specs(analysis.SCHEMAS, "analysis"), pool="warehouse")
 def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """How cost and tokens spread: metrics of the tail, fitted families, outliers, rolling variance."""
-    yield from _build(analysis.TABLES, _analyse, "analysis", home)
+    yield from _build(analysis.TABLES, _analyse, "analysis", _OF_ANALYSIS, home)
 
 
 @dg.multi_asset(name="price_contracts", specs=_specs(contracts.SCHEMAS, "pricing"), pool="warehouse")
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What the same history would have been billed under each contract, and at which risk."""
-    yield from _build(contracts.SCHEMAS, _price, "pricing", home)
+    yield from _build(contracts.SCHEMAS, _price, "pricing", _OF_PRICING, home)
 
 
 @dg.multi_asset(name="restate_closed_months", specs=_specs(closing.SCHEMAS, "closing"), pool="warehouse")

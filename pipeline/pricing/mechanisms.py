@@ -71,7 +71,9 @@ class Ledger:
             return bills
         values = checked_bills(bills)
         months = np.arange(values.size, dtype=np.int64)
-        return cls(values, np.zeros_like(months), months, lambda cap_usd: np.maximum(values - cap_usd, 0.0))
+        return cls(
+            values, np.zeros(values.size, dtype=np.int64), months, lambda cap_usd: np.maximum(values - cap_usd, 0.0)
+        )
 
     def scaled(self, factor: float) -> Ledger:
         """The same usage at `factor` times the price."""
@@ -91,7 +93,7 @@ def _is_amount(value: float) -> bool:
 
 
 def _mean(values: Usd, weights: Usd | None) -> float:
-    return float(np.average(values, weights=weights))
+    return float(values.mean() if weights is None else np.average(values, weights=weights))
 
 
 class Contract(ABC):
@@ -137,7 +139,7 @@ class Contract(ABC):
 
     def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
         """The same terms with the one that makes E[P(B)] = E[B], if any does: here the fee, E[B] - E[P(B) at fee 0]."""
-        fee_usd = _mean(ledger.bills - self.with_fee(0.0).price_in(ledger), weights)
+        fee_usd = _mean(ledger.bills, weights) - _mean(self.with_fee(0.0).price_in(ledger), weights)
         return self.with_fee(max(fee_usd, 0.0))
 
     def kinks(self) -> tuple[float, ...]:
