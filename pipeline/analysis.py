@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import bridge, days
+from pipeline.causes import Lines, RateRatios, comparable, priced, tokens_of
 from pipeline.observations import (
     COUNT,
     DIMENSIONS,
@@ -45,6 +47,7 @@ from pipeline.observations import (
 )
 from pipeline.settings import Settings
 from pipeline.stats.anomalies import MIN_USER_ROWS, user_rule
+from pipeline.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.stats.describe import Counts, Description, Floats, describe, merge_pairs
 from pipeline.stats.detection import CANDIDATES, Artefacts, Judgement, find_artefacts, fit_adjusted, fit_raw, judge
 from pipeline.stats.families import FAMILIES, FamilyFits
@@ -54,6 +57,7 @@ from pipeline.stats.tails import PowerLaw, generalized_pareto, hill, power_law, 
 MAX_BOOTSTRAP_SEGMENTS = 10  # the costliest ones of all dimensions together, beside `all`: intervals and p-values
 MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, which make a row an hour
 MAX_OUTLIERS = 1000  # rows a measure, method and segment
+MAX_EXPLAINED = 100  # rows with an excess by cause
 OWNERS = ("user_id", "api_key")  # whose own habits make a fence
 MIN_OUTLIER_ROWS = 20  # no z above 3 is possible below 11 rows; quartiles mean little below 20
 IQR_FENCE = 1.5  # Tukey (1977)
@@ -323,6 +327,14 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "Interquartile ranges beyond the quartile, or (robust) standard deviations from the mean or median",
             ),
             described_field("reason", TEXT, "The comparison in one sentence, or why no session is listed"),
+            described_field("expected", NUMBER, "Median cost of a session of the segment, USD; null as contributions"),
+            described_field(
+                "contributions",
+                TEXT,
+                "JSON of USD by cause (requests_per_session, tokens_per_request, model_mix, cache_share, price; "
+                "sessions is 0), summing exactly to value - expected, against the segment's mean session brought to "
+                "expected; null for tokens, low outliers and beyond the 100 dearest rows",
+            ),
         ],
     ),
     "cost_variance": described_schema(
@@ -582,7 +594,46 @@ def outliers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Ta
             if not found:
                 rows.append({**row, "reason": f"{_no_outlier(measure, segment, method)}."})
     rows += _outliers_of_owners(connection, settings)
+    _explain(connection, [row for row in rows if row["measure"] == "session_cost_usd" and row.get("score", 0) > 0])
     return as_table("outliers", SCHEMAS["outliers"], rows)
+
+
+def _explain(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
+    """Add the excess over the median session of the segment, by cause, to the dearest `MAX_EXPLAINED` of these rows."""
+    chosen = sorted(rows, key=lambda row: (-row["value"], row["session_id"], row["method"]))[:MAX_EXPLAINED]
+    ratios = RateRatios(connection)
+    for segment in sorted({row["segment"] for row in chosen}):
+        dimension, _, key = segment.partition("=")
+        of_segment = [row for row in chosen if row["segment"] == segment]
+        parameters = {
+            "dimension": dimension,
+            "key": key or "all",
+            "sessions": sorted({row["session_id"] for row in of_segment}),
+        }
+        found = query_observations(connection, "session_lines", MEASURES["session_cost_usd"], parameters)
+        lines: dict[str | None, Lines] = {}
+        median = 0.0
+        for line in (dict(zip(found.columns, values, strict=True)) for values in found.fetchall()):
+            each = lines.setdefault(line["session_id"], Lines(requests=0, sessions=1))
+            each.cost_usd += line["cost_usd"]
+            known = each.requests is not None and line["requests"] is not None
+            each.requests = (each.requests or 0) + line["requests"] if known else None
+            name = (line["provider"], line["primary_model"])
+            rates = ratios.of(*name, line["last_day"])
+            each.models[name] = priced(tokens_of(line), float(line["cost_usd"]), rates)
+            median = line["median_usd"]
+        whole = lines.get(None)
+        if whole is None or not whole.cost_usd or not median:
+            continue
+        typical = whole.scaled(median / float(whole.cost_usd))
+        typical.sessions = 1
+        for row in of_segment:
+            expected = Decimal(repr(median)).quantize(RESOLUTION_USD)
+            excess = lines[row["session_id"]].cost_usd - expected
+            before, after = comparable(typical, lines[row["session_id"]])
+            parts = explain_excess(before, after, excess)
+            row["expected"] = median
+            row["contributions"] = "{" + ", ".join(f"{json.dumps(term)}: {usd:f}" for term, usd in parts.items()) + "}"
 
 
 def _outliers_of_owners(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[dict[str, Any]]:

@@ -74,8 +74,8 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "method",
                 TEXT,
                 "stl: closed history, trend and weekly season (STL), MAD z; weekday: the last 7 days, by the median of "
-                "the same weekdays before. A flag also needs an excess above anomaly_floor_usd and 30%, and passes "
-                "false-discovery control (Benjamini-Hochberg, 5%) over the segments of its day",
+                "the same weekdays before. A flag also needs an excess above anomaly_floor_usd and 30%; in "
+                "segments other than all it also passes false-discovery control (Benjamini-Hochberg, 5%) over all days",
             ),
             described_field("p_value", NUMBER, "The p-value that entered false-discovery control"),
             described_field(
@@ -252,9 +252,12 @@ def _usd(value: float) -> Decimal:
 
 
 def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
-    """Flagged days of all segments that also pass false-discovery control over the segments of their day."""
-    candidates: list[_Flag] = []
-    tests: dict[tuple[str, dt.date], list[tuple[float, _Flag | None]]] = defaultdict(list)
+    """Flagged days of `all`, and those of its parts that also pass false-discovery control over all days and parts.
+
+    A rule that is wrong on 1 day in 100 is bearable for one history; over fifty it would be wrong every other day.
+    """
+    flags: list[_Flag] = []
+    tests: dict[str, list[tuple[float, _Flag | None]]] = defaultdict(list)
     for each in series:
         tail = max(len(each.days) - ONLINE_HISTORY_DAYS, 0)
         online = weekday_days(each.days[tail:], floor_usd)
@@ -263,15 +266,15 @@ def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
             (online, tail, max(len(online.z) - ONLINE_DAYS, 0)),
         ):
             for place in range(first, len(scores.z)):
-                if np.isfinite(scores.p_value[place]):
-                    flag = _Flag(each, scores, place, offset) if scores.flagged[place] else None
-                    day = each.date(place + offset)
-                    tests[scores.method, day].append((float(scores.p_value[place]), flag))
+                flag = _Flag(each, scores, place, offset) if scores.flagged[place] else None
+                if each.segment.dimension != "all":
+                    tests[scores.method].append((float(scores.p_value[place]), flag))
+                elif flag:
+                    flags.append(flag)
     for group in tests.values():
-        if any(flag for _, flag in group):
-            rejected = benjamini_hochberg([p for p, _ in group], FALSE_DISCOVERY_RATE)
-            candidates += [flag for (_, flag), passes in zip(group, rejected, strict=True) if flag and passes]
-    return candidates
+        rejected = benjamini_hochberg([p for p, _ in group], FALSE_DISCOVERY_RATE)
+        flags += [flag for (_, flag), passes in zip(group, rejected, strict=True) if flag and passes]
+    return flags
 
 
 class _Days:

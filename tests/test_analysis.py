@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from decimal import Decimal
 
 import duckdb
 import numpy as np
@@ -333,6 +334,31 @@ def test_a_session_is_dear_for_its_own_user_even_where_others_spend_more(marts, 
     found = rows_of(analysis.outliers(marts, knobs), method="robust")
     assert [(row["segment"], row["session_id"]) for row in found] == [("user_id=small", "s00300")]
     assert "the median of user_id=small" in found[0]["reason"]
+
+
+def test_the_excess_of_a_dear_session_is_split_by_cause_exactly(marts, knobs):
+    kinds = ("input_tokens_no_cache", "input_tokens_cache_write_5m", "input_tokens_cache_read", "output_tokens")
+    rng = np.random.default_rng(1)
+    rows = [
+        session(i, cost, request_count=10, **{kind: int(rng.integers(1, 1000)) for kind in kinds})
+        for i, cost in enumerate(lognormal_costs(200))
+    ]
+    usual = dict.fromkeys(kinds, 500)
+    rows.append(session(300, 40.0, request_count=3000) | dict.fromkeys(kinds, 150000))
+    rows.append(session(301, 40.0, request_count=10) | usual)
+    rows.append(session(302, 40.0, request_count=10, primary_model="claude-opus-4-1") | usual)
+    insert(marts, "token_usage_sessions", rows)
+    found = [row for row in analysis.outliers(marts, knobs).to_pylist() if row["contributions"]]
+    for row in found:
+        parts = json.loads(row["contributions"], parse_float=Decimal)
+        expected = Decimal(repr(row["expected"])).quantize(Decimal("1e-12"))
+        assert sum(parts.values()) == Decimal(str(row["value"])) - expected
+    causes = {
+        row["session_id"]: max(parts, key=parts.get)
+        for row in found
+        if (parts := json.loads(row["contributions"])) and row["method"] == "z"
+    }
+    assert [causes[f"s00{i}"] for i in (300, 301, 302)] == ["requests_per_session", "price", "model_mix"]
 
 
 # ---------------------------------------------------------------- what the run before said
