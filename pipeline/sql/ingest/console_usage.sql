@@ -74,7 +74,7 @@ checked as (
 grained as (
     select
         *,
-        exists (
+        exists(
             select 1
             from ${relation}
             where
