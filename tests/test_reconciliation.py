@@ -385,7 +385,7 @@ def everything(key: str = "k") -> dict[str, str]:
 
 
 def test_the_steps_lead_from_what_was_logged_to_the_whole_bill_to_the_last_digit(models):
-    with models.over(everything(), MART, "marts.rate_evidence") as connection:
+    with models.over(everything(), MART, "marts.rate_evidence", "marts.invoices") as connection:
         report = report_of(connection)
         ((billed,),) = connection.execute("SELECT sum(cost_usd) FROM marts.billed_costs").fetchall()
     first, *between, last = report.steps
@@ -398,7 +398,7 @@ def test_the_steps_lead_from_what_was_logged_to_the_whole_bill_to_the_last_digit
 
 
 def test_each_gap_says_what_it_is_and_what_to_check(models):
-    with models.over(everything(), MART, "marts.rate_evidence") as connection:
+    with models.over(everything(), MART, "marts.rate_evidence", "marts.invoices") as connection:
         report = report_of(connection)
         statuses = {status for (status,) in cells(connection, "status")}
     assert {gap.row["status"] for gap in report.gaps} == statuses & {"mispriced", "unlogged", "unbilled"}
@@ -413,7 +413,7 @@ def test_each_gap_says_what_it_is_and_what_to_check(models):
 
 
 def test_the_page_loads_and_runs_nothing_and_escapes_what_was_landed(models, tmp_path):
-    with models.over(everything(SCRIPT), MART, "marts.rate_evidence") as connection:
+    with models.over(everything(SCRIPT), MART, "marts.rate_evidence", "marts.invoices") as connection:
         report = report_of(connection)
     page = reconciliation.write(report, tmp_path, datetime(2026, 3, 1, tzinfo=UTC))
     text = page.read_text()
@@ -427,7 +427,7 @@ def test_the_page_loads_and_runs_nothing_and_escapes_what_was_landed(models, tmp
 
 
 def test_where_nothing_was_landed_to_compare_the_page_says_so(models, tmp_path):
-    with models.over({"r.jsonl": LOGS}, MART, "marts.rate_evidence") as connection:
+    with models.over({"r.jsonl": LOGS}, MART, "marts.rate_evidence", "marts.invoices") as connection:
         report = report_of(connection)
     assert report.headline.startswith("There is nothing to compare")
     assert (
@@ -437,7 +437,7 @@ def test_where_nothing_was_landed_to_compare_the_page_says_so(models, tmp_path):
 
 
 def test_an_inferred_scope_is_said_in_words(models):
-    with models.over({"bill.csv": BILL, "r.jsonl": LOGS}, MART, "marts.rate_evidence") as connection:
+    with models.over({"bill.csv": BILL, "r.jsonl": LOGS}, MART, "marts.rate_evidence", "marts.invoices") as connection:
         inferred, outside = report_of(connection).scope
     assert "mine is the only key that cost anything on their days" in inferred
     assert outside.startswith("Out of scope: theirs; $7.00 of the bill")
