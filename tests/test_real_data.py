@@ -67,7 +67,7 @@ def files_of(folder: str) -> dict[str, bytes]:
 def june(request, models):
     """Cells of June 2026, where records of experiments meet the bill; how they came to their key; and the report."""
     scope = {"scope": {"experiment_records": "Tokenomics"}} if request.param == "declared" else {}
-    names = ("marts.usage_reconciliation", "marts.rate_evidence")
+    names = ("marts.usage_reconciliation", "marts.rate_evidence", "marts.invoices")
     with models.over(files_of("console_vs_runs"), *names, reconciliation=scope) as connection:
         cells = connection.execute(
             "SELECT usage_date::varchar, model, token_kind, status, billed_cost_usd, logged_cost_usd, scope "
