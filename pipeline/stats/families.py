@@ -495,6 +495,8 @@ def _burr_objective(data: _Standard) -> _Objective:
             total += capped * at_cap
             by_a += capped * cap_slope
             by_k += capped * cap_slope * data.cap
+        if not total > 0:  # so far off that every term underflows
+            return -np.inf, np.zeros(2)
         value = point[1] - np.log(total) + a + k * mean_t - mean_plus - 1
         gradient_a = 1 - by_a / total - mean_slope
         gradient_k = 1 + k * (mean_t - by_k / total - mean_slope_t)
