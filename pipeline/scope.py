@@ -46,6 +46,7 @@ def mark_all(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
     for name in _SCOPES:
         connection.execute(f"DELETE FROM scope.{name}")
+    connection.execute("DELETE FROM scope.reconciliation_built")
     connection.execute("DELETE FROM scope.pending_files")
     connection.execute("INSERT INTO scope.pending_files SELECT file_sha256 FROM ingest.files WHERE status = 'loaded'")
     connection.execute("COMMIT")

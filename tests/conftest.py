@@ -118,9 +118,16 @@ class Model:
     reads: frozenset[str]
     scope_column: str = ""
     scope_of: str = "days"
+    before: str = ""
+    after: str = ""
 
     def build(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Build the model, or what schema `scope` names of it, as its materialization does it."""
+        """Build the model, or what schema `scope` names of it, as its materialization does it, between its hooks."""
+        connection.execute(self.before)
+        self._build(connection)
+        connection.execute(self.after)
+
+    def _build(self, connection: duckdb.DuckDBPyConnection) -> None:
         schema, _, table = self.name.partition(".")
         exists = connection.execute(
             "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, table]
@@ -168,6 +175,28 @@ class Models:
             yield connection
 
 
+def compiled_hooks(known: settings.Settings, nodes: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """SQL of the models' hooks by model and `pre` or `post`; dbt itself renders them only when it runs a model."""
+    from dbt.cli.main import dbtRunner
+
+    texts = {
+        (key, kind): ";".join(hook.sql for hook in found).replace("(this)", f"(ref('{node.name}'))")
+        for key, node in nodes.items()
+        if node.resource_type == "model"
+        for kind, found in (("pre", node.config.pre_hook), ("post", node.config.post_hook))
+        if found
+    }
+    folder, border = known.dagster_home / "dbt", "\n-- next hook\n"
+    result = dbtRunner(manifest=transform.manifest()).invoke(
+        ["compile", "--inline", border.join(texts.values()), "--project-dir", str(transform.project_dir()),
+         "--profiles-dir", str(folder), "--target-path", str(folder / "inline"), "--log-path", str(folder / "logs"),
+         "--quiet", "--no-version-check"]
+    )  # fmt: skip
+    assert result.success, result.exception
+    (compiled,) = result.result.results
+    return dict(zip(texts, compiled.node.compiled_code.split(border), strict=True))
+
+
 @pytest.fixture(scope="session")
 def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFactory) -> Models:
     """All models as dbt compiled them for an empty home, in the order in which it ran them."""
@@ -177,6 +206,7 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
     transform.build(empty.settings)
     results = json.loads((empty.settings.dagster_home / "dbt" / "target" / "run_results.json").read_text())["results"]
     nodes = transform.manifest().nodes
+    hooks = compiled_hooks(empty.settings, nodes)
     names = {key: f"{node.schema}.{node.name}" for key, node in nodes.items() if node.resource_type == "model"}
     compiled = [
         Model(
@@ -186,6 +216,8 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
             reads=frozenset(names[read] for read in nodes[key].depends_on.nodes if read in names),
             scope_column=nodes[key].config.get("scope_column") or "",
             scope_of=nodes[key].config.get("scope_of") or "days",
+            before=hooks.get((key, "pre"), ""),
+            after=hooks.get((key, "post"), ""),
         )
         for result in results
         if (key := result["unique_id"]) in names

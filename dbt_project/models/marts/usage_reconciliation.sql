@@ -1,215 +1,23 @@
+{{ config(
+    materialized='scoped', scope_column='usage_date', scope_of='reconciliation_days',
+    pre_hook="{{ plan_reconciliation() }}", post_hook="{{ finish_reconciliation(this) }}"
+) }}
+
 {#
     The provider's usage at the rate card, our logs at the rate card, and the provider's bill, side by side: by day, model,
     key, workspace and kind.
 
     A side takes part on a day only if some file of its kind covers that day; then a row that it lacks is zero. Exports
     cover the days from their first to their last; logs of one format, which list only what happened, the days from the
-    first to the last of all of them. Built whole, from one row a day and cell: which key pays for logs rests on all days.
+    first to the last of all of them. Which key pays for logs, and the like, rests on all days: the days whose facts changed
+    are built with those in scope (macros/reconciliation.sql).
 #}
 {%- set grain = 'usage_date, provider, model, api_key, workspace, token_kind' -%}
-{%- set key = 'provider, api_key, workspace' -%}
 
-with cells as (
-    select * from {{ ref('int_reconciliation') }}
-),
-
-files as (
-    select * from {{ source('ingest', 'files') }}
-    where status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
-),
-
-rules as (
-    select count(*) > 0 as is_declared from {{ source('raw', 'reconciliation_scope') }}
-),
-
-subscriptions as (
-    select distinct api_key from {{ source('raw', 'billing_modes') }}
-    where api_key <> '' and billing_mode = 'subscription'
-),
-
----------- which key pays for logs
-
--- Keys of the account that cost something on a day; where no bill covers it, keys that used something.
-account_keys as (
-    select usage_date, {{ key }}, side
-    from cells
-    where side in ('console', 'billed')
-    group by all
-    having if(side = 'billed', sum(cost_usd) <> 0, sum(tokens) > 0)
-),
-
-days_without_key as (
-    select distinct source_format, provider, usage_date
-    from cells
-    where side = 'logged' and key_origin = ''
-),
-
-candidates as (
-    select
-        days.source_format,
-        days.provider,
-        account_keys.side,
-        min({api_key: account_keys.api_key, workspace: account_keys.workspace}) as paying,
-        count(distinct {api_key: account_keys.api_key, workspace: account_keys.workspace}) as n_keys
-    from days_without_key as days
-    inner join account_keys using (usage_date, provider)
-    group by all
-),
-
--- Where no key of the account used anything on the days of such logs, they are of another account.
-known_accounts as (
-    select distinct source_format, provider from candidates
-),
-
-inferred as (
-    select
-        source_format,
-        provider,
-        arg_min(paying, side) as paying
-    from candidates
-    where not (select is_declared from rules)
-    group by source_format, provider
-    -- 'billed' sorts before 'console'
-    having arg_min(n_keys, side) = 1
-),
+with {{ reconciliation_facts() }},
 
 logs as (
-    select
-        cells.* exclude (api_key, workspace, key_origin),
-        if(cells.key_origin = '', coalesce(inferred.paying.api_key, ''), cells.api_key) as api_key,
-        coalesce(if(cells.key_origin = '', inferred.paying.workspace, null), cells.workspace) as workspace,
-        case
-            when cells.key_origin <> '' then cells.key_origin
-            when inferred.paying is not null then 'inferred'
-            when (select is_declared from rules) then 'unassigned'
-            when known_accounts.source_format is not null then 'collapsed'
-            else 'unknown'
-        end as scope
-    from cells
-    left join known_accounts using (source_format, provider)
-    left join inferred
-        on cells.key_origin = '' and cells.source_format = inferred.source_format and cells.provider = inferred.provider
-    where cells.side = 'logged'
-),
-
-logs_in_scope as (
-    select * from logs
-    where scope not in ('unassigned', 'unknown')
-),
-
----------- which side takes part
-
-log_spans as (
-    select
-        source_format,
-        provider,
-        min(usage_date) as first_day,
-        max(last_usage_date) as last_day,
-        -- these logs speak for every key of the account
-        bool_or(scope in ('stated', 'collapsed')) and not (select is_declared from rules) as is_open
-    from logs_in_scope
-    group by source_format, provider
-),
-
-log_providers as (
-    select
-        provider,
-        bool_or(is_open) as is_open,
-        max(last_day) as last_day
-    from log_spans
-    group by provider
-),
-
-log_days as (
-    select
-        provider,
-        source_format,
-        is_open,
-        unnest(generate_series(first_day::timestamp, last_day::timestamp, interval 1 day))::date as usage_date
-    from log_spans
-),
-
-logged_keys as (
-    select
-        provider,
-        api_key,
-        source_format,
-        min(scope) as scope
-    from logs_in_scope
-    group by all
-),
-
-key_scopes as (
-    select
-        provider,
-        api_key,
-        min(scope) as scope
-    from logged_keys
-    group by all
-),
-
--- Days on which logs speak for a key, and those on which they speak for all keys.
-logged_key_days as (
-    select distinct log_days.provider, log_days.usage_date, logged_keys.api_key
-    from log_days
-    inner join logged_keys using (provider, source_format)
-),
-
-logged_days as (
-    select
-        provider,
-        usage_date,
-        bool_or(is_open) as is_open
-    from log_days
-    group by all
-),
-
-covered as (
-    select
-        format,
-        last_usage_date,
-        unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date
-            as usage_date
-    from files
-    where format in ('console_usage', 'console_cost')
-),
-
--- The Console's exports speak of Anthropic alone.
-exported_days as (
-    select
-        'anthropic' as provider,
-        usage_date,
-        bool_or(format = 'console_usage') as is_console_day,
-        bool_or(format = 'console_usage' and last_usage_date > usage_date) as console_goes_on,
-        bool_or(format = 'console_cost') as is_billed_day
-    from covered
-    group by usage_date
-),
-
-export_ends as (
-    select
-        max(last_usage_date) filter (where format = 'console_usage') as console_last_day,
-        max(last_usage_date) filter (where format = 'console_cost') as billed_last_day
-    from covered
-),
-
--- Where no export goes on after a day, an hour or minute export may end inside it.
-known_to as (
-    select
-        usage_date,
-        provider,
-        max(known_to) filter (where side = 'console') as console_known_to
-    from cells
-    group by all
-),
-
-logs_known_to as (
-    select
-        provider,
-        usage_date,
-        max(known_to) as logs_known_to
-    from logs_in_scope
-    group by all
+    {{ logs_of('cells') }}
 ),
 
 ---------- the sides, at the grain that they share
@@ -228,7 +36,7 @@ sides as (
         tokens, 0::bigint as tokens_low, 0::bigint as tokens_high,
         cost_usd, 0::decimal(38, 12) as cost_low_usd, 0::decimal(38, 12) as cost_high_usd, cost_rows
     from cells
-    where side in ('console', 'billed')
+    where side in ('console', 'billed') and {{ in_scope('usage_date', 'reconciliation_days') }}
     union all
     select
         day as usage_date, provider, model, api_key, workspace, token_kind, side, scope,
@@ -240,27 +48,7 @@ sides as (
         cost_usd as cost_high_usd,
         0 as cost_rows
     from log_bounds
-),
-
--- Where a side does not name the key and another one does, the keys of that day are one.
-collapsed_days as (
-    select usage_date, provider
-    from sides
-    where scope not in ('unassigned', 'unknown')
-    group by usage_date, provider
-    having bool_or(api_key = '') and bool_or(api_key <> '')
-),
-
--- The workspace of a log is the one in which the account knows its key, if there is but one.
-account_workspaces as (
-    select
-        provider,
-        api_key,
-        min(workspace) as workspace,
-        count(distinct workspace) as n_workspaces
-    from sides
-    where workspace <> '' and side <> 'logged'
-    group by provider, api_key
+    where {{ in_scope('day', 'reconciliation_days') }}
 ),
 
 named as (
@@ -313,51 +101,35 @@ joined as (
 taking_part as (
     select
         joined.*,
-        coalesce(exported_days.is_console_day, false) or console_tokens is not null as has_console,
-        coalesce(exported_days.is_billed_day, false) or billed_cost_usd is not null as has_billed,
-        coalesce(
-            is_unassigned or is_unknown or is_collapsed or logged_days.is_open or logged_key_days.usage_date is not null,
-            false
-        ) and (logged_days.usage_date is not null or logged_tokens is not null) as has_logged,
-        -- the scope is closed, and does not hold the key
-        coalesce(
+        day_facts.is_console_day or console_tokens is not null as has_console,
+        day_facts.is_billed_day or billed_cost_usd is not null as has_billed,
+        (
             is_unassigned
-            or subscriptions.api_key is not null
-            or (
-                log_providers.provider is not null
-                and not coalesce(logged_days.is_open, log_providers.is_open)
-                and not is_collapsed
-                and not is_unknown
-                and key_scopes.api_key is null
-                and (logged_days.usage_date is not null or not (has_console and has_billed))
-            ),
-            false
+            or is_unknown
+            or joined.is_collapsed
+            or day_facts.is_open_day
+            or logged_key_days.usage_date is not null
+        ) and (day_facts.is_logged_day or logged_tokens is not null) as has_logged,
+        -- the scope is closed, and does not hold the key
+        is_unassigned
+        or subscriptions.api_key is not null
+        or (
+            day_facts.has_logs
+            and not day_facts.is_open
+            and not joined.is_collapsed
+            and not is_unknown
+            and key_scopes.api_key is null
+            and (day_facts.is_logged_day or not (has_console and has_billed))
         ) as is_outside,
         key_scopes.scope as key_scope,
-        -- late: the export ends before the other side does
-        not coalesce(exported_days.console_goes_on, false)
-        and coalesce(known_to.console_known_to, joined.usage_date::timestamp) < joined.usage_date::timestamp + interval 1 day
-            as console_ends_inside_day,
-        coalesce(
-            joined.usage_date = export_ends.console_last_day
-            and (
-                log_providers.last_day > joined.usage_date
-                or logs_known_to.logs_known_to > coalesce(known_to.console_known_to, joined.usage_date::timestamp)
-            ),
-            false
-        ) as console_ends_before_logs,
-        coalesce(joined.usage_date = export_ends.billed_last_day and log_providers.last_day > joined.usage_date, false)
-            as billed_ends_before_logs
+        day_facts.console_ends_inside_day,
+        day_facts.console_ends_before_logs,
+        day_facts.billed_ends_before_logs
     from joined
-    left join exported_days using (usage_date, provider)
-    left join logged_days using (usage_date, provider)
+    inner join day_facts using (usage_date, provider)
     left join logged_key_days using (usage_date, provider, api_key)
     left join key_scopes using (provider, api_key)
-    left join log_providers using (provider)
     left join subscriptions using (api_key)
-    left join known_to using (usage_date, provider)
-    left join logs_known_to using (usage_date, provider)
-    cross join export_ends
 ),
 
 compared as (
@@ -417,14 +189,8 @@ multiples as (
         *,
         if(has_console, billed_beyond_console_usd, cost_gap_usd) as rate_gap_usd,
         if(has_console, console_cost_usd, logged_cost_usd) as computed_cost_usd,
-        if(
-            billed_rows > 0 and computed_cost_usd > 0,
-            (billed_cost_usd - rounding_tolerance_usd)::double / computed_cost_usd::double, null
-        ) as multiple_low,
-        if(
-            billed_rows > 0 and computed_cost_usd > 0,
-            (billed_cost_usd + rounding_tolerance_usd)::double / computed_cost_usd::double, null
-        ) as multiple_high
+        {{ billed_multiple('-', 'computed_cost_usd') }} as multiple_low,
+        {{ billed_multiple('+', 'computed_cost_usd') }} as multiple_high
     from differences
 ),
 
