@@ -45,10 +45,10 @@ CONTRADICTION_SHAPE = 0.1  # and by as much as this
 HEAVY = ("lognormal", "lognormal_mixture", "pareto", "lomax", "loglogistic", "burr12")
 CANDIDATES = (*FAMILIES, *DETECTOR_ONLY)
 # What is known of a shape before a column is seen: the centre, and the sd of its logarithm. Wide: the lognormal sigma
-# of public traces lies between 0.7 and 1.1, its prior allows 0.31 to 3.2. That of an inverse Gaussian is nearly the same,
-# on the sigma of the lognormal with its coefficient of variation: the rows decide between the two, and where a column is
-# so narrow that both describe it equally well, the light one has a slight lead. A tail index of 8 is unlikely, since
-# that is how a light tail looks to a power law.
+# of public traces lies between 0.7 and 1.1, its prior allows 0.31 to 3.2. That of an inverse Gaussian is nearly the
+# same, on the sigma of the lognormal with its coefficient of variation: the rows decide between the two, and where a
+# column is so narrow that both describe it equally well, the light one has a slight lead. A tail index of 8 is
+# unlikely, since that is how a light tail looks to a power law.
 SHAPE_PRIORS = {
     "lognormal": (1.0, 0.6),
     "gamma": (1.5, 0.8),
