@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -555,3 +558,30 @@ def test_a_fixed_seed_of_strata_has_the_mean_and_the_tail_of_its_distribution():
     bills = bill.strata(1_000)
     assert bills.mean() == pytest.approx(bill.mean(), rel=1e-9)
     assert tail_value_at_risk(bills, 0.95) == pytest.approx(bill.tvar(0.95), rel=1e-6)
+
+
+_OF_MANY_BILLS = """
+import numpy as np
+from pipeline.contracts import conversation_rows
+from pipeline.pricing.frontier import Market
+costs = np.random.default_rng(1).lognormal(size=15_000)
+print(conversation_rows(costs))
+customers = np.repeat(np.arange(5_000), 3)
+for principle in ("expected_value", "solvency_99"):
+    print(Market.over(costs, customers, 1_000, 0.2).cheapest_for_variance(0.75, principle))
+"""
+
+
+def test_sums_over_many_bills_are_the_same_on_any_number_of_threads():
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", _OF_MANY_BILLS],
+            env=os.environ | {f"{library}_NUM_THREADS": threads for library in ("OPENBLAS", "OMP", "MKL")},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert "insurance" in said[0]
+    assert said[0] == said[1]

@@ -36,6 +36,7 @@ from pipeline.pricing.risk import (
     variance_reduction_within,
     vary,
 )
+from pipeline.stats.describe import dot
 
 Flags = NDArray[np.bool_]
 
@@ -129,7 +130,7 @@ def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: f
         b = values[order]
         w = np.ones(b.size) if weights is None else np.asarray(weights, dtype=np.float64)[order]
     total = float(w.sum())
-    centre = float(np.dot(w, b)) / total
+    centre = dot(w, b) / total
     b = b - centre  # variances of what is left are small against squares of bills
     below = np.cumsum(w)
     above = np.maximum(total - below, 0.0)
@@ -286,7 +287,7 @@ def _excess(values: Usd, customers: Integers | None) -> tuple[Cover, Usd | None]
         return flipped, None
     share = np.clip(size - np.arange(d.size - 1, -1, -1), 0.0, 1.0)
     upto = np.cumsum(share)
-    above = float(np.dot(share, d)) - np.cumsum(share * d)
+    above = dot(share, d) - np.cumsum(share * d)
     return flipped, (upto * d + above) / float(share.sum())
 
 
