@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -370,7 +370,8 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
         aim = f"to keep a month within {budget:,.2f} USD with a probability of {probability:.0%}"
     else:
         aim = f"to remove {settings.target_variance_reduction:.0%} of the variance of a month"
-    sentence = _disagreement(found)
+    first, second = (found[principle] for principle in PRINCIPLES)
+    sentence = disagreement(first[0].contract.name, second[0].contract.name) if first and second else ""
     rows: list[dict[str, Any]] = []
     mean = float(market.bills.mean())
     for principle in PRINCIPLES:
@@ -380,8 +381,9 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
             rows.append({"loading_principle": principle, "status": "unreachable", "reason": f"{why}: {aim}"})
         for rank, choice in enumerate(choices, 1):
             customer, provider, shared = _shares(choice.contract, market.bills)
+            terms = terms_in_words(choice.contract.params())
             words = (
-                f"Loaded by {principle}, {NAMES[choice.contract.name]} ({_terms(choice.contract)}) costs "
+                f"Loaded by {principle}, {NAMES[choice.contract.name]} ({terms}) costs "
                 f"{choice.loading:,.2f} USD a month more than per-token, {_place(rank)} {aim}."
             )
             loaded = choice.contract.price(market.bills) + choice.loading
@@ -416,14 +418,25 @@ def _place(rank: int) -> str:
     return "the cheapest way" if rank == 1 else f"number {rank} in price"
 
 
-def _terms(contract: Contract) -> str:
+def terms_in_words(params: Mapping[str, Any]) -> str:
+    """Terms of a contract as people read them; those that are not set are left out."""
     words = []
-    for name, value in contract.params().items():
-        if value is None or (name == "coinsurance" and not value):
+    for name, value in params.items():
+        if value is None or (name == "coinsurance" and not value) or name in ("rates", "tier_kind", "kind"):
             continue
-        label = name.removesuffix("_usd").replace("_", " ")
-        words.append(f"{label} {value:,.2f} USD" if name.endswith("_usd") else f"{label} {value:.3g}")
+        if name == "tiers":
+            words.append(_tiers_in_words([(tier["from_usd"], tier["rate"]) for tier in value], params["tier_kind"]))
+        elif name == "from_usd":
+            words.append(_tiers_in_words(list(zip(value, params["rates"], strict=True)), params["kind"]))
+        elif name.endswith("_usd"):
+            words.append(f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.2f} USD")
+        else:
+            words.append(f"{name.replace('_', ' ')} {value:.3g}")
     return ", ".join(words)
+
+
+def _tiers_in_words(tiers: Sequence[tuple[float, float]], kind: str) -> str:
+    return f"{kind} tiers: " + ", ".join(f"{rate:.3g} of list from {start:,.2f} USD" for start, rate in tiers)
 
 
 def _shares(contract: Contract, bills: Usd) -> tuple[float | None, float | None, float | None]:
@@ -444,14 +457,13 @@ def _bearing(customer: float | None, provider: float | None, shared: float | Non
     )
 
 
-def _disagreement(found: dict[str, list[Choice]]) -> str:
-    first, second = (found[principle] for principle in PRINCIPLES)
-    if not first or not second or first[0].contract.name == second[0].contract.name:
+def disagreement(first: str, second: str) -> str:
+    """The sentence that says that the two principles choose different mechanisms; '' where they do not."""
+    if first == second:
         return ""
-    one, other = (NAMES[choices[0].contract.name] for choices in (first, second))
     return (
-        f"The two principles disagree: loaded by {PRINCIPLES[0]} {one} is cheapest, by {PRINCIPLES[1]} {other}; ask "
-        "how the provider prices risk before choosing."
+        f"The two principles disagree: loaded by {PRINCIPLES[0]} {NAMES[first]} is cheapest, by {PRINCIPLES[1]} "
+        f"{NAMES[second]}; ask how the provider prices risk before choosing."
     )
 
 

@@ -84,14 +84,16 @@ class Report:
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     """The report of the tables of schema analysis and of the marts that `connection` has open; nothing is written."""
-    tails = {(row["segment"], row["measure"]): row for row in _rows(connection, "FROM analysis.tail_metrics")}
+    tails = {(row["segment"], row["measure"]): row for row in pages.rows(connection, "FROM analysis.tail_metrics")}
     fits: dict[tuple[str, str], list[Row]] = {}
-    for row in _rows(connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"):
+    for row in pages.rows(
+        connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"
+    ):
         fits.setdefault((row["segment"], row["measure"]), []).append(row)
     flagged = _grouped(
-        _rows(connection, "FROM analysis.usage_anomalies WHERE usage_date IS NOT NULL ORDER BY usage_date")
+        pages.rows(connection, "FROM analysis.usage_anomalies WHERE usage_date IS NOT NULL ORDER BY usage_date")
     )
-    forecasts = _grouped(_rows(connection, "FROM analysis.cost_forecast WHERE point IS NOT NULL"))
+    forecasts = _grouped(pages.rows(connection, "FROM analysis.cost_forecast WHERE point IS NOT NULL"))
     series = {each.segment.name: each for each in daily_series(connection, MAX_BOOTSTRAP_SEGMENTS)[1]}
     measures = []
     for name, measure in MEASURES.items():
@@ -118,7 +120,7 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     return Report(
         **_bridge(connection),
         half=_half(connection),
-        patterns=tuple(_rows(connection, evident)),
+        patterns=tuple(pages.rows(connection, evident)),
         measures=tuple(measures),
     )
 
@@ -144,12 +146,6 @@ def write(report: Report, reports_dir: Path, now: dt.datetime) -> Path:
     pages.private_folder(target.parent)
     pages.write_atomically(target, page)
     return target
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
-    found = connection.execute(query)
-    names = [str(column[0]) for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def _grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -225,7 +221,7 @@ def _share_of_squares(values: Floats, counts: Counts) -> float:
 
 
 def _half(connection: duckdb.DuckDBPyConnection) -> str:
-    (row,) = _rows(connection, "FROM analysis.half_of_cost_sessions ORDER BY rank LIMIT 1")
+    (row,) = pages.rows(connection, "FROM analysis.half_of_cost_sessions ORDER BY rank LIMIT 1")
     if row["rank"] is None:
         return str(row["note"])
     interval = ""
@@ -255,7 +251,7 @@ def _sessions(row: Row) -> str:
 
 def _bridge(connection: duckdb.DuckDBPyConnection) -> Row:
     last = "month IS NOT DISTINCT FROM (SELECT max(month) FROM analysis.month_bridge)"
-    rows = _rows(connection, f"FROM analysis.month_bridge WHERE segment = 'all' AND {last}")
+    rows = pages.rows(connection, f"FROM analysis.month_bridge WHERE segment = 'all' AND {last}")
     first = rows[0] if rows else {"month": None, "note": "unavailable", "source": None}
     if first["month"] is None:
         return {
