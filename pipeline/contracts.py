@@ -422,7 +422,11 @@ def terms_in_words(params: Mapping[str, Any]) -> str:
     """Terms of a contract as people read them; those that are not set are left out."""
     words = []
     for name, value in params.items():
-        if value is None or (name == "coinsurance" and not value) or name in ("rates", "tier_kind", "kind"):
+        if (
+            value is None
+            or (name in ("coinsurance", "fee_usd") and not value)
+            or name in ("rates", "tier_kind", "kind")
+        ):
             continue
         if name == "tiers":
             words.append(_tiers_in_words([(tier["from_usd"], tier["rate"]) for tier in value], params["tier_kind"]))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from pipeline.settings import Settings
 Row = dict[str, Any]
 MAX_POINTS = 120  # of a line
 LEVELS = (0.25, 0.5, 0.75, 0.9, 0.95)  # of variance removed, in the table beside the frontier
-DAYS_A_MONTH = 365.25 / 12
+SAVINGS_DAYS = 30  # a month of analysis.recommendations
 TITLES = {
     "per_token": "Per token",
     "bundle": "Flat fee",
@@ -112,7 +112,7 @@ class Savings:
     rows: tuple[Row, ...] = ()
     what_ifs: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
-    steps: tuple[Row, ...] = field(default=())
+    steps: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def collect(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Report
         quotes=tuple(own),
         quote_note=None if own else quotes[0]["answer"],
         dimensions=tuple(_dimension(connection, settings, name, risks) for name in names),
-        savings=_savings(connection, _monthly_cost(risks)),
+        savings=_savings(connection),
     )
 
 
@@ -480,48 +480,42 @@ def _loss_ratio(row: Row, column: str) -> float:
 # ---------------------------------------------------------------------------------------------------------- savings
 
 
-def _monthly_cost(risks: Sequence[Row]) -> Decimal | None:
-    """What a mean month of the history costs the organisation, USD; None where nothing is priced."""
-    for row in risks:
-        if row["customer_dimension"] == ORGANISATION and row["total_cost_usd"] is not None and row["history_days"]:
-            a_day: Decimal = row["total_cost_usd"] / row["history_days"]
-            return a_day * Decimal(DAYS_A_MONTH)
-    return None
-
-
-def _savings(connection: duckdb.DuckDBPyConnection, today_usd: Decimal | None) -> Savings:
+def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
+    """The rows of analysis.recommendations, as they are, and how they follow each other."""
     known = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'analysis' AND table_name = 'recommendations'"
     ).fetchall()
     if not known[0][0]:
-        return Savings(notes=("analysis.recommendations has not been built.",))
+        return Savings(notes=("Savings have not been looked for: there is no table analysis.recommendations.",))
     rows = pages.rows(connection, "FROM analysis.recommendations ORDER BY rank NULLS LAST, kind, subject")
-    amounts = [row for row in rows if row["saving_usd_per_month"] is not None]
-    counted = [row for row in amounts if row["kind"] != "what_if"]
-    notes = [
-        ": ".join(str(part) for part in (row["subject"], row["evidence"]) if part)
-        for row in rows
-        if row["saving_usd_per_month"] is None
-    ]
-    if not rows:
-        notes.append("No saving was found.")
+    counted = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is not None]
+    asked = [row for row in rows if row["kind"] == "what_if"]
+    others = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is None]
     return Savings(
-        rows=tuple(counted),
-        what_ifs=tuple(row for row in amounts if row["kind"] == "what_if"),
-        notes=tuple(dict.fromkeys(notes)),
-        steps=tuple(_waterfall(counted, today_usd)),
+        rows=tuple(row | {"amount": row["saving_usd_per_month"]} for row in counted),
+        what_ifs=tuple(row | {"amount": row["what_if_usd_per_month"]} for row in asked),
+        notes=tuple(dict.fromkeys(row["evidence"] or row["kind"] for row in others)),
+        steps=tuple(_waterfall(counted, _cost_of_window(connection, counted))),
     )
+
+
+def _cost_of_window(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> Decimal | None:
+    """What the organisation pays in 30 days, by the mean of the days that the savings were looked for in."""
+    if not rows:
+        return None
+    first, last = rows[0]["first_usage_date"], rows[0]["last_usage_date"]
+    cost = billing.cost_between(connection, first, last)
+    return None if cost is None else cost * SAVINGS_DAYS / ((last - first).days + 1)
 
 
 def _waterfall(rows: Sequence[Row], today_usd: Decimal | None) -> Iterator[Row]:
     """From the cost of a month to what is left once all savings are applied in their order, each on what is left."""
-    ordered = sorted((row for row in rows if row["applied_order"] is not None), key=lambda row: row["applied_order"])
-    if today_usd is None or not ordered or today_usd <= 0:
+    if not rows or today_usd is None or today_usd <= 0:
         return
-    yield _step("A month as it is", today_usd, Decimal(0), today_usd, today_usd, is_total=True)
+    yield _step("30 days as they are", today_usd, Decimal(0), today_usd, today_usd, is_total=True)
     left = today_usd
-    for row in ordered:
-        after = left - Decimal(row["combined_usd_per_month"])
+    for row in sorted(rows, key=lambda row: row["applied_order"]):
+        after = left - row["saving_usd_per_month"]
         yield _step(f"{row['kind'].replace('_', ' ')}: {row['subject']}", after - left, left, after, today_usd)
         left = after
     yield _step("With all of them", left, Decimal(0), left, today_usd, is_total=True)

@@ -45,6 +45,7 @@ STAGES = [
     "Reconciling",
     "Comparing with closed months",
     "Drawing the statistics",
+    "Drawing the contracts",
     "Publishing",
 ]
 

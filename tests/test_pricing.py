@@ -444,10 +444,13 @@ def test_at_a_break_even_the_price_is_the_bill_and_beside_it_the_sign_changes(fe
         assert np.unique(signs).size <= 1
 
 
-def test_the_break_even_of_a_fee_with_an_allowance_is_where_usage_is_worth_it():
+def test_a_break_even_is_where_a_quote_becomes_cheaper_or_dearer_and_not_where_it_costs_the_same():
     assert break_even(Combined("q", fee_usd=80, allowance_usd=100, overage_rate=2)) == [80, 120]
     assert break_even(Combined("q", commitment_usd=100, discount=0.2)) == [80]
     assert break_even(Combined("q", discount=0.2)) == []
+    assert break_even(Combined("q", fee_usd=260, allowance_usd=260, overage_rate=1.2)) == []
+    assert break_even(Combined("q", fee_usd=100, allowance_usd=100)) == []
+    assert break_even(Combined("q", fee_usd=100, tiers=Tiered((0, 100, 200), (0, 1, 0.5)))) == [200]
     assert break_even(Tiered((0, 100), (1.2, 0.8), "volume")) == [100]
 
 
