@@ -85,8 +85,8 @@ PRICING_FRONTIER = pa.schema(
         field(
             "loading",
             pa.float64(),
-            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at 33 parameters, "
-            "interpolated in between.",
+            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at 33 to 66 "
+            "parameters, interpolated in between.",
         ),
     ],
     metadata={
@@ -377,7 +377,12 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
     for principle in PRINCIPLES:
         choices = found[principle]
         if not choices:
-            why = "no contract reaches the target" if target == "budget" else "bills have no variance to reduce"
+            if target == "budget":
+                why = "no contract reaches the target"
+            elif np.bincount(market.customers).max() < 2:
+                why = "no customer has two bills, so that nothing is known of how they vary"
+            else:
+                why = "bills have no variance to reduce"
             rows.append({"loading_principle": principle, "status": "unreachable", "reason": f"{why}: {aim}"})
         for rank, choice in enumerate(choices, 1):
             customer, provider, shared = _shares(choice.contract, market.bills)

@@ -74,7 +74,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the prices of one contract lie: quantiles in USD, and their places in percent of the widest."""
+    """Where the prices of one contract lie: quantiles in USD, and their places in percent of the scale of all."""
 
     title: str
     low: float
@@ -198,7 +198,7 @@ def _dimension(connection: duckdb.DuckDBPyConnection, settings: Settings, name: 
         unit=unit,
         status=first["status"],
         notes=tuple(dict.fromkeys(notes)),
-        targets=tuple(_targets(_of(connection, "pricing_recommendation", name))),
+        targets=tuple(_targets(_of(connection, "pricing_recommendation", name), first["reason"] or "")),
         **_frontier(connection, name, unit, settings.target_variance_reduction),
         ends=("5%", "95%") if enough else ("lowest", "highest"),
         spreads=tuple(_spreads(prices, enough)),
@@ -221,7 +221,8 @@ def _of(connection: duckdb.DuckDBPyConnection, table: str, dimension: str) -> li
 # -------------------------------------------------------------------------------------------------- recommendation
 
 
-def _targets(rows: Sequence[Row]) -> Iterator[Target]:
+def _targets(rows: Sequence[Row], known: str) -> Iterator[Target]:
+    """What each aim costs; `known` stands above it and is not said again."""
     for target in dict.fromkeys(row["target"] for row in rows):
         own = [row for row in rows if row["target"] == target]
         value = own[0]["target_value"]
@@ -239,7 +240,12 @@ def _targets(rows: Sequence[Row]) -> Iterator[Target]:
         sentence = contracts.disagreement(first[0]["mechanism"], second[0]["mechanism"]) if first and second else ""
         # The sentence stands in both rows; here once, below them.
         told = tuple(
-            (name, tuple(row | {"reason": row["reason"].replace(sentence, "").strip()} for row in found))
+            (
+                name,
+                tuple(
+                    row | {"reason": row["reason"].removesuffix(known).replace(sentence, "").strip()} for row in found
+                ),
+            )
             for name, found in ranked.items()
             if found
         )
@@ -364,11 +370,15 @@ def _prices(
 def _spreads(prices: Sequence[tuple[str, Floats]], enough: bool) -> Iterator[Spread]:
     probabilities = (0.05, 0.25, 0.5, 0.75, 0.95) if enough else (0.0, 0.25, 0.5, 0.75, 1.0)
     found = [(title, np.quantile(values, probabilities)) for title, values in prices]
-    widest = max((float(ends[-1]) for _, ends in found), default=0.0) or 1.0
+    least, most = (
+        min((float(ends[0]) for _, ends in found), default=0.0),
+        max((float(ends[-1]) for _, ends in found), default=0.0),
+    )
+    span = (most - least) or 1.0
     for title, ends in found:
         low, quarter, median, three_quarters, high = (float(end) for end in ends)
         places = {"low": low, "quarter": quarter, "median": median, "three_quarters": three_quarters, "high": high}
-        yield Spread(title, low, median, high, {key: 100 * value / widest for key, value in places.items()})
+        yield Spread(title, low, median, high, {key: 100 * (value - least) / span for key, value in places.items()})
 
 
 def _histograms(bills: Floats, prices: Sequence[tuple[str, Floats]], unit: str) -> Iterator[Plot]:

@@ -42,7 +42,7 @@ Flags = NDArray[np.bool_]
 
 MECHANISMS = ("hybrid", "insurance", "allowance", "commitment")
 PRINCIPLES = ("expected_value", "solvency_99")
-_KNOTS = 33  # parameters with an exact convolution; between them the solvency loading is interpolated
+_KNOTS = 33  # parameters a scale with an exact convolution; between them the solvency loading is interpolated
 _TAIL = 0.99
 
 
@@ -215,7 +215,7 @@ def frontiers(
 
     Thresholds are 0 and every bill; theta has as many values from 0 to 1. The loading of expected_value is `lambda_` x
     the pure premium; that of solvency_99 is computed by convolution at 33 parameters evenly spaced in pure premium and
-    interpolated between them (hybrid: exact, since its ceded loss is a share of the bill).
+    33 in variance reduction, and interpolated between them (hybrid: exact, its ceded loss is a share of the bill).
 
     Raises:
         ValueError: bills that are not valid.
@@ -324,18 +324,22 @@ def _loaded(frontier: Frontier, values: Usd, pool_customers: int, lambda_: float
     if frontier.mechanism == "hybrid":
         solvency = _solvency(values, pool_customers) * (1 - frontier.parameter)
     else:
-        at = _knots(frontier.pure_premium)
+        at = _knots(frontier)
         exact = [_solvency(frontier.contract(int(k)).ceded(values), pool_customers) for k in at]
         by_premium = np.argsort(frontier.pure_premium[at], kind="stable")
         solvency = np.interp(frontier.pure_premium, frontier.pure_premium[at][by_premium], np.array(exact)[by_premium])
     return replace(frontier, loading={"expected_value": expected, "solvency_99": solvency})
 
 
-def _knots(pure: Usd) -> Integers:
-    wanted = np.linspace(float(pure.min()), float(pure.max()), _KNOTS)
-    order = np.argsort(pure, kind="stable")
-    at = np.searchsorted(pure[order], wanted).clip(0, pure.size - 1)
-    return np.unique(np.concatenate((order[at], [0, pure.size - 1]))).astype(np.int64)
+def _knots(frontier: Frontier) -> Integers:
+    """Both ends, and parameters evenly spaced in pure premium and in variance: one is flat where the other is steep."""
+    found = [np.array([0, frontier.parameter.size - 1])]
+    for values in (frontier.pure_premium, frontier.variance_reduction):
+        if values is not None:
+            order = np.argsort(values, kind="stable")
+            wanted = np.linspace(float(values.min()), float(values.max()), _KNOTS)
+            found.append(order[np.searchsorted(values[order], wanted).clip(0, values.size - 1)])
+    return np.unique(np.concatenate(found)).astype(np.int64)
 
 
 def _solvency(ceded: Usd, pool_customers: int) -> float:
