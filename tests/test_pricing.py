@@ -568,10 +568,10 @@ def test_a_fixed_seed_of_strata_has_the_mean_and_the_tail_of_its_distribution():
 _OF_MANY_BILLS = """
 import numpy as np
 from pipeline.pricing.frontier import stop_loss
-from pipeline.pricing.mechanisms import defaults_at_equal_revenue
+from pipeline.pricing.mechanisms import classics_at_equal_revenue
 from pipeline.pricing.risk import loadings, measure
 bills, customers = np.random.default_rng(1).lognormal(size=15_000), np.repeat(np.arange(5_000), 3)
-for contract in defaults_at_equal_revenue(bills):
+for contract in classics_at_equal_revenue(bills):
     print(contract, measure(contract, bills, customers), loadings(contract, bills))
 print(stop_loss(bills, customers).variance_reduction.tobytes().hex())
 """
