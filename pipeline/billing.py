@@ -403,7 +403,7 @@ def _contracts(pool: Pool, ledger: Ledger, costs: Usd, settings: Settings) -> Po
         except ValueError as error:
             notes.append(f"left out: {error}")
     if cap_usd is None:
-        notes.append("session_cap is left out: no session is known for these bills")
+        notes.append("session_cap is left out: it needs the sessions of each bill")
     quotes = tuple(contract_of(title, terms) for title, terms in sorted(settings.quotes.items()))
     return replace(pool, ledger=ledger, contracts=tuple(solved), quotes=quotes, notes=tuple(notes))
 

@@ -249,7 +249,7 @@ def _targets(rows: Sequence[Row], known: str) -> Iterator[Target]:
             for name, found in ranked.items()
             if found
         )
-        unreached = [row["reason"] for row in own if row["rank"] is None and row["reason"]]
+        unreached = [row["reason"] for row in own if row["rank"] is None and row["reason"] != known]
         yield Target(aim, told, sentence, "; ".join(dict.fromkeys(unreached)) or None)
 
 
@@ -262,7 +262,7 @@ def _frontier(connection: duckdb.DuckDBPyConnection, name: str, unit: str, targe
     chosen = [
         row
         for row in _of(connection, "pricing_recommendation", name)
-        if row["target"] == "variance_reduction" and row["rank"] is not None
+        if row["target"] == "variance_reduction" and row["mechanism"] in MECHANISMS
     ]
     plots: dict[str, list[Plot]] = {"loading": [], "premium": []}
     levels: list[tuple[str, float, tuple[float | None, ...]]] = []

@@ -512,6 +512,31 @@ def test_a_budget_holds_with_its_probability_once_the_loading_is_paid(principle)
     assert per_token.loading == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("principle", ["expected_value", "solvency_99"])
+def test_no_contract_at_its_terms_reaches_a_target_for_less_than_the_recommended_one(principle):
+    bills = compound_months()
+    ledger = Ledger(bills, np.arange(bills.size) // 12, np.arange(bills.size), lambda cap: 0.9 * bills)
+    offered = defaults_at_equal_revenue(ledger, session_cap_usd=1.0)
+    market = Market.over(ledger, np.zeros(bills.size, dtype=int), 1_000, 0.2, offered)
+    at = ("expected_value", "solvency_99").index(principle)
+    budget = 1.5 * bills.mean()
+    priced = {contract.label: loadings(contract, ledger)[at].loading for contract in offered}
+    removed = {contract.label: measure(contract, ledger).variance_reduction for contract in offered}
+    within = {
+        contract.label: (contract.price_in(ledger) + priced[contract.label] <= budget).mean() for contract in offered
+    }
+    for reached, choices in (
+        ({name for name, share in removed.items() if share >= 0.75}, market.cheapest_for_variance(0.75, principle)),
+        (
+            {name for name, share in within.items() if share >= 0.95},
+            market.cheapest_for_budget(budget, 0.95, principle),
+        ),
+    ):
+        assert {"session_cap", "bundle"} <= reached
+        assert reached <= {choice.contract.label for choice in choices}
+        assert choices[0].loading <= min(priced[name] for name in reached) * (1 + 1e-6)
+
+
 def reference_bills() -> np.ndarray:
     return compound(CountLaw(60, k=1.5), mooncake_costs()).strata(10_000)
 

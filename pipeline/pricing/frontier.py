@@ -24,6 +24,7 @@ from pipeline.pricing.mechanisms import (
     Hybrid,
     Insurance,
     Integers,
+    Ledger,
     Usd,
     at_equal_revenue,
     checked_bills,
@@ -364,25 +365,35 @@ class Choice:
 
 @dataclass(frozen=True)
 class Market:
-    """Bills (n,) in USD with their customers, how loadings are made, and the frontiers over them."""
+    """A ledger with its customers, how loadings are made, the frontiers over it, and contracts of fixed terms."""
 
-    bills: Usd
+    ledger: Ledger
     customers: Integers
     pool_customers: int
     lambda_: float
     found: tuple[Frontier, ...]
+    others: tuple[Contract, ...] = ()
 
     @classmethod
-    def over(cls, bills: Usd, customers: Integers, pool_customers: int, lambda_: float) -> Market:
-        """The market of all four mechanisms; raises as `frontiers`."""
-        found = frontiers(bills, customers, pool_customers=pool_customers, lambda_=lambda_)
-        return cls(bills, customers, pool_customers, lambda_, found)
+    def over(
+        cls,
+        bills: Usd | Ledger,
+        customers: Integers,
+        pool_customers: int,
+        lambda_: float,
+        others: tuple[Contract, ...] = (),
+    ) -> Market:
+        """The market of all four mechanisms, and of `others` as they are (at equal revenue); raises as `frontiers`."""
+        ledger = Ledger.of(bills)
+        found = frontiers(ledger.bills, customers, pool_customers=pool_customers, lambda_=lambda_)
+        return cls(ledger, customers, pool_customers, lambda_, found, others)
 
     def cheapest_for_variance(self, target: float, principle: str) -> list[Choice]:
         """Of each mechanism the cheapest contract that removes at least `target` of the variance, cheapest first.
 
         Cheapest: the least loading, since all cost E[B] before it. Where the best parameter has a neighbour that
-        misses the target, the parameter between them is solved for. Empty where variance cannot be said.
+        misses the target, the parameter between them is solved for; the others take part where they reach it. Empty
+        where variance cannot be said.
         """
         choices = []
         for frontier in self.found:
@@ -392,6 +403,10 @@ class Market:
             best = _least(frontier.loading[principle], allowed)
             contract = self._at_the_edge(frontier, best, allowed, target)
             choices.append(self._choice(contract, principle))
+        for contract in self.others:
+            reached = self._reduction(contract)
+            if reached is not None and reached >= target - 1e-12:
+                choices.append(self._choice(contract, principle))
         return sorted(choices, key=lambda choice: choice.loading)
 
     def _at_the_edge(self, frontier: Frontier, best: int, allowed: Flags, target: float) -> Contract:
@@ -413,27 +428,27 @@ class Market:
             "allowance": lambda allowance_usd: Allowance(allowance_usd=allowance_usd),
             "commitment": lambda commitment_usd: Commitment(commitment_usd),
         }
-        return at_equal_revenue(make[mechanism](parameter), self.bills)
+        return at_equal_revenue(make[mechanism](parameter), self.ledger)
 
     def _reduction(self, contract: Contract) -> float | None:
-        return variance_reduction_within(contract.price(self.bills), self.bills, self.customers)
+        return variance_reduction_within(contract.price_in(self.ledger), self.ledger.bills, self.customers)
 
     def _choice(self, contract: Contract, principle: str) -> Choice:
         by_name = {
             loading.principle: loading
-            for loading in loadings(contract, self.bills, pool_customers=self.pool_customers, lambda_=self.lambda_)
+            for loading in loadings(contract, self.ledger, pool_customers=self.pool_customers, lambda_=self.lambda_)
         }
-        ceded = float(contract.ceded(self.bills).mean())
+        ceded = float(contract.ceded_in(self.ledger).mean())
         return Choice(contract, self._reduction(contract), ceded, by_name[principle].loading)
 
     def cheapest_for_budget(self, budget_usd: float, probability: float, principle: str) -> list[Choice]:
         """Of each mechanism the cheapest contract whose loaded price is within the budget with `probability`.
 
-        The price rises with the bill, so that it is enough to price the smallest bill that at least `probability` of
-        the bills do not exceed. Cheapest first; empty where no contract does: the budget is below what certainty
-        costs.
+        On a frontier the price rises with the bill, so that it is enough to price the smallest bill that at least
+        `probability` of the bills do not exceed. Cheapest first; empty where no contract does: the budget is below
+        what certainty costs.
         """
-        ordered = np.sort(self.bills)
+        ordered = np.sort(self.ledger.bills)
         at = min(max(int(np.ceil(probability * ordered.size - 1e-9)) - 1, 0), ordered.size - 1)
         bill = float(ordered[at])
         choices = []
@@ -447,6 +462,11 @@ class Market:
                 if highest <= budget_usd * (1 + 1e-9):
                     choices.append(choice)
                     break
+        for contract in self.others:
+            choice = self._choice(contract, principle)
+            loaded = contract.price_in(self.ledger) + choice.loading
+            if (loaded <= budget_usd * (1 + 1e-9)).mean() >= probability - 1e-9:
+                choices.append(choice)
         return sorted(choices, key=lambda choice: choice.loading)
 
 
