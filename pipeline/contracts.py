@@ -88,7 +88,7 @@ PRICING_FRONTIER = pa.schema(
         field(
             "loading",
             pa.float64(),
-            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at 33 to 66 "
+            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at up to 43 "
             "parameters, interpolated in between.",
         ),
     ],

@@ -43,7 +43,7 @@ Flags = NDArray[np.bool_]
 
 MECHANISMS = ("hybrid", "insurance", "allowance", "commitment")
 PRINCIPLES = ("expected_value", "solvency_99")
-_KNOTS = 33  # parameters a scale with an exact convolution; between them the solvency loading is interpolated
+_KNOTS = (16, 25)  # parameters with an exact convolution, spaced in premium and in variance; between: interpolated
 _TAIL = 0.99
 
 
@@ -215,8 +215,8 @@ def frontiers(
     """All parameters of the four mechanisms of `MECHANISMS` over `bills` (n,) in USD.
 
     Thresholds are 0 and every bill; theta has as many values from 0 to 1. The loading of expected_value is `lambda_` x
-    the pure premium; that of solvency_99 is computed by convolution at 33 parameters evenly spaced in pure premium and
-    33 in variance reduction, and interpolated between them (hybrid: exact, its ceded loss is a share of the bill).
+    the pure premium; that of solvency_99 is computed by convolution at 16 parameters evenly spaced in pure premium and
+    25 in variance reduction, and interpolated between them (hybrid: exact, its ceded loss is a share of the bill).
 
     Raises:
         ValueError: bills that are not valid.
@@ -335,10 +335,10 @@ def _loaded(frontier: Frontier, values: Usd, pool_customers: int, lambda_: float
 def _knots(frontier: Frontier) -> Integers:
     """Both ends, and parameters evenly spaced in pure premium and in variance: one is flat where the other is steep."""
     found = [np.array([0, frontier.parameter.size - 1])]
-    for values in (frontier.pure_premium, frontier.variance_reduction):
+    for values, count in zip((frontier.pure_premium, frontier.variance_reduction), _KNOTS, strict=True):
         if values is not None:
             order = np.argsort(values, kind="stable")
-            wanted = np.linspace(float(values.min()), float(values.max()), _KNOTS)
+            wanted = np.linspace(float(values.min()), float(values.max()), count)
             found.append(order[np.searchsorted(values[order], wanted).clip(0, values.size - 1)])
     return np.unique(np.concatenate(found)).astype(np.int64)
 
