@@ -177,7 +177,7 @@ def _terms(params: str | None) -> str:
 
 
 def _title(mechanism: str, basis: str = "equal_revenue") -> str:
-    return TITLES.get(mechanism, mechanism) + (" (as quoted)" if basis == "as_quoted" else "")
+    return TITLES.get(mechanism, pages.display(mechanism)) + (" (as quoted)" if basis == "as_quoted" else "")
 
 
 def _dimension(connection: duckdb.DuckDBPyConnection, settings: Settings, name: str, risks: Sequence[Row]) -> Dimension:

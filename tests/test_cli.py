@@ -407,6 +407,21 @@ def test_a_run_writes_the_page_of_the_statistics(sample_run: Done) -> None:
     assert page.count("<details open>") == 6
 
 
+def test_a_run_writes_the_page_of_pricing(sample_run: Done) -> None:
+    page = Path(json.loads(sample_run.out)["pricing_report"]).read_text(encoding="utf-8")
+    for said in (
+        "The organisation's bill",
+        "Bills by user_id",
+        "Remove 75% of the variance of a bill",
+        "Flat fee: every month costs $",
+        "Loss ratio by number of customers",
+        "What would save",
+    ):
+        assert said in html.unescape(page)
+    assert "<script" not in page
+    assert "http" not in page.replace('http-equiv="', "")
+
+
 def test_show_bridge_tells_one_month_and_its_two_bills(sample_run: Done, sample_home: Path) -> None:
     shown = json.loads(token_analytics("show", "bridge", "2025-10", "--json", "--home", sample_home).out)
     whole = [line for line in shown if line["segment"] == "all"]
