@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -461,6 +463,18 @@ def test_a_mechanism_of_the_settings_is_compared_at_equal_revenue(marts):
     assert len(found) == 2
     assert found[0]["mean"] == rows(table, mechanism="per_token", customer_dimension="user_id")[0]["mean"]
     assert 0 < found[0]["variance_reduction"] < 1
+
+
+def test_the_settings_that_the_documentation_shows_are_priced(marts):
+    text = (Path(__file__).parent.parent / "docs" / "pricing.md").read_text(encoding="utf-8")
+    shown = tomllib.loads(text.split("```toml")[1].split("```")[0])
+    fill(marts, date(2026, 1, 1), date(2026, 2, 28), users=("ana",))
+    table = pricing_risk(marts, settings(**shown))
+    names = {(row["mechanism"], row["basis"]) for row in rows(table, customer_dimension="organisation")}
+    assert {(name, "equal_revenue") for name in shown["mechanisms"]} <= names
+    assert {(name, "as_quoted") for name in shown["quotes"]} <= names
+    (hybrid, _) = rows(table, mechanism="hybrid_30", customer_dimension="organisation")
+    assert hybrid["variance_reduction"] == pytest.approx(1 - 0.3**2)
 
 
 @pytest.mark.parametrize(
