@@ -234,7 +234,7 @@ def test_a_run_tells_its_stages_in_plain_lines_and_ends_with_what_came_out(
     assert console_run.code == 0
     assert [line.split(" (")[0] for line in console_run.err.splitlines()] == STAGES
     assert [line.split()[0] for line in console_run.out.splitlines()] == [
-        "Files", "Usage", "Bill", "Checks", "Query", "Report", "Gaps", "Swings", "Tables",
+        "Files", "Usage", "Bill", "Checks", "Query", "Report", "Gaps", "Swings", "Prices", "Tables",
     ]  # fmt: skip
     assert str(console_home / "token_analytics.duckdb") in console_run.out
     assert "\x1b" not in console_run.out + console_run.err

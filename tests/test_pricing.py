@@ -513,6 +513,32 @@ def test_a_budget_holds_with_its_probability_once_the_loading_is_paid(principle)
 
 
 @pytest.mark.parametrize("principle", ["expected_value", "solvency_99"])
+@pytest.mark.parametrize("share_of_largest", [0.6, 0.75, 0.9])
+def test_nothing_keeps_a_budget_for_less_than_the_recommended_contract(principle, share_of_largest):
+    bills = np.sort(np.random.default_rng(5).lognormal(2, 0.5, 25))
+    budget = share_of_largest * float(bills[22])
+    at = ("expected_value", "solvency_99").index(principle)
+    market = Market.over(bills, np.zeros(bills.size, dtype=int), 200, 0.2)
+    best = {choice.contract.label: choice.loading for choice in market.cheapest_for_budget(budget, 0.9, principle)}
+    makes = {
+        "hybrid": lambda share: Hybrid(theta=share),
+        "insurance": lambda share: Insurance(share * bills.max()),
+        "allowance": lambda share: Allowance(allowance_usd=share * bills.max()),
+        "commitment": lambda share: Commitment(share * bills.max()),
+    }
+    for name, make in makes.items():
+        found = []
+        for share in np.linspace(0, 1, 41):
+            contract = at_equal_revenue(make(float(share)), bills)
+            loading = loadings(contract, bills, pool_customers=200)[at].loading
+            if (contract.price(bills) + loading <= budget).mean() >= 0.9:
+                found.append(loading)
+        assert (name in best) or not found, name
+        if found:
+            assert best[name] <= min(found) * 1.01 + 1e-6, name
+
+
+@pytest.mark.parametrize("principle", ["expected_value", "solvency_99"])
 def test_no_contract_at_its_terms_reaches_a_target_for_less_than_the_recommended_one(principle):
     bills = compound_months()
     ledger = Ledger(bills, np.arange(bills.size) // 12, np.arange(bills.size), lambda cap: 0.9 * bills)

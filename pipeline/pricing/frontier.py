@@ -45,6 +45,7 @@ MECHANISMS = ("hybrid", "insurance", "allowance", "commitment")
 PRINCIPLES = ("expected_value", "solvency_99")
 _KNOTS = (16, 25)  # parameters with an exact convolution, spaced in premium and in variance; between: interpolated
 _TAIL = 0.99
+_NEAR, _HALVINGS = 1e-4, 20  # relative: how near a parameter between two bills is solved for
 
 
 @dataclass(frozen=True)
@@ -451,23 +452,53 @@ class Market:
         ordered = np.sort(self.ledger.bills)
         at = min(max(int(np.ceil(probability * ordered.size - 1e-9)) - 1, 0), ordered.size - 1)
         bill = float(ordered[at])
+
+        def keeps(contract: Contract) -> bool:
+            highest = float(contract.price(np.array([bill]))[0]) + self._loading(contract, principle)
+            return highest <= budget_usd * (1 + 1e-9)
+
         choices = []
         for frontier in self.found:
             price = _PRICE_OF[frontier.mechanism](frontier, bill) + frontier.loading[principle]
             allowed = np.flatnonzero(price <= budget_usd * (1 + 1e-12))
             order = allowed[np.argsort(frontier.loading[principle][allowed], kind="stable")]
-            for best in order[:: max(order.size // 20, 1)]:  # the interpolated loading is near; the exact one decides
-                choice = self._choice(frontier.contract(int(best)), principle)
-                highest = float(choice.contract.price(np.array([bill]))[0]) + choice.loading
-                if highest <= budget_usd * (1 + 1e-9):
-                    choices.append(choice)
-                    break
+
+            def keeps_at(place: int, frontier: Frontier = frontier, order: Integers = order) -> bool:
+                return keeps(frontier.contract(int(order[place])))
+
+            # the interpolated loading is near; the exact one decides
+            place = _first(order.size, keeps_at)
+            if place is not None:
+                contract = self._cheaper(frontier, int(order[place]), keeps, principle)
+                choices.append(self._choice(contract, principle))
         for contract in self.others:
             choice = self._choice(contract, principle)
             loaded = contract.price_in(self.ledger) + choice.loading
             if (loaded <= budget_usd * (1 + 1e-9)).mean() >= probability - 1e-9:
                 choices.append(choice)
         return sorted(choices, key=lambda choice: choice.loading)
+
+    def _cheaper(self, frontier: Frontier, best: int, keeps: Callable[[Contract], bool], principle: str) -> Contract:
+        """The contract between the best parameter that keeps and the cheaper one beside it, as far as it keeps."""
+        loading = frontier.loading[principle]
+        for other in (best - 1, best + 1):
+            if not 0 <= other < loading.size or loading[other] >= loading[best]:
+                continue
+            good, bad = float(frontier.parameter[best]), float(frontier.parameter[other])
+            for _ in range(_HALVINGS):
+                if abs(good - bad) <= _NEAR * max(abs(good), abs(bad)):
+                    break
+                middle = (good + bad) / 2
+                good, bad = (middle, bad) if keeps(self._solved(frontier.mechanism, middle)) else (good, middle)
+            return self._solved(frontier.mechanism, good)
+        return frontier.contract(best)
+
+    def _loading(self, contract: Contract, principle: str) -> float:
+        """What `loadings` says of one principle, without the others."""
+        ceded = contract.ceded_in(self.ledger)
+        if principle == "expected_value":
+            return max(self.lambda_ * float(ceded.mean()), 0.0)
+        return _solvency(ceded, self.pool_customers)
 
 
 _PRICE_OF: dict[str, Callable[[Frontier, float], Usd]] = {
@@ -476,6 +507,19 @@ _PRICE_OF: dict[str, Callable[[Frontier, float], Usd]] = {
     "allowance": lambda frontier, bill: frontier.fee + np.maximum(bill - frontier.parameter, 0.0),
     "commitment": lambda frontier, bill: (1 - frontier.fee) * np.maximum(frontier.parameter, bill),
 }
+
+
+def _first(n: int, keeps: Callable[[int], bool]) -> int | None:
+    """The first of n places that keeps, all later ones keeping too; by doubling steps, then halving them."""
+    low, at, last = -1, 0, n - 1
+    while at < last and not keeps(at):
+        low, at = at, min(2 * at + 1, last)
+    if at > last or not keeps(at):
+        return None
+    while at - low > 1:
+        middle = (low + at) // 2
+        low, at = (low, middle) if keeps(middle) else (middle, at)
+    return at
 
 
 def _least(loading: Usd, allowed: Flags) -> int:
