@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.pricing import mechanisms
 from pipeline.pricing.bills import (
     MONTH_DAYS,
     CountLaw,
@@ -596,6 +597,18 @@ def test_contracts_on_the_reference_bills_reduce_what_they_must():
     ]
     assert best.deductible_usd / bills.mean() == pytest.approx(1.25, abs=0.01)
     assert best.premium_usd / bills.mean() == pytest.approx(0.233, abs=0.01)
+
+
+def test_the_mechanism_that_the_documentation_shows_is_priced_and_measured():
+    text = (Path(__file__).parent.parent / "docs" / "pricing.md").read_text(encoding="utf-8")
+    names = {name: getattr(mechanisms, name) for name in dir(mechanisms) if not name.startswith("__")}
+    exec(text.split("```python")[1].split("```")[0], names)  # noqa: S102
+    bills = np.array([1.0, 4.0, 10.0])
+    steps = at_equal_revenue(names["Steps"](step_usd=5.0), bills)
+    assert steps.price(bills) - steps.fee_usd == pytest.approx([0, 0, 10])
+    risk = measure(steps, bills)
+    assert risk.mean == pytest.approx(5)
+    assert risk.ceded_share == pytest.approx(1 / 3)
 
 
 @given(varied_bills)
