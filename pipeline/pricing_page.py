@@ -113,6 +113,7 @@ class Savings:
     what_ifs: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
     steps: tuple[Row, ...] = ()
+    bars_from_usd: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -501,11 +502,13 @@ def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
     counted = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is not None]
     asked = [row for row in rows if row["kind"] == "what_if"]
     others = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is None]
+    steps, bars_from_usd = _waterfall(counted, _cost_of_window(connection, counted))
     return Savings(
         rows=tuple(row | {"amount": row["saving_usd_per_month"]} for row in counted),
         what_ifs=tuple(row | {"amount": row["what_if_usd_per_month"]} for row in asked),
         notes=tuple(dict.fromkeys(row["evidence"] or row["kind"] for row in others)),
-        steps=tuple(_waterfall(counted, _cost_of_window(connection, counted))),
+        steps=steps,
+        bars_from_usd=bars_from_usd,
     )
 
 
@@ -518,25 +521,33 @@ def _cost_of_window(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) 
     return None if cost is None else cost * SAVINGS_DAYS / ((last - first).days + 1)
 
 
-def _waterfall(rows: Sequence[Row], today_usd: Decimal | None) -> Iterator[Row]:
-    """From the cost of a month to what is left once all savings are applied in their order, each on what is left."""
+def _waterfall(rows: Sequence[Row], today_usd: Decimal | None) -> tuple[tuple[Row, ...], Decimal]:
+    """From the cost of a month to what is left once all savings are applied in their order, each on what is left.
+
+    And where the bars begin, USD: not at 0 where steps would be too small to see beside the cost.
+    """
     if not rows or today_usd is None or today_usd <= 0:
-        return
-    yield _step("30 days as they are", today_usd, Decimal(0), today_usd, today_usd, is_total=True)
-    left = today_usd
+        return (), Decimal(0)
+    left = today_usd - sum((row["saving_usd_per_month"] for row in rows), Decimal(0))
+    base = max(left - (today_usd - left) / 2, Decimal(0)) if 2 * left > today_usd else Decimal(0)
+
+    def step(label: str, start: Decimal, end: Decimal, *, is_total: bool = False) -> Row:
+        low, high = (max(each, base) - base for each in sorted((start, end)))
+        span = today_usd - base or Decimal(1)
+        return {
+            "label": label,
+            "usd": end - start,
+            "is_total": is_total,
+            "left": float(100 * low / span),
+            "width": float(100 * (high - low) / span),
+        }
+
+    steps = [step("30 days as they are", Decimal(0), today_usd, is_total=True)]
+    at = today_usd
     for row in sorted(rows, key=lambda row: row["applied_order"]):
-        after = left - row["saving_usd_per_month"]
-        yield _step(f"{row['kind'].replace('_', ' ')}: {row['subject']}", after - left, left, after, today_usd)
-        left = after
-    yield _step("With all of them", left, Decimal(0), left, today_usd, is_total=True)
-
-
-def _step(label: str, amount: Decimal, start: Decimal, end: Decimal, widest: Decimal, *, is_total: bool = False) -> Row:
-    low, high = sorted((max(start, Decimal(0)), max(end, Decimal(0))))
-    return {
-        "label": label,
-        "usd": amount,
-        "is_total": is_total,
-        "left": float(100 * low / widest),
-        "width": float(100 * (high - low) / widest),
-    }
+        if row["saving_usd_per_month"]:
+            after = at - row["saving_usd_per_month"]
+            steps.append(step(f"{row['kind'].replace('_', ' ')}: {row['subject']}", at, after))
+            at = after
+    steps.append(step("With all of them", Decimal(0), left, is_total=True))
+    return tuple(steps), base
