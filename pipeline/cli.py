@@ -538,6 +538,9 @@ def show(
         )
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
+    page = settings.reports / "pricing" / "index.html"
+    if view is View.PRICING and page.exists():
+        out.print(Text(f"\nPage    {page}"))
 
 
 def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
