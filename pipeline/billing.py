@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -342,8 +343,7 @@ def pools(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[Poo
             both = [*organisation, configured] if priced else organisation
             found += [pool for pool in both if segment is None or pool.contracts]
     finally:
-        for table in ("billing_months", "billing_days", "billing_sessions"):
-            connection.execute(f"drop table if exists temp.{table}")
+        _drop(connection)
     return found
 
 
@@ -352,8 +352,23 @@ def organisation(connection: duckdb.DuckDBPyConnection, settings: Settings) -> P
     try:
         return _organisation_pools(connection, settings, None)[0]
     finally:
-        for table in ("billing_months", "billing_days", "billing_sessions"):
-            connection.execute(f"drop table if exists temp.{table}")
+        _drop(connection)
+
+
+def cost_between(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> Decimal | None:
+    """What the organisation's usage of these UTC days costs at list, both included, in USD; None where none has one."""
+    try:
+        _load_days(connection, ORGANISATION, None)
+        found = connection.execute(sql("billing/cost_between"), {"first": first, "last": last}).fetchall()
+    finally:
+        _drop(connection)
+    cost: Decimal | None = found[0][0]
+    return cost
+
+
+def _drop(connection: duckdb.DuckDBPyConnection) -> None:
+    for table in ("billing_months", "billing_days", "billing_sessions"):
+        connection.execute(f"drop table if exists temp.{table}")
 
 
 def _segments(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
@@ -388,7 +403,7 @@ def _contracts(pool: Pool, ledger: Ledger, costs: Usd, settings: Settings) -> Po
         except ValueError as error:
             notes.append(f"left out: {error}")
     if cap_usd is None:
-        notes.append("session_cap is left out: no session is known for these bills")
+        notes.append("session_cap is left out: it needs the sessions of each bill")
     quotes = tuple(contract_of(title, terms) for title, terms in sorted(settings.quotes.items()))
     return replace(pool, ledger=ledger, contracts=tuple(solved), quotes=quotes, notes=tuple(notes))
 

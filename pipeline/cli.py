@@ -73,6 +73,7 @@ STAGES = {
     "analysis": "Fitting distributions",
     "statistics": "Drawing the statistics",
     "pricing": "Pricing contracts",
+    "pricing_page": "Drawing the contracts",
     "closing": "Comparing with closed months",
     "publish": "Publishing",
 }
@@ -356,6 +357,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
     report = settings.reports / "validation" / "latest.html"
     reconciled = settings.reports / "reconciliation" / "index.html"
     statistics = settings.reports / "analysis" / "index.html"
+    pricing = settings.reports / "pricing" / "index.html"
     failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
     return {
         "succeeded": result.success,
@@ -371,6 +373,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         "report": str(report) if report.exists() else None,
         "reconciliation_report": str(reconciled) if reconciled.exists() else None,
         "statistics_report": str(statistics) if statistics.exists() else None,
+        "pricing_report": str(pricing) if pricing.exists() else None,
     }
 
 
@@ -451,6 +454,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         out.print(f"[bold]Gaps[/bold]    {escape(summary['reconciliation_report'])}")
     if summary["statistics_report"]:
         out.print(f"[bold]Swings[/bold]  {escape(summary['statistics_report'])}")
+    if summary["pricing_report"]:
+        out.print(f"[bold]Prices[/bold]  {escape(summary['pricing_report'])}")
     out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
 
 
@@ -533,6 +538,9 @@ def show(
         )
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
+    page = settings.reports / "pricing" / "index.html"
+    if view is View.PRICING and page.exists():
+        out.print(Text(f"\nPage    {page}"))
 
 
 def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline import billing
 from pipeline.billing import MONEY, ORGANISATION, Pool, field
-from pipeline.pricing.frontier import PRINCIPLES, Choice, Market
+from pipeline.pricing.frontier import MECHANISMS, PRINCIPLES, Choice, Market
 from pipeline.pricing.mechanisms import Contract, Ledger, Usd, break_even, classics_at_equal_revenue
 from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY, measure, solvency_loading
 from pipeline.settings import Settings
@@ -36,6 +36,9 @@ NAMES = {
     "insurance": "stop-loss",
     "allowance": "an allowance",
     "commitment": "a commitment",
+    "tiered": "tiers",
+    "credits": "prepaid credits",
+    "session_cap": "a cap a session",
 }
 
 PRICING_QUOTES = pa.schema(
@@ -85,8 +88,8 @@ PRICING_FRONTIER = pa.schema(
         field(
             "loading",
             pa.float64(),
-            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at 33 parameters, "
-            "interpolated in between.",
+            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at up to 43 "
+            "parameters, interpolated in between.",
         ),
     ],
     metadata={
@@ -109,7 +112,10 @@ PRICING_RECOMMENDATION = pa.schema(
         field("loading_principle", pa.string(), "expected_value or solvency_99."),
         field("rank", pa.int64(), "1 is the cheapest: the least loading, since all earn the mean bill before it."),
         field(
-            "mechanism", pa.string(), "The contract; null where none reaches the target, or where bills are too few."
+            "mechanism",
+            pa.string(),
+            "The contract: of hybrid, insurance, allowance and commitment the best of all terms, of the others those "
+            "of pricing_risk; null where none reaches the target, or where bills are too few.",
         ),
         field("params", pa.string(), "Its terms as JSON, before the loading; amounts in USD a month."),
         field("variance_reduction", pa.float64(), "Reached: within customers."),
@@ -217,7 +223,9 @@ def _main(pools: Sequence[Pool]) -> list[Pool]:
 def _market(pool: Pool, settings: Settings) -> Market | None:
     if pool.ledger is None or pool.customers is None:
         return None
-    return Market.over(pool.ledger.bills, pool.customers, settings.pool_customers, settings.loading_lambda)
+    # per_token and bundle are ends of the hybrid frontier
+    others = tuple(each for each in pool.contracts if each.name not in (*MECHANISMS, "per_token", "bundle"))
+    return Market.over(pool.ledger, pool.customers, settings.pool_customers, settings.loading_lambda, others)
 
 
 def _json(value: object) -> str:
@@ -370,21 +378,28 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
         aim = f"to keep a month within {budget:,.2f} USD with a probability of {probability:.0%}"
     else:
         aim = f"to remove {settings.target_variance_reduction:.0%} of the variance of a month"
-    sentence = _disagreement(found)
+    first, second = (found[principle] for principle in PRINCIPLES)
+    sentence = disagreement(first[0].contract.label, second[0].contract.label) if first and second else ""
     rows: list[dict[str, Any]] = []
-    mean = float(market.bills.mean())
+    mean = float(market.ledger.bills.mean())
     for principle in PRINCIPLES:
         choices = found[principle]
         if not choices:
-            why = "no contract reaches the target" if target == "budget" else "bills have no variance to reduce"
+            if target == "budget":
+                why = "no contract reaches the target"
+            elif np.bincount(market.customers).max() < 2:
+                why = "no customer has two bills, so that nothing is known of how they vary"
+            else:
+                why = "bills have no variance to reduce"
             rows.append({"loading_principle": principle, "status": "unreachable", "reason": f"{why}: {aim}"})
         for rank, choice in enumerate(choices, 1):
-            customer, provider, shared = _shares(choice.contract, market.bills)
+            customer, provider, shared = _shares(choice.contract, market.ledger)
+            terms = terms_in_words(choice.contract.params())
             words = (
-                f"Loaded by {principle}, {NAMES[choice.contract.name]} ({_terms(choice.contract)}) costs "
+                f"Loaded by {principle}, {_name(choice.contract.label)} ({terms}) costs "
                 f"{choice.loading:,.2f} USD a month more than per-token, {_place(rank)} {aim}."
             )
-            loaded = choice.contract.price(market.bills) + choice.loading
+            loaded = choice.contract.price_in(market.ledger) + choice.loading
             notes = [
                 words,
                 _bearing(customer, provider, shared),
@@ -395,7 +410,7 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
                 {
                     "loading_principle": principle,
                     "rank": rank,
-                    "mechanism": choice.contract.name,
+                    "mechanism": choice.contract.label,
                     "params": _json(choice.contract.params()),
                     "variance_reduction": choice.variance_reduction,
                     "pure_premium": choice.pure_premium,
@@ -416,20 +431,35 @@ def _place(rank: int) -> str:
     return "the cheapest way" if rank == 1 else f"number {rank} in price"
 
 
-def _terms(contract: Contract) -> str:
+def terms_in_words(params: Mapping[str, Any]) -> str:
+    """Terms of a contract as people read them; those that are not set are left out."""
     words = []
-    for name, value in contract.params().items():
-        if value is None or (name == "coinsurance" and not value):
+    for name, value in params.items():
+        if (
+            value is None
+            or (name in ("coinsurance", "fee_usd") and not value)
+            or name in ("rates", "tier_kind", "kind")
+        ):
             continue
-        label = name.removesuffix("_usd").replace("_", " ")
-        words.append(f"{label} {value:,.2f} USD" if name.endswith("_usd") else f"{label} {value:.3g}")
+        if name == "tiers":
+            words.append(_tiers_in_words([(tier["from_usd"], tier["rate"]) for tier in value], params["tier_kind"]))
+        elif name == "from_usd":
+            words.append(_tiers_in_words(list(zip(value, params["rates"], strict=True)), params["kind"]))
+        elif name.endswith("_usd"):
+            words.append(f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.2f} USD")
+        else:
+            words.append(f"{name.replace('_', ' ')} {value:.3g}")
     return ", ".join(words)
 
 
-def _shares(contract: Contract, bills: Usd) -> tuple[float | None, float | None, float | None]:
+def _tiers_in_words(tiers: Sequence[tuple[float, float]], kind: str) -> str:
+    return f"{kind} tiers: " + ", ".join(f"{rate:.3g} of list from {start:,.2f} USD" for start, rate in tiers)
+
+
+def _shares(contract: Contract, ledger: Ledger) -> tuple[float | None, float | None, float | None]:
     """Var P, Var(P - B) and 2 Cov(P, B - P), each / Var B."""
-    risk = measure(contract, bills)
-    variance = float(bills.var(ddof=1)) if bills.size > 1 else 0.0
+    risk = measure(contract, ledger)
+    variance = float(ledger.bills.var(ddof=1)) if ledger.bills.size > 1 else 0.0
     if not variance or risk.sd is None or risk.provider_sd is None or risk.provider_covariance is None:
         return None, None, None
     return risk.sd**2 / variance, risk.provider_sd**2 / variance, 2 * risk.provider_covariance / variance
@@ -444,14 +474,17 @@ def _bearing(customer: float | None, provider: float | None, shared: float | Non
     )
 
 
-def _disagreement(found: dict[str, list[Choice]]) -> str:
-    first, second = (found[principle] for principle in PRINCIPLES)
-    if not first or not second or first[0].contract.name == second[0].contract.name:
+def _name(mechanism: str) -> str:
+    return NAMES.get(mechanism, mechanism)
+
+
+def disagreement(first: str, second: str) -> str:
+    """The sentence that says that the two principles choose different mechanisms; '' where they do not."""
+    if first == second:
         return ""
-    one, other = (NAMES[choices[0].contract.name] for choices in (first, second))
     return (
-        f"The two principles disagree: loaded by {PRINCIPLES[0]} {one} is cheapest, by {PRINCIPLES[1]} {other}; ask "
-        "how the provider prices risk before choosing."
+        f"The two principles disagree: loaded by {PRINCIPLES[0]} {_name(first)} is cheapest, by {PRINCIPLES[1]} "
+        f"{_name(second)}; ask how the provider prices risk before choosing."
     )
 
 

@@ -1,7 +1,7 @@
 """HTML pages for people: one self-contained file each, without script, loading nothing, every value escaped.
 
-Belongs here: how a value is shown, the template engine, and writing a page so that readers never see half of it. Does
-not belong here: what any page says (validation, reconciliation), and its layout (templates).
+Belongs here: reading rows for a page, how a value is shown, the template engine, and writing a page so that readers
+never see half of it. Does not belong here: what any page says (validation, reconciliation), and its layout (templates).
 """
 
 from __future__ import annotations
@@ -13,6 +13,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import duckdb
+
+
+def rows(connection: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> list[dict[str, Any]]:
+    """The rows of a query by the names of its columns."""
+    found = connection.execute(query, parameters) if parameters else connection.execute(query)
+    names = [str(column[0]) for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def display(value: Any) -> str:

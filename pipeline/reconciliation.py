@@ -120,24 +120,24 @@ class Report:
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     """The report of the warehouse, or of the published database, that `connection` has open; nothing is written."""
     connection.execute(sql("reconciliation/cells"))
-    (totals,) = _rows(connection, sql("reconciliation/totals"))
-    rates = _rows(connection, sql("reconciliation/rates"))
-    statuses = _rows(connection, sql("reconciliation/statuses"))
+    (totals,) = pages.rows(connection, sql("reconciliation/totals"))
+    rates = pages.rows(connection, sql("reconciliation/rates"))
+    statuses = pages.rows(connection, sql("reconciliation/statuses"))
     return Report(
         headline=_headline(totals),
         is_whole=bool(totals["cells_compared"]) and totals["cells_compared"] == totals["cells_tied_out"],
         totals=totals,
-        scope=tuple(_scope_sentences(_rows(connection, sql("reconciliation/scopes")))),
-        steps=tuple(_steps(_rows(connection, sql("reconciliation/steps")), bool(totals["has_logs"]))),
+        scope=tuple(_scope_sentences(pages.rows(connection, sql("reconciliation/scopes")))),
+        steps=tuple(_steps(pages.rows(connection, sql("reconciliation/steps")), bool(totals["has_logs"]))),
         by_day=_shares(connection, "day"),
         by_key=_shares(connection, "key"),
         by_model=_shares(connection, "model"),
-        gaps=tuple(_gaps(_rows(connection, sql("reconciliation/gaps")))),
+        gaps=tuple(_gaps(pages.rows(connection, sql("reconciliation/gaps")))),
         statuses=tuple(row | {"meaning": MEANINGS[row["status"]]} for row in statuses),
         rates=tuple(row for row in rates if row["verdict"] == "mispriced"),
         undetectable_rates=sum(row["verdict"] == "undetectable" for row in rates),
-        sides=tuple(_rows(connection, sql("reconciliation/sides"))),
-        invoices=tuple(_rows(connection, sql("show/invoices"))),
+        sides=tuple(pages.rows(connection, sql("reconciliation/sides"))),
+        invoices=tuple(pages.rows(connection, sql("show/invoices"))),
     )
 
 
@@ -330,14 +330,8 @@ def _list(names: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------------------------------- figures
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> list[Row]:
-    found = connection.execute(query, parameters) if parameters else connection.execute(query)
-    names = [str(column[0]) for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
 def _shares(connection: duckdb.DuckDBPyConnection, dimension: str) -> tuple[Share, ...]:
-    rows = _rows(connection, sql("reconciliation/coverage"), dimension=dimension)
+    rows = pages.rows(connection, sql("reconciliation/coverage"), dimension=dimension)
     return tuple(
         Share(row["name"], row["billed_usd"], row["explained_usd"], row["cells"], row["cells_tied_out"]) for row in rows
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -19,16 +19,16 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from pipeline import pages
+from pipeline import figures, pages
 from pipeline.analysis import MAX_BOOTSTRAP_SEGMENTS, Column, read_columns
 from pipeline.days import Series, daily_series
+from pipeline.figures import Plot, figure, short
 from pipeline.observations import MEASURES
 from pipeline.reconciliation import percent, usd
 from pipeline.stats.describe import Counts, Floats, lorenz_curve
 from pipeline.stats.laws import LAWS
 from pipeline.stats.tails import mean_excess
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 240, 52, 12, 10, 30
 MAX_POINTS = 90
 MAX_FAMILIES = 3
 MAX_WEEKS = 53
@@ -41,17 +41,6 @@ TITLES = {
     "minute_cost_usd": "Cost of a minute",
     "day_cost_usd": "Cost of a day",
 }
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure: paths (class, d, name), ticks in units of the view box, and an upright mark."""
-
-    title: str
-    paths: tuple[tuple[str, str, str], ...]
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    mark: tuple[float, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,14 +84,16 @@ class Report:
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     """The report of the tables of schema analysis and of the marts that `connection` has open; nothing is written."""
-    tails = {(row["segment"], row["measure"]): row for row in _rows(connection, "FROM analysis.tail_metrics")}
+    tails = {(row["segment"], row["measure"]): row for row in pages.rows(connection, "FROM analysis.tail_metrics")}
     fits: dict[tuple[str, str], list[Row]] = {}
-    for row in _rows(connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"):
+    for row in pages.rows(
+        connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"
+    ):
         fits.setdefault((row["segment"], row["measure"]), []).append(row)
     flagged = _grouped(
-        _rows(connection, "FROM analysis.usage_anomalies WHERE usage_date IS NOT NULL ORDER BY usage_date")
+        pages.rows(connection, "FROM analysis.usage_anomalies WHERE usage_date IS NOT NULL ORDER BY usage_date")
     )
-    forecasts = _grouped(_rows(connection, "FROM analysis.cost_forecast WHERE point IS NOT NULL"))
+    forecasts = _grouped(pages.rows(connection, "FROM analysis.cost_forecast WHERE point IS NOT NULL"))
     series = {each.segment.name: each for each in daily_series(connection, MAX_BOOTSTRAP_SEGMENTS)[1]}
     measures = []
     for name, measure in MEASURES.items():
@@ -129,7 +120,7 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     return Report(
         **_bridge(connection),
         half=_half(connection),
-        patterns=tuple(_rows(connection, evident)),
+        patterns=tuple(pages.rows(connection, evident)),
         measures=tuple(measures),
     )
 
@@ -149,25 +140,12 @@ def write(report: Report, reports_dir: Path, now: dt.datetime) -> Path:
         percent=percent,
         causes=_causes,
         sessions=_sessions,
-        box={
-            "width": WIDTH,
-            "height": HEIGHT,
-            "left": LEFT,
-            "right": WIDTH - RIGHT,
-            "base": HEIGHT - BOTTOM,
-            "top": TOP,
-        },
+        box=figures.BOX,
     )
     target = path(reports_dir)
     pages.private_folder(target.parent)
     pages.write_atomically(target, page)
     return target
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[Row]:
-    found = connection.execute(query)
-    names = [str(column[0]) for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def _grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -243,7 +221,7 @@ def _share_of_squares(values: Floats, counts: Counts) -> float:
 
 
 def _half(connection: duckdb.DuckDBPyConnection) -> str:
-    (row,) = _rows(connection, "FROM analysis.half_of_cost_sessions ORDER BY rank LIMIT 1")
+    (row,) = pages.rows(connection, "FROM analysis.half_of_cost_sessions ORDER BY rank LIMIT 1")
     if row["rank"] is None:
         return str(row["note"])
     interval = ""
@@ -273,7 +251,7 @@ def _sessions(row: Row) -> str:
 
 def _bridge(connection: duckdb.DuckDBPyConnection) -> Row:
     last = "month IS NOT DISTINCT FROM (SELECT max(month) FROM analysis.month_bridge)"
-    rows = _rows(connection, f"FROM analysis.month_bridge WHERE segment = 'all' AND {last}")
+    rows = pages.rows(connection, f"FROM analysis.month_bridge WHERE segment = 'all' AND {last}")
     first = rows[0] if rows else {"month": None, "note": "unavailable", "source": None}
     if first["month"] is None:
         return {
@@ -305,61 +283,11 @@ def _bridge(connection: duckdb.DuckDBPyConnection) -> Row:
 # ------------------------------------------------------------------------------------------------------ figures
 
 
-def _axis(low: float, high: float, is_log: bool, start: float, end: float) -> Callable[[Any], Floats]:
-    """Places of values between two ends of the view box."""
-    a, b = (np.log10(low), np.log10(high)) if is_log else (low, high)
-    span = (b - a) or 1.0
-
-    def place(values: Any) -> Floats:
-        given = np.asarray(values, dtype=np.float64)
-        scaled = np.log10(np.maximum(given, low)) if is_log else given
-        return np.asarray(start + (np.clip(scaled, a, b) - a) / span * (end - start), dtype=np.float64)
-
-    return place
-
-
-def _ticks(low: float, high: float, is_log: bool) -> list[float]:
-    if is_log:
-        decades = np.arange(np.ceil(np.log10(low)), np.floor(np.log10(high)) + 1)
-        return [float(10.0**decade) for decade in decades[:: max(1, -(-len(decades) // 5))]] or [low, high]
-    return [low + (high - low) * part / 2 for part in range(3)]
-
-
-def _path(x: Floats, y: Floats) -> str:
-    return " ".join(f"{'L' if n else 'M'}{a:.1f} {b:.1f}" for n, (a, b) in enumerate(zip(x, y, strict=True)))
-
-
-def _short(value: float) -> str:
-    """A number as an axis shows it."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
-
-
 def _thinned(count: int) -> Any:
     """Places of at most `MAX_POINTS` of so many points, dense towards the last: the tail."""
     if count <= MAX_POINTS:
         return np.arange(count)
     return np.unique(count - 1 - np.unique(np.geomspace(1, count, MAX_POINTS).astype(int) - 1))
-
-
-def _figure(
-    title: str,
-    lines: Sequence[tuple[str, Floats, Floats, str]],
-    logs: tuple[bool, bool],
-    ends: tuple[float, float, float, float],
-    mark: float | None = None,
-) -> Plot:
-    across = _axis(ends[0], ends[1], logs[0], LEFT, WIDTH - RIGHT)
-    up = _axis(ends[2], ends[3], logs[1], HEIGHT - BOTTOM, TOP)
-    return Plot(
-        title,
-        tuple((kind, _path(across(x), up(y)), name) for kind, x, y, name in lines),
-        tuple((float(across(tick)), _short(tick)) for tick in _ticks(ends[0], ends[1], logs[0])),
-        tuple((float(up(tick)), _short(tick)) for tick in _ticks(ends[2], ends[3], logs[1])),
-        None if mark is None else (float(across(mark)), f"cap {_short(mark)}"),
-    )
 
 
 def _plots(column: Column, tail: Row, fits: Sequence[Row]) -> tuple[Plot, ...]:
@@ -383,17 +311,18 @@ def _plots(column: Column, tail: Row, fits: Sequence[Row]) -> tuple[Plot, ...]:
                 lines.append((f"fit{number}", grid[seen], law[seen], fit["family"].replace("_", " ")))
         lines.append(("data", x[kept], survival[kept], "observed"))
         title = f"Share of {column.measure.noun}s of at least x {unit}"
-        plots.append(_figure(title, lines, (True, True), (low, high, least, 1.0), tail["cap_value"]))
+        cap = None if tail["cap_value"] is None else (tail["cap_value"], f"cap {short(tail['cap_value'])}")
+        plots.append(figure(title, lines, (True, True), (low, high, least, 1.0), cap))
     thresholds, excess = mean_excess(column.values, column.counts)
     if len(thresholds) > 1 and float(excess.max()) > 0:
         kept = _thinned(len(thresholds))
         ends = (float(thresholds[0]), float(thresholds[-1]), 0.0, float(excess[kept].max()) or 1.0)
         title = f"Mean excess over x {unit} (rising: heavy)"
-        plots.append(_figure(title, [("data", thresholds[kept], excess[kept], "")], (False, False), ends))
+        plots.append(figure(title, [("data", thresholds[kept], excess[kept], "")], (False, False), ends))
     if lorenz := lorenz_curve(column.values, column.counts, 51):
         even = ("even", np.array([0.0, 1.0]), np.array([0.0, 1.0]), "all alike")
         title = f"Lorenz curve: share of {column.measure.noun}s, share of the sum"
-        plots.append(_figure(title, [even, ("data", *lorenz, "observed")], (False, False), (0.0, 1.0, 0.0, 1.0)))
+        plots.append(figure(title, [even, ("data", *lorenz, "observed")], (False, False), (0.0, 1.0, 0.0, 1.0)))
     return tuple(plots)
 
 

@@ -45,6 +45,7 @@ STAGES = [
     "Reconciling",
     "Comparing with closed months",
     "Drawing the statistics",
+    "Drawing the contracts",
     "Publishing",
 ]
 
@@ -233,7 +234,7 @@ def test_a_run_tells_its_stages_in_plain_lines_and_ends_with_what_came_out(
     assert console_run.code == 0
     assert [line.split(" (")[0] for line in console_run.err.splitlines()] == STAGES
     assert [line.split()[0] for line in console_run.out.splitlines()] == [
-        "Files", "Usage", "Bill", "Checks", "Query", "Report", "Gaps", "Swings", "Tables",
+        "Files", "Usage", "Bill", "Checks", "Query", "Report", "Gaps", "Swings", "Prices", "Tables",
     ]  # fmt: skip
     assert str(console_home / "token_analytics.duckdb") in console_run.out
     assert "\x1b" not in console_run.out + console_run.err
@@ -404,6 +405,21 @@ def test_a_run_writes_the_page_of_the_statistics(sample_run: Done) -> None:
     assert "<script" not in page
     assert "http" not in page.replace('http-equiv="', "")
     assert page.count("<details open>") == 6
+
+
+def test_a_run_writes_the_page_of_pricing(sample_run: Done) -> None:
+    page = Path(json.loads(sample_run.out)["pricing_report"]).read_text(encoding="utf-8")
+    for said in (
+        "The organisation's bill",
+        "Bills by user_id",
+        "Remove 75% of the variance of a bill",
+        "Flat fee: every month costs $",
+        "Loss ratio by number of customers",
+        "What would save",
+    ):
+        assert said in html.unescape(page)
+    assert "<script" not in page
+    assert "http" not in page.replace('http-equiv="', "")
 
 
 def test_show_bridge_tells_one_month_and_its_two_bills(sample_run: Done, sample_home: Path) -> None:

@@ -88,6 +88,7 @@ ASSETS = [
     "marts/token_usage_sessions",
     "marts/unpriced_usage",
     "marts/usage_reconciliation",
+    "pricing_report",
     "published",
     "raw/allocation",
     "raw/api_key_aliases",

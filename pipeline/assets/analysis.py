@@ -1,22 +1,24 @@
 """Stage 4: tables of schema analysis, from marts that passed validation.
 
-The work is done by `analysis`, `contracts` and `closing`.
+The work is done by `analysis`, `contracts`, `closing`, and the modules of the pages.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, closing, contracts, progress, scope, statistics_page, warehouse
+from pipeline import analysis, closing, contracts, pricing_page, progress, scope, statistics_page, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import table_metadata
 from pipeline.settings import Settings
 
+Write = Callable[[duckdb.DuckDBPyConnection, Settings], None]
 Produce = Callable[[duckdb.DuckDBPyConnection, Settings], Iterable[tuple[str, pa.Table]]]
 
 
@@ -114,11 +116,35 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             )
 
 
-STATISTICS = dg.AssetKey("statistics_report")
+def _page(home: Home, stage: str, of: Sequence[str], page: Path, write: Write) -> dg.MaterializeResult[None]:
+    """Write a page of the tables of the stages `of`, unless they are as they were."""
+    settings = home.settings()
+    progress.report(stage)
+    with warehouse.connect(settings) as connection:
+        rests_on = scope.fingerprint(connection, [scope.version(connection, each) for each in of])
+        is_current = page.exists() and scope.outcome(connection, stage, rests_on) is not None
+        if not is_current or home.full_refresh:
+            write(connection, settings)
+            scope.note(connection, stage, rests_on)
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.url(page.as_uri()),
+            "report_path": dg.MetadataValue.path(str(page)),
+            "unchanged": is_current and not home.full_refresh,
+        }
+    )
+
+
+def _write_statistics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    statistics_page.write(statistics_page.collect(connection), settings.reports, datetime.now(UTC))
+
+
+def _write_pricing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    pricing_page.write(pricing_page.collect(connection, settings), settings.reports, datetime.now(UTC))
 
 
 @dg.asset(
-    key=STATISTICS,
+    key=dg.AssetKey("statistics_report"),
     description="How cost and tokens spread, which days stand out and why, and what the month will cost: one page.",
     group_name="analysis",
     kinds={"html"},
@@ -127,20 +153,21 @@ STATISTICS = dg.AssetKey("statistics_report")
     pool="warehouse",
 )
 def statistics_report(home: Home) -> dg.MaterializeResult[None]:
-    """Write reports/analysis/index.html, unless its tables are as they were."""
-    settings = home.settings()
-    progress.report("statistics")
-    with warehouse.connect(settings) as connection:
-        rests_on = scope.fingerprint(connection, scope.version(connection, "analysis"))
-        page = statistics_page.path(settings.reports)
-        is_current = page.exists() and scope.outcome(connection, "statistics", rests_on) is not None
-        if not is_current or home.full_refresh:
-            statistics_page.write(statistics_page.collect(connection), settings.reports, datetime.now(UTC))
-            scope.note(connection, "statistics", rests_on)
-    return dg.MaterializeResult(
-        metadata={
-            "report": dg.MetadataValue.url(page.as_uri()),
-            "report_path": dg.MetadataValue.path(str(page)),
-            "unchanged": is_current and not home.full_refresh,
-        }
-    )
+    """Write reports/analysis/index.html."""
+    page = statistics_page.path(home.settings().reports)
+    return _page(home, "statistics", ["analysis"], page, _write_statistics)
+
+
+@dg.asset(
+    key=dg.AssetKey("pricing_report"),
+    description="What a quote would have cost, which contract tames the bill at which price, and what would save.",
+    group_name="pricing",
+    kinds={"html"},
+    owners=OWNERS,
+    deps=[dg.AssetKey(["analysis", name]) for name in contracts.SCHEMAS],
+    pool="warehouse",
+)
+def pricing_report(home: Home) -> dg.MaterializeResult[None]:
+    """Write reports/pricing/index.html."""
+    page = pricing_page.path(home.settings().reports)
+    return _page(home, "pricing_page", ["pricing", "savings"], page, _write_pricing)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pricing.mechanisms import Usd, checked_bills
+from pipeline.stats.describe import dot
 
 Integers = NDArray[np.int64]
 
@@ -185,12 +186,12 @@ class Distribution:
 
     def mean(self, of: Usd | None = None) -> float:
         """E[B], or the mean of `of` (one number for each value, such as a contract's prices)."""
-        return float(np.dot(self.probabilities, self.values_usd if of is None else of))
+        return dot(self.probabilities, self.values_usd if of is None else of)
 
     def variance(self, of: Usd | None = None) -> float:
         """Var B, or the variance of `of`."""
         values = self.values_usd if of is None else of
-        return float(np.dot(self.probabilities, (values - self.mean(values)) ** 2))
+        return dot(self.probabilities, (values - self.mean(values)) ** 2)
 
     def sd(self, of: Usd | None = None) -> float:
         """The square root of `variance`."""
@@ -204,7 +205,7 @@ class Distribution:
         """The mean of the worst 1 - q of the probability; the value at the quantile counts in part."""
         at = self._position(q)
         above = slice(at + 1, None)
-        beyond = float(np.dot(self.probabilities[above], self.values_usd[above]))
+        beyond = dot(self.probabilities[above], self.values_usd[above])
         rest = (1 - q) - float(self.probabilities[above].sum())
         return (beyond + rest * float(self.values_usd[at])) / (1 - q)
 
@@ -242,11 +243,11 @@ def compound(
     values = checked_bills(severities_usd)
     weights = np.ones(values.size) if counts is None else np.asarray(counts, dtype=np.float64)
     weights = weights / weights.sum()
-    severity_mean = float(np.dot(weights, values))
+    severity_mean = dot(weights, values)
     if severity_mean <= 0:
         raise ValueError("every severity is 0: there is no distribution of bills to compute")
     mean = law.mean * severity_mean
-    sd = float(np.sqrt(law.mean * np.dot(weights, (values - severity_mean) ** 2) + law.variance * severity_mean**2))
+    sd = float(np.sqrt(law.mean * dot(weights, (values - severity_mean) ** 2) + law.variance * severity_mean**2))
     span = mean + 16 * sd + float(values.max())
     while True:
         step = span / points

@@ -24,6 +24,7 @@ from pipeline.pricing.mechanisms import (
     Hybrid,
     Insurance,
     Integers,
+    Ledger,
     Usd,
     at_equal_revenue,
     checked_bills,
@@ -36,13 +37,15 @@ from pipeline.pricing.risk import (
     variance_reduction_within,
     vary,
 )
+from pipeline.stats.describe import dot
 
 Flags = NDArray[np.bool_]
 
 MECHANISMS = ("hybrid", "insurance", "allowance", "commitment")
 PRINCIPLES = ("expected_value", "solvency_99")
-_KNOTS = 33  # parameters with an exact convolution; between them the solvency loading is interpolated
+_KNOTS = (16, 25)  # parameters with an exact convolution, spaced in premium and in variance; between: interpolated
 _TAIL = 0.99
+_NEAR, _HALVINGS = 1e-4, 20  # relative: how near a parameter between two bills is solved for
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: f
         b = values[order]
         w = np.ones(b.size) if weights is None else np.asarray(weights, dtype=np.float64)[order]
     total = float(w.sum())
-    centre = float(np.dot(w, b)) / total
+    centre = dot(w, b) / total
     b = b - centre  # variances of what is left are small against squares of bills
     below = np.cumsum(w)
     above = np.maximum(total - below, 0.0)
@@ -213,8 +216,8 @@ def frontiers(
     """All parameters of the four mechanisms of `MECHANISMS` over `bills` (n,) in USD.
 
     Thresholds are 0 and every bill; theta has as many values from 0 to 1. The loading of expected_value is `lambda_` x
-    the pure premium; that of solvency_99 is computed by convolution at 33 parameters evenly spaced in pure premium and
-    interpolated between them (hybrid: exact, since its ceded loss is a share of the bill).
+    the pure premium; that of solvency_99 is computed by convolution at 16 parameters evenly spaced in pure premium and
+    25 in variance reduction, and interpolated between them (hybrid: exact, its ceded loss is a share of the bill).
 
     Raises:
         ValueError: bills that are not valid.
@@ -286,7 +289,7 @@ def _excess(values: Usd, customers: Integers | None) -> tuple[Cover, Usd | None]
         return flipped, None
     share = np.clip(size - np.arange(d.size - 1, -1, -1), 0.0, 1.0)
     upto = np.cumsum(share)
-    above = float(np.dot(share, d)) - np.cumsum(share * d)
+    above = dot(share, d) - np.cumsum(share * d)
     return flipped, (upto * d + above) / float(share.sum())
 
 
@@ -323,18 +326,22 @@ def _loaded(frontier: Frontier, values: Usd, pool_customers: int, lambda_: float
     if frontier.mechanism == "hybrid":
         solvency = _solvency(values, pool_customers) * (1 - frontier.parameter)
     else:
-        at = _knots(frontier.pure_premium)
+        at = _knots(frontier)
         exact = [_solvency(frontier.contract(int(k)).ceded(values), pool_customers) for k in at]
         by_premium = np.argsort(frontier.pure_premium[at], kind="stable")
         solvency = np.interp(frontier.pure_premium, frontier.pure_premium[at][by_premium], np.array(exact)[by_premium])
     return replace(frontier, loading={"expected_value": expected, "solvency_99": solvency})
 
 
-def _knots(pure: Usd) -> Integers:
-    wanted = np.linspace(float(pure.min()), float(pure.max()), _KNOTS)
-    order = np.argsort(pure, kind="stable")
-    at = np.searchsorted(pure[order], wanted).clip(0, pure.size - 1)
-    return np.unique(np.concatenate((order[at], [0, pure.size - 1]))).astype(np.int64)
+def _knots(frontier: Frontier) -> Integers:
+    """Both ends, and parameters evenly spaced in pure premium and in variance: one is flat where the other is steep."""
+    found = [np.array([0, frontier.parameter.size - 1])]
+    for values, count in zip((frontier.pure_premium, frontier.variance_reduction), _KNOTS, strict=True):
+        if values is not None:
+            order = np.argsort(values, kind="stable")
+            wanted = np.linspace(float(values.min()), float(values.max()), count)
+            found.append(order[np.searchsorted(values[order], wanted).clip(0, values.size - 1)])
+    return np.unique(np.concatenate(found)).astype(np.int64)
 
 
 def _solvency(ceded: Usd, pool_customers: int) -> float:
@@ -359,25 +366,35 @@ class Choice:
 
 @dataclass(frozen=True)
 class Market:
-    """Bills (n,) in USD with their customers, how loadings are made, and the frontiers over them."""
+    """A ledger with its customers, how loadings are made, the frontiers over it, and contracts of fixed terms."""
 
-    bills: Usd
+    ledger: Ledger
     customers: Integers
     pool_customers: int
     lambda_: float
     found: tuple[Frontier, ...]
+    others: tuple[Contract, ...] = ()
 
     @classmethod
-    def over(cls, bills: Usd, customers: Integers, pool_customers: int, lambda_: float) -> Market:
-        """The market of all four mechanisms; raises as `frontiers`."""
-        found = frontiers(bills, customers, pool_customers=pool_customers, lambda_=lambda_)
-        return cls(bills, customers, pool_customers, lambda_, found)
+    def over(
+        cls,
+        bills: Usd | Ledger,
+        customers: Integers,
+        pool_customers: int,
+        lambda_: float,
+        others: tuple[Contract, ...] = (),
+    ) -> Market:
+        """The market of all four mechanisms, and of `others` as they are (at equal revenue); raises as `frontiers`."""
+        ledger = Ledger.of(bills)
+        found = frontiers(ledger.bills, customers, pool_customers=pool_customers, lambda_=lambda_)
+        return cls(ledger, customers, pool_customers, lambda_, found, others)
 
     def cheapest_for_variance(self, target: float, principle: str) -> list[Choice]:
         """Of each mechanism the cheapest contract that removes at least `target` of the variance, cheapest first.
 
         Cheapest: the least loading, since all cost E[B] before it. Where the best parameter has a neighbour that
-        misses the target, the parameter between them is solved for. Empty where variance cannot be said.
+        misses the target, the parameter between them is solved for; the others take part where they reach it. Empty
+        where variance cannot be said.
         """
         choices = []
         for frontier in self.found:
@@ -387,6 +404,10 @@ class Market:
             best = _least(frontier.loading[principle], allowed)
             contract = self._at_the_edge(frontier, best, allowed, target)
             choices.append(self._choice(contract, principle))
+        for contract in self.others:
+            reached = self._reduction(contract)
+            if reached is not None and reached >= target - 1e-12:
+                choices.append(self._choice(contract, principle))
         return sorted(choices, key=lambda choice: choice.loading)
 
     def _at_the_edge(self, frontier: Frontier, best: int, allowed: Flags, target: float) -> Contract:
@@ -408,41 +429,76 @@ class Market:
             "allowance": lambda allowance_usd: Allowance(allowance_usd=allowance_usd),
             "commitment": lambda commitment_usd: Commitment(commitment_usd),
         }
-        return at_equal_revenue(make[mechanism](parameter), self.bills)
+        return at_equal_revenue(make[mechanism](parameter), self.ledger)
 
     def _reduction(self, contract: Contract) -> float | None:
-        return variance_reduction_within(contract.price(self.bills), self.bills, self.customers)
+        return variance_reduction_within(contract.price_in(self.ledger), self.ledger.bills, self.customers)
 
     def _choice(self, contract: Contract, principle: str) -> Choice:
         by_name = {
             loading.principle: loading
-            for loading in loadings(contract, self.bills, pool_customers=self.pool_customers, lambda_=self.lambda_)
+            for loading in loadings(contract, self.ledger, pool_customers=self.pool_customers, lambda_=self.lambda_)
         }
-        ceded = float(contract.ceded(self.bills).mean())
+        ceded = float(contract.ceded_in(self.ledger).mean())
         return Choice(contract, self._reduction(contract), ceded, by_name[principle].loading)
 
     def cheapest_for_budget(self, budget_usd: float, probability: float, principle: str) -> list[Choice]:
         """Of each mechanism the cheapest contract whose loaded price is within the budget with `probability`.
 
-        The price rises with the bill, so that it is enough to price the smallest bill that at least `probability` of
-        the bills do not exceed. Cheapest first; empty where no contract does: the budget is below what certainty
-        costs.
+        On a frontier the price rises with the bill, so that it is enough to price the smallest bill that at least
+        `probability` of the bills do not exceed. Cheapest first; empty where no contract does: the budget is below
+        what certainty costs.
         """
-        ordered = np.sort(self.bills)
+        ordered = np.sort(self.ledger.bills)
         at = min(max(int(np.ceil(probability * ordered.size - 1e-9)) - 1, 0), ordered.size - 1)
         bill = float(ordered[at])
+
+        def keeps(contract: Contract) -> bool:
+            highest = float(contract.price(np.array([bill]))[0]) + self._loading(contract, principle)
+            return highest <= budget_usd * (1 + 1e-9)
+
         choices = []
         for frontier in self.found:
             price = _PRICE_OF[frontier.mechanism](frontier, bill) + frontier.loading[principle]
             allowed = np.flatnonzero(price <= budget_usd * (1 + 1e-12))
             order = allowed[np.argsort(frontier.loading[principle][allowed], kind="stable")]
-            for best in order[:: max(order.size // 20, 1)]:  # the interpolated loading is near; the exact one decides
-                choice = self._choice(frontier.contract(int(best)), principle)
-                highest = float(choice.contract.price(np.array([bill]))[0]) + choice.loading
-                if highest <= budget_usd * (1 + 1e-9):
-                    choices.append(choice)
-                    break
+
+            def keeps_at(place: int, frontier: Frontier = frontier, order: Integers = order) -> bool:
+                return keeps(frontier.contract(int(order[place])))
+
+            # the interpolated loading is near; the exact one decides
+            place = _first(order.size, keeps_at)
+            if place is not None:
+                contract = self._cheaper(frontier, int(order[place]), keeps, principle)
+                choices.append(self._choice(contract, principle))
+        for contract in self.others:
+            choice = self._choice(contract, principle)
+            loaded = contract.price_in(self.ledger) + choice.loading
+            if (loaded <= budget_usd * (1 + 1e-9)).mean() >= probability - 1e-9:
+                choices.append(choice)
         return sorted(choices, key=lambda choice: choice.loading)
+
+    def _cheaper(self, frontier: Frontier, best: int, keeps: Callable[[Contract], bool], principle: str) -> Contract:
+        """The contract between the best parameter that keeps and the cheaper one beside it, as far as it keeps."""
+        loading = frontier.loading[principle]
+        for other in (best - 1, best + 1):
+            if not 0 <= other < loading.size or loading[other] >= loading[best]:
+                continue
+            good, bad = float(frontier.parameter[best]), float(frontier.parameter[other])
+            for _ in range(_HALVINGS):
+                if abs(good - bad) <= _NEAR * max(abs(good), abs(bad)):
+                    break
+                middle = (good + bad) / 2
+                good, bad = (middle, bad) if keeps(self._solved(frontier.mechanism, middle)) else (good, middle)
+            return self._solved(frontier.mechanism, good)
+        return frontier.contract(best)
+
+    def _loading(self, contract: Contract, principle: str) -> float:
+        """What `loadings` says of one principle, without the others."""
+        ceded = contract.ceded_in(self.ledger)
+        if principle == "expected_value":
+            return max(self.lambda_ * float(ceded.mean()), 0.0)
+        return _solvency(ceded, self.pool_customers)
 
 
 _PRICE_OF: dict[str, Callable[[Frontier, float], Usd]] = {
@@ -451,6 +507,19 @@ _PRICE_OF: dict[str, Callable[[Frontier, float], Usd]] = {
     "allowance": lambda frontier, bill: frontier.fee + np.maximum(bill - frontier.parameter, 0.0),
     "commitment": lambda frontier, bill: (1 - frontier.fee) * np.maximum(frontier.parameter, bill),
 }
+
+
+def _first(n: int, keeps: Callable[[int], bool]) -> int | None:
+    """The first of n places that keeps, all later ones keeping too; by doubling steps, then halving them."""
+    low, at, last = -1, 0, n - 1
+    while at < last and not keeps(at):
+        low, at = at, min(2 * at + 1, last)
+    if at > last or not keeps(at):
+        return None
+    while at - low > 1:
+        middle = (low + at) // 2
+        low, at = (low, middle) if keeps(middle) else (middle, at)
+    return at
 
 
 def _least(loading: Usd, allowed: Flags) -> int:

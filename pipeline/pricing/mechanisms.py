@@ -572,26 +572,30 @@ class Combined(Contract):
 
 
 def _crossings(line: Callable[[Usd], Usd], level: float, slope: float, kinks: tuple[float, ...]) -> list[float]:
-    """Where `line` (straight between kinks) crosses or jumps over level + slope B, ascending; not at 0."""
+    """Where `line` (straight between kinks) crosses or jumps over level + slope B, ascending; not where it touches."""
     edges = [0.0, *kinks]
     found: list[float] = []
-    before = 0.0
+    before = 0.0  # the last gap that is none, on the way to the edge
     for number, start in enumerate(edges):
-        end = edges[number + 1] if number + 1 < len(edges) else start + max(start, 1.0)
+        is_last = number + 1 == len(edges)
+        end = start + max(start, 1.0) if is_last else edges[number + 1]
         inside = np.array([start + (end - start) / 3, start + 2 * (end - start) / 3])
         gap = line(inside) - level - slope * inside
         steep = float(gap[1] - gap[0]) / float(inside[1] - inside[0])
         at_start = float(gap[0]) - steep * float(inside[0] - start)
         noise = 1e-12 * (1.0 + abs(level) + end)
         at_start = 0.0 if abs(at_start) <= noise else at_start
-        if before * at_start < 0:
+        at_end = at_start + steep * (end - start)
+        at_end = 0.0 if abs(at_end) <= noise else at_end
+        after = at_start or at_end
+        if before * after < 0:
             found.append(start)
         root = start - at_start / steep if abs(steep) > 1e-12 else np.inf
-        is_last = number + 1 == len(edges)
-        if at_start * steep < 0 and (is_last or root <= end * (1 + 1e-12)) and root > 0:
+        if at_start * steep < 0 and (is_last or at_start * at_end < 0) and root > 0:
             found.append(float(root))
-        at_end = at_start + steep * (end - start)
-        before = 0.0 if abs(at_end) <= noise else at_end
+            before = steep
+        else:
+            before = after or before
     return sorted(set(found))
 
 

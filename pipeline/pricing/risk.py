@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.pricing.bills import Distribution, sum_of_independent
 from pipeline.pricing.mechanisms import Contract, Ledger, Usd
+from pipeline.stats.describe import dot
 
 EXPECTED_VALUE_LAMBDA = 0.2  # METHODS section 3
 SOLVENCY_QUANTILE = 0.99  # METHODS section 3
@@ -103,16 +104,16 @@ def measure(
     mean_bill, mean_price = float(values.mean()), float(prices.mean())
     # Few passes over the bills, with one array to write to: a million of them are measured in milliseconds.
     price_deviations, bill_deviations = prices - mean_price, values - mean_bill
-    bill_squares = float(np.dot(bill_deviations, bill_deviations))
+    bill_squares = dot(bill_deviations, bill_deviations)
     bills_vary = vary(values)
     prices_vary = float(ordered[-1] - ordered[0]) > _CONSTANT * max(abs(float(ordered[0])), abs(float(ordered[-1])))
-    price_squares = float(np.dot(price_deviations, price_deviations)) if prices_vary else 0.0
-    products = float(np.dot(price_deviations, bill_deviations)) if prices_vary else 0.0
+    price_squares = dot(price_deviations, price_deviations) if prices_vary else 0.0
+    products = dot(price_deviations, bill_deviations) if prices_vary else 0.0
     pooled = 1 - price_squares / bill_squares if bills_vary else None
     sd_price = float(np.sqrt(price_squares / (n - 1))) if n > 1 else None
     sd_bill = float(np.sqrt(bill_squares / (n - 1))) if n > 1 and bills_vary else None
     gap = np.subtract(price_deviations, bill_deviations, out=price_deviations)
-    provider_squares = float(np.dot(gap, gap))
+    provider_squares = dot(gap, gap)
     gap = np.subtract(prices, values, out=gap)
     p_dearer = int(np.count_nonzero(gap > _CONSTANT * largest)) / n
     shortfall = max((float(np.abs(gap, out=gap).mean()) + mean_bill - mean_price) / 2, 0.0)  # x+ = (|x| + x) / 2
@@ -153,13 +154,14 @@ def variance_reduction_within(prices: Usd, bills: Usd, customers: NDArray[np.int
     repeated = _repeated(customers)
     codes = customers[repeated]
     left, whole = (_without_customer_mean(column[repeated], codes) for column in (prices, bills))
-    return 1 - float(np.dot(left, left) / np.dot(whole, whole))
+    return 1 - dot(left, left) / dot(whole, whole)
 
 
 def vary(values: Usd, customers: NDArray[np.int64] | None = None) -> bool:
     """Whether `values` (n,) vary beyond rounding; within `customers` (n,), of those with at least two, where given."""
     if customers is None:
-        return float(values.max() - values.min()) > _CONSTANT * float(np.abs(values).max())
+        low, high = float(values.min()), float(values.max())
+        return high - low > _CONSTANT * max(abs(low), abs(high))
     repeated = _repeated(customers)
     if not repeated.any():
         return False
