@@ -3,47 +3,26 @@ with commitments as (
     select * from {{ source('raw', 'commitments') }}
 ),
 
-charges as (
-    select * from {{ ref('charges') }}
-    where billing_mode = 'metered'
-),
-
-console_days as (
-    select distinct provider, usage_date
-    from charges
-    where source = 'console'
-),
-
--- The provider's own account of a day where there is one, else our logs: each token once.
-in_force as (
-    select charges.*, date_trunc('month', charges.usage_date)::date as month
-    from charges
-    left join console_days using (provider, usage_date)
-    where charges.source = 'console' or console_days.usage_date is null
+days as (
+    select *, date_trunc('month', usage_date)::date as month
+    from {{ ref('int_commitment_days') }}
 ),
 
 reached as (
-    select max(usage_date) as last_day from in_force
+    select max(usage_date) as last_day from days
 ),
 
 months as (
-    select distinct month from in_force
+    select distinct month from days
 ),
 
 spent as (
     select
-        in_force.month,
-        commitments.override_line,
-        sum(in_force.cost_usd)::decimal(38, 12) as spent_usd
-    from in_force
-    inner join commitments
-        on
-            in_force.usage_date >= commitments.valid_from
-            {% for column in ['provider', 'model', 'token_kind', 'context_window', 'usage_type', 'inference_geo', 'speed'] -%}
-            and (commitments.{{ column }} is null or in_force.{{ column }} = commitments.{{ column }})
-            {% endfor -%}
-            and (commitments.valid_to is null or in_force.usage_date < commitments.valid_to)
-    group by all
+        month,
+        override_line,
+        sum(spent_usd)::decimal(38, 12) as spent_usd
+    from days
+    group by month, override_line
 )
 
 select
