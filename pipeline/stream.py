@@ -289,7 +289,7 @@ def _told_without_secrets() -> Iterator[None]:
     try:
         yield
     except redis.AuthenticationError:
-        problem = f"Redis: the server refused the user or the password of {url}"
+        problem = f"Redis: the server wants another user or password than {url} states"
     except redis.exceptions.NoPermissionError:
         problem = "Redis: this user may not read the stream as a group (xgroup, xreadgroup, xautoclaim, xack, xinfo)"
     except redis.TimeoutError:
@@ -300,8 +300,6 @@ def _told_without_secrets() -> Iterator[None]:
         said = str(error)
         if said.startswith("WRONGTYPE"):
             problem = "Redis: the key that stream_name names is no stream"
-        elif said.startswith("NOAUTH"):
-            problem = f"Redis: the server wants a password: put it into {url}"
         else:
             problem = f"Redis: the server refused a command ({said.split(' ')[0][:40]})"
     except redis.RedisError as error:

@@ -101,6 +101,14 @@ class Redis:
         command += ["--requirepass", self.password] if self.password else []
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         _wait_for(self.port, self.process)
+        import redis
+
+        with redis.Redis.from_url(self.url) as client:
+            while True:
+                with contextlib.suppress(redis.exceptions.BusyLoadingError):
+                    client.ping()
+                    return
+                time.sleep(0.02)
 
     def kill(self) -> None:
         assert self.process is not None
