@@ -205,10 +205,10 @@ class Settings(BaseSettings):
         description="Table or view of sessions, schema.table where it is in no schema of the search path.",
     )
     postgres_overlap_seconds: float = Field(
-        default=86_400.0, ge=0, description="How much later than its last_updated_at a row may be committed."
+        default=86_400.0, ge=0, le=3e9, description="How much later than its last_updated_at a row may be committed."
     )
     postgres_timeout_seconds: float = Field(
-        default=900.0, gt=0, description="After which the database ends a statement of a pull."
+        default=900.0, ge=0.001, le=2e6, description="After which the database ends a statement of a pull."
     )
     stream_url: SecretStr | None = Field(
         default=None, description="Redis server whose stream of tracker events is drained; none by default."

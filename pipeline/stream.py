@@ -69,6 +69,10 @@ def drain(settings: Settings) -> Drained:
             acknowledged is landed, and the next drain takes the rest.
 
     """
+    if not _url(settings):
+        raise ConfigurationError(
+            "no stream is configured: set TOKEN_ANALYTICS_STREAM_URL, such as redis://redis.example:6379/0"
+        )
     drained = Drained()
     with intake.opened(settings, SOURCE) as folder, _told_without_secrets(), _connected(settings) as client:
         _make_group(client, settings)
@@ -124,10 +128,6 @@ def _url(settings: Settings) -> str:
 def _connected(settings: Settings) -> Iterator[Redis]:
     import redis
 
-    if not _url(settings):
-        raise ConfigurationError(
-            "no stream is configured: set TOKEN_ANALYTICS_STREAM_URL, such as redis://redis.example:6379/0"
-        )
     try:
         # Protocol 2: the shapes of answers differ between protocols.
         client = redis.Redis.from_url(
