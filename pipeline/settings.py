@@ -260,7 +260,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def landing(self) -> Path:
-        """Input files, at any depth; never written to."""
+        """Input files, at any depth; what is there is never written to, and only pulls add files."""
         return self.home / "landing"
 
     @cached_property

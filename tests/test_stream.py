@@ -293,7 +293,7 @@ def test_every_event_counts_once_though_drains_and_the_server_are_killed_at_rand
             "print('ready', flush=True)\nstream.drain(settings.load(Path(sys.argv[1])))"
         )
         sent = killed = 0
-        for round_ in range(8):
+        for round_ in range(6):
             drain = subprocess.Popen(
                 [sys.executable, "-P", "-c", program, str(home.root)],
                 env=environment,
