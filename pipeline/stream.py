@@ -180,7 +180,7 @@ def _entries(
             name, group, me, CLAIM_IDLE_MILLISECONDS, start_id=start, count=READ_ENTRIES
         )
         gone = [(place, None) for place in (deleted[0] if deleted else ())]
-        yield [*(entry for entry in claimed if entry[0]), *gone], CLAIMED
+        yield [*((place, fields or None) for place, fields in claimed if place), *gone], CLAIMED
         if start == b"0-0":
             break
     while entries := _read(client, name, group, me, b">"):
