@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test crash lint format wheel bench lock dictionary sample clean
+.PHONY: help install run ui test focus crash lint format wheel bench lock dictionary sample clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,11 @@ ui: $(STAMP) ## Open the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/token-analytics ui $(if $(HOME_DIR),--home $(HOME_DIR))
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	PATH="$$PATH:$(CURDIR)/.venv-focus/bin" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+focus: ## Install the FinOps Foundation's validator of FOCUS into .venv-focus, for `make test` to use
+	$(PYTHON) -m venv .venv-focus
+	.venv-focus/bin/python -m pip install --quiet --disable-pip-version-check "focus-validator==1.0.0" "multimethod<2"
 
 crash: $(STAMP) ## Kill runs at twenty random moments, and fill a disk
 	TOKEN_ANALYTICS_TEST_KILLS=20 $(BIN)/pytest tests/test_crash.py

@@ -139,7 +139,8 @@ def table(connection: duckdb.DuckDBPyConnection, _settings: Settings) -> pa.Tabl
 
 
 def _read_current(connection: duckdb.DuckDBPyConnection, months: list[date]) -> None:
-    connection.execute(sql("closing/current_costs"), [months])
+    at_rate = sql("rates/at_rate", usage="charges", card="card")
+    connection.execute(sql("closing/current_costs", at_rate=at_rate), [months])
 
 
 def _month_after(month: date) -> date:

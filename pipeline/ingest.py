@@ -458,12 +458,14 @@ class _Batch:
         """Load a file, now or with the batch; raises OSError where it cannot be read."""
         if found.error:
             raise found.error
+        source = _batch_source(found)
+        found.head = b""  # of ten thousand files they are 160 MB
         if self._status.get(found.sha256) in ("loaded", "forgotten"):
             _remember(self._connection, [found])
             self._summary.files_unchanged += 1
         elif found.sha256 in self._waiting:
             self._copies.append(found)
-        elif source := _batch_source(found):
+        elif source:
             if source is not self._source:
                 self.flush()
             self._source = source

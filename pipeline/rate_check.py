@@ -134,7 +134,7 @@ def check(
     used = [str(model) for (model,) in connection.execute("SELECT DISTINCT model FROM marts.charges").fetchall()]
     connection.register("card", rates.rate_card(used, overrides, aliases))
     try:
-        found = connection.execute(sql("rate_check/cells"))
+        found = connection.execute(sql("rate_check/cells", at_rate=sql("rates/at_rate", usage="usage", card="card")))
         names = [str(column[0]) for column in found.description or ()]
         cells = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     finally:

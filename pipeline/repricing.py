@@ -108,7 +108,7 @@ def reprice(
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        found = connection.execute(sql("repricing/reprice"))
+        found = connection.execute(sql("repricing/reprice", at_rate=sql("rates/at_rate", usage="mapped", card="new_card")))
         names = [str(column[0]) for column in found.description or ()]
         rows = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
     finally:

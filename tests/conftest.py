@@ -23,6 +23,15 @@ from pipeline.sqlfiles import sql
 
 Rows = list[tuple[Any, ...]]
 
+# Files whose tests wait for processes of their own, or build many times: one that begins last is waited for alone.
+LONGEST_FIRST = ("test_crash", "test_dagster", "test_wheel", "test_incremental", "test_cli", "test_batches")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first; the order of the others stays."""
+    place = {name: at for at, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
 
 class Home:
     """A home of a test: files are landed by name, and its tables are read from the private warehouse."""

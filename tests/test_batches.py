@@ -129,7 +129,7 @@ def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=list(set(Phase) - {Phase.shrink})
+    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=list(set(Phase) - {Phase.shrink})
 )
 @given(files=st.lists(transcripts(), min_size=1, max_size=6))
 def test_a_batch_gives_what_each_file_gives_alone(

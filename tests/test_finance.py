@@ -383,7 +383,7 @@ def failed_rules(validator: str, file: Path) -> set[str]:
 def test_a_validator_of_the_index_finds_nothing_against_the_focus_file(exported: Path, tmp_path: Path) -> None:
     validator = shutil.which("focus-validator")
     if validator is None:
-        pytest.skip("focus-validator is not on the path; docs/finance.md says how to install it beside the product")
+        pytest.skip("focus-validator is not on the path: `make focus` installs it beside the product")
     assert failed_rules(validator, exported) <= FAULTS_OF_VALIDATOR
     broken = tmp_path / "broken.csv"
     broken.write_text(exported.read_text(encoding="utf-8").replace("BilledCost", "Cost", 1), encoding="utf-8")

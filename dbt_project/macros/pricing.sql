@@ -28,3 +28,22 @@
     + if({{ usage }}.output_tokens = 0, 0, {{ money(usage ~ '.output_tokens', rates ~ '.output_usd_per_mtok') }})
     + if({{ usage }}.web_search_count = 0, 0, {{ money(usage ~ '.web_search_count', rates ~ '.web_search_usd_per_mtok') }})
 {%- endmacro %}
+
+{#
+    Where a row of usage stands at a row of a rate card: model, tier and day; a rate without a provider is for all of them, as
+    is usage without one. The usage's columns of the tier begin with `stem`, unless `window` stands in for its own;
+    `by_kind` where both have one row a kind of token.
+#}
+{% macro at_rate(usage, card, stem='', window=none, by_kind=false) -%}
+    {{ usage }}.model = {{ card }}.model
+    and ({{ usage }}.provider = {{ card }}.provider or {{ card }}.provider = '' or {{ usage }}.provider = '')
+    and {{ window or usage ~ '.' ~ stem ~ 'context_window' }} = {{ card }}.context_window
+    {% for column in ['usage_type', 'inference_geo', 'speed'] -%}
+    and {{ usage }}.{{ stem }}{{ column }} = {{ card }}.{{ column }}
+    {% endfor -%}
+    {% if by_kind -%}
+    and {{ usage }}.token_kind = {{ card }}.token_kind
+    {% endif -%}
+    and {{ usage }}.usage_date >= {{ card }}.valid_from
+    and ({{ card }}.valid_to is null or {{ usage }}.usage_date < {{ card }}.valid_to)
+{%- endmacro %}

@@ -34,6 +34,7 @@ from pipeline.pricing.risk import (
     SOLVENCY_QUANTILE,
     loadings,
     variance_reduction_within,
+    vary,
 )
 
 Flags = NDArray[np.bool_]
@@ -138,7 +139,11 @@ def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: f
     return Cover(
         threshold=b + centre,
         retained_mean=retained + centre,
-        variance_reduction=_within(b, w, None if customers is None or order is None else customers[order]),
+        variance_reduction=(
+            _within(b, w, None if customers is None or order is None else customers[order])
+            if vary(values, customers)
+            else None
+        ),
         tail_mean=None if tail_mean is None else tail_mean + centre,
     )
 
@@ -159,7 +164,7 @@ def _weights_are_bills(w: Usd) -> bool:
     return bool(w[0] >= 1)
 
 
-def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd | None:
+def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd:
     """1 - SS(min(B, d)) / SS(B), sums of squares about each customer's mean, at every d = b (ascending, centred).
 
     For one d: sum of squares of min(B, d) = Q + W d^2, with Q over bills up to d and W the weight above; less, for
@@ -168,16 +173,12 @@ def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd | None:
     """
     if customers is None:
         total = float(w.sum())
-        if total == w[0]:
-            return None
         upto, above = np.cumsum(w * b), np.maximum(total - np.cumsum(w), 0.0)
         squares = np.cumsum(w * b * b) + above * b * b
         about_mean = squares - (upto + above * b) ** 2 / total
     else:
         m = np.bincount(customers, w)[customers]
         repeated = np.bincount(customers)[customers] >= 2
-        if not repeated.any():
-            return None
         counted = np.where(repeated, w, 0.0)
         above = np.maximum(float(counted.sum()) - np.cumsum(counted), 0.0)
         squares = np.cumsum(counted * b * b) + above * b * b
@@ -198,9 +199,7 @@ def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd | None:
         sk = np.cumsum(mask * (s_after * k_after - s_before * k_before))
         kk = start + np.cumsum(mask * (k_after**2 - k_before**2))
         about_mean = squares - (ss + 2 * sk * b + kk * b * b)
-    whole = float(about_mean[-1])
-    if whole <= 1e-24 * float(np.abs(b).max()) ** 2 * b.size:
-        return None
+    whole = max(float(about_mean[-1]), np.finfo(np.float64).tiny)  # its terms may cancel where bills hardly vary
     return np.clip(1 - about_mean / whole, 0.0, 1.0)
 
 

@@ -104,7 +104,7 @@ def measure(
     # Few passes over the bills, with one array to write to: a million of them are measured in milliseconds.
     price_deviations, bill_deviations = prices - mean_price, values - mean_bill
     bill_squares = float(np.dot(bill_deviations, bill_deviations))
-    bills_vary = largest - float(values.min()) > _CONSTANT * largest
+    bills_vary = vary(values)
     prices_vary = float(ordered[-1] - ordered[0]) > _CONSTANT * max(abs(float(ordered[0])), abs(float(ordered[-1])))
     price_squares = float(np.dot(price_deviations, price_deviations)) if prices_vary else 0.0
     products = float(np.dot(price_deviations, bill_deviations)) if prices_vary else 0.0
@@ -148,23 +148,34 @@ def variance_reduction_within(prices: Usd, bills: Usd, customers: NDArray[np.int
     Only customers with at least two bills take part; None where there is none, or where none of their bills ever
     varies.
     """
-    repeated = np.bincount(customers)[customers] >= 2
-    if not repeated.any():
+    if not vary(bills, customers):
         return None
+    repeated = _repeated(customers)
     codes = customers[repeated]
-    deviations = [_without_customer_mean(column[repeated], codes) for column in (prices, bills)]
-    return _reduction(*deviations, scale=float(bills[repeated].max()))
+    left, whole = (_without_customer_mean(column[repeated], codes) for column in (prices, bills))
+    return 1 - float(np.dot(left, left) / np.dot(whole, whole))
+
+
+def vary(values: Usd, customers: NDArray[np.int64] | None = None) -> bool:
+    """Whether `values` (n,) vary beyond rounding; within `customers` (n,), of those with at least two, where given."""
+    if customers is None:
+        return float(values.max() - values.min()) > _CONSTANT * float(np.abs(values).max())
+    repeated = _repeated(customers)
+    if not repeated.any():
+        return False
+    kept = values[repeated]
+    spread = np.abs(_without_customer_mean(kept, customers[repeated])).max()
+    return float(spread) > _CONSTANT * float(np.abs(kept).max())
+
+
+def _repeated(customers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are of a customer with at least two."""
+    return np.asarray(np.bincount(customers)[customers] >= 2)
 
 
 def _without_customer_mean(values: Usd, codes: NDArray[np.int64]) -> Usd:
     counts = np.maximum(np.bincount(codes), 1)
     return values - (np.bincount(codes, values) / counts)[codes]
-
-
-def _reduction(price_deviations: Usd, bill_deviations: Usd, *, scale: float) -> float | None:
-    if float(np.abs(bill_deviations).max()) <= _CONSTANT * scale:
-        return None
-    return 1 - float(np.dot(price_deviations, price_deviations) / np.dot(bill_deviations, bill_deviations))
 
 
 def _supports(n: int, q: float) -> bool:

@@ -126,7 +126,8 @@ def _influence(cells: _Cells) -> dict[str, Floats]:
     step = 1e-4 * float(cells.rows.sum())
     changed = _statistics(cells.rows[None, :] + step * np.eye(len(cells.rows)), cells)
     before = _statistics(cells.rows[None, :], cells)
-    return {name: changed[name] - before[name] for name in changed}
+    with np.errstate(invalid="ignore"):  # a ratio to a median of 0 is infinite before and after
+        return {name: changed[name] - before[name] for name in changed}
 
 
 def _intervals(

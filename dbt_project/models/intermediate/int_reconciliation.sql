@@ -32,7 +32,7 @@ usage_by_tier as (
         key_origin,
         record_kind = 'session' as is_session,
         if(record_kind = 'session', last_at::date, usage_date) as last_usage_date,
-        priced_context_window,
+        priced_context_window as context_window,
         if(usage_type = '', 'standard', usage_type) as usage_type,
         if(inference_geo = 'global', '', inference_geo) as inference_geo,
         if(speed = '', 'standard', speed) as speed,
@@ -52,15 +52,7 @@ rated as (
         {% endfor %}
     from usage_by_tier as usage
     left join rates
-        on
-            usage.model = rates.model
-            and (usage.provider = rates.provider or rates.provider = '' or usage.provider = '')
-            and usage.priced_context_window = rates.context_window
-            and usage.usage_type = rates.usage_type
-            and usage.inference_geo = rates.inference_geo
-            and usage.speed = rates.speed
-            and usage.usage_date >= rates.valid_from
-            and (rates.valid_to is null or usage.usage_date < rates.valid_to)
+        on {{ at_rate('usage', 'rates') }}
 ),
 
 by_kind as (

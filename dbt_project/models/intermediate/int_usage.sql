@@ -165,7 +165,7 @@ tiered as (
         {{ total_of('records') }} as total_tokens,
         coalesce(context_windows.context_window, nullif(records.context_window, ''), '0-200k') as priced_context_window,
         if(records.usage_type = '', 'standard', records.usage_type) as priced_usage_type,
-        if(records.inference_geo = 'global', '', records.inference_geo) as priced_geo,
+        if(records.inference_geo = 'global', '', records.inference_geo) as priced_inference_geo,
         if(records.speed = '', 'standard', records.speed) as priced_speed
     from records
     left join context_windows
@@ -193,31 +193,16 @@ priced as (
         if(tiered.priced_context_window = '0-200k', 0, {{ cost_of('tiered', 'base_rates') }}) as base_cost_usd
     from tiered
     left join rates
-        on
-            tiered.model = rates.model
-            and (tiered.provider = rates.provider or rates.provider = '' or tiered.provider = '')
-            and tiered.priced_context_window = rates.context_window
-            and tiered.priced_usage_type = rates.usage_type
-            and tiered.priced_geo = rates.inference_geo
-            and tiered.priced_speed = rates.speed
-            and tiered.usage_date >= rates.valid_from
-            and (rates.valid_to is null or tiered.usage_date < rates.valid_to)
+        on {{ at_rate('tiered', 'rates', 'priced_') }}
     left join rates as base_rates
         on
-            tiered.model = base_rates.model
-            and (tiered.provider = base_rates.provider or base_rates.provider = '' or tiered.provider = '')
-            and tiered.priced_context_window <> '0-200k'
-            and base_rates.context_window = '0-200k'
-            and tiered.priced_usage_type = base_rates.usage_type
-            and tiered.priced_geo = base_rates.inference_geo
-            and tiered.priced_speed = base_rates.speed
-            and tiered.usage_date >= base_rates.valid_from
-            and (base_rates.valid_to is null or tiered.usage_date < base_rates.valid_to)
+            tiered.priced_context_window <> '0-200k'
+            and {{ at_rate('tiered', 'base_rates', 'priced_', window="'0-200k'") }}
 )
 
 select
     * exclude (
-        priced_usage_type, priced_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
+        priced_usage_type, priced_inference_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
     ),
     if(len(unpriced_kinds) > 0, null, cost_usd)::decimal(38, 12) as estimated_cost_usd,
     if(len(unpriced_kinds) > 0, null, without_cache_usd)::decimal(38, 12) as cost_without_cache_usd,

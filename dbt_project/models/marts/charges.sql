@@ -64,14 +64,5 @@ select
 from by_kind
 cross join withheld
 left join card
-    on
-        by_kind.model = card.model
-        and (by_kind.provider = card.provider or card.provider = '' or by_kind.provider = '')
-        and by_kind.token_kind = card.token_kind
-        and by_kind.context_window = card.context_window
-        and by_kind.usage_type = card.usage_type
-        and by_kind.inference_geo = card.inference_geo
-        and by_kind.speed = card.speed
-        and by_kind.usage_date >= card.valid_from
-        and (card.valid_to is null or by_kind.usage_date < card.valid_to)
+    on {{ at_rate('by_kind', 'card', by_kind=true) }}
 order by usage_date, source, model, api_key, workspace, user_id, token_kind

@@ -9,16 +9,7 @@ charges as (
     select date_trunc('month', charges.usage_date)::date as month, charges.*, card.usd_per_mtok as card_usd
     from marts.charges
     left join raw.rate_card as card
-        on
-            charges.model = card.model
-            and (charges.provider = card.provider or card.provider = '' or charges.provider = '')
-            and charges.token_kind = card.token_kind
-            and charges.context_window = card.context_window
-            and charges.usage_type = card.usage_type
-            and charges.inference_geo = card.inference_geo
-            and charges.speed = card.speed
-            and charges.usage_date >= card.valid_from
-            and (card.valid_to is null or charges.usage_date < card.valid_to)
+        on ${at_rate}
     where charges.billing_mode = 'metered'
 )
 

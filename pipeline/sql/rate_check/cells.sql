@@ -54,15 +54,6 @@ inner join billed
     using (usage_date, provider, model, api_key, workspace, usage_type, context_window, inference_geo, speed, token_kind)
 left join late using (usage_date, provider, model, api_key, workspace, token_kind)
 left join card
-    on
-        usage.model = card.model
-        and (usage.provider = card.provider or card.provider = '' or usage.provider = '')
-        and usage.token_kind = card.token_kind
-        and usage.context_window = card.context_window
-        and usage.usage_type = card.usage_type
-        and usage.inference_geo = card.inference_geo
-        and usage.speed = card.speed
-        and usage.usage_date >= card.valid_from
-        and (card.valid_to is null or usage.usage_date < card.valid_to)
+    on ${at_rate}
 where late.usage_date is null
 order by all

@@ -19,13 +19,17 @@ in_force as (
     where charges.source = 'console' or console_days.usage_date is null
 ),
 
+-- Under another model the rate of any provider will do.
 mapped as (
     select
-        in_force.*,
-        coalesce(model_map.new_model, in_force.model) as new_model,
-        coalesce(kind_map.new_kind, in_force.token_kind) as new_kind,
-        if(model_map.new_model is null, in_force.context_window, model_map.new_window) as new_window,
-        model_map.new_model is not null as is_mapped
+        in_force.* replace (
+            coalesce(model_map.new_model, in_force.model) as model,
+            coalesce(kind_map.new_kind, in_force.token_kind) as token_kind,
+            if(model_map.new_model is null, in_force.context_window, model_map.new_window) as context_window,
+            if(model_map.new_model is null, in_force.provider, '') as provider
+        ),
+        in_force.model as old_model,
+        in_force.provider as old_provider
     from in_force
     left join model_map
         on in_force.model = model_map.model and in_force.context_window = model_map.context_window
@@ -38,25 +42,14 @@ repriced as (
         (mapped.tokens * new_card.usd_per_mtok * 0.000001)::decimal(38, 12) as new_cost_usd
     from mapped
     left join new_card
-        on
-            mapped.new_model = new_card.model
-            and (
-                mapped.is_mapped or mapped.provider = new_card.provider or new_card.provider = '' or mapped.provider = ''
-            )
-            and mapped.new_kind = new_card.token_kind
-            and mapped.new_window = new_card.context_window
-            and mapped.usage_type = new_card.usage_type
-            and mapped.inference_geo = new_card.inference_geo
-            and mapped.speed = new_card.speed
-            and mapped.usage_date >= new_card.valid_from
-            and (new_card.valid_to is null or mapped.usage_date < new_card.valid_to)
+        on ${at_rate}
 )
 
 select
     strftime(usage_date, '%Y-%m') as month,
-    provider,
-    model,
-    new_model,
+    old_provider as provider,
+    old_model as model,
+    model as new_model,
     api_key,
     workspace,
     sum(tokens) filter (where token_kind <> 'web_search')::bigint as tokens,
