@@ -281,10 +281,10 @@ def test_every_event_counts_once_though_drains_and_the_server_are_killed_at_rand
     new_home: Any, tmp_path: Path
 ) -> None:
     """Drains are killed after a random time; so is the server, while a producer sends each event until it is taken."""
-    import redis
-
     rng = random.Random(20260301)
     with redis_server(tmp_path) as server:
+        import redis
+
         home: Home = new_home(stream_url=server.url)
         client = redis.Redis.from_url(server.url, protocol=2)
         environment = ENVIRONMENT | {"TOKEN_ANALYTICS_STREAM_URL": server.url}
