@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -202,6 +203,51 @@ def retry_rejected(home: HomeOption = None, as_json: JsonOption = False, verbose
                 err.print(Text(line))
 
     _run(settings, as_json, verbose, before=retry)
+
+
+@app.command("pull-postgres")
+def pull_postgres(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    everything: Annotated[
+        bool, typer.Option("--full", help="All rows again, not only those since the last pull; they count once.")
+    ] = False,
+) -> None:
+    """Land new and changed rows of token_usage_sessions from PostgreSQL (TOKEN_ANALYTICS_POSTGRES_DSN)."""
+    from pipeline import postgres
+
+    pulled = postgres.pull(settings_module.load(home), everything=everything)
+    if as_json:
+        _echo_json(asdict(pulled) | {"files": [str(path) for path in pulled.files]})
+        return
+    known = f" ({pulled.rows_known:,} more were landed before)" if pulled.rows_known else ""
+    out.print(Text(f"{pulled.rows:,} new or changed rows of {pulled.table}{known}"))
+    _print_landed(pulled.files)
+
+
+@app.command()
+def drain(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Land what the tracker's Redis stream holds (TOKEN_ANALYTICS_STREAM_URL), and acknowledge it."""
+    from pipeline import stream
+
+    drained = stream.drain(settings_module.load(home))
+    if as_json:
+        _echo_json(asdict(drained) | {"files": [str(path) for path in drained.files]})
+        return
+    recovered = f" ({drained.recovered:,} of them left by a drain that did not end)" if drained.recovered else ""
+    out.print(Text(f"{drained.entries:,} entries of the stream{recovered}"))
+    if drained.gone:
+        text = f"{drained.gone:,} entries were deleted from the stream before they were landed"
+        out.print(Text(text, style="yellow"))
+    _print_landed(drained.files)
+
+
+def _print_landed(files: Sequence[Path]) -> None:
+    """Where what was fetched lies, and what to do with it."""
+    for path in files:
+        out.print(Text(f"        {path}"))
+    if files:
+        out.print("token-analytics run loads them")
 
 
 def _run(

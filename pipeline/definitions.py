@@ -1,4 +1,4 @@
-"""What exists and when it runs: assets, checks, the daily job with its schedule, and the sensor on landing.
+"""What exists and when it runs: assets, checks, jobs with their schedules, the sensors on landing and on the stream.
 
 Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 """
@@ -6,14 +6,17 @@ Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 import dagster as dg
 
 from pipeline import ingest
-from pipeline.assets import analysis, checks, landing, models, published, reconciliation
+from pipeline import stream as stream_module
+from pipeline.assets import analysis, checks, landing, models, postgres, published, reconciliation, stream
 from pipeline.assets.home import Home
 
 daily_refresh = dg.define_asset_job(
     "daily_refresh",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups("pulled"),
     description="Everything, from landing to the published database.",
 )
+pull_sessions = dg.define_asset_job("pull_sessions", selection=[postgres.pulled_sessions])
+drain_stream = dg.define_asset_job("drain_stream", selection=[stream.drained_events])
 
 daily = dg.ScheduleDefinition(
     name="daily_at_two",
@@ -21,6 +24,14 @@ daily = dg.ScheduleDefinition(
     cron_schedule="0 2 * * *",
     execution_timezone="UTC",
     description="Each night at 02:00 UTC.",
+)
+
+hourly_pull = dg.ScheduleDefinition(
+    name="sessions_each_hour",
+    job=pull_sessions,
+    cron_schedule="30 * * * *",
+    execution_timezone="UTC",
+    description="At half past each hour, where a database is configured.",
 )
 
 
@@ -39,8 +50,18 @@ def landing_changed(context: dg.SensorEvaluationContext, home: Home) -> dg.Senso
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=digest)], cursor=f"{digest}|{digest}")
 
 
+@dg.sensor(job=drain_stream, minimum_interval_seconds=60, description="A drain when the stream holds new entries.")
+def stream_waiting(home: Home) -> dg.RunRequest | dg.SkipReason:
+    """Nothing is asked of any server where no stream is configured."""
+    if stream_module.waiting(home.settings()):
+        return dg.RunRequest()
+    return dg.SkipReason("no stream is configured, or nothing waits in it")
+
+
 defs = dg.Definitions(
     assets=[
+        postgres.pulled_sessions,
+        stream.drained_events,
         landing.LANDING,
         landing.load_landing,
         landing.load_reference,
@@ -54,9 +75,9 @@ defs = dg.Definitions(
         analysis.restate_closed_months,
         published.published,
     ],
-    jobs=[daily_refresh],
-    schedules=[daily],
-    sensors=[landing_changed],
+    jobs=[daily_refresh, pull_sessions, drain_stream],
+    schedules=[daily, hourly_pull],
+    sensors=[landing_changed, stream_waiting],
     resources={"home": Home()},
     executor=dg.in_process_executor,
 )

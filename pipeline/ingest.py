@@ -35,6 +35,7 @@ from pipeline.sources import (
     opencode,
     otel_genai,
     pi,
+    stream_events,
     tracker_events,
     usage_sessions,
 )
@@ -42,6 +43,8 @@ from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, Reject
 from pipeline.sqlfiles import literal, sql
 
 SOURCES: tuple[Source, ...] = (
+    # First: what a stream has brought may hold lines that look like any other format.
+    stream_events,
     claude_code,
     codex,
     opencode,
@@ -56,7 +59,7 @@ SOURCES: tuple[Source, ...] = (
     usage_sessions,
     experiment_records,
 )
-FORMATS = tuple(source.FORMAT for source in SOURCES)
+FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
 # What our own systems wrote down; the others are the provider's account.
 LOG_FORMATS = tuple(name for name in FORMATS if name not in ("console_usage", "console_cost"))
 # Where the days of a file's usage are found; formats that are not named here fill raw.requests.

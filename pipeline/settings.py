@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -196,6 +196,28 @@ class Settings(BaseSettings):
     lock_timeout_seconds: float = Field(default=300.0, ge=0, description="How long a run waits for another one to end.")
     settle_seconds: float = Field(default=1.0, ge=0, description="A file changed more recently is looked at twice.")
     published_group: str | None = Field(default=None, description="Unix group that may read the published files.")
+    postgres_dsn: SecretStr | None = Field(
+        default=None, description="Database that holds token_usage_sessions, as libpq names it; none by default."
+    )
+    postgres_table: str = Field(
+        default="token_usage_sessions",
+        pattern=r"^[^.\x00]+(\.[^.\x00]+)?$",
+        description="Table or view of sessions, schema.table where it is in no schema of the search path.",
+    )
+    postgres_overlap_seconds: float = Field(
+        default=86_400.0, ge=0, le=3e9, description="How much later than its last_updated_at a row may be committed."
+    )
+    postgres_timeout_seconds: float = Field(
+        default=900.0, ge=0.001, le=2e6, description="After which the database ends a statement of a pull."
+    )
+    stream_url: SecretStr | None = Field(
+        default=None, description="Redis server whose stream of tracker events is drained; none by default."
+    )
+    stream_name: str = Field(default="token-analytics:events", min_length=1, description="Key of that stream.")
+    stream_group: str = Field(
+        default="token-analytics", min_length=1, description="Consumer group of this home: one group a home."
+    )
+    stream_delete: bool = Field(default=False, description="Delete entries of the stream once they are drained.")
 
     @classmethod
     def settings_customise_sources(
@@ -238,7 +260,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def landing(self) -> Path:
-        """Input files, at any depth; never written to."""
+        """Input files, at any depth; what is there is never written to, and only pulls add files."""
         return self.home / "landing"
 
     @cached_property
@@ -270,6 +292,11 @@ class Settings(BaseSettings):
     def quarantine(self) -> Path:
         """Private text of rejected lines, one compressed file for each input file."""
         return self.home / "quarantine"
+
+    @cached_property
+    def pulled(self) -> Path:
+        """What pulls remember of the last time, one file a source."""
+        return self.home / "pulled"
 
     @cached_property
     def allocation_file(self) -> Path | None:

@@ -325,12 +325,22 @@ def replace(source: Path, target: Path, settings: Settings) -> None:
     source.chmod(0o600)
     if settings.published_group:
         _give_to_group(source, settings.published_group, 0o040)
+    rename_durably(source, target)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Move a finished file over `target`; when this returns, not even a power cut takes it back."""
     with source.open("rb") as handle:
         os.fsync(handle.fileno())
     source.replace(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows which files and folders `folder` holds."""
     if sys.platform != "win32":
-        folder = os.open(target.parent, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)

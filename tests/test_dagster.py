@@ -90,6 +90,8 @@ ASSETS = [
     "marts/usage_reconciliation",
     "pricing_report",
     "published",
+    "pulled/token_usage_sessions",
+    "pulled/tracker_events",
     "raw/allocation",
     "raw/api_key_aliases",
     "raw/billing_modes",
@@ -168,13 +170,25 @@ def test_the_laws_of_the_house_are_blocking_checks() -> None:
 
 def test_the_daily_job_refreshes_everything_at_two_in_the_night() -> None:
     job = defs.resolve_job_def("daily_refresh")
-    assert job.asset_layer.selected_asset_keys == KEYS - {dg.AssetKey("landing")}
-    (schedule,) = defs.get_repository_def().schedule_defs
+    pulled = {key for key in KEYS if key.path[0] == "pulled"}
+    assert job.asset_layer.selected_asset_keys == KEYS - {dg.AssetKey("landing")} - pulled
+    (schedule,) = (each for each in defs.get_repository_def().schedule_defs if each.name == "daily_at_two")
     assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == (
         "daily_refresh",
         "0 2 * * *",
         "UTC",
     )
+
+
+def test_what_is_pulled_has_jobs_of_its_own_and_does_nothing_where_nothing_is_configured(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name, asset in (("pull_sessions", "token_usage_sessions"), ("drain_stream", "tracker_events")):
+            job = defs.resolve_job_def(name)
+            assert job.asset_layer.selected_asset_keys == {dg.AssetKey(["pulled", asset])}
+            result = job.execute_in_process(instance=instance, resources={"home": Home(path=str(tmp_path))})
+            (made,) = result.asset_materializations_for_node(f"pulled__{asset}")
+            assert "is configured" in str(made.metadata["status"].value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_published_goes_stale_after_a_missed_night() -> None:

@@ -8,14 +8,17 @@ them lie in one landing, so each total also says that no other file disturbs it.
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Warehouse
 
-from pipeline import reconciliation
+from pipeline import ingest, reconciliation
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.name} beside the repository")
@@ -274,6 +277,55 @@ def test_empty_transcripts_are_reported_and_nothing_is_fatal(home):
     reported = [problem for problem in home.summary.problems if "empty file: nothing to read" in problem]
     assert len(reported) == len(empty) > 0
     assert home.summary.files_failed == 0
+
+
+def test_what_is_no_log_is_unrecognised(home):
+    """Descriptions of runs, prices, bodies without a time, traces of requests: they hold tokens, and are no usage."""
+    no_logs = [path for folder in ("genai_prices", "traces") for path in (DATA / folder).rglob("*") if path.is_file()]
+    no_logs += DATA.rglob("metadata.json")
+    found = home.query("SELECT paths.path, files.status FROM ingest.paths INNER JOIN ingest.files USING (file_sha256)")
+    status = dict(found)
+    assert len(no_logs) > 5
+    assert {status[f"landing/{path.relative_to(DATA)}"] for path in no_logs} == {"unrecognised"}
+
+
+@pytest.fixture(scope="module")
+def one_by_one(models, new_home):
+    """A warehouse to which each file came in a run of its own, in random order, and then left landing.
+
+    The marts are built after the last file; with TOKEN_ANALYTICS_TEST_EACH_RUN=1 after each, which takes minutes.
+    """
+    made = Warehouse(models, new_home())
+    files = sorted(path for path in DATA.rglob("*") if path.is_file() and path.parent != DATA)
+    random.Random(int(os.environ.get("TOKEN_ANALYTICS_TEST_SEED", "20260301"))).shuffle(files)
+    for path in files:
+        landed = made.home.settings.landing / path.relative_to(DATA)
+        landed.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, landed)
+        if os.environ.get("TOKEN_ANALYTICS_TEST_EACH_RUN"):
+            made.update(10**9)
+        else:
+            ingest.ingest(made.connection, made.home.settings)
+        landed.unlink()
+    made.update(10**9)
+    return made
+
+
+def test_each_file_in_a_run_of_its_own_in_random_order_gives_the_marts_of_one_landing(home, one_by_one):
+    at_once, apart = home.tables("intermediate", "marts"), one_by_one.marts()
+    assert at_once.keys() == apart.keys()
+    assert len(at_once["marts.requests"]) > 4000
+    different = [name for name, rows in at_once.items() if rows != apart[name]]
+    assert different == []
+
+
+def test_each_file_in_a_run_of_its_own_is_judged_as_in_one_landing(home, one_by_one):
+    for query in (
+        "SELECT file_sha256, format, status, rows_read, rows_loaded, rows_rejected, rows_ignored, rows_repeated "
+        "FROM ingest.files ORDER BY ALL",
+        "SELECT file_sha256, line, byte_offset, reason FROM ingest.rejected_rows ORDER BY ALL",
+    ):
+        assert one_by_one.connection.execute(query).fetchall() == home.query(query)
 
 
 def test_of_all_files_together_only_our_formats_are_loaded_and_the_rest_is_named(home):

@@ -6,13 +6,11 @@ warehouse, and what tracking costs (bench/tracker.py, of which a short run is do
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import threading
@@ -25,9 +23,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import servers
 from commands import CHECKOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import Redis
 from token_analytics_tracker import TokenTracker
 from token_analytics_tracker.sinks import FolderSink
 
@@ -433,35 +433,18 @@ def test_what_the_sink_refuses_goes_to_the_folder_under_the_same_id(tmp_path: Pa
 
 
 @pytest.fixture
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis server of this test alone, on a socket of its own."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    redis = pytest.importorskip("redis", reason="the package redis is not installed")
-    folder = tmp_path_factory.mktemp("redis")
-    command = [program, "--port", "0", "--unixsocket", str(folder / "socket"), "--dir", str(folder), "--save", ""]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    url = f"unix://{folder / 'socket'}"
-    try:
-        for _ in range(200):
-            with contextlib.suppress(redis.ConnectionError):
-                redis.Redis.from_url(url).ping()
-                break
-            time.sleep(0.02)
-        yield url
-    finally:
-        server.kill()
-        server.wait()
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with servers.redis_server(tmp_path_factory.mktemp("redis")) as started:
+        yield started
 
 
 def test_threads_and_forks_fill_a_redis_stream_and_the_folder_takes_over_when_it_is_gone(
-    tmp_path: Path, redis_url: str
+    tmp_path: Path, redis_server: Redis
 ) -> None:
     import redis
     from token_analytics_tracker.sinks import RedisSink
 
-    tracker = TokenTracker("p", tmp_path / "events", sink=RedisSink(redis_url))
+    tracker = TokenTracker("p", tmp_path / "events", sink=RedisSink(redis_server.url))
     acknowledged: list[str] = []
 
     def track() -> None:
@@ -477,13 +460,13 @@ def test_threads_and_forks_fill_a_redis_stream_and_the_folder_takes_over_when_it
     if not child:
         os._exit(0 if tracker.track(conversation_id="child", input_tokens=1) else 1)
     assert os.waitpid(child, 0)[1] == 0
-    client = redis.Redis.from_url(redis_url)
+    client = redis.Redis.from_url(redis_server.url)
     entries = [json.loads(fields[b"event"]) for _, fields in client.xrange("token-analytics:events")]
     assert len({one["event_id"] for one in entries}) == len(entries) == 401
     assert set(acknowledged) == {one["event_id"] for one in entries if one["conversation_id"] == "c"}
     assert not (tmp_path / "events").exists()
-    with contextlib.suppress(redis.ConnectionError):
-        client.shutdown(nosave=True)
+    client.close()
+    redis_server.kill()
     began = time.monotonic()
     later = [tracker.track(conversation_id="later", input_tokens=1) for _ in range(100)]
     assert time.monotonic() - began < 2

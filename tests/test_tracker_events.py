@@ -10,6 +10,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,30 @@ def test_a_bad_event_of_a_session_is_rejected_by_its_number_and_the_rest_loads(
     assert (ledger["rows_read"], ledger["rows_loaded"], ledger["rows_rejected"]) == (4, 2, 2)
     assert home.ledger("cut.json")["status"] == "failed"
     assert "save the session again" in home.ledger("cut.json")["message"]
+
+
+def test_what_the_caller_believes_to_have_paid_is_kept_beside_the_call_and_prices_nothing(
+    home: Home, tracker: TokenTracker
+) -> None:
+    for cost in ("0.000000000001", 12.5, None):
+        tracker.track(conversation_id="c", input_tokens=1, cost_usd=cost, timestamp=AT)
+    events = [
+        json.dumps(
+            {
+                "event_id": f"e-{n}",
+                "timestamp": AT.isoformat(),
+                "model": "m",
+                "session_id": "s",
+                "usage": {"input_tokens": 1, "output_tokens": 1},
+                "cost_usd": cost,
+            }
+        )
+        for n, cost in enumerate((1e-5, -1, "much"))
+    ]
+    home.land({"others.jsonl": "\n".join(events)})
+    assert home.ingest().rows_rejected == 0
+    costs = home.query("SELECT logged_cost_usd FROM raw.requests ORDER BY logged_cost_usd NULLS LAST")
+    assert costs == [(Decimal("0.000000000001"),), (Decimal("0.00001"),), (Decimal("12.5"),), *[(None,)] * 3]
 
 
 def test_half_an_event_that_a_kill_left_is_rejected_and_the_rest_loads(home: Home, tracker: TokenTracker) -> None:

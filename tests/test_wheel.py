@@ -82,7 +82,7 @@ def test_the_wheel_carries_the_project_suites_and_sample_and_nothing_that_a_run_
     }
     project = {
         f"{BUNDLED}{path.relative_to(CHECKOUT)}"
-        for folder in ("dbt_project/models", "dbt_project/macros", "expectations")
+        for folder in ("dbt_project/models", "dbt_project/macros", "expectations", "docs/migrations")
         for path in (CHECKOUT / folder).rglob("*")
         if path.is_file()
     }

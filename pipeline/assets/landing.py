@@ -7,10 +7,13 @@ import dagster as dg
 
 from pipeline import ingest, progress, transform, warehouse
 from pipeline.assets.home import OWNERS, Home
+from pipeline.assets.postgres import pulled_sessions
 from pipeline.assets.preview import markdown, table_metadata
+from pipeline.assets.stream import drained_events
 
 LANDING = dg.AssetSpec(
     "landing",
+    deps=[pulled_sessions, drained_events],
     description="Console exports and session logs as they were dropped: the input, never written to.",
     group_name="landing",
     kinds={"csv", "json"},

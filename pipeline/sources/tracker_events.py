@@ -7,6 +7,7 @@ that was delivered twice, or stands in both kinds of file, has one id, and count
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -21,7 +22,8 @@ from pipeline.sources.base import Loaded, Probe, SourceError
 FORMAT = "tracker_events"
 _COMPANIONS = frozenset(("conversation_id", "session_id"))
 # The tracker writes the schema first; who formats the file anew may sort its fields.
-_SESSION = re.compile(r'"schema"\s*:\s*"token-analytics-tracker-session/\d+"')
+_SESSION_SCHEMA = "token-analytics-tracker-session/"
+_SESSION = re.compile(rf'"schema"\s*:\s*"{_SESSION_SCHEMA}\d+"')
 
 
 def recognise(probe: Probe) -> str | None:
@@ -39,6 +41,9 @@ def _is_session(probe: Probe) -> bool:
     """One object that names the schema outside of its events, in which no text of that kind can stand."""
     if not probe.is_text or not probe.text.lstrip().startswith("{"):
         return False
+    with contextlib.suppress(ValueError):
+        # A whole object in the first line: the file, or one of many, which may hold a session as its content.
+        return str(json.loads(probe.text.lstrip().split("\n", 1)[0]).get("schema")).startswith(_SESSION_SCHEMA)
     found = _SESSION.search(probe.text) or _SESSION.search(_tail(probe))
     return found is not None
 

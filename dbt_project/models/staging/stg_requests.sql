@@ -15,7 +15,7 @@ scoped_files as (
 )
 
 select
-    requests.* exclude (provider, api_key, user_id),
+    requests.* exclude (provider, api_key, user_id, logged_cost_usd),
     coalesce(nullif(requests.provider, ''), model_names.provider, '') as provider,
     coalesce(model_names.model, requests.model_version) as model,
     coalesce(api_key_aliases.current_api_key, requests.api_key, '') as api_key,

@@ -137,6 +137,8 @@ alter table raw.requests add column if not exists workspace varchar default '';
 alter table raw.requests add column if not exists user_id varchar default '';
 alter table raw.requests add column if not exists logger varchar default 'transcript';
 alter table raw.requests add column if not exists states_response_id boolean default false;
+-- What the application believes the call cost; no mart takes it, since usage is priced by the rate card alone.
+alter table raw.requests add column if not exists logged_cost_usd decimal(38, 12);
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);

@@ -35,6 +35,8 @@ select
     arg_max(write_1h_tokens, {output: output_count, seen: logged_at, id: record_md5}) as input_tokens_cache_write_1h,
     arg_max(read_tokens, {output: output_count, seen: logged_at, id: record_md5}) as input_tokens_cache_read,
     arg_max(output_count, {output: output_count, seen: logged_at, id: record_md5}) as output_tokens,
+    arg_max(if(stated_cost_usd >= 0, stated_cost_usd, null), {output: output_count, seen: logged_at, id: record_md5})
+        as logged_cost_usd,
     arg_max(web_search_count, {output: output_count, seen: logged_at, id: record_md5}) as web_search_count,
     arg_max(unsplit_writes > 0 and shape = 'anthropic', {output: output_count, seen: logged_at, id: record_md5})
         as cache_split_assumed

@@ -44,7 +44,7 @@ extracted as (
         if(kind in ('nested', 'flat'), json_extract_string(entry, [
             '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
             '$$.api_key', '$$.workspace', '$$.user_id', '$$.event_id', '$$.id', '$$.response_id', '$$.conversation_id',
-            '$$.project'
+            '$$.project', '$$.cost_usd'
         ]), null) as labels,
         if(kind in ('nested', 'flat'), json_extract_string(
             if(kind = 'nested', json_extract(entry, '${body}'), entry::json), [
@@ -88,6 +88,7 @@ named as (
         coalesce(trim(labels[13]), '') as response_id,
         coalesce(trim(labels[14]), '') as conversation_id,
         coalesce(trim(labels[15]), '') as project,
+        try_cast(labels[16] as decimal(38, 12)) as stated_cost_usd,
         lower(coalesce(fields[1], fields[2], '')) as usage_type,
         if(coalesce(fields[3], '') = 'not_available', '', coalesce(fields[3], '')) as inference_geo,
         coalesce(fields[4], '') as speed,

@@ -1,0 +1,29 @@
+"""Before stage 1: sessions of the application's database, landed as files. The work is done by `pipeline.postgres`."""
+
+import dagster as dg
+
+from pipeline import postgres
+from pipeline.assets.home import OWNERS, Home
+
+
+@dg.asset(
+    key=["pulled", "token_usage_sessions"],
+    group_name="pulled",
+    kinds={"postgres", "parquet"},
+    owners=OWNERS,
+    pool="postgres",
+)
+def pulled_sessions(home: Home) -> dg.MaterializeResult[None]:
+    """New and changed rows of token_usage_sessions in PostgreSQL, as files of landing; without a database: nothing."""
+    settings = home.settings()
+    if not settings.postgres_dsn:
+        return dg.MaterializeResult(metadata={"status": "no database is configured (postgres_dsn)"})
+    pulled = postgres.pull(settings)
+    return dg.MaterializeResult(
+        metadata={
+            "rows": pulled.rows,
+            "rows_known": pulled.rows_known,
+            "files": [path.name for path in pulled.files],
+            "up_to": pulled.up_to.isoformat() if pulled.up_to else "",
+        }
+    )

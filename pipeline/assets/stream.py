@@ -1,0 +1,25 @@
+"""Before stage 1: events of the tracker's stream, landed as files. The work is done by `pipeline.stream`."""
+
+import dagster as dg
+
+from pipeline import stream
+from pipeline.assets.home import OWNERS, Home
+
+
+@dg.asset(key=["pulled", "tracker_events"], group_name="pulled", kinds={"redis", "json"}, owners=OWNERS, pool="stream")
+def drained_events(context: dg.AssetExecutionContext, home: Home) -> dg.MaterializeResult[None]:
+    """Events that waited in the Redis stream, as files of landing; without a stream: nothing."""
+    settings = home.settings()
+    if not settings.stream_url:
+        return dg.MaterializeResult(metadata={"status": "no stream is configured (stream_url)"})
+    drained = stream.drain(settings)
+    if drained.gone:
+        context.log.warning(f"{drained.gone} entries were deleted from the stream before they were landed")
+    return dg.MaterializeResult(
+        metadata={
+            "entries": drained.entries,
+            "recovered": drained.recovered,
+            "gone": drained.gone,
+            "files": [path.name for path in drained.files],
+        }
+    )

@@ -1,0 +1,26 @@
+"""Events of the tracker that pipeline/stream has landed: one entry of the stream a line, below a line that says so.
+
+Belongs here: knowing such a file by its first line alone. An entry that is no event of ours, and may look like a line
+of any other format, must not decide how the others are read. Does not belong here: what an event holds
+(tracker_events).
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pipeline.sources import tracker_events
+from pipeline.sources.base import Loaded, Probe
+
+FORMAT = tracker_events.FORMAT
+FIRST_LINE = b'{"schema": "token-analytics-stream/1"}'
+
+
+def recognise(probe: Probe) -> str | None:
+    """The first line is ours."""
+    return "" if probe.head.startswith(FIRST_LINE) else None
+
+
+def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
+    """Insert into raw.requests, one row for each event; the first line is ignored."""
+    return tracker_events.load(connection, probe, sha256)
