@@ -57,6 +57,7 @@ ASSETS = [
     "intermediate/int_billed_costs",
     "intermediate/int_chargeback",
     "intermediate/int_chargeback_months",
+    "intermediate/int_commitment_days",
     "intermediate/int_console_usage",
     "intermediate/int_daily_models",
     "intermediate/int_rates",
