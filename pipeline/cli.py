@@ -655,13 +655,14 @@ def reprice(
         list[str] | None, typer.Option("--map", metavar="A=B", help="Price the usage of model A as that of B.")
     ] = None,
     cache: Annotated[str | None, typer.Option(help="Another cache policy: none, 5m or 1h.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Price all standard usage as batch.")] = False,
     as_json: JsonOption = False,
     limit: LimitOption = 30,
 ) -> None:
-    """What the same history would have cost: under other rates, with other models, or with another cache policy."""
+    """What the same history would have cost: at other rates, with other models, in batch, or with another cache policy."""
     settings = settings_module.load(home)
-    if rates is None and not (list_prices or model_map or cache):
-        raise ConfigurationError("reprice: say what is to be different: --rates, --list-prices, --map or --cache")
+    if rates is None and not (list_prices or model_map or cache or batch):
+        raise ConfigurationError("reprice: say what is to be different: --rates, --list-prices, --map, --cache or --batch")
     if rates is not None and list_prices:
         raise ConfigurationError("reprice: give --rates or --list-prices, not both")
     if cache not in (None, *repricing.CACHE_POLICIES):
@@ -669,7 +670,9 @@ def reprice(
     overrides = None if list_prices else rates or settings.overrides_file
     pairs = repricing.parse_map(model_map or [], settings.model_aliases)
     with warehouse.connect_published(settings) as connection:
-        found = repricing.reprice(connection, overrides, settings.model_aliases, pairs, cache)
+        found = repricing.reprice(
+            connection, overrides, settings.model_aliases, pairs, cache, usage_type="batch" if batch else None
+        )
     totals = {column: found.total(column) for column in ("old_usd", "new_usd", "difference_usd")}
     if as_json:
         _echo_json({"assumptions": found.assumptions, "total": totals, "rows": found.rows})

@@ -125,7 +125,7 @@ class Savings(BaseModel):
         default=0.01, ge=0, allow_inf_nan=False, description="Saving a month below which nothing is recommended."
     )
     keep_alive_minutes: int = Field(
-        default=60, ge=5, description="How long an application would keep a cache alive that nobody reads."
+        default=15, ge=5, description="How long an application would keep a cache alive that nobody reads."
     )
     long_context_trim: float = Field(
         default=0.2, ge=0, lt=1, description="Share of a prompt that could be cut to stay below the long-context limit."

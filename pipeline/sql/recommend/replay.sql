@@ -69,6 +69,7 @@ threaded as (
         lag(requested_at) over thread as before_at,
         coalesce(lag(cached) over thread, 0) as cached_before,
         lag(input_tokens) over thread as input_before,
+        lead(requested_at) over thread is null as is_last,
         coalesce(max(cached) over (thread rows between unbounded preceding and 1 preceding), 0) as most_cached_before,
         -- how long what stands in the cache lives: as the last write before said, the shorter of two
         last_value(case when write_5m > 0 then 300 when write_1h > 0 then 3600 end ignore nulls) over (
@@ -167,7 +168,11 @@ counted as (
         if(
             sum(read_later_tokens) over thread_whole = 0 or went_on, written - read_later_tokens, 0
         ) as unread_tokens,
-        least(gap_seconds, ${keep_alive_seconds}) // lifetime_seconds as pings_due,
+        floor(least(gap_seconds, ${keep_alive_seconds}) / lifetime_seconds)::bigint as pings_due,
+        -- nobody says that a session has ended: its cache is kept alive in vain for as long
+        floor(${keep_alive_seconds} / case
+            when write_5m > 0 then 300 when write_1h > 0 then 3600 else lifetime_seconds
+        end)::bigint as pings_at_end,
         count(*) filter (where not is_step) over thread as run
     from judged
     window
@@ -180,7 +185,8 @@ counted as (
 priced as (
     select
         *,
-        if(is_pause, pings_due::bigint, 0) as pings,
+        if(is_pause, pings_due, 0) as pings,
+        if(is_conversation and is_last and cached > 0, coalesce(pings_at_end, 0), 0) as pings_in_vain,
         if(gap_seconds <= ${keep_alive_seconds}, lost_tokens, 0) as held_by_pings_tokens,
         -- a null rate leaves a policy without a price
         if(was_read = 0, 0, was_read * (read_usd - input_usd))
@@ -191,14 +197,16 @@ priced as (
         if(write_5m = held_by_1h_tokens, 0, (write_5m - held_by_1h_tokens) * (write_5m_usd - write_1h_usd))
         + if(held_by_1h_tokens = 0, 0, held_by_1h_tokens * (write_5m_usd - read_usd)) as only_1h_usd,
         least(lost_tokens, write_5m) as lost_5m_tokens,
-        if(lost_tokens = 0, 0,
-            lost_5m_tokens * (coalesce(write_5m_usd, 0) - read_usd)
-            + (lost_tokens - lost_5m_tokens) * (coalesce(write_1h_usd, 0) - read_usd)) as rewritten_usd,
+        if(lost_5m_tokens = 0, 0, lost_5m_tokens * (write_5m_usd - read_usd))
+        + if(lost_tokens = lost_5m_tokens, 0, (lost_tokens - lost_5m_tokens) * (write_1h_usd - read_usd))
+            as rewritten_usd,
         if(held_by_pings_tokens = 0, 0, rewritten_usd)
-        - if(pings = 0, 0, pings * (cached_before * read_usd + output_usd)) as kept_alive_usd,
-        if(unread_tokens = 0, 0,
-            least(unread_tokens, write_5m) * (coalesce(write_5m_usd, 0) - input_usd)
-            + (unread_tokens - least(unread_tokens, write_5m)) * (coalesce(write_1h_usd, 0) - input_usd)) as premium_usd,
+        - if(pings = 0, 0, pings * (cached_before * read_usd + output_usd))
+        - if(pings_in_vain = 0, 0, pings_in_vain * (cached * read_usd + output_usd)) as kept_alive_usd,
+        least(unread_tokens, write_5m) as unread_5m_tokens,
+        if(unread_5m_tokens = 0, 0, unread_5m_tokens * (write_5m_usd - input_usd))
+        + if(unread_tokens = unread_5m_tokens, 0, (unread_tokens - unread_5m_tokens) * (write_1h_usd - input_usd))
+            as premium_usd,
         count(*) filter (where is_step) over (
             partition by provider, model, api_key, workspace, thread, is_sidechain, run order by requested_at, request_key
         ) as step
@@ -210,13 +218,13 @@ held as (
     select
         *,
         sum(lost_tokens) over thread > 0 as loses_cache,
+        -- a null rate leaves a way without a price
+        if(bool_or(kept_alive_usd is null) over thread, 0, sum(kept_alive_usd) over thread) as thread_kept_alive_usd,
+        if(bool_or(only_1h_usd is null) over thread, 0, sum(only_1h_usd) over thread) as thread_1h_usd,
         case
-            when not loses_cache then 'none'
-            when
-                coalesce(sum(kept_alive_usd) over thread, 0) > greatest(coalesce(sum(only_1h_usd) over thread, 0), 0)
-                then 'keep-alive'
-            when sum(only_1h_usd) over thread > 0 then '1h'
-            else 'none'
+            when not loses_cache or greatest(thread_kept_alive_usd, thread_1h_usd) <= 0 then 'none'
+            when thread_kept_alive_usd > thread_1h_usd then 'keep-alive'
+            else '1h'
         end as hold
     from priced
     window thread as (partition by provider, model, api_key, workspace, thread, is_sidechain)
@@ -228,8 +236,8 @@ select
     session_id, request_key, requested_at,
     was_read, write_5m, write_1h, input_tokens, output_tokens, cost_usd,
     none_usd, only_5m_usd, only_1h_usd,
-    unread_tokens, greatest(premium_usd, 0)::decimal(38, 12) as unread_usd,
-    lost_tokens, rewritten_usd, hold,
+    unread_tokens, greatest(coalesce(premium_usd, 0), 0)::decimal(38, 12) as unread_usd,
+    lost_tokens, coalesce(rewritten_usd, 0)::decimal(38, 12) as rewritten_usd, hold,
     (case hold when '1h' then only_1h_usd when 'keep-alive' then kept_alive_usd else 0 end)::decimal(38, 12) as lost_usd,
     greatest(coalesce(surcharge_usd, 0), 0) as surcharge_usd,
     if(

@@ -24,12 +24,14 @@ mapped as (
         in_force.*,
         coalesce(model_map.new_model, in_force.model) as new_model,
         coalesce(kind_map.new_kind, in_force.token_kind) as new_kind,
+        coalesce(usage_type_map.new_usage_type, in_force.usage_type) as new_usage_type,
         if(model_map.new_model is null, in_force.context_window, model_map.new_window) as new_window,
         model_map.new_model is not null as is_mapped
     from in_force
     left join model_map
         on in_force.model = model_map.model and in_force.context_window = model_map.context_window
     left join kind_map on in_force.token_kind = kind_map.token_kind
+    left join usage_type_map on in_force.usage_type = usage_type_map.usage_type
 ),
 
 repriced as (
@@ -45,7 +47,7 @@ repriced as (
             )
             and mapped.new_kind = new_card.token_kind
             and mapped.new_window = new_card.context_window
-            and mapped.usage_type = new_card.usage_type
+            and mapped.new_usage_type = new_card.usage_type
             and mapped.inference_geo = new_card.inference_geo
             and mapped.speed = new_card.speed
             and mapped.usage_date >= new_card.valid_from
