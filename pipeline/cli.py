@@ -73,6 +73,7 @@ STAGES = {
     "analysis": "Fitting distributions",
     "statistics": "Drawing the statistics",
     "pricing": "Pricing contracts",
+    "savings": "Looking for savings",
     "closing": "Comparing with closed months",
     "publish": "Publishing",
 }
@@ -524,6 +525,9 @@ def show(
     if as_json:
         _echo_json(rows)
         return
+    if view is View.SAVINGS:
+        # The query of a row is as long as a page: it is for machines, and for who selects it.
+        rows = [{name: value for name, value in row.items() if name != "sql"} for row in rows]
     shown = rows[:limit] if limit else rows
     title = query_text.splitlines()[0].removeprefix("-- ")
     _print_rows(shown, title=title, empty="no rows: the files in landing do not tell")
@@ -531,6 +535,8 @@ def show(
         out.print(
             f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim"
         )
+    if view is View.SAVINGS:
+        out.print("select sql from analysis.recommendations where rank = 1 gives the query behind a row", style="dim")
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
 

@@ -50,6 +50,7 @@ defs = dg.Definitions(
         analysis.analyse_usage,
         analysis.statistics_report,
         analysis.price_contracts,
+        analysis.recommend_savings,
         analysis.restate_closed_months,
         published.published,
     ],
