@@ -526,8 +526,8 @@ def show(
         _echo_json(rows)
         return
     if view is View.SAVINGS:
-        # The query of a row is as long as a page: it is for machines, and for who selects it.
-        rows = [{name: value for name, value in row.items() if name != "sql"} for row in rows]
+        _print_savings(rows, title=query_text.splitlines()[0].removeprefix("-- "), limit=limit)
+        return
     shown = rows[:limit] if limit else rows
     title = query_text.splitlines()[0].removeprefix("-- ")
     _print_rows(shown, title=title, empty="no rows: the files in landing do not tell")
@@ -535,8 +535,6 @@ def show(
         out.print(
             f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim"
         )
-    if view is View.SAVINGS:
-        out.print("select sql from analysis.recommendations where rank = 1 gives the query behind a row", style="dim")
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
 
@@ -549,6 +547,29 @@ def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
         for row in _rows(connection, text):
             out.print(Text(f"  {row.get('answer') or row.get('reason') or row['status']}"))
         out.print()
+
+
+def _print_savings(rows: list[dict[str, Any]], title: str, limit: int) -> None:
+    """Savings with what to do and why, then what they come to together, and rows that are no savings."""
+    savings = [row for row in rows if row["rank"] is not None]
+    shown = savings[:limit] if limit else savings
+    columns = ("rank", "saving_usd_per_month", "standalone_usd_per_month", "confidence", "kind", "subject")
+    _print_rows(
+        [{name: row[name] for name in columns} for row in shown], title=title, empty="nothing to save was found"
+    )
+    for row in shown:
+        out.print(Text(f"\n{row['rank']}  {row['action']}", style="bold"))
+        out.print(Text(f"   {row['evidence']}"))
+    if savings:
+        left_out = f" ({len(shown)} of {len(savings)} shown; --limit 0 shows all)" if len(shown) < len(savings) else ""
+        together = _usd(savings[0]["combined_usd_per_month"])
+        out.print(f"\n[bold]Together[/bold] {together} a month, no request counted twice{left_out}")
+        out.print("The query behind a row: select sql from analysis.recommendations where rank = 1", style="dim")
+    for row in rows:
+        if row["rank"] is None:
+            change = row["what_if_usd_per_month"]
+            amount = f" {_usd(change)} a month: {row['subject']}." if change is not None else ""
+            out.print(Text(f"\n{row['kind']}:{amount} {row['evidence']}"))
 
 
 def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
@@ -668,7 +689,9 @@ def reprice(
     """What the same history would have cost: at other rates, with other models, in batch, or with another cache policy."""
     settings = settings_module.load(home)
     if rates is None and not (list_prices or model_map or cache or batch):
-        raise ConfigurationError("reprice: say what is to be different: --rates, --list-prices, --map, --cache or --batch")
+        raise ConfigurationError(
+            "reprice: say what is to be different: --rates, --list-prices, --map, --cache or --batch"
+        )
     if rates is not None and list_prices:
         raise ConfigurationError("reprice: give --rates or --list-prices, not both")
     if cache not in (None, *repricing.CACHE_POLICIES):

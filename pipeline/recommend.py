@@ -70,7 +70,9 @@ SCHEMA = described_schema(
             "cache ended in a pause; long_context_surcharge; runaway_sessions: growing input without output; what_if: a "
             "question of the user, no saving; unavailable: what could not be judged; none: nothing was found",
         ),
-        described_field("subject", TEXT, "Key (project where no key is stated), workspace and model; of a what_if its name"),
+        described_field(
+            "subject", TEXT, "Key (project where no key is stated), workspace and model; of a what_if its name"
+        ),
         described_field(
             "saving_usd_per_month",
             MONEY,
@@ -86,11 +88,17 @@ SCHEMA = described_schema(
         ),
         described_field("evidence", TEXT, "What was seen, in numbers"),
         described_field(
-            "sql", TEXT, "Query on the published database whose observed_saving_usd and saving_usd_per_month are the row's"
+            "sql",
+            TEXT,
+            "Query on the published database whose observed_saving_usd and saving_usd_per_month are the row's",
         ),
         described_field("action", TEXT, "What to change; null where the row is no saving"),
-        described_field("applied_order", COUNT, "Place in the order of application: by standalone saving, largest first"),
-        described_field("standalone_usd_per_month", MONEY, "What the row would save alone, USD: such figures do not add up"),
+        described_field(
+            "applied_order", COUNT, "Place in the order of application: by standalone saving, largest first"
+        ),
+        described_field(
+            "standalone_usd_per_month", MONEY, "What the row would save alone, USD: such figures do not add up"
+        ),
         described_field(
             "combined_usd_per_month",
             MONEY,
@@ -98,8 +106,12 @@ SCHEMA = described_schema(
         ),
         described_field("observed_saving_usd", MONEY, "Saving within the window, USD, as it was, not scaled"),
         described_field("observed_standalone_usd", MONEY, "The same of standalone_usd_per_month"),
-        described_field("what_if_usd_per_month", MONEY, "Of a what_if: new cost - cost, USD a month; negative is cheaper"),
-        described_field("affected_cost_usd", MONEY, "Cost of the requests that the row would change, within the window, USD"),
+        described_field(
+            "what_if_usd_per_month", MONEY, "Of a what_if: new cost - cost, USD a month; negative is cheaper"
+        ),
+        described_field(
+            "affected_cost_usd", MONEY, "Cost of the requests that the row would change, within the window, USD"
+        ),
         described_field("requests", COUNT, "Requests that the row would change"),
         described_field("provider", TEXT, "Provider; null where the row is of no single key and model"),
         described_field("model", TEXT, "Model id; null as provider"),
@@ -143,9 +155,7 @@ class Applied:
 
 def apply(parts: Sequence[Part], least_usd: Decimal = Decimal(0)) -> list[Applied]:
     """The savings of one key and model, the largest first; those of at most `least_usd` alone are left out."""
-    alone = {
-        kind: sum((part.saved_usd[kind] for part in parts if kind in part.kinds), Decimal(0)) for kind in KINDS
-    }
+    alone = {kind: sum((part.saved_usd[kind] for part in parts if kind in part.kinds), Decimal(0)) for kind in KINDS}
     wanted = [kind for kind in KINDS if alone[kind] > 0 and alone[kind] >= least_usd]
     found: list[Applied] = []
     taken: list[str] = []
@@ -240,7 +250,9 @@ def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]
         policy, costs = _best_policy(own)
         for applied in apply([_part(row, policy) for row in own], floor):
             rows.append(_row(window, group, applied, policy, costs, evidence[group], group[1] in hidden))
-    rows.sort(key=lambda row: (-row["observed_standalone_usd"], KINDS.index(row["kind"]), row["subject"], row["provider"]))
+    rows.sort(
+        key=lambda row: (-row["observed_standalone_usd"], KINDS.index(row["kind"]), row["subject"], row["provider"])
+    )
     combined = sum((row["saving_usd_per_month"] for row in rows), Decimal(0))
     for number, row in enumerate(rows, 1):
         row |= {"applied_order": number, "combined_usd_per_month": combined}
@@ -505,7 +517,9 @@ def _unavailable(connection: duckdb.DuckDBPyConnection, seen: Row, settings: Set
 def _what_if(connection: duckdb.DuckDBPyConnection, settings: Settings, name: str, question: WhatIf) -> Row:
     """The same traffic at other rates, by `repricing`: a question that the user asked, and no saving."""
     model_map = {
-        rates.canonical_model(old, settings.model_aliases).model: rates.canonical_model(new, settings.model_aliases).model
+        rates.canonical_model(old, settings.model_aliases).model: rates.canonical_model(
+            new, settings.model_aliases
+        ).model
         for old, new in question.models.items()
     }
     try:

@@ -126,7 +126,7 @@ def reprice(
         found = connection.execute(sql("repricing/reprice"))
         names = [str(column[0]) for column in found.description or ()]
         rows = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
-        in_use = connection.execute(sql("repricing/card_in_use")).to_arrow_table()
+        in_use = connection.sql(sql("repricing/card_in_use")).to_arrow_table()
         ((first_day, last_day),) = connection.execute(
             "SELECT min(usage_date), max(usage_date) FROM marts.charges WHERE billing_mode = 'metered'"
         ).fetchall()

@@ -492,7 +492,9 @@ def _talk(
         at += gap
         cached = context if requests and gap <= CACHE_LIFETIME[False] else 0
         context += rng.randint(300, 900)
-        tokens = Tokens(no_cache=rng.randint(3, 30), write_5m=context - cached, read=cached, output=rng.randint(80, 300))
+        tokens = Tokens(
+            no_cache=rng.randint(3, 30), write_5m=context - cached, read=cached, output=rng.randint(80, 300)
+        )
         requests.append(replace(first, at=at, tokens=tokens))
     return requests
 
@@ -1082,7 +1084,7 @@ def _plant_half_line(transcript: Transcript) -> Rejected:
 TRACKER_FILE = "tracker/usage_events_2025_11.jsonl"
 
 
-def _tracker_events(requests: Sequence[Request], seed: int) -> bytes:
+def tracker_events(requests: Sequence[Request], seed: int) -> bytes:
     """What the tracker writes of the keys that use it: one event a request."""
     rng = _stream(seed, "tracker")
     lines = []
@@ -1245,7 +1247,7 @@ def build(seed: int = SEED, careful: bool = False) -> Sample:
         **{_cost_file_path(month): _csv(rows) for month, rows in costs.items()},
         **session_files,
         **transcripts.files,
-        TRACKER_FILE: _tracker_events(tracked, seed),
+        TRACKER_FILE: tracker_events(tracked, seed),
         "notes.txt": NOTES,
     }
     files["console/september, for finance.csv"] = files["console/claude_api_tokens_2025_09.csv"]
@@ -1265,7 +1267,11 @@ def build(seed: int = SEED, careful: bool = False) -> Sample:
             "total": _counts(in_logs),
             "list_cost_usd": _decimal(_list_cost(in_logs)),
         },
-        "tracker": {"requests": len(tracked), "total": _counts(tracked), "list_cost_usd": _decimal(_list_cost(tracked))},
+        "tracker": {
+            "requests": len(tracked),
+            "total": _counts(tracked),
+            "list_cost_usd": _decimal(_list_cost(tracked)),
+        },
         "savings": [
             {"kind": waste.kind, "api_key": waste.api_key, "observed_usd": _decimal(waste.saving_usd)}
             for waste in wastes(seed, careful)
