@@ -686,7 +686,7 @@ def reprice(
     as_json: JsonOption = False,
     limit: LimitOption = 30,
 ) -> None:
-    """What the same history would have cost: at other rates, with other models, in batch, or with another cache policy."""
+    """What the same history would have cost: at other rates, with other models, in batch, with another cache policy."""
     settings = settings_module.load(home)
     if rates is None and not (list_prices or model_map or cache or batch):
         raise ConfigurationError(

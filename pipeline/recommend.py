@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -58,17 +58,17 @@ _LEVELS = ("low", "medium", "high")
 _QUANTUM = Decimal("1e-12")
 
 SCHEMA = described_schema(
-    "What to change and what it would have saved, one row a kind, key and model: savings first, by rank, then questions "
-    "of the user (what_if) and what could not be judged (unavailable). saving_usd_per_month adds up over rows, since no "
-    "request counts twice; standalone_usd_per_month does not",
+    "What to change and what it would have saved, one row a kind, key and model: savings first, by rank, then "
+    "questions of the user (what_if) and what could not be judged (unavailable). saving_usd_per_month adds up over "
+    "rows, since no request counts twice; standalone_usd_per_month does not",
     [
         described_field("rank", COUNT, "1 saves most; null where the row is no saving"),
         described_field(
             "kind",
             TEXT,
             "cache_policy: other cache writes for a key and model; cache_writes_never_read; lost_cache: sessions whose "
-            "cache ended in a pause; long_context_surcharge; runaway_sessions: growing input without output; what_if: a "
-            "question of the user, no saving; unavailable: what could not be judged; none: nothing was found",
+            "cache ended in a pause; long_context_surcharge; runaway_sessions: growing input without output; what_if: "
+            "a question of the user, no saving; unavailable: what could not be judged; none: nothing was found",
         ),
         described_field(
             "subject", TEXT, "Key (project where no key is stated), workspace and model; of a what_if its name"
@@ -76,15 +76,15 @@ SCHEMA = described_schema(
         described_field(
             "saving_usd_per_month",
             MONEY,
-            "Saving after what the rows applied before it save of the same requests, in USD: observed_saving_usd x 30 / "
-            "window_days; null where the row is no saving",
+            "Saving after what the rows applied before it save of the same requests, in USD: observed_saving_usd x 30 "
+            "/ window_days; null where the row is no saving",
         ),
         described_field(
             "confidence",
             TEXT,
             "high: arithmetic on what was paid; medium: rests on the replay of the cache, or on a prompt that can be "
-            "cut; low: rests on a threshold, or on telling beforehand which sessions pause; one level lower (not below low) "
-            "where the window has less than 7 days, or less than 20 requests are affected",
+            "cut; low: rests on a threshold, or on telling beforehand which sessions pause; one level lower (not below "
+            "low) where the window has less than 7 days, or less than 20 requests are affected",
         ),
         described_field("evidence", TEXT, "What was seen, in numbers"),
         described_field(
@@ -102,7 +102,7 @@ SCHEMA = described_schema(
         described_field(
             "combined_usd_per_month",
             MONEY,
-            "What all savings of the table save together, USD: the sum of saving_usd_per_month, equal in all rows of savings",
+            "What all savings of the table save together, USD: the sum of saving_usd_per_month, the same in each row",
         ),
         described_field("observed_saving_usd", MONEY, "Saving within the window, USD, as it was, not scaled"),
         described_field("observed_standalone_usd", MONEY, "The same of standalone_usd_per_month"),
@@ -248,8 +248,10 @@ def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]
     rows = []
     for group, own in by_group.items():
         policy, costs = _best_policy(own)
-        for applied in apply([_part(row, policy) for row in own], floor):
-            rows.append(_row(window, group, applied, policy, costs, evidence[group], group[1] in hidden))
+        rows += [
+            _row(window, group, applied, policy, costs, evidence[group], group[1] in hidden)
+            for applied in apply([_part(row, policy) for row in own], floor)
+        ]
     rows.sort(
         key=lambda row: (-row["observed_standalone_usd"], KINDS.index(row["kind"]), row["subject"], row["provider"])
     )
@@ -374,8 +376,9 @@ def _policy_words(seen: Row, settings: Settings, policy: str, policies: Mapping[
     others = "; ".join(f"{labels[name]} {_usd(cost - policies[name])}" for name in POLICIES if name in policies)
     return Words(
         actions[policy],
-        f"{seen['policy_requests']:,} requests with a cache cost {_usd(cost)}: they wrote {seen['write_5m_tokens']:,} "
-        f"tokens for five minutes and {seen['write_1h_tokens']:,} for one hour, and read {seen['read_tokens']:,}. "
+        f"{_count(seen['policy_requests'], 'request')} with a cache cost {_usd(cost)}: {seen['write_5m_tokens']:,} "
+        f"tokens were written for five minutes, {seen['write_1h_tokens']:,} for one hour, and {seen['read_tokens']:,} "
+        "read. "
         f"Replayed by the gaps between the requests of a session: {others}.",
         "high" if policy == "none" else "medium",
     )
@@ -384,7 +387,7 @@ def _policy_words(seen: Row, settings: Settings, policy: str, policies: Mapping[
 def _unread_words(seen: Row, *_: object) -> Words:
     return Words(
         "Do not cache what nobody reads again: leave the cache breakpoint out of these calls.",
-        f"{seen['unread_requests']:,} requests wrote {seen['unread_tokens']:,} tokens to a cache that no later request "
+        f"{_count(seen['unread_requests'], 'request')} wrote {seen['unread_tokens']:,} tokens to a cache that no later request "
         f"read before it ended; as plain input they cost {_usd(seen['unread_usd'])} less.{_sessions(seen, 'unread')}",
         "high",
     )
@@ -398,14 +401,15 @@ def _lost_words(seen: Row, settings: Settings, *_: object) -> Words:
         ways.append(f"{_usd(by_hour)} by one-hour writes in these sessions")
     if by_pings:
         ways.append(
-            f"{_usd(by_pings)} by requests that read the cache just before it ends, for {settings.savings.keep_alive_minutes} "
-            "minutes after every request, the last one too"
+            f"{_usd(by_pings)} by requests that read the cache just before it ends, for "
+            f"{settings.savings.keep_alive_minutes} minutes after every request, the last one too"
         )
     return Words(
         "Hold the cache of sessions that pause: "
         + " or ".join(["one-hour writes"] * bool(by_hour) + ["a keep-alive request before it ends"] * bool(by_pings))
         + ".",
-        f"{seen['losses']:,} pauses outlasted the cache of {seen['lost_sessions']:,} sessions: {seen['lost_tokens']:,} "
+        f"In {_count(seen['lost_sessions'], 'session')} {_count(seen['losses'], 'pause')} outlasted the cache: "
+        f"{seen['lost_tokens']:,} "
         f"tokens were written again, {_usd(seen['rewritten_usd'])} more than reading them. Less what holding costs it "
         f"saves {' and '.join(ways)}.{_sessions(seen, 'lost')}",
         "low",
@@ -416,10 +420,10 @@ def _long_words(seen: Row, settings: Settings, *_: object) -> Words:
     trim = settings.savings.long_context_trim
     return Words(
         "Keep these prompts below the long-context limit: compact or trim them.",
-        f"{seen['long_requests']:,} requests with up to {seen['long_input_tokens']:,} input tokens are above the limit by "
-        f"no more than cutting {trim:.0%} would remove; the surcharge on them is {_usd(seen['long_usd'])}, and the tokens "
-        f"that would be cut are not counted. All {seen['surcharged_requests']:,} requests above the limit paid "
-        f"{_usd(seen['surcharge_usd'])} of surcharge.",
+        f"{_count(seen['long_requests'], 'request')} with up to {seen['long_input_tokens']:,} input tokens would be "
+        f"below the limit if {trim:.0%} of the prompt were cut; the surcharge on them is {_usd(seen['long_usd'])}, and "
+        "what the cut tokens cost at the base rates is not counted. The surcharge on all "
+        f"{_count(seen['surcharged_requests'], 'request')} above the limit is {_usd(seen['surcharge_usd'])}.",
         "medium",
     )
 
@@ -428,14 +432,15 @@ def _runaway_words(seen: Row, settings: Settings, *_: object) -> Words:
     after, most = settings.savings.runaway_requests, settings.savings.runaway_output_tokens
     return Words(
         f"Stop a session after {after} requests in a row without output.",
-        f"{seen['runaway_sessions']:,} sessions went on with growing input after {after} requests of at most {most} output "
-        f"tokens: {seen['runaway_requests']:,} further requests, {seen['runaway_input_tokens']:,} tokens in and "
-        f"{seen['runaway_output_tokens']:,} out.{_sessions(seen, 'runaway')}",
+        f"{_count(seen['runaway_sessions'], 'session')} went on with growing input after {after} requests of at most "
+        f"{most} output tokens: {_count(seen['runaway_requests'], 'further request')}, "
+        f"{seen['runaway_input_tokens']:,} tokens in and {seen['runaway_output_tokens']:,} out."
+        f"{_sessions(seen, 'runaway')}",
         "low",
     )
 
 
-_WORDS = {
+_WORDS: Mapping[str, Callable[[Row, Settings, str, Mapping[str, Decimal]], Words]] = {
     "cache_policy": _policy_words,
     "cache_writes_never_read": _unread_words,
     "lost_cache": _lost_words,
@@ -455,6 +460,10 @@ def _subject(group: Group) -> str:
     return ", ".join([*(parts or ["no key stated"]), f"model={named['model']}"])
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _usd(amount: Decimal) -> str:
     return f"${amount:,.2f}" if amount == 0 or abs(amount) >= Decimal("0.01") else f"${amount:.6f}"
 
@@ -466,8 +475,8 @@ def _nothing_found(window: Window) -> Row:
     return {
         "kind": "none",
         "subject": "all requests",
-        "evidence": f"Nothing that would save {_usd(Decimal(str(window.settings.savings.floor_usd)))} a month was found: "
-        f"{', '.join(KINDS)} were looked for.",
+        "evidence": f"{', '.join(KINDS)} were looked for: nothing would save "
+        f"{_usd(Decimal(str(window.settings.savings.floor_usd)))} a month.",
         "sql": _READS_REQUESTS,
         "status": "none",
     }
@@ -484,22 +493,23 @@ def _unavailable(connection: duckdb.DuckDBPyConnection, seen: Row, settings: Set
         said.append("There is no usage.")
     elif covered["in_force_tokens"] > covered["requests_tokens"]:
         said.append(
-            f"Logs of single requests hold {covered['requests_tokens']:,} tokens, {_usd(covered['requests_usd'])}, beside "
-            f"{covered['in_force_tokens']:,} tokens, {_usd(covered['in_force_usd'])}, of all metered usage. Of the rest "
-            "only sessions, minutes or days are known: no gaps between requests, no reads and writes of each, and so "
-            "nothing of its caches, its long prompts and its loops."
+            f"Logs of single requests hold {covered['requests_tokens']:,} tokens, {_usd(covered['requests_usd'])}, "
+            f"beside {covered['in_force_tokens']:,} tokens, {_usd(covered['in_force_usd'])}, of all metered usage. Of "
+            "the rest only sessions, minutes or days are known: no gaps between requests, no reads and writes of each, "
+            "and so nothing of its caches, its long prompts and its loops."
         )
     if seen["subscription_usd"]:
         said.append(
-            f"Requests of {_usd(seen['subscription_usd'])} are covered by a subscription: API-equivalent, no cash to save."
+            f"Requests of {_usd(seen['subscription_usd'])} are covered by a subscription: API-equivalent, which saves "
+            "no cash."
         )
     if seen["unpriced_requests"]:
         said.append(f"{seen['unpriced_requests']:,} requests ({seen['unpriced_tokens']:,} tokens) have no price.")
     if seen["claude_code_without_output"] * 2 > seen["claude_code_requests"]:
         said.append(
-            f"{seen['claude_code_without_output']:,} of {seen['claude_code_requests']:,} responses in logs of Claude Code "
-            f"count at most {settings.savings.runaway_output_tokens} output tokens: they hold the first count of a "
-            "stream, and cannot tell a runaway session."
+            f"{seen['claude_code_without_output']:,} of {seen['claude_code_requests']:,} responses in logs of Claude "
+            f"Code count at most {settings.savings.runaway_output_tokens} output tokens: they hold the first count of "
+            "a stream, and cannot tell a runaway session."
         )
     if not said:
         return []

@@ -420,7 +420,8 @@ def _per_token(model: Model, kind: str) -> Decimal:
 
 def _digest(rng: Random, careful: bool) -> Waste:
     """Each night one write, read once three minutes later; one-hour writes, where five minutes would do."""
-    model, requests, saving = HAIKU, [], Decimal()
+    model, saving = HAIKU, Decimal()
+    requests: list[Request] = []
     for day in WASTE_DAYS:
         first = Request(_at(day, 2, rng), model, DIGEST, USERS[0], _uuid(rng), Tokens())
         prompt = rng.randint(50_000, 70_000)
@@ -435,7 +436,8 @@ def _digest(rng: Random, careful: bool) -> Waste:
 
 def _triage(rng: Random, careful: bool) -> Waste:
     """Conversations that read what they write; and calls of their own, which write caches that nobody reads."""
-    model, requests, saving = SONNET_4_5, [], Decimal()
+    model, saving = SONNET_4_5, Decimal()
+    requests: list[Request] = []
     for number in range(ONE_SHOT_CALLS):
         at = _at(WASTE_DAYS[number % 30], 4, rng)
         prompt = rng.randint(9_000, 14_000)
@@ -457,7 +459,8 @@ def _assistant(rng: Random, careful: bool) -> Waste:
     Requests that read the cache in the pauses and after the end, for a quarter of an hour each, would have held it; so
     would one-hour writes, for what they cost more.
     """
-    model, requests, saving = HAIKU, [], Decimal()
+    model, saving = HAIKU, Decimal()
+    requests: list[Request] = []
     write_5m, write_1h, read, output = (
         _per_token(model, kind)
         for kind in ("input_cache_write_5m", "input_cache_write_1h", "input_cache_read", "output")
@@ -487,7 +490,8 @@ def _talk(
 ) -> list[Request]:
     """A conversation with a five-minute cache that grows; after a longer gap all of it is written again."""
     first = Request(at, model, api_key, rng.choice(USERS), _uuid(rng), Tokens())
-    context, requests = prompt_tokens, []
+    context = prompt_tokens
+    requests: list[Request] = []
     for gap in (timedelta(), *gaps):
         at += gap
         cached = context if requests and gap <= CACHE_LIFETIME[False] else 0
@@ -501,28 +505,30 @@ def _talk(
 
 def _review(rng: Random, careful: bool) -> Waste:
     """Documents just above the long-context limit."""
-    model, requests, saving = SONNET_4_5, [], Decimal()
+    model, saving = SONNET_4_5, Decimal()
+    requests: list[Request] = []
     for day in WASTE_DAYS[3::5]:
         document = rng.randint(150_000, 190_000) if careful else rng.randint(205_000, 235_000)
         tokens = Tokens(no_cache=document, output=rng.randint(800, 1_500))
         request = Request(_at(day, 8, rng), model, REVIEW, rng.choice(USERS), _uuid(rng), tokens)
         requests.append(request)
         short = sum(count * rate / 1_000_000 for count, rate in zip(tokens, model.usd_per_mtok, strict=False))
-        saving += sum(request.kind_costs_usd, Decimal()) - short
+        saving += _list_cost([request]) - short
     return Waste("long_context_surcharge", REVIEW, requests, saving)
 
 
 def _crawler(rng: Random, careful: bool) -> Waste:
     """One session in a loop: its input grows with each request, and next to nothing comes out."""
     first = Request(_at(WASTE_DAYS[11], 3, rng), HAIKU, CRAWLER, USERS[1], _uuid(rng), Tokens())
-    requests, prompt = [], 3_000
+    prompt = 3_000
+    requests: list[Request] = []
     for number in range(LOOP_REQUESTS):
         prompt += rng.randint(400, 900)
         tokens = Tokens(no_cache=prompt, output=rng.randint(150, 400) if careful else rng.randint(1, 6))
         requests.append(replace(first, at=first.at + number * timedelta(seconds=20), tokens=tokens))
     # the first request grows over nothing; the ten after it are not yet too many
     beyond = [] if careful else requests[LOOP_STOPPED_AFTER + 1 :]
-    return Waste("runaway_sessions", CRAWLER, requests, sum((sum(r.kind_costs_usd) for r in beyond), Decimal()))
+    return Waste("runaway_sessions", CRAWLER, requests, _list_cost(beyond))
 
 
 def ground_truth(seed: int = SEED, careful: bool = False) -> list[Request]:
@@ -1087,23 +1093,22 @@ TRACKER_FILE = "tracker/usage_events_2025_11.jsonl"
 def tracker_events(requests: Sequence[Request], seed: int) -> bytes:
     """What the tracker writes of the keys that use it: one event a request."""
     rng = _stream(seed, "tracker")
-    lines = []
-    for request in requests:
-        lines.append(
-            {
-                "schema": "token-analytics-tracker/1",
-                "event_id": _uuid(rng),
-                "timestamp": f"{request.at.isoformat(timespec='microseconds')}Z",
-                "conversation_id": request.session,
-                "provider": "anthropic",
-                "model": request.model.version,
-                "user_id": request.user,
-                "api_key": request.api_key,
-                "workspace": request.workspace,
-                "usage": _usage(request.tokens),
-                "response_id": f"msg_{_token(rng)}",
-            }
-        )
+    lines = [
+        {
+            "schema": "token-analytics-tracker/1",
+            "event_id": _uuid(rng),
+            "timestamp": f"{request.at.isoformat(timespec='microseconds')}Z",
+            "conversation_id": request.session,
+            "provider": "anthropic",
+            "model": request.model.version,
+            "user_id": request.user,
+            "api_key": request.api_key,
+            "workspace": request.workspace,
+            "usage": _usage(request.tokens),
+            "response_id": f"msg_{_token(rng)}",
+        }
+        for request in requests
+    ]
     return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
 
 

@@ -8,6 +8,7 @@ statement of the rules in plain Python, and the rows that are no savings. Does n
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -210,7 +211,7 @@ def test_a_question_is_answered_apart_with_its_query_and_is_in_no_sum(planted: d
 def test_a_question_about_a_model_that_was_never_used_is_an_error_that_names_it(
     planted: duckdb.DuckDBPyConnection,
 ) -> None:
-    with pytest.raises(ConfigurationError, match="what_if.cheap: .*claude-opus-4-1 was never used"):
+    with pytest.raises(ConfigurationError, match=r"what_if\.cheap: .*claude-opus-4-1 was never used"):
         rows_of(planted, settings.load(what_if={"cheap": {"models": {"claude-opus-4-1": "claude-haiku-4-5"}}}))
     with pytest.raises(ConfigurationError, match="name models, or usage_type, or both"):
         settings.load(what_if={"nothing": {}})
@@ -251,7 +252,7 @@ def test_logs_that_hold_first_counts_of_outputs_show_no_runaway_session(models: 
 USD = st.integers(-1000, 1000).map(Decimal)
 PARTS = st.lists(
     st.sets(st.sampled_from(recommend.KINDS)).flatmap(
-        lambda kinds: st.fixed_dictionaries({kind: USD for kind in recommend.KINDS}).map(
+        lambda kinds: st.fixed_dictionaries(dict.fromkeys(recommend.KINDS, USD)).map(
             lambda saved: recommend.Part(frozenset(kinds), saved)
         )
     ),
@@ -347,7 +348,8 @@ def histories(draw: st.DrawFn) -> list[Call]:
         at += draw(st.sampled_from((5, 60, 299, 300, 301, 700, 1500, 3600, 3601, 9000)))
         thread = draw(st.sampled_from((("a", False), ("a", True), ("b", False), ("", False))))
         before = prefix.get(thread, 0)
-        read = draw(st.sampled_from((0, before, before // 2, 2000)))
+        most = max((each.cached for each in calls if (each.session, each.is_sidechain) == thread), default=0)
+        read = draw(st.sampled_from((0, before, before, before // 2, most, 2000)))
         written = draw(st.sampled_from((0, 100, 1000, max(before - read, 0) + 50)))
         of_hour = draw(st.sampled_from((0, 0, written, written // 3)))
         call = Call(
@@ -432,7 +434,7 @@ def steps(calls: Sequence[Call], call: Call) -> int:
     """Requests without output in a row, up to `call` with it."""
     count = 0
     thread = [each for each in calls if is_same(each, call) and each.at <= call.at]
-    for before, each in zip(thread, thread[1:], strict=False):
+    for before, each in itertools.pairwise(thread):
         is_step = each.session and each.output <= 10 and each.input > before.input and each.at - before.at <= 300
         count = count + 1 if is_step else 0
     return count
@@ -480,9 +482,9 @@ def land(connection: duckdb.DuckDBPyConnection, histories_by_key: Mapping[str, S
     """Each history under an API key of its own: planning a replay takes longer than running it."""
     connection.execute("DELETE FROM marts.requests")
     connection.executemany(
-        "INSERT INTO marts.requests (api_key, request_key, requested_at, session_id, is_sidechain, input_tokens_no_cache, "
-        "input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read, output_tokens, total_tokens, "
-        "estimated_cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO marts.requests (api_key, request_key, requested_at, session_id, is_sidechain, "
+        "input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read, "
+        "output_tokens, total_tokens, estimated_cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 key,

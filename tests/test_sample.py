@@ -416,16 +416,12 @@ def test_sessions_in_force_are_the_latest_rows_and_the_transcripts(expected: dic
     assert add(*only_exported, *from_transcripts, *from_events) == stated(expected["sessions"]["total"])
 
 
-def test_every_request_of_a_tracked_key_is_one_event(
-    expected: dict[str, Any], truth: list[sample.Request]
-) -> None:
+def test_every_request_of_a_tracked_key_is_one_event(expected: dict[str, Any], truth: list[sample.Request]) -> None:
     events = tracker_events()
     assert len({event["event_id"] for event in events}) == len(events) == expected["tracker"]["requests"]
     logged = Counter((event["api_key"], event["timestamp"], usage_counts(event["usage"])) for event in events)
     made = [request for request in truth if request.api_key in sample.TRACKED_KEYS]
-    assert logged == Counter(
-        (r.api_key, f"{r.at.isoformat(timespec='microseconds')}Z", tuple(r.tokens)) for r in made
-    )
+    assert logged == Counter((r.api_key, f"{r.at.isoformat(timespec='microseconds')}Z", tuple(r.tokens)) for r in made)
 
 
 def test_a_careful_organisation_does_the_same_work_and_could_save_nothing() -> None:

@@ -4,7 +4,6 @@ The work is done by `analysis`, `contracts`, `recommend` and `closing`.
 """
 
 import hashlib
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -106,7 +105,7 @@ def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
 
 @dg.multi_asset(name="recommend_savings", specs=_specs(recommend.SCHEMAS, "savings"), pool="warehouse")
 def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """What to change, and what it would have saved; the user's questions are priced by the file of own rates as it is."""
+    """What to change, and what it would have saved; questions are priced by the file of own rates as it is."""
     overrides = home.settings().overrides_file
     digest = hashlib.sha256(overrides.read_bytes()).hexdigest() if overrides else ""
     yield from _build(recommend.SCHEMAS, recommend.tables, "savings", _OF_SAVINGS, home, digest)
