@@ -387,8 +387,9 @@ def _policy_words(seen: Row, settings: Settings, policy: str, policies: Mapping[
 def _unread_words(seen: Row, *_: object) -> Words:
     return Words(
         "Do not cache what nobody reads again: leave the cache breakpoint out of these calls.",
-        f"{_count(seen['unread_requests'], 'request')} wrote {seen['unread_tokens']:,} tokens to a cache that no later request "
-        f"read before it ended; as plain input they cost {_usd(seen['unread_usd'])} less.{_sessions(seen, 'unread')}",
+        f"{_count(seen['unread_requests'], 'request')} wrote {seen['unread_tokens']:,} tokens to a cache that no later "
+        f"request read before it ended; as plain input they cost {_usd(seen['unread_usd'])} less."
+        f"{_sessions(seen, 'unread')}",
         "high",
     )
 
