@@ -1,5 +1,6 @@
--- Metered usage in force (the provider's account on days that it covers, else our logs), beside what single requests know.
 with minutes as (
+    -- Metered usage in force (the provider's account on days that it covers, else our logs), beside what single requests
+    -- know.
     select * from marts.token_usage_minutes
     where billing_mode = 'metered'
 ),

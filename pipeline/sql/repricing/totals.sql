@@ -1,7 +1,7 @@
--- What the same history would have cost at the rates below, in USD, and the difference; negative is cheaper.
 with ${tables},
 
 repriced as (
+-- What the same history would have cost at the rates above, in USD, and the difference; negative is cheaper.
 ${reprice}
 )
 
