@@ -332,7 +332,7 @@ def _query(window: Window, group: Group, applied: Applied, policy: str) -> str:
     only = " ".join(f"and {name} = {literal(names[name])}" for name in _GROUP if name != "project")
     return sql(
         "recommend/reproduce",
-        title=f"{applied.kind}, {_subject(group)}".replace("\n", " "),
+        title=" ".join(f"{applied.kind}, {_subject(group)}".split()),
         replay=window.replay("marts.model_rates", only),
         saving=POLICIES[policy] if applied.kind == "cache_policy" else _SAVED[applied.kind],
         taken=" or ".join(f"in_{kind}" for kind in applied.after) or "false",

@@ -82,6 +82,7 @@ def test_the_query_of_each_row_gives_its_savings(planted: duckdb.DuckDBPyConnect
     found = savings_in(rows_of(planted))
     assert len(found) >= 5
     for row in found:
+        assert row["sql"].startswith("with ")  # and not like an option of the command line
         again = reproduced(planted, row)
         assert again["observed_saving_usd"] == row["observed_saving_usd"]
         assert again["observed_standalone_usd"] == row["observed_standalone_usd"]
