@@ -154,7 +154,7 @@ class Applied:
 
 
 def apply(parts: Sequence[Part], least_usd: Decimal = Decimal(0)) -> list[Applied]:
-    """The savings of one key and model, the largest first; those of at most `least_usd` alone are left out."""
+    """The savings of one key and model, the largest first; those of less than `least_usd` alone are left out."""
     alone = {kind: sum((part.saved_usd[kind] for part in parts if kind in part.kinds), Decimal(0)) for kind in KINDS}
     wanted = [kind for kind in KINDS if alone[kind] > 0 and alone[kind] >= least_usd]
     found: list[Applied] = []

@@ -114,23 +114,28 @@ shared as (
         )
 ),
 
--- The request that this one continues: the latest that left exactly what it reads, else the one just before it.
+touches as (
+    select provider, model, api_key, workspace, cached as prefix_tokens, requested_at from chosen where cached > 0
+    union all
+    select provider, model, api_key, workspace, was_read as prefix_tokens, requested_at from chosen where was_read > 0
+),
+
+-- What is read was last touched by the latest request of the key that left or read exactly as many tokens, else by the
+-- one just before in the thread.
 continued as (
     select
         shared.*,
-        (epoch_us(shared.requested_at) - epoch_us(coalesce(source.requested_at, shared.before_at))) / 1000000.0
+        (epoch_us(shared.requested_at) - epoch_us(coalesce(touches.requested_at, shared.before_at))) / 1000000.0
             as read_gap_seconds
     from shared
-    asof left join chosen as source
+    asof left join touches
         on
-            shared.provider = source.provider
-            and shared.model = source.model
-            and shared.api_key = source.api_key
-            and shared.workspace = source.workspace
-            and shared.thread = source.thread
-            and shared.is_sidechain = source.is_sidechain
-            and shared.was_read = source.cached
-            and shared.requested_at > source.requested_at
+            shared.provider = touches.provider
+            and shared.model = touches.model
+            and shared.api_key = touches.api_key
+            and shared.workspace = touches.workspace
+            and shared.was_read = touches.prefix_tokens
+            and shared.requested_at > touches.requested_at
 ),
 
 judged as (
