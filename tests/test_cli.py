@@ -42,6 +42,7 @@ STAGES = [
     "Validating",
     "Fitting distributions",
     "Pricing contracts",
+    "Looking for savings",
     "Reconciling",
     "Comparing with closed months",
     "Drawing the statistics",
