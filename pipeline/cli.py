@@ -74,6 +74,7 @@ STAGES = {
     "analysis": "Fitting distributions",
     "statistics": "Drawing the statistics",
     "pricing": "Pricing contracts",
+    "savings": "Looking for savings",
     "pricing_page": "Drawing the contracts",
     "closing": "Comparing with closed months",
     "publish": "Publishing",
@@ -575,6 +576,9 @@ def show(
     if as_json:
         _echo_json(rows)
         return
+    if view is View.SAVINGS:
+        _print_savings(rows, title=query_text.splitlines()[0].removeprefix("-- "), limit=limit)
+        return
     shown = rows[:limit] if limit else rows
     title = query_text.splitlines()[0].removeprefix("-- ")
     _print_rows(shown, title=title, empty="no rows: the files in landing do not tell")
@@ -597,6 +601,29 @@ def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
         for row in _rows(connection, text):
             out.print(Text(f"  {row.get('answer') or row.get('reason') or row['status']}"))
         out.print()
+
+
+def _print_savings(rows: list[dict[str, Any]], title: str, limit: int) -> None:
+    """Savings with what to do and why, then what they come to together, and rows that are no savings."""
+    savings = [row for row in rows if row["rank"] is not None]
+    shown = savings[:limit] if limit else savings
+    columns = ("rank", "saving_usd_per_month", "standalone_usd_per_month", "confidence", "kind", "subject")
+    _print_rows(
+        [{name: row[name] for name in columns} for row in shown], title=title, empty="nothing to save was found"
+    )
+    for row in shown:
+        out.print(Text(f"\n{row['rank']}  {row['action']}", style="bold"))
+        out.print(Text(f"   {row['evidence']}"))
+    if savings:
+        left_out = f" ({len(shown)} of {len(savings)} shown; --limit 0 shows all)" if len(shown) < len(savings) else ""
+        together = _usd(savings[0]["combined_usd_per_month"])
+        out.print(f"\n[bold]Together[/bold] {together} a month, no request counted twice{left_out}")
+        out.print("The query behind a row: select sql from analysis.recommendations where rank = 1", style="dim")
+    for row in rows:
+        if row["rank"] is None:
+            change = row["what_if_usd_per_month"]
+            amount = f" {_usd(change)} a month: {row['subject']}." if change is not None else ""
+            out.print(Text(f"\n{row['kind']}:{amount} {row['evidence']}"))
 
 
 def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
@@ -709,13 +736,16 @@ def reprice(
         list[str] | None, typer.Option("--map", metavar="A=B", help="Price the usage of model A as that of B.")
     ] = None,
     cache: Annotated[str | None, typer.Option(help="Another cache policy: none, 5m or 1h.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Price all standard usage as batch.")] = False,
     as_json: JsonOption = False,
     limit: LimitOption = 30,
 ) -> None:
-    """What the same history would have cost: under other rates, with other models, or with another cache policy."""
+    """What the same history would have cost: at other rates, with other models, in batch, with another cache policy."""
     settings = settings_module.load(home)
-    if rates is None and not (list_prices or model_map or cache):
-        raise ConfigurationError("reprice: say what is to be different: --rates, --list-prices, --map or --cache")
+    if rates is None and not (list_prices or model_map or cache or batch):
+        raise ConfigurationError(
+            "reprice: say what is to be different: --rates, --list-prices, --map, --cache or --batch"
+        )
     if rates is not None and list_prices:
         raise ConfigurationError("reprice: give --rates or --list-prices, not both")
     if cache not in (None, *repricing.CACHE_POLICIES):
@@ -723,7 +753,9 @@ def reprice(
     overrides = None if list_prices else rates or settings.overrides_file
     pairs = repricing.parse_map(model_map or [], settings.model_aliases)
     with warehouse.connect_published(settings) as connection:
-        found = repricing.reprice(connection, overrides, settings.model_aliases, pairs, cache)
+        found = repricing.reprice(
+            connection, overrides, settings.model_aliases, pairs, cache, usage_type="batch" if batch else None
+        )
     totals = {column: found.total(column) for column in ("old_usd", "new_usd", "difference_usd")}
     if as_json:
         _echo_json({"assumptions": found.assumptions, "total": totals, "rows": found.rows})

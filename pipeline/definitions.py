@@ -71,6 +71,7 @@ defs = dg.Definitions(
         analysis.analyse_usage,
         analysis.statistics_report,
         analysis.price_contracts,
+        analysis.recommend_savings,
         analysis.pricing_report,
         analysis.restate_closed_months,
         published.published,

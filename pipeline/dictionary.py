@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from pipeline import analysis, closing, contracts, transform, warehouse
+from pipeline import analysis, closing, contracts, recommend, transform, warehouse
 
 PATH = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
 _INTRODUCTION = """\
@@ -63,8 +63,9 @@ def _dbt_columns(node: Any) -> Iterator[Column]:
 
 def _analysis_tables() -> Iterator[Table]:
     """DuckDB itself says which type it gives a column of Arrow."""
+    schemas = {**analysis.SCHEMAS, **contracts.SCHEMAS, **recommend.SCHEMAS, **closing.SCHEMAS}
     with duckdb.connect() as connection:
-        for name, schema in {**analysis.SCHEMAS, **contracts.SCHEMAS, **closing.SCHEMAS}.items():
+        for name, schema in schemas.items():
             types = connection.from_arrow(schema.empty_table()).types
             texts = [warehouse.description(field) for field in schema]
             columns = zip(schema.names, (str(found).lower() for found in types), texts, strict=True)

@@ -1,4 +1,4 @@
-"""What-if: the history under another rate card, with other models, or with another cache policy.
+"""What-if: the history under another rate card, with other models, in batch, or with another cache policy.
 
 Belongs here: the other card and the mappings, given to one query over the published marts. Does not belong here: any
 pricing of its own; a cost is tokens x rate, joined in SQL (pipeline/sql/repricing) as in the models of dbt.
@@ -6,6 +6,7 @@ pricing of its own; a cost is tokens x rate, joined in SQL (pipeline/sql/reprici
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from pipeline import rates
 from pipeline.settings import ConfigurationError
-from pipeline.sqlfiles import sql
+from pipeline.sqlfiles import literal, sql
 
 # What each token of a kind becomes under a policy; other kinds stay what they are.
 CACHE_POLICIES: Mapping[str, Mapping[str, str]] = {
@@ -36,10 +37,21 @@ _ASSUMED_OF_CACHE = {
 
 @dataclass(frozen=True)
 class Repriced:
-    """The history under other terms: what was assumed, and one row a month, model and key (see reprice.sql)."""
+    """The history under other terms: what was assumed, its days, and one row a month, model and key (see reprice.sql).
+
+    `query` gives the totals on the published database by itself; None where it would show rates that are not published.
+    """
 
     assumptions: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
+    first_day: dt.date | None
+    last_day: dt.date | None
+    query: str | None
+
+    @property
+    def days(self) -> int:
+        """UTC days of the history, those without usage included; 0 where there is none."""
+        return (self.last_day - self.first_day).days + 1 if self.first_day and self.last_day else 0
 
     def total(self, column: str) -> Decimal:
         """The sum of a column of money."""
@@ -71,15 +83,17 @@ def reprice(
     aliases: Mapping[str, str],
     model_map: Mapping[str, str] | None = None,
     cache: str | None = None,
+    usage_type: str | None = None,
 ) -> Repriced:
-    """The history of the published database that `connection` has open, priced by the card of `overrides`.
+    """The history of the database that `connection` has open, priced by the card of `overrides`.
 
     Args:
-        connection: to the published database; only temporary views are made.
+        connection: to the published database or the warehouse; only temporary views are made.
         overrides: the file of own rates that the other card takes; None for list prices alone.
         aliases: as for `rates.rate_card`.
         model_map: canonical id -> the canonical id that its usage would have gone to.
         cache: a name of CACHE_POLICIES, or None for the cache as it was used.
+        usage_type: the tier that all standard usage would have had, such as batch; None for the tiers as they were.
 
     Raises:
         ConfigurationError: the overrides file has an error, or nothing has a price for a model that is mapped to.
@@ -104,6 +118,7 @@ def reprice(
         "new_card": card,
         "model_map": _table(("model", "context_window", "new_model", "new_window"), windows),
         "kind_map": _table(("token_kind", "new_kind"), list(CACHE_POLICIES[cache].items()) if cache else []),
+        "usage_type_map": _table(("usage_type", "new_usage_type"), [("standard", usage_type)] if usage_type else []),
     }
     for name, table in tables.items():
         connection.register(name, table)
@@ -113,13 +128,48 @@ def reprice(
         )
         names = [str(column[0]) for column in found.description or ()]
         rows = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
+        in_use = connection.sql(sql("repricing/card_in_use")).to_arrow_table()
+        ((first_day, last_day),) = connection.execute(
+            "SELECT min(usage_date), max(usage_date) FROM marts.charges WHERE billing_mode = 'metered'"
+        ).fetchall()
     finally:
         for name in tables:
             connection.unregister(name)
-    return Repriced(tuple(_assumptions(overrides, model_map, cache)), rows)
+    is_own = any(in_use.column("is_override").to_pylist())
+    query = None if is_own else _query(tables | {"new_card": in_use.drop_columns(["is_override"])})
+    return Repriced(tuple(_assumptions(overrides, model_map, cache, usage_type)), rows, first_day, last_day, query)
 
 
-def _assumptions(overrides: Path | None, model_map: Mapping[str, str], cache: str | None) -> list[str]:
+def _query(tables: Mapping[str, pa.Table]) -> str:
+    """The totals of reprice.sql, with its tables written out."""
+    return sql(
+        "repricing/totals",
+        tables=",\n\n".join(_written_out(name, table) for name, table in tables.items()),
+        reprice=sql("repricing/reprice").rstrip(),
+    )
+
+
+def _written_out(name: str, table: pa.Table) -> str:
+    """A table as a common table expression: one line a row, each value with its type."""
+    kinds = {field.name: _SQL_TYPES[str(field.type)] for field in table.schema}
+    lines = [
+        ", ".join("NULL" if value is None else literal(str(value)) for value in row.values())
+        for row in table.to_pylist()
+    ]
+    columns = ", ".join(f"{column}::{kind} AS {column}" for column, kind in kinds.items())
+    if not lines:
+        nothing = ", ".join(f"NULL::{kind} AS {column}" for column, kind in kinds.items())
+        return f"{name} AS (SELECT {nothing} WHERE false)"
+    values = ",\n    ".join(f"({line})" for line in lines)
+    return f"{name} AS (\n    SELECT {columns} FROM (VALUES\n    {values}) AS given ({', '.join(kinds)})\n)"
+
+
+_SQL_TYPES = {"string": "VARCHAR", "date32[day]": "DATE", "decimal128(18, 6)": "DECIMAL(18, 6)"}
+
+
+def _assumptions(
+    overrides: Path | None, model_map: Mapping[str, str], cache: str | None, usage_type: str | None
+) -> list[str]:
     card = f"the list and {overrides.name}" if overrides else "the list alone"
     said = [
         f"The same calls and tokens, at the rates of {card} on the day of each call.",
@@ -130,6 +180,8 @@ def _assumptions(overrides: Path | None, model_map: Mapping[str, str], cache: st
         said.append(
             f"{pairs}: the other model would have taken and given as many tokens, though tokenizers and answers differ."
         )
+    if usage_type:
+        said.append(f"All standard usage could have waited: it is priced as {usage_type}.")
     if cache:
         said.append(_ASSUMED_OF_CACHE[cache])
     return said

@@ -123,7 +123,16 @@ def _model(size: str, day: date) -> Model:
 
 
 SUPPORT, SEARCH, REPORTS, DEVELOPERS, WORKBENCH = "support-bot", "Search, documents", "report-writer", "claude-code", ""
-WORKSPACES = {
+# Each wastes money in one way, and is logged request by request.
+DIGEST, TRIAGE, ASSISTANT, REVIEW, CRAWLER = (
+    "nightly-digest",
+    "mail-triage",
+    "sales-assistant",
+    "contract-review",
+    "site-crawler",
+)
+TRACKED_KEYS = (DIGEST, TRIAGE, ASSISTANT, REVIEW, CRAWLER)
+WORKSPACES = dict.fromkeys(TRACKED_KEYS, "production") | {
     SUPPORT: "production",
     SEARCH: "production",
     REPORTS: "production",
@@ -370,8 +379,160 @@ def _in_known_hour(request: Request) -> bool:
     return KNOWN_HOUR <= request.at < KNOWN_HOUR + timedelta(hours=1)
 
 
-def ground_truth(seed: int = SEED) -> list[Request]:
-    """Every request of the organisation, in order of time. Deterministic for a seed."""
+# -------------------- waste
+
+
+@dataclass(frozen=True)
+class Waste:
+    """What one key did in November, and what it could have saved: `kind` is that of analysis.recommendations.
+
+    `saving_usd` follows from the plan below and the list prices alone; 0 where the key was careful.
+    """
+
+    kind: str
+    api_key: str
+    requests: list[Request]
+    saving_usd: Decimal
+
+
+WASTE_DAYS = tuple(date(2025, 11, 1) + timedelta(days=offset) for offset in range(30))
+DIGEST_GAP = timedelta(minutes=3)  # between the write of a night and its only read
+ONE_SHOT_CALLS, TRIAGE_TALKS = 45, 15
+PAUSING_TALKS, BRISK_TALKS, TALK_REQUESTS = 6, 40, 6
+LOOP_REQUESTS, LOOP_STOPPED_AFTER = 40, 10
+KEEP_ALIVE, PING_EVERY = timedelta(minutes=15), CACHE_LIFETIME[False]
+
+
+def wastes(seed: int = SEED, careful: bool = False) -> list[Waste]:
+    """The five keys that waste money, each in its own way; with `careful` the same keys do the same work without it."""
+    makers = (_digest, _triage, _assistant, _review, _crawler)
+    return [make(_stream(seed, "waste", make.__name__), careful) for make in makers]
+
+
+def _at(day: date, hour: int, rng: Random) -> datetime:
+    """Some minute of that hour; the hours of waste are none of those that are exported by minute."""
+    return datetime.combine(day, time(hour, rng.randrange(40), rng.randrange(60)))
+
+
+def _per_token(model: Model, kind: str) -> Decimal:
+    return model.usd_per_mtok[COST_TOKEN_TYPES.index(kind)] / 1_000_000
+
+
+def _digest(rng: Random, careful: bool) -> Waste:
+    """Each night one write, read once three minutes later; one-hour writes, where five minutes would do."""
+    model, saving = HAIKU, Decimal()
+    requests: list[Request] = []
+    for day in WASTE_DAYS:
+        first = Request(_at(day, 2, rng), model, DIGEST, USERS[0], _uuid(rng), Tokens())
+        prompt = rng.randint(50_000, 70_000)
+        written = Tokens(no_cache=40, write_5m=prompt, output=rng.randint(200, 500))
+        if not careful:
+            written = written._replace(write_5m=0, write_1h=prompt)
+            saving += prompt * (_per_token(model, "input_cache_write_1h") - _per_token(model, "input_cache_write_5m"))
+        read = Tokens(no_cache=60, read=prompt, output=rng.randint(200, 500))
+        requests += [replace(first, tokens=written), replace(first, at=first.at + DIGEST_GAP, tokens=read)]
+    return Waste("cache_policy", DIGEST, requests, saving)
+
+
+def _triage(rng: Random, careful: bool) -> Waste:
+    """Conversations that read what they write; and calls of their own, which write caches that nobody reads."""
+    model, saving = SONNET_4_5, Decimal()
+    requests: list[Request] = []
+    for number in range(ONE_SHOT_CALLS):
+        at = _at(WASTE_DAYS[number % 30], 4, rng)
+        prompt = rng.randint(9_000, 14_000)
+        tokens = Tokens(no_cache=30, write_5m=prompt, output=rng.randint(20, 60))
+        if careful:
+            tokens = tokens._replace(no_cache=30 + prompt, write_5m=0)
+        else:
+            saving += prompt * (_per_token(model, "input_cache_write_5m") - _per_token(model, "input_no_cache"))
+        requests.append(Request(at, model, TRIAGE, rng.choice(USERS), _uuid(rng), tokens))
+    for number in range(TRIAGE_TALKS):
+        gaps = [timedelta(seconds=rng.randint(40, 150)) for _ in range(3)]
+        requests += _talk(rng, model, TRIAGE, _at(WASTE_DAYS[number * 2], 6, rng), gaps, 9_000)
+    return Waste("cache_writes_never_read", TRIAGE, requests, saving)
+
+
+def _assistant(rng: Random, careful: bool) -> Waste:
+    """Brisk conversations; and some that pause for longer than five minutes, and write everything again each time.
+
+    Requests that read the cache in the pauses and after the end, for a quarter of an hour each, would have held it; so
+    would one-hour writes, for what they cost more.
+    """
+    model, saving = HAIKU, Decimal()
+    requests: list[Request] = []
+    write_5m, write_1h, read, output = (
+        _per_token(model, kind)
+        for kind in ("input_cache_write_5m", "input_cache_write_1h", "input_cache_read", "output")
+    )
+    for number in range(PAUSING_TALKS):
+        seconds = [rng.randint(360, 540) if not careful else rng.randint(60, 200) for _ in range(TALK_REQUESTS - 1)]
+        gaps = [timedelta(seconds=each) for each in seconds]
+        talk = _talk(rng, model, ASSISTANT, _at(WASTE_DAYS[number * 5], 5, rng), gaps, 20_000)
+        requests += talk
+        if careful:
+            continue
+        held = [request.tokens.context - request.tokens.no_cache for request in talk]
+        again = sum(held[:-1])  # each pause lost what the request before it left
+        pinged = sum(gap // PING_EVERY * (kept * read + output) for gap, kept in zip(gaps, held, strict=False))
+        in_vain = KEEP_ALIVE // PING_EVERY * (held[-1] * read + output)
+        kept_alive = again * (write_5m - read) - pinged - in_vain
+        one_hour = again * (write_5m - read) - held[-1] * (write_1h - write_5m)
+        saving += max(kept_alive, one_hour)
+    for number in range(BRISK_TALKS):
+        gaps = [timedelta(seconds=rng.randint(30, 120)) for _ in range(2)]
+        requests += _talk(rng, model, ASSISTANT, _at(WASTE_DAYS[number % 30], 7, rng), gaps, 25_000)
+    return Waste("lost_cache", ASSISTANT, requests, saving)
+
+
+def _talk(
+    rng: Random, model: Model, api_key: str, at: datetime, gaps: Sequence[timedelta], prompt_tokens: int
+) -> list[Request]:
+    """A conversation with a five-minute cache that grows; after a longer gap all of it is written again."""
+    first = Request(at, model, api_key, rng.choice(USERS), _uuid(rng), Tokens())
+    context = prompt_tokens
+    requests: list[Request] = []
+    for gap in (timedelta(), *gaps):
+        at += gap
+        cached = context if requests and gap <= CACHE_LIFETIME[False] else 0
+        context += rng.randint(300, 900)
+        tokens = Tokens(
+            no_cache=rng.randint(3, 30), write_5m=context - cached, read=cached, output=rng.randint(80, 300)
+        )
+        requests.append(replace(first, at=at, tokens=tokens))
+    return requests
+
+
+def _review(rng: Random, careful: bool) -> Waste:
+    """Documents just above the long-context limit."""
+    model, saving = SONNET_4_5, Decimal()
+    requests: list[Request] = []
+    for day in WASTE_DAYS[3::5]:
+        document = rng.randint(150_000, 190_000) if careful else rng.randint(205_000, 235_000)
+        tokens = Tokens(no_cache=document, output=rng.randint(800, 1_500))
+        request = Request(_at(day, 8, rng), model, REVIEW, rng.choice(USERS), _uuid(rng), tokens)
+        requests.append(request)
+        short = sum(count * rate / 1_000_000 for count, rate in zip(tokens, model.usd_per_mtok, strict=False))
+        saving += _list_cost([request]) - short
+    return Waste("long_context_surcharge", REVIEW, requests, saving)
+
+
+def _crawler(rng: Random, careful: bool) -> Waste:
+    """One session in a loop: its input grows with each request, and next to nothing comes out."""
+    first = Request(_at(WASTE_DAYS[11], 3, rng), HAIKU, CRAWLER, USERS[1], _uuid(rng), Tokens())
+    prompt = 3_000
+    requests: list[Request] = []
+    for number in range(LOOP_REQUESTS):
+        prompt += rng.randint(400, 900)
+        tokens = Tokens(no_cache=prompt, output=rng.randint(150, 400) if careful else rng.randint(1, 6))
+        requests.append(replace(first, at=first.at + number * timedelta(seconds=20), tokens=tokens))
+    # the first request grows over nothing; the ten after it are not yet too many
+    beyond = [] if careful else requests[LOOP_STOPPED_AFTER + 1 :]
+    return Waste("runaway_sessions", CRAWLER, requests, _list_cost(beyond))
+
+
+def ground_truth(seed: int = SEED, careful: bool = False) -> list[Request]:
+    """Every request of the organisation, in order of time. Deterministic for a seed; `careful` as for `wastes`."""
     requests: list[Request] = []
     for offset in range((END_DAY - FIRST_DAY).days):
         day = FIRST_DAY + timedelta(days=offset)
@@ -384,6 +545,7 @@ def ground_truth(seed: int = SEED) -> list[Request]:
                     requests += session
     requests += _long_context_sessions(_stream(seed, "long"))
     requests += _known_hour(_stream(seed, "hour"))
+    requests += [request for waste in wastes(seed, careful) for request in waste.requests]
     existing = (r for r in requests if r.at.date() < r.model.retired_on)
     return _fork(_stream(seed, "fork"), sorted(existing, key=lambda r: (r.at, r.model.version, r.api_key, r.session)))
 
@@ -923,6 +1085,33 @@ def _plant_half_line(transcript: Transcript) -> Rejected:
     return Rejected(transcript.path, len(transcript.lines) + 1, "", "not valid JSON")
 
 
+# -------------------- events of the tracker
+
+TRACKER_FILE = "tracker/usage_events_2025_11.jsonl"
+
+
+def tracker_events(requests: Sequence[Request], seed: int) -> bytes:
+    """What the tracker writes of the keys that use it: one event a request."""
+    rng = _stream(seed, "tracker")
+    lines = [
+        {
+            "schema": "token-analytics-tracker/1",
+            "event_id": _uuid(rng),
+            "timestamp": f"{request.at.isoformat(timespec='microseconds')}Z",
+            "conversation_id": request.session,
+            "provider": "anthropic",
+            "model": request.model.version,
+            "user_id": request.user,
+            "api_key": request.api_key,
+            "workspace": request.workspace,
+            "usage": _usage(request.tokens),
+            "response_id": f"msg_{_token(rng)}",
+        }
+        for request in requests
+    ]
+    return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
+
+
 # -------------------- expectations
 
 
@@ -1038,14 +1227,19 @@ class Sample:
         return path.as_posix() in self.files
 
 
-def build(seed: int = SEED) -> Sample:
-    """The whole sample, in memory: the same bytes for the same seed (gzip and Parquet: with the same zlib, pyarrow)."""
-    truth = ground_truth(seed)
+def build(seed: int = SEED, careful: bool = False) -> Sample:
+    """The whole sample, in memory: the same bytes for the same seed (gzip and Parquet: with the same zlib, pyarrow).
+
+    With `careful` the keys of `wastes` waste nothing: the control of the recommendations.
+    """
+    truth = ground_truth(seed, careful)
     costs = {month: cost_rows(requests) for month, requests in _grouped(truth, _month).items()}
     developer_sessions = _transcript_sessions(truth)
     transcribed = [request for requests in developer_sessions.values() for request in requests]
     transcripts = _transcript_files(developer_sessions, seed)
     logged = _logged_sessions(truth, seed)
+    tracked = [request for request in truth if request.api_key in TRACKED_KEYS]
+    tracked_sessions = {request.session for request in tracked}
     in_both = [developer_sessions[session] for session in transcripts.sessions_in_both_logs]
     session_files, bad_session_line, completed = _session_files(logged, in_both)
     damaged_path, damaged, bad_rows = _damaged_usage_file(truth)
@@ -1058,24 +1252,35 @@ def build(seed: int = SEED) -> Sample:
         **{_cost_file_path(month): _csv(rows) for month, rows in costs.items()},
         **session_files,
         **transcripts.files,
+        TRACKER_FILE: tracker_events(tracked, seed),
         "notes.txt": NOTES,
     }
     files["console/september, for finance.csv"] = files["console/claude_api_tokens_2025_09.csv"]
-    in_logs = [*(r for requests in logged.values() for r in requests), *transcribed]
+    in_logs = [*(r for requests in logged.values() for r in requests), *transcribed, *tracked]
     expected = {
         "seed": seed,
         "console": _expected_console(truth),
         "billed": _expected_billed(costs),
         "transcripts": _expected_transcripts(transcribed, transcripts),
         "sessions": {
-            "sessions": len(logged) + len(developer_sessions),
+            "sessions": len(logged) + len(developer_sessions) + len(tracked_sessions),
             "in_token_usage_sessions": len(logged) + len(in_both),
             "in_transcripts": len(developer_sessions),
+            "in_tracker_events": len(tracked_sessions),
             "in_both": list(transcripts.sessions_in_both_logs),
             "completed_by_a_later_export": completed,
             "total": _counts(in_logs),
             "list_cost_usd": _decimal(_list_cost(in_logs)),
         },
+        "tracker": {
+            "requests": len(tracked),
+            "total": _counts(tracked),
+            "list_cost_usd": _decimal(_list_cost(tracked)),
+        },
+        "savings": [
+            {"kind": waste.kind, "api_key": waste.api_key, "observed_usd": _decimal(waste.saving_usd)}
+            for waste in wastes(seed, careful)
+        ],
         "known_hour": _expected_known_hour(truth),
         "spike_day": str(SPIKE_DAY),
         "rejected_rows": [

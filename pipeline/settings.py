@@ -115,6 +115,42 @@ class Terms(BaseModel):
         return self
 
 
+class Savings(BaseModel):
+    """When something counts as waste in analysis.recommendations; docs/savings.md says what each kind rests on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: int | None = Field(default=None, ge=1, description="Latest days that are looked at; all by default.")
+    floor_usd: float = Field(
+        default=0.01, ge=0, allow_inf_nan=False, description="Saving a month below which nothing is recommended."
+    )
+    keep_alive_minutes: int = Field(
+        default=15, ge=5, description="How long an application would keep a cache alive that nobody reads."
+    )
+    long_context_trim: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of a prompt that could be cut to stay below the long-context limit."
+    )
+    runaway_requests: int = Field(
+        default=10, ge=1, description="Requests without output in a row after which a session is stopped."
+    )
+    runaway_output_tokens: int = Field(default=10, ge=0, description="Output tokens up to which a request has none.")
+
+
+class WhatIf(BaseModel):
+    """The same traffic at other rates: a question of the user, never a saving."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: dict[str, str] = Field(default_factory=dict, description="Model that was used -> model that would be.")
+    usage_type: Literal["batch", "flex"] | None = Field(default=None, description="Tier of all standard usage.")
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        if not (self.models or self.usage_type):
+            raise ValueError("name models, or usage_type, or both")
+        return self
+
+
 class Settings(BaseSettings):
     """Settings of one run over one home; see docs/settings.md for the table of them."""
 
@@ -150,6 +186,10 @@ class Settings(BaseSettings):
     )
     mechanisms: dict[str, Terms] = Field(
         default_factory=dict, description="Further mechanisms, compared at equal revenue with the built-in ones."
+    )
+    savings: Savings = Field(default=Savings(), description="When something counts as waste in the recommendations.")
+    what_if: dict[str, WhatIf] = Field(
+        default_factory=dict, description="Questions by name: the same traffic with other models, or under batch."
     )
     seed: int = Field(default=20251128, ge=0, description="Seed of every simulation and bootstrap.")
     memory_limit: str = Field(

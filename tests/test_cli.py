@@ -42,6 +42,7 @@ STAGES = [
     "Validating",
     "Fitting distributions",
     "Pricing contracts",
+    "Looking for savings",
     "Reconciling",
     "Comparing with closed months",
     "Drawing the statistics",
@@ -571,3 +572,46 @@ def test_show_pricing_begins_with_the_quotes_and_the_recommendation(sample_run: 
     assert lines[0].startswith("Your quotes")
     assert "token-analytics quote add" in lines[1]
     assert any("the cheapest way to remove 75% of the variance of a month" in line for line in lines[2:10])
+
+
+# ----------------------------------------------------------------------------------------------------- savings
+
+
+def test_what_the_sample_wastes_is_listed_to_the_cent_and_every_row_has_a_query_that_gives_it(
+    sample_run: Done, sample_home: Path
+) -> None:
+    expected = json.loads((SAMPLE.parent / "expected.json").read_text(encoding="utf-8"))["savings"]
+    rows = json.loads(token_analytics("show", "savings", "--json", "--home", sample_home).out)
+    ranked = [row for row in rows if row["rank"] is not None]
+    found = {(row["kind"], row["subject"].split(",")[0]): row["observed_saving_usd"] for row in ranked}
+    for planted in expected:
+        assert found[planted["kind"], f"api_key={planted['api_key']}"] == planted["observed_usd"]
+    for row in ranked:
+        (again,) = answer(sample_home, row["sql"])
+        assert again["observed_saving_usd"] == row["observed_saving_usd"]
+        assert abs(Decimal(again["saving_usd_per_month"]) - Decimal(row["saving_usd_per_month"])) < Decimal("0.00001")
+    (left,) = [row for row in rows if row["rank"] is None]
+    assert left["kind"] == "unavailable"
+    assert "only sessions, minutes or days are known" in left["evidence"]
+    stored = duckdb.read_parquet(str(sample_home / "outputs" / "recommendations.parquet"))
+    assert len(stored.fetchall()) == len(rows)
+
+
+def test_show_savings_ends_with_what_they_come_to_together(sample_run: Done, sample_home: Path) -> None:
+    lines = token_analytics("show", "savings", "--limit", "2", "--home", sample_home).out.splitlines()
+    (together,) = [line for line in lines if line.startswith("Together")]
+    assert "no request counted twice (2 of " in together
+    assert any(line.startswith("unavailable: Logs of single requests hold") for line in lines)
+
+
+def test_a_question_that_cannot_be_answered_stops_the_run_and_leaves_what_was_published(small_home: Path) -> None:
+    before = days(small_home)
+    (small_home / "landing" / "march.csv").write_text(usage_csv("2026-03", 7))
+    (small_home / "token_analytics.toml").write_text(
+        '[what_if.cheaper]\nmodels = { "claude-opus-4-5" = "claude-haiku-4-5" }\n'
+    )
+    done = token_analytics("run", "--home", small_home)
+    assert (done.code, done.out) == (2, "")
+    assert "what_if.cheaper: " in done.err
+    assert "claude-opus-4-5 was never used" in done.err
+    assert days(small_home) == before

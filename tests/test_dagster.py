@@ -48,6 +48,7 @@ ASSETS = [
     "analysis/pricing_quotes",
     "analysis/pricing_recommendation",
     "analysis/pricing_risk",
+    "analysis/recommendations",
     "analysis/restatements",
     "analysis/tail_metrics",
     "analysis/time_profile",

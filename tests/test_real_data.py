@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from conftest import Warehouse
 
-from pipeline import ingest, reconciliation
+from pipeline import ingest, recommend, reconciliation, warehouse
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.name} beside the repository")
@@ -341,3 +341,18 @@ def test_of_all_files_together_only_our_formats_are_loaded_and_the_rest_is_named
     assert named == [(0,)]
     files = [path for path in DATA.rglob("*") if path.is_file() and path.parent != DATA]
     assert home.summary.files_seen == len(files)
+
+
+def test_savings_of_real_transcripts_are_reproduced_and_no_session_is_taken_for_a_loop(home):
+    """Most outputs of these transcripts are first counts: sessions of up to 69 requests grow and put out one token."""
+    with warehouse.connect(home.settings) as connection:
+        rows = recommend.recommendations(connection, home.settings).to_pylist()
+        found = [row for row in rows if row["status"] == "ok"]
+        queried = [connection.execute(row["sql"]).fetchall()[0][0] for row in found]
+        ((paid,),) = connection.execute("SELECT sum(estimated_cost_usd) FROM marts.requests").fetchall()
+    assert {row["kind"] for row in found} >= {"cache_policy", "lost_cache"}
+    assert "runaway_sessions" not in {row["kind"] for row in found}
+    assert queried == [row["observed_saving_usd"] for row in found]
+    assert 0 < sum(queried) < paid / 10
+    (left,) = [row for row in rows if row["status"] == "unavailable"]
+    assert "cannot tell a runaway session" in left["evidence"]

@@ -87,6 +87,10 @@ def usage_counts(usage: Line) -> Counts:
     )
 
 
+def tracker_events() -> list[Line]:
+    return [json.loads(text) for text in (LANDING / sample.TRACKER_FILE).read_text(encoding="utf-8").splitlines()]
+
+
 def kept_responses() -> dict[str, Line]:
     """One line a response, by FORMATS' rule: main lines before sidechains, then the greatest output."""
     lines = [line for _, line in responses()]
@@ -302,10 +306,10 @@ def test_one_export_lies_there_twice_under_different_names() -> None:
     assert sorted(contents.values())[-2:] == [1, 2]
 
 
-def test_a_quoted_name_and_the_workbench_are_among_the_five_keys(truth: list[sample.Request]) -> None:
+def test_a_quoted_name_and_the_workbench_are_among_the_keys(truth: list[sample.Request]) -> None:
     keys = {row["api_key"] for month in sample.MONTHS for row in read_csv(month_file(month))}
     assert keys == {request.api_key for request in truth}
-    assert len(keys) == 5
+    assert len(keys) == 5 + len(sample.TRACKED_KEYS)
     assert {"", "Search, documents"} <= keys
 
 
@@ -402,11 +406,30 @@ def test_all_text_in_transcripts_is_marked_as_synthetic() -> None:
 def test_sessions_in_force_are_the_latest_rows_and_the_transcripts(expected: dict[str, Any]) -> None:
     exported = sessions_in_force()
     transcribed = {line["sessionId"] for line in kept_responses().values()}
+    tracked = {event["conversation_id"] for event in tracker_events()}
     only_exported = [session_counts(row) for session, row in exported.items() if session not in transcribed]
     from_transcripts = [usage_counts(line["message"]["usage"]) for line in kept_responses().values()]
+    from_events = [usage_counts(event["usage"]) for event in tracker_events()]
     assert len(exported) == expected["sessions"]["in_token_usage_sessions"]
-    assert len(exported.keys() | transcribed) == expected["sessions"]["sessions"]
-    assert add(*only_exported, *from_transcripts) == stated(expected["sessions"]["total"])
+    assert len(tracked) == expected["sessions"]["in_tracker_events"]
+    assert len(exported.keys() | transcribed | tracked) == expected["sessions"]["sessions"]
+    assert add(*only_exported, *from_transcripts, *from_events) == stated(expected["sessions"]["total"])
+
+
+def test_every_request_of_a_tracked_key_is_one_event(expected: dict[str, Any], truth: list[sample.Request]) -> None:
+    events = tracker_events()
+    assert len({event["event_id"] for event in events}) == len(events) == expected["tracker"]["requests"]
+    logged = Counter((event["api_key"], event["timestamp"], usage_counts(event["usage"])) for event in events)
+    made = [request for request in truth if request.api_key in sample.TRACKED_KEYS]
+    assert logged == Counter((r.api_key, f"{r.at.isoformat(timespec='microseconds')}Z", tuple(r.tokens)) for r in made)
+
+
+def test_a_careful_organisation_does_the_same_work_and_could_save_nothing() -> None:
+    wasteful, careful = sample.wastes(), sample.wastes(careful=True)
+    assert [(waste.kind, waste.api_key) for waste in careful] == [(waste.kind, waste.api_key) for waste in wasteful]
+    assert all(waste.saving_usd > 0 for waste in wasteful)
+    assert all(waste.saving_usd == 0 for waste in careful)
+    assert [len(waste.requests) for waste in careful] == [len(waste.requests) for waste in wasteful]
 
 
 def test_a_session_in_both_logs_has_the_same_totals_in_both(expected: dict[str, Any]) -> None:

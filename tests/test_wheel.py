@@ -139,8 +139,8 @@ def test_a_run_in_an_empty_folder_takes_a_copy_of_the_sample_and_leaves_the_pack
     assert [path.name for path in tmp_path.iterdir()] == ["token-analytics-sample"]
     first, *_ = done.stderr.splitlines()
     assert first.startswith("No files in data/landing: taking the synthetic sample, copied to ./token-analytics-sample")
-    assert "2,414 of 2,414 billed cells tie out: $1,197.76 billed, $1,198.34 computed" in done.stdout
-    assert "529,220,387 tokens" in done.stdout
+    assert "2,504 of 2,504 billed cells tie out: $1,216.30 billed, $1,216.89 computed" in done.stdout
+    assert "540,079,005 tokens" in done.stdout
     assert "BLOCKING" not in done.stdout
     assert str(CHECKOUT) not in done.stdout + done.stderr
     assert installed.files() == before

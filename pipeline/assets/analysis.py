@@ -1,8 +1,9 @@
 """Stage 4: tables of schema analysis, from marts that passed validation.
 
-The work is done by `analysis`, `contracts`, `closing`, and the modules of the pages.
+The work is done by `analysis`, `contracts`, `recommend`, `closing`, and the modules of the pages.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, closing, contracts, pricing_page, progress, scope, statistics_page, warehouse
+from pipeline import analysis, closing, contracts, pricing_page, progress, recommend, scope, statistics_page, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
@@ -44,12 +45,12 @@ def _columns(schema: pa.Schema) -> dg.TableSchema:
 
 
 def _build(
-    names: Collection[str], produce: Produce, stage: str, relevant: frozenset[str], home: Home
+    names: Collection[str], produce: Produce, stage: str, relevant: frozenset[str], home: Home, *others: object
 ) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     with warehouse.connect(settings) as connection:
         rests_on = scope.fingerprint(
-            connection, sorted(settings.model_dump(mode="json", include=set(relevant)).items()), tuple(names)
+            connection, sorted(settings.model_dump(mode="json", include=set(relevant)).items()), tuple(names), *others
         )
         if not home.full_refresh and scope.outcome(connection, stage, rests_on) is not None:
             for name in names:
@@ -80,6 +81,7 @@ _OF_PRICING = frozenset(
         "mechanisms",
     }
 )
+_OF_SAVINGS = frozenset({"savings", "what_if", "model_aliases", "publish_contract_rates"})
 
 
 def _analyse(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
@@ -101,6 +103,14 @@ def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What the same history would have been billed under each contract, and at which risk."""
     yield from _build(contracts.SCHEMAS, _price, "pricing", _OF_PRICING, home)
+
+
+@dg.multi_asset(name="recommend_savings", specs=_specs(recommend.SCHEMAS, "savings"), pool="warehouse")
+def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """What to change, and what it would have saved; questions are priced by the file of own rates as it is."""
+    overrides = home.settings().overrides_file
+    digest = hashlib.sha256(overrides.read_bytes()).hexdigest() if overrides else ""
+    yield from _build(recommend.SCHEMAS, recommend.tables, "savings", _OF_SAVINGS, home, digest)
 
 
 @dg.multi_asset(name="restate_closed_months", specs=_specs(closing.SCHEMAS, "closing"), pool="warehouse")
@@ -164,7 +174,7 @@ def statistics_report(home: Home) -> dg.MaterializeResult[None]:
     group_name="pricing",
     kinds={"html"},
     owners=OWNERS,
-    deps=[dg.AssetKey(["analysis", name]) for name in contracts.SCHEMAS],
+    deps=[dg.AssetKey(["analysis", name]) for name in (*contracts.SCHEMAS, *recommend.SCHEMAS)],
     pool="warehouse",
 )
 def pricing_report(home: Home) -> dg.MaterializeResult[None]:

@@ -4,13 +4,16 @@ from datetime import timedelta
 
 import dagster as dg
 
-from pipeline import analysis, closing, contracts, focus, progress, scope, warehouse
+from pipeline import analysis, closing, contracts, focus, progress, recommend, scope, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
 
-_ANALYSIS = [dg.AssetKey(["analysis", name]) for name in (*analysis.TABLES, *contracts.SCHEMAS, *closing.SCHEMAS)]
+_ANALYSIS = [
+    dg.AssetKey(["analysis", name])
+    for name in (*analysis.TABLES, *contracts.SCHEMAS, *recommend.SCHEMAS, *closing.SCHEMAS)
+]
 
 
 @dg.asset(
@@ -35,6 +38,7 @@ def published(home: Home) -> dg.MaterializeResult[None]:
             settings.published_group,
             scope.version(connection, "analysis"),
             scope.version(connection, "pricing"),
+            scope.version(connection, "savings"),
             closing.state(connection),
         )
         written = all(path.exists() for path in (settings.published, *focus.paths(settings)))

@@ -26,6 +26,8 @@ select
     web_search_count,
     total_tokens,
     estimated_cost_usd,
+    surcharge_usd,
+    priced_context_window,
     billing_mode
 from {{ ref('int_usage') }}
 where record_kind = 'request' and {{ in_scope('usage_date') }}

@@ -26,6 +26,7 @@ mapped as (
             coalesce(model_map.new_model, in_force.model) as model,
             coalesce(kind_map.new_kind, in_force.token_kind) as token_kind,
             if(model_map.new_model is null, in_force.context_window, model_map.new_window) as context_window,
+            coalesce(usage_type_map.new_usage_type, in_force.usage_type) as usage_type,
             if(model_map.new_model is null, in_force.provider, '') as provider
         ),
         in_force.model as old_model,
@@ -34,6 +35,7 @@ mapped as (
     left join model_map
         on in_force.model = model_map.model and in_force.context_window = model_map.context_window
     left join kind_map on in_force.token_kind = kind_map.token_kind
+    left join usage_type_map on in_force.usage_type = usage_type_map.usage_type
 ),
 
 repriced as (
