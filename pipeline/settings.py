@@ -167,7 +167,14 @@ class Settings(BaseSettings):
     publish_contract_rates: bool = Field(default=False, description="Show overridden rates in marts.model_rates.")
     model_aliases: dict[str, str] = Field(default_factory=dict, description="Further names of models -> model id.")
     api_key_aliases: dict[str, str] = Field(
-        default_factory=dict, description="Former names of API keys -> name in use."
+        default_factory=dict, description="Former names, or ids, of API keys -> name in use."
+    )
+    workspace_aliases: dict[str, str] = Field(
+        default_factory=dict, description="Ids or former names of workspaces and projects -> name in use."
+    )
+    account_channels: dict[Literal["anthropic", "openai"], Literal["csv", "api"]] = Field(
+        default_factory=dict,
+        description="Which channel of a provider's account counts where both have a day; csv by default.",
     )
     reconciliation: Reconciliation = Field(
         default=Reconciliation(), description="Which billed keys pay for logs that do not name their key."
