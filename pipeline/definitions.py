@@ -1,18 +1,24 @@
-"""What exists and when it runs: assets, checks, the daily job with its schedule, and the sensor on landing.
+"""What exists and when it runs: assets, checks, the daily jobs with their schedules, and the sensor on landing.
 
 Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 """
 
 import dagster as dg
 
-from pipeline import ingest
-from pipeline.assets import analysis, checks, landing, models, published, reconciliation
+from pipeline import ingest, pull
+from pipeline.assets import analysis, checks, landing, models, published, pulled, reconciliation
 from pipeline.assets.home import Home
 
 daily_refresh = dg.define_asset_job(
     "daily_refresh",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(pulled.GROUP),
     description="Everything, from landing to the published database.",
+)
+
+pull_days = dg.define_asset_job(
+    "pull_days",
+    selection=dg.AssetSelection.groups(pulled.GROUP),
+    description="What the providers' APIs say of some days, landed as files.",
 )
 
 daily = dg.ScheduleDefinition(
@@ -22,6 +28,16 @@ daily = dg.ScheduleDefinition(
     execution_timezone="UTC",
     description="Each night at 02:00 UTC.",
 )
+
+
+@dg.schedule(job=pull_days, cron_schedule="30 1 * * *", execution_timezone="UTC")
+def pull_at_half_past_one(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
+    """Before the nightly refresh: the last days once more, of the sources that the setting `pull` names."""
+    settings = home.settings()
+    if not settings.pull.sources:
+        return dg.SkipReason("the setting pull.sources names nothing to pull")
+    days = pull.default_days(settings, context.scheduled_execution_time.date())
+    return pulled.request(settings.pull.sources, *days)
 
 
 @dg.sensor(job=daily_refresh, minimum_interval_seconds=60, description="A run when files in landing have settled.")
@@ -41,6 +57,7 @@ def landing_changed(context: dg.SensorEvaluationContext, home: Home) -> dg.Senso
 
 defs = dg.Definitions(
     assets=[
+        pulled.pull_providers,
         landing.LANDING,
         landing.load_landing,
         landing.load_reference,
@@ -53,8 +70,8 @@ defs = dg.Definitions(
         analysis.restate_closed_months,
         published.published,
     ],
-    jobs=[daily_refresh],
-    schedules=[daily],
+    jobs=[daily_refresh, pull_days],
+    schedules=[daily, pull_at_half_past_one],
     sensors=[landing_changed],
     resources={"home": Home()},
     executor=dg.in_process_executor,

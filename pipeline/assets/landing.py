@@ -8,6 +8,7 @@ import dagster as dg
 from pipeline import ingest, progress, transform, warehouse
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.preview import markdown, table_metadata
+from pipeline.assets.pulled import SPECS
 
 LANDING = dg.AssetSpec(
     "landing",
@@ -15,6 +16,7 @@ LANDING = dg.AssetSpec(
     group_name="landing",
     kinds={"csv", "json"},
     owners=OWNERS,
+    deps=[spec.key for spec in SPECS],
 )
 
 _RAW = {

@@ -1,7 +1,7 @@
 """OpenAI's costs: pages of the organisation's API and its CSV export, amounts in USD by day, project and line item.
 
-Belongs here: where a result has what, and what a line item ("gpt-5-2025-08-07, cached input") says. Does not belong here:
-which of several files counts (dbt_project).
+Belongs here: where a result has what, and what a line item ("gpt-5-2025-08-07, cached input") says. Does not belong
+here: which of several files counts (dbt_project).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """OpenAI's usage of completions: pages of the organisation's API and its CSV export; input includes cached tokens.
 
-Belongs here: where a result has what. Does not belong here: which of several files counts (dbt_project). A project is to
-OpenAI what a workspace is to Anthropic: it stands in that column.
+Belongs here: where a result has what. Does not belong here: which of several files counts (dbt_project). A project is
+to OpenAI what a workspace is to Anthropic: it stands in that column.
 """
 
 from __future__ import annotations
