@@ -111,7 +111,7 @@ class FakeProvider:
                 "cache_read_input_tokens": tokens["read"],
                 "output_tokens": tokens["output"],
                 "server_tool_use": {"web_search_requests": tokens["searches"]},
-                **{name: None for name in calls_of_a_week(count=1)[0].dimensions},
+                **dict.fromkeys(calls_of_a_week(count=1)[0].dimensions),
                 "inference_geo": None,
                 **dimensions,
                 **self.extra,

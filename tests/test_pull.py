@@ -132,7 +132,9 @@ def test_a_week_with_every_fifth_call_failing_is_the_week_pulled_cleanly_and_rep
             "SELECT provider, sum(cost_usd)::double FROM marts.billed_costs GROUP BY ALL ORDER BY ALL"
         ).fetchall() == [("anthropic", pytest.approx(output * 15e-6)), ("openai", pytest.approx(output / 1e6))]
         (balance,) = connection.execute("FROM marts.token_conservation WHERE source = 'console'").fetchall()
-        assert balance[1] == balance[3] == balance[4] and balance[2] == 0
+        source, stored, superseded, in_force, in_marts = balance
+        assert (stored, superseded, source) == (in_force, 0, "console")
+        assert in_force == in_marts
 
 
 def test_every_page_of_a_day_is_asked_for_and_landed_in_one_file(home, provider):

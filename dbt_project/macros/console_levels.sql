@@ -47,6 +47,27 @@
 {%- endmacro %}
 
 {#
+    The levels of the cost exports in scope: whether kinds, keys and workspaces are told apart, from the finest to the
+    coarsest. As above, without any it is all that usually occur.
+#}
+{% macro cost_levels() -%}
+    {%- set levels = [] -%}
+    {%- if execute and model.resource_type != 'unit_test' -%}
+        {%- set found = run_query(
+            'select distinct states_kind, states_api_key, states_workspace from ' ~ source('raw', 'console_costs')
+            ~ ' where ' ~ in_scope('usage_date') ~ ' order by all desc'
+        ) -%}
+        {%- for row in found.rows -%}
+            {%- do levels.append((row[0], row[1], row[2])) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(levels or [
+        (true, true, true), (true, true, false), (true, false, true), (true, false, false), (false, false, true),
+        (false, false, false)
+    ]) }}
+{%- endmacro %}
+
+{#
     Whether two exports in scope share a day, so that rows of one may stand for those of the other. Where none do, as in
     most nights, ranking them would sort every row for nothing. A pull may stand for rows of an earlier one without having
     any itself.

@@ -9,14 +9,7 @@
     more than rounding. Of two pulls of one day the later one is in force as a whole. Console exports and API pages bill the
     same costs twice: of each provider and day one channel is in force, the one that the settings prefer where it has the day.
 #}
-{%- set levels = [] -%}
-{%- for kind in ['true', 'false'] -%}
-{%- for api_key in ['true', 'false'] -%}
-{%- for workspace in ['true', 'false'] -%}
-{%- do levels.append((kind, api_key, workspace)) -%}
-{%- endfor -%}
-{%- endfor -%}
-{%- endfor -%}
+{%- set levels = cost_levels() -%}
 {%- set cell_columns = ['channel', 'provider', 'usage_date', 'model', 'token_kind', 'api_key', 'workspace'] -%}
 
 with costs as (
@@ -112,7 +105,10 @@ kept_0 as (
 {%- set n = loop.index -%}
 level_{{ n }} as (
     select * from in_force
-    where states_kind = {{ kind }} and states_api_key = {{ api_key }} and states_workspace = {{ workspace }}
+    where
+        states_kind = {{ kind | lower }}
+        and states_api_key = {{ api_key | lower }}
+        and states_workspace = {{ workspace | lower }}
 ),
 
 finer_{{ n }} as (
@@ -120,10 +116,10 @@ finer_{{ n }} as (
         channel,
         provider,
         usage_date,
-        {{ 'model' if kind == 'true' else "''" }} as model,
-        {{ 'token_kind' if kind == 'true' else "'other'" }} as token_kind,
-        {{ 'api_key' if api_key == 'true' else "''" }} as api_key,
-        {{ 'workspace' if workspace == 'true' else "''" }} as workspace,
+        {{ 'model' if kind else "''" }} as model,
+        {{ 'token_kind' if kind else "'other'" }} as token_kind,
+        {{ 'api_key' if api_key else "''" }} as api_key,
+        {{ 'workspace' if workspace else "''" }} as workspace,
         sum(cost_usd) as cost_usd,
         sum(list_price_usd) as list_price_usd,
         sum(cost_rows) as cost_rows
