@@ -172,13 +172,28 @@ def test_the_laws_of_the_house_are_blocking_checks() -> None:
     assert blocking >= BLOCKING
 
 
-def test_the_daily_job_refreshes_everything_at_two_in_the_night() -> None:
+PULLED = {key for key in KEYS if key.path[0] == "pulled"}
+
+
+def test_the_daily_job_refreshes_everything_from_landing_on_at_two_in_the_night() -> None:
     job = defs.resolve_job_def("daily_refresh")
-    assert job.asset_layer.selected_asset_keys == KEYS - {dg.AssetKey("landing")}
-    (schedule,) = defs.get_repository_def().schedule_defs
+    assert job.asset_layer.selected_asset_keys == KEYS - PULLED - {dg.AssetKey("landing")}
+    schedule = defs.resolve_schedule_def("daily_at_two")
     assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == (
         "daily_refresh",
         "0 2 * * *",
+        "UTC",
+    )
+
+
+def test_what_is_pulled_is_landed_by_day_before_the_daily_job() -> None:
+    assert defs.resolve_job_def("pull_days").asset_layer.selected_asset_keys == PULLED
+    assert {type(GRAPH.get(key).partitions_def) for key in PULLED} == {dg.DailyPartitionsDefinition}
+    assert GRAPH.get(dg.AssetKey("landing")).parent_keys == PULLED
+    schedule = defs.resolve_schedule_def("pull_at_half_past_one")
+    assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == (
+        "pull_days",
+        "30 1 * * *",
         "UTC",
     )
 
