@@ -24,7 +24,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipeline.settings import SAMPLE_HOMES, ConfigurationError, ProviderPull, PullSource, Settings, environment_key
-from pipeline.sources.provider_pages import HEADER
+from pipeline.sources.provider_pages import HEADER, results_of
 
 if TYPE_CHECKING:
     import requests
@@ -319,7 +319,7 @@ class _Client:
         following: dict[str, str] = {}
         while True:
             text, page = self._ask({**parameters, **following})
-            yield text, sum(len(bucket.get("results") or []) for bucket in page["data"] if isinstance(bucket, dict))
+            yield text, sum(len(results_of(bucket)) for bucket in page["data"])
             if not page.get("has_more"):
                 return
             cursor = page.get("next_page")

@@ -206,6 +206,21 @@ def test_half_a_page_is_listed_and_nothing_of_it_is_loaded(home):
     assert (ledger["status"], ledger["message"]) == ("failed", "not valid JSON, perhaps cut off: save the pages again")
 
 
+@pytest.mark.parametrize(
+    "data", [[], [None], [3], [[]], [{}], [{"results": None}], [{"results": 3}], [{"results": {}}]]
+)
+def test_no_shape_of_a_file_stops_the_others(new_home, data):
+    home = new_home()
+    odd = json.dumps({"data": data, "has_more": False})
+    files = {"b.json": odd, "c.json": page(bucket(anthropic()))}
+    for number, grouped in enumerate([None, 3, [[]], [{}], ["model"]]):
+        header = json.dumps({"token_analytics_pull": {"source": "anthropic_usage", "group_by": grouped}})
+        files[f"{number}.jsonl"] = f"{header}\n{odd}"
+    home.land(files)
+    assert home.ingest().files_loaded >= 1
+    assert home.query("SELECT output_tokens FROM raw.console_usage") == [(50,)]
+
+
 def test_an_answer_that_holds_an_error_is_no_page(home):
     home.land({"page.json": json.dumps({"type": "error", "error": {"type": "rate_limit_error", "message": "m"}})})
     home.ingest()
@@ -289,23 +304,18 @@ def test_openai_batch_and_tier_are_one_usage_type(home, batch, tier, usage_type)
     assert usage(home, page(openai_bucket(openai(batch=batch, service_tier=tier))), "usage_type") == [(usage_type,)]
 
 
-@pytest.mark.parametrize(
-    ("line_item", "model", "kind"),
-    [
-        ("gpt-5-2025-08-07, input", "gpt-5", "input_no_cache"),
-        ("gpt-5-2025-08-07, cached input", "gpt-5", "cache_read"),
-        ("gpt-5-2025-08-07, output", "gpt-5", "output"),
-        ("web search tool calls | gpt-5", "", "web_search"),
-        ("Image models", "", "other"),
-        (None, "", "other"),
-    ],
-)
-def test_openai_line_items_name_model_and_kind(models, line_item, model, kind):
-    text = page(openai_bucket(openai_cost(0.06, line_item)))
+def test_openai_line_items_name_model_and_kind(models):
+    said = {
+        "gpt-5-2025-08-07, input": ("gpt-5", "input_no_cache"),
+        "gpt-5-2025-08-07, cached input": ("gpt-5", "cache_read"),
+        "gpt-5-2025-08-07, output": ("gpt-5", "output"),
+        "web search tool calls | gpt-5": ("", "web_search"),
+        "Image models": ("", "other"),
+    }
+    text = page(openai_bucket(*(openai_cost(0.06, line_item) for line_item in said)))
     with models.over({"page.json": text}, "marts.billed_costs") as connection:
-        assert connection.execute(
-            "SELECT provider, model, token_kind, workspace, cost_usd::double FROM marts.billed_costs"
-        ).fetchall() == [("openai", model, kind, "proj_1", 0.06)]
+        found = connection.execute("SELECT model, token_kind, workspace, cost_usd::double FROM marts.billed_costs")
+        assert sorted(found.fetchall()) == sorted((*named, "proj_1", 0.06) for named in said.values())
 
 
 def test_openai_exports_as_csv_are_read_like_pages(home):
@@ -376,11 +386,38 @@ def api_page(*rows: tuple[str, int, int]) -> str:
     )
 
 
+# Each case has a day of its own, so that all of them are built at once.
+CASES = {
+    "export_and_page_differ": [console_csv(("2026-03-01", 1000)), api_page(("2026-03-01 00:00", 86400, 1010))],
+    "page_alone": [api_page(("2026-03-02 00:00", 86400, 500))],
+    "agree": [
+        console_csv(("2026-03-03", 30)),
+        api_page(("2026-03-03 10:05", 60, 10), ("2026-03-03 22:00", 60, 20)),
+    ],
+    "hour_beside_hours": [
+        console_csv(("2026-03-04 15:10", 30), ("2026-03-04 15:59", 70)),
+        api_page(("2026-03-04 09:00", 3600, 400), ("2026-03-04 15:00", 3600, 100)),
+    ],
+    "hour_beside_day": [
+        console_csv(("2026-03-05 15:10", 30), ("2026-03-05 15:59", 70)),
+        api_page(("2026-03-05 00:00", 86400, 500)),
+    ],
+    "same_hours": [
+        console_csv(("2026-03-06 09:00", 30), ("2026-03-06 15:00", 70)),
+        api_page(("2026-03-06 10:00", 3600, 400), ("2026-03-06 15:00", 3600, 70)),
+    ],
+    "reaches_further": [
+        api_page(("2026-03-07 00:00", 86400, 900)),
+        api_page(("2026-03-07 00:00", 86400, 800), ("2026-03-08 00:00", 86400, 5)),
+    ],
+    "greater": [api_page(("2026-03-09 00:00", 86400, 900)), api_page(("2026-03-09 00:00", 86400, 800))],
+    "minutes_and_day": [api_page(("2026-03-10 10:05", 60, 30)), api_page(("2026-03-10 00:00", 86400, 100))],
+}
 MINUTES = """
     SELECT strftime(usage_minute, '%d %H:%M'), bucket_seconds, output_tokens FROM marts.token_usage_minutes ORDER BY ALL
 """
 COMPARED = """
-    SELECT usage_date::varchar, account_of, model, token_kind, channel_in_force, token_gap, usd_gap::double,
+    SELECT strftime(usage_date, '%d'), account_of, model, token_kind, channel_in_force, token_gap, usd_gap::double,
         is_different
     FROM marts.channel_comparison ORDER BY ALL
 """
@@ -389,75 +426,61 @@ BALANCE = (
 )
 
 
-def counted(models: Any, files: Mapping[str, str], **overrides: Any) -> tuple[list[Any], list[Any]]:
-    """Minutes and comparison of these files; every token stored is in force or superseded."""
+def counted(models: Any, files: Mapping[str, str], **overrides: Any) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Minutes and comparison of these files by day; every token stored is in force or superseded."""
     built = ("marts.token_usage_minutes", "marts.channel_comparison", "marts.token_conservation")
     with models.over(files, *built, **overrides) as connection:
         ((stored, superseded, in_force),) = connection.execute(BALANCE).fetchall()
         minutes = connection.execute(MINUTES).fetchall()
-        assert stored == superseded + in_force
-        assert in_force == sum(row[-1] for row in minutes)
-        return minutes, connection.execute(COMPARED).fetchall()
-
-
-def test_of_an_export_and_pages_of_one_day_the_export_counts_and_the_difference_is_listed(models):
-    files = {
-        "day.csv": console_csv((DAY, 1000)),
-        "page.json": api_page((f"{DAY} 00:00", 86400, 1010), ("2026-02-18 00:00", 86400, 500)),
+        compared = connection.execute(COMPARED).fetchall()
+    assert stored == superseded + in_force
+    assert in_force == sum(row[-1] for row in minutes)
+    return {
+        day: ([row for row in minutes if row[0].startswith(day)], [row[4:6] for row in compared if row[0] == day])
+        for day in sorted({row[0][:2] for row in minutes})
     }
-    minutes, compared = counted(models, files)
-    assert minutes == [("17 00:00", 86400, 1000), ("18 00:00", 86400, 500)]
-    assert compared == [(DAY, "usage", "claude-sonnet-4-5", "output", "csv", -10, None, True)]
+
+
+@pytest.fixture(scope="module")
+def days(models: Any) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Of each day of `CASES`: the minutes that count, and the channel in force with the gap to the other one."""
+    return counted(models, {f"{name}_{n}": text for name, texts in CASES.items() for n, text in enumerate(texts)})
+
+
+def test_of_an_export_and_a_page_of_one_day_the_export_counts_and_the_difference_is_listed(days):
+    assert days["01"] == ([("01 00:00", 86400, 1000)], [("csv", -10)])
+
+
+def test_a_page_counts_on_a_day_that_no_export_has(days):
+    assert days["02"] == ([("02 00:00", 86400, 500)], [])
+
+
+def test_channels_that_agree_are_compared_too(days):
+    assert days["03"] == ([("03 00:00", 86400, 30)], [("csv", 0)])
+
+
+def test_an_export_of_one_hour_does_not_hide_the_rest_of_the_day_that_a_page_has(days):
+    assert days["04"] == ([("04 09:00", 3600, 400), ("04 15:00", 3600, 100)], [("api", 400)])
+    assert days["05"] == ([("05 00:00", 86400, 500)], [("api", 400)])
+
+
+def test_an_export_by_hours_counts_though_a_page_says_more_of_the_same_hours(days):
+    assert days["06"] == ([("06 09:00", 3600, 30), ("06 15:00", 3600, 70)], [("csv", -370)])
+
+
+def test_of_two_saved_pages_of_one_bucket_the_one_that_reaches_further_counts_then_the_greater(days):
+    assert (days["07"][0], days["08"][0]) == ([("07 00:00", 86400, 800)], [("08 00:00", 86400, 5)])
+    assert days["09"][0] == [("09 00:00", 86400, 900)]
+
+
+def test_pages_of_minutes_and_of_the_day_count_once(days):
+    assert days["10"][0] == [("10 00:00", 86400, 70), ("10 10:05", 60, 30)]
 
 
 def test_the_setting_puts_the_pages_in_force(models):
-    files = {"day.csv": console_csv((DAY, 1000)), "page.json": api_page((f"{DAY} 00:00", 86400, 1010))}
-    minutes, compared = counted(models, files, account_channels={"anthropic": "api"})
-    assert minutes == [("17 00:00", 86400, 1010)]
-    assert compared == [(DAY, "usage", "claude-sonnet-4-5", "output", "api", 10, None, True)]
-
-
-def test_channels_that_agree_are_listed_as_such(models):
-    files = {
-        "day.csv": console_csv((DAY, 30)),
-        "page.json": api_page((f"{DAY} 10:05", 60, 10), (f"{DAY} 22:00", 60, 20)),
-    }
-    minutes, compared = counted(models, files)
-    assert minutes == [("17 00:00", 86400, 30)]
-    assert compared == [(DAY, "usage", "claude-sonnet-4-5", "output", "csv", 0, None, False)]
-
-
-def test_an_export_of_one_hour_does_not_hide_the_rest_of_the_day_that_the_pages_have(models):
-    hour = console_csv((f"{DAY} 15:10", 30), (f"{DAY} 15:59", 70))
-    by_hour = api_page((f"{DAY} 09:00", 3600, 400), (f"{DAY} 15:00", 3600, 100))
-    minutes, compared = counted(models, {"hour.csv": hour, "page.json": by_hour})
-    assert minutes == [("17 09:00", 3600, 400), ("17 15:00", 3600, 100)]
-    assert compared == [(DAY, "usage", "claude-sonnet-4-5", "output", "api", 400, None, True)]
-    by_day = api_page((f"{DAY} 00:00", 86400, 500))
-    assert counted(models, {"hour.csv": hour, "page.json": by_day})[0] == [("17 00:00", 86400, 500)]
-
-
-def test_an_export_by_hours_counts_though_the_pages_say_more_of_the_same_hours(models):
-    hours = console_csv((f"{DAY} 09:00", 30), (f"{DAY} 15:00", 70))
-    pages = api_page((f"{DAY} 10:00", 3600, 400), (f"{DAY} 15:00", 3600, 70))
-    minutes, compared = counted(models, {"hours.csv": hours, "page.json": pages})
-    assert minutes == [("17 09:00", 3600, 30), ("17 15:00", 3600, 70)]
-    assert compared == [(DAY, "usage", "claude-sonnet-4-5", "output", "csv", -370, None, True)]
-
-
-def test_of_two_saved_pages_of_one_bucket_the_one_that_reaches_further_counts(models):
-    files = {
-        "a.json": api_page((f"{DAY} 00:00", 86400, 900)),
-        "b.json": api_page((f"{DAY} 00:00", 86400, 800), ("2026-02-18 00:00", 86400, 5)),
-    }
-    assert counted(models, files)[0] == [("17 00:00", 86400, 800), ("18 00:00", 86400, 5)]
-    files = {"a.json": api_page((f"{DAY} 00:00", 86400, 900)), "b.json": api_page((f"{DAY} 00:00", 86400, 800))}
-    assert counted(models, files)[0] == [("17 00:00", 86400, 900)]
-
-
-def test_pages_of_minutes_and_of_the_day_count_once(models):
-    files = {"m.json": api_page((f"{DAY} 10:05", 60, 30)), "d.json": api_page((f"{DAY} 00:00", 86400, 100))}
-    assert counted(models, files)[0] == [("17 00:00", 86400, 70), ("17 10:05", 60, 30)]
+    files = dict(enumerate(CASES["export_and_page_differ"]))
+    found = counted(models, {f"{n}": text for n, text in files.items()}, account_channels={"anthropic": "api"})
+    assert found == {"01": ([("01 00:00", 86400, 1010)], [("api", 10)])}
 
 
 def test_of_costs_by_export_and_by_pages_the_export_counts_within_its_rounding(models):
@@ -472,7 +495,7 @@ def test_of_costs_by_export_and_by_pages_the_export_counts_within_its_rounding(m
             "SELECT usage_date::varchar, api_key, cost_usd::double FROM marts.billed_costs ORDER BY ALL"
         ).fetchall() == [(DAY, "alpha", 1.23), ("2026-02-18", "", 0.07)]
         assert connection.execute(COMPARED).fetchall() == [
-            (DAY, "cost", "claude-haiku-4-5", "output", "csv", None, pytest.approx(-0.0045), False)
+            ("17", "cost", "claude-haiku-4-5", "output", "csv", None, pytest.approx(-0.0045), False)
         ]
 
 

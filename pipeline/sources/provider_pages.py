@@ -101,7 +101,7 @@ def source_of(probe: Probe) -> str | None:
         pages = [entry for entry in (cut if isinstance(cut, list) else [cut]) if _is_page(entry)]
     for page in pages:
         for bucket in page["data"]:
-            for result in bucket.get("results", []) if isinstance(bucket, dict) else []:
+            for result in results_of(bucket):
                 if isinstance(result, dict) and (found := _source_of_result(bucket, result)):
                     return found
     for page in pages:
@@ -111,6 +111,12 @@ def source_of(probe: Probe) -> str | None:
         if "has_more" in page and all({"starting_at", "results"} <= bucket.keys() for bucket in buckets):
             return "anthropic_usage"
     return None
+
+
+def results_of(bucket: Any) -> list[Any]:
+    """The results of a bucket as an API gives it; none of anything else."""
+    results = bucket.get("results") if isinstance(bucket, dict) else None
+    return results if isinstance(results, list) else []
 
 
 def _is_page(entry: Any) -> bool:
@@ -195,19 +201,19 @@ def csv_problem(probe: Probe, shape: AccountShape) -> str | None:
 
 
 def _select(shape: AccountShape, asked: Mapping[str, Any]) -> partial[str]:
-    grouped = asked.get("group_by")
     return partial(
         sql,
         f"ingest/provider_{shape.side}",
         provider=literal(shape.provider),
-        grouped_by=_units(grouped) if isinstance(grouped, list) else "null::varchar[]",
+        grouped_by=_units(asked) if isinstance(asked.get("group_by"), list) else "null::varchar[]",
         **shape.parts,
     )
 
 
-def _units(grouped: list[Any]) -> str:
-    """SQL list of what rows state that are grouped by these dimensions."""
-    units = sorted({DIMENSIONS[name] for name in grouped if name in DIMENSIONS})
+def _units(asked: Mapping[str, Any]) -> str:
+    """SQL list of what rows state, by the dimensions that they were asked to be grouped by."""
+    grouped = asked["group_by"] if isinstance(asked.get("group_by"), list) else []
+    units = sorted({DIMENSIONS[name] for name in grouped if isinstance(name, str) and name in DIMENSIONS})
     return "[" + ", ".join(map(literal, units)) + "]::varchar[]"
 
 
@@ -247,7 +253,7 @@ def _enter_export(
             table=shape.table,
             rows=sql(f"ingest/provider_export_{shape.side}"),
             buckets="page_buckets" if has_pages else "(select null::varchar as starts, null::varchar as ends limit 0)",
-            grouped_by=_units(asked.get("group_by") or []),
+            grouped_by=_units(asked),
         ),
         {
             "sha256": sha256,

@@ -28,6 +28,7 @@ typed as (
         ${item_kind} as item_kind,
         ${item_type} as item_type
     from cells
+    cross join stating
 ),
 
 checked as (
@@ -89,4 +90,3 @@ select
     end as problem,
     case when found is not null then cells end as cells
 from checked
-cross join stating

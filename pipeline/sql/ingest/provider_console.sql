@@ -34,6 +34,7 @@ typed as (
         moment_or_null(ends) as ends_at,
         epoch_us(ends_at) - epoch_us(starts_at) as width_us
     from cells
+    cross join stating
 ),
 
 counted as (
@@ -122,4 +123,3 @@ select
     end as problem,
     case when found is not null then cells end as cells
 from checked
-cross join stating
