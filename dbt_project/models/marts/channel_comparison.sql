@@ -6,14 +6,34 @@
 #}
 {%- set tolerance_usd = 0.005 -%}
 
-with usage as (
-    select * from {{ ref('int_console_usage') }}
+with usage_days as (
+    select
+        provider,
+        usage_date
+    from {{ ref('int_console_usage') }}
     where {{ in_scope('usage_date') }}
+    group by provider, usage_date
+    having min(channel) <> max(channel)
+),
+
+usage as (
+    select * from {{ ref('int_console_usage') }}
+    semi join usage_days using (provider, usage_date)
+),
+
+cost_days as (
+    select
+        provider,
+        usage_date
+    from {{ ref('int_billed_costs') }}
+    where {{ in_scope('usage_date') }}
+    group by provider, usage_date
+    having min(channel) <> max(channel)
 ),
 
 costs as (
     select * from {{ ref('int_billed_costs') }}
-    where {{ in_scope('usage_date') }}
+    semi join cost_days using (provider, usage_date)
 ),
 
 days as (
@@ -26,7 +46,6 @@ days as (
         true as states_kind
     from usage
     group by provider, usage_date
-    having count(distinct channel) > 1
     union all by name
     select
         'cost' as account_of,
@@ -37,7 +56,6 @@ days as (
         bool_and(states_kind) as states_kind
     from costs
     group by provider, usage_date
-    having count(distinct channel) > 1
 ),
 
 amounts as (

@@ -44,8 +44,6 @@ summed as (
         export_reaches_to,
         usage_start,
         bucket_seconds,
-        provider,
-        channel,
         model,
         model_version,
         api_key,
@@ -55,7 +53,11 @@ summed as (
         context_window,
         inference_geo,
         speed,
-        stated,
+
+        ---------- the same in all rows of a file
+        any_value(provider) as provider,
+        any_value(channel) as channel,
+        any_value(stated) as stated,
 
         ---------- tokens
         {{ sum_kinds() }},

@@ -65,7 +65,7 @@ create table if not exists raw.console_usage (
 );
 
 -- Whose account it is, by which channel it came (csv or api), and which dimensions the file states: sorted and joined by
--- commas, null where the two columns above say it. (Homes of earlier versions lack these.)
+-- commas. (Homes of earlier versions lack these; there the two columns above say what an export states.)
 alter table raw.console_usage add column if not exists provider varchar default 'anthropic';
 alter table raw.console_usage add column if not exists channel varchar default 'csv';
 alter table raw.console_usage add column if not exists user_id varchar default '';
