@@ -221,6 +221,21 @@ def test_no_shape_of_a_file_stops_the_others(new_home, data):
     assert home.query("SELECT output_tokens FROM raw.console_usage") == [(50,)]
 
 
+def test_no_text_of_a_page_is_kept_beside_its_dimensions(home):
+    canary = "XYZZYPLUGHCANARY"
+    odd = anthropic(output_tokens=canary, description=canary) | {canary: 1, f"{canary}_tokens": 5, "note": {canary: 1}}
+    files = {
+        "u.json": page(bucket(odd, canary, anthropic(note=canary)), canary, {"results": canary}),
+        "c.json": page(bucket(cost(canary), cost("1", currency=canary), cost("1", description=canary))),
+        "cut.json": f'{{"data": [{{"starting_at": "{canary}", "results": [{{"amount": "1", "note": "{canary}',
+    }
+    home.land(files)
+    home.ingest()
+    for schema, table in home.query("SELECT schema_name, table_name FROM duckdb_tables()"):
+        found = home.query(f"SELECT count(*) FROM {schema}.{table} AS t WHERE contains(t::varchar, '{canary}')")
+        assert found == [(0,)], f"{schema}.{table}"
+
+
 def test_an_answer_that_holds_an_error_is_no_page(home):
     home.land({"page.json": json.dumps({"type": "error", "error": {"type": "rate_limit_error", "message": "m"}})})
     home.ingest()

@@ -426,3 +426,22 @@ def test_materializing_what_is_not_configured_asks_nobody(tmp_path, provider):
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
     assert (done.success, done.get_asset_materialization_events(), provider.asked) == (True, [], [])
+
+
+def test_a_refused_key_is_in_no_event_of_a_dagster_run(tmp_path, provider):
+    home = dagster_home(tmp_path / "home", provider, "anthropic_usage")
+    provider.fault = lambda: (403, {})
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        done = dg.materialize(
+            [pull_providers],
+            resources={"home": home},
+            instance=instance,
+            partition_key="2026-02-16",
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        told = "".join(str(record) for record in instance.all_logs(done.run_id))
+    assert not done.success
+    assert "the key in ANTHROPIC_ADMIN_KEY may not read" in told
+    assert KEY not in told
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
