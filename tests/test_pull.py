@@ -304,6 +304,15 @@ def test_fields_that_are_not_known_are_ignored_and_those_that_look_like_usage_ar
 # ---------- pulling again
 
 
+def test_a_pull_of_days_to_come_covers_them_up_to_its_own_time(home, provider):
+    at = dt.datetime(2026, 2, 18, 12, tzinfo=dt.UTC)
+    provider.calls = [call for call in provider.calls if call.at < at]
+    days = {"anthropic": {"base_url": provider.base_url, "bucket_width": "1d"}}
+    (name,) = pulled(home, provider, last=LAST, now=at, **days)
+    home.ingest()
+    assert (home.ledger(name)["first_usage_date"], home.ledger(name)["last_usage_date"]) == (FIRST, at.date())
+
+
 def test_a_later_pull_of_the_same_days_counts_with_all_that_it_says_and_does_not_say(models, home, provider):
     tuesday = FIRST + dt.timedelta(days=1)
     pulled(home, provider, last=tuesday)

@@ -17,7 +17,12 @@ select
     $$side as side,
     $$pulled_at is not null as is_pull,
     coalesce(moment_or_null($$covers_from), buckets.first_start) as covers_from,
-    coalesce(moment_or_null($$covers_to), buckets.last_end) as covers_to,
+    -- a pull of a day that is not over speaks of it up to its own time
+    if(
+        is_pull,
+        greatest(least(moment_or_null($$covers_to), moment_or_null($$pulled_at)), stored.reaches_to),
+        coalesce(moment_or_null($$covers_to), buckets.last_end)
+    ) as covers_to,
     coalesce($$bucket_seconds::integer, stored.bucket_seconds) as bucket_seconds,
     coalesce(stored.stated, array_to_string(list_sort(${grouped_by}), ',')) as stated
 from stored
