@@ -34,7 +34,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import bundled, closing, ingest, progress, quotes, rate_check, reconciliation, repricing, warehouse
+from pipeline import bundled, closing, ingest, progress, pull, quotes, rate_check, reconciliation, repricing, warehouse
 from pipeline import settings as settings_module
 from pipeline.settings import ConfigurationError, Settings, Terms
 from pipeline.sqlfiles import sql
@@ -191,6 +191,36 @@ def close(
             err.print(Text(f"        {known['unpriced_tokens']:,} tokens have no rate", style="yellow"))
 
     _run(settings, as_json, verbose, before=book)
+
+
+@app.command("pull")
+def pull_pages(
+    home: HomeOption = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="A source to pull, such as anthropic_usage; by default those of [pull].")
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC) to ask for.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); yesterday by default.")
+    ] = None,
+) -> None:
+    """Ask the providers' APIs for usage and costs, and land their answers as files; `run` then needs no network."""
+    settings = settings_module.load(home)
+    sources = [name for name in pull.APIS if name in (source or [])]
+    if unknown := sorted(set(source or []) - set(sources)):
+        raise ConfigurationError(f"--source {unknown[0]}: no such source; there are {', '.join(pull.APIS)}")
+    first_day, last_day = pull.default_days(settings, datetime.now(UTC).date())
+    last_day = last.date() if last else last_day
+    first_day = first.date() if first else min(first_day, last_day)
+
+    def tell(landed: pull.Landed) -> None:
+        pages = f"{landed.pages:,} page{'' if landed.pages == 1 else 's'}, {landed.results:,} results"
+        out.print(Text(f"Landed  {landed.path}: {pages}"))
+
+    warehouse.make_home(settings)
+    pull.pull(settings, first_day, last_day, sources, tell=tell)
 
 
 @app.command("retry-rejected")

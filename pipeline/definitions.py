@@ -1,22 +1,28 @@
-"""What exists and when it runs: assets, checks, jobs with their schedules, the sensors on landing and on the stream.
+"""What exists and when it runs: assets, checks, jobs with schedules, sensors on landing and on the stream.
 
 Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 """
 
 import dagster as dg
 
-from pipeline import ingest
+from pipeline import ingest, pull
 from pipeline import stream as stream_module
-from pipeline.assets import analysis, checks, landing, models, postgres, published, reconciliation, stream
+from pipeline.assets import analysis, checks, landing, models, postgres, published, pulled, reconciliation, stream
 from pipeline.assets.home import Home
 
 daily_refresh = dg.define_asset_job(
     "daily_refresh",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.groups("pulled"),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.groups(pulled.GROUP),
     description="Everything, from landing to the published database.",
 )
 pull_sessions = dg.define_asset_job("pull_sessions", selection=[postgres.pulled_sessions])
 drain_stream = dg.define_asset_job("drain_stream", selection=[stream.drained_events])
+
+pull_days = dg.define_asset_job(
+    "pull_days",
+    selection=[pulled.pull_providers],
+    description="What the providers' APIs say of some days, landed as files.",
+)
 
 daily = dg.ScheduleDefinition(
     name="daily_at_two",
@@ -33,6 +39,16 @@ hourly_pull = dg.ScheduleDefinition(
     execution_timezone="UTC",
     description="At half past each hour, where a database is configured.",
 )
+
+
+@dg.schedule(job=pull_days, cron_schedule="30 1 * * *", execution_timezone="UTC")
+def pull_at_half_past_one(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
+    """Before the nightly refresh: the last days once more, of the sources that the setting `pull` names."""
+    settings = home.settings()
+    if not settings.pull.sources:
+        return dg.SkipReason("the setting pull.sources names nothing to pull")
+    days = pull.default_days(settings, context.scheduled_execution_time.date())
+    return pulled.request(settings.pull.sources, *days)
 
 
 @dg.sensor(job=daily_refresh, minimum_interval_seconds=60, description="A run when files in landing have settled.")
@@ -60,6 +76,7 @@ def stream_waiting(home: Home) -> dg.RunRequest | dg.SkipReason:
 
 defs = dg.Definitions(
     assets=[
+        pulled.pull_providers,
         postgres.pulled_sessions,
         stream.drained_events,
         landing.LANDING,
@@ -76,8 +93,8 @@ defs = dg.Definitions(
         analysis.restate_closed_months,
         published.published,
     ],
-    jobs=[daily_refresh, pull_sessions, drain_stream],
-    schedules=[daily, hourly_pull],
+    jobs=[daily_refresh, pull_days, pull_sessions, drain_stream],
+    schedules=[daily, pull_at_half_past_one, hourly_pull],
     sensors=[landing_changed, stream_waiting],
     resources={"home": Home()},
     executor=dg.in_process_executor,

@@ -24,6 +24,8 @@ import duckdb
 from pipeline import scope, warehouse
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import (
+    anthropic_cost,
+    anthropic_usage,
     claude_code,
     codex,
     console_cost,
@@ -32,6 +34,8 @@ from pipeline.sources import (
     gemini_cli,
     langfuse,
     litellm,
+    openai_costs,
+    openai_usage,
     opencode,
     otel_genai,
     pi,
@@ -54,17 +58,27 @@ SOURCES: tuple[Source, ...] = (
     otel_genai,
     langfuse,
     tracker_events,
+    anthropic_usage,
+    anthropic_cost,
+    openai_usage,
+    openai_costs,
     console_usage,
     console_cost,
     usage_sessions,
     experiment_records,
 )
 FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
-# What our own systems wrote down; the others are the provider's account.
-LOG_FORMATS = tuple(name for name in FORMATS if name not in ("console_usage", "console_cost"))
+# The provider's account: its usage, and what it bills.
+_ACCOUNT_FORMATS = {
+    "anthropic_usage": "console", "openai_usage": "console", "console_usage": "console",
+    "anthropic_cost": "billed", "openai_costs": "billed", "console_cost": "billed",
+}  # fmt: skip
+# What our own systems wrote down.
+LOG_FORMATS = tuple(name for name in FORMATS if name not in _ACCOUNT_FORMATS)
 # Where the days of a file's usage are found; formats that are not named here fill raw.requests.
 _USAGE_DATES = {
-    name: f"ingest/usage_dates/{name}" for name in ("console_usage", "console_cost", "token_usage_sessions")
+    name: f"ingest/usage_dates/{side}"
+    for name, side in {**_ACCOUNT_FORMATS, "token_usage_sessions": "token_usage_sessions"}.items()
 }
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
@@ -650,7 +664,8 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
         if verdict is not None:
             return source, probe
     known = (
-        "Console usage or cost CSV, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, "
+        "Console usage or cost CSV, pages of Anthropic's and OpenAI's usage and cost APIs (JSON) and OpenAI's CSV "
+        "exports of them, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, "
         "OpenCode, Pi and Gemini CLI, LiteLLM spend logs, OpenTelemetry spans, Langfuse observations, events of the "
         "tracker, experiment records"
     )

@@ -1,7 +1,7 @@
 """How what is fetched from elsewhere gets into landing: whole files, in a folder that one process at a time fills.
 
 Belongs here: that folder, its lock, and files that are there whole or not at all. Does not belong here: where the
-content comes from (postgres, stream), and reading it (ingest, which treats it like any file that somebody has dropped).
+content comes from (pull, postgres, stream), and reading it (ingest, which treats it like any file that somebody has dropped).
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import bundled, warehouse
-from pipeline import settings as settings_module
-from pipeline.settings import ConfigurationError, Settings
+from pipeline.settings import SAMPLE_HOMES, ConfigurationError, Settings
 
 _UNFINISHED = ".part"
 
@@ -27,8 +26,7 @@ def opened(settings: Settings, source: str) -> Iterator[Path]:
         ConfigurationError: another process is at it, or the home is that of the sample.
 
     """
-    sample = bundled.ROOT / "data" / "sample"
-    if settings.home in (sample.resolve(), settings_module.SAMPLE_COPY.resolve()):
+    if settings.home in {home.resolve() for home in (bundled.ROOT / "data" / "sample", *SAMPLE_HOMES)}:
         raise ConfigurationError("the sample's home takes no real data: name another one, such as --home data")
     warehouse.make_home(settings)
     settings.pulled.mkdir(mode=0o700, exist_ok=True)

@@ -11,6 +11,7 @@ import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -24,6 +25,7 @@ CONFIG_NAME = "token_analytics.toml"
 QUOTES_NAME = "quotes.toml"  # what `token-analytics quote add` writes into the home
 # Home of a copy of the sample, where the current folder has no data at all.
 SAMPLE_COPY = Path("token-analytics-sample")
+SAMPLE_HOMES = (Path("data/sample"), SAMPLE_COPY)
 MECHANISM_NAMES = (
     "per_token",
     "bundle",
@@ -151,6 +153,66 @@ class WhatIf(BaseModel):
         return self
 
 
+PullSource = Literal["anthropic_usage", "anthropic_cost", "openai_usage", "openai_costs"]
+BucketWidth = Literal["1m", "1h", "1d"]
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class ProviderPull(BaseModel):
+    """How a provider's API is asked; the key itself is in the environment and in no setting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str
+    key_env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Variable of the environment with the key.")
+    bucket_width: BucketWidth = "1m"
+    group_by: tuple[str, ...]
+
+    @field_validator("base_url", mode="after")
+    @classmethod
+    def _keeps_the_key(cls, url: str) -> str:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition(":")[0] or parts.netloc
+        if parts.username or parts.password:
+            raise ValueError("must not hold a name or password: the key is in the variable that key_env names")
+        if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
+            raise ValueError("must begin with https://, or the key could be read on its way")
+        return url
+
+
+class AnthropicPull(ProviderPull):
+    """Anthropic's Admin API."""
+
+    base_url: str = "https://api.anthropic.com"
+    key_env: str = "ANTHROPIC_ADMIN_KEY"
+    group_by: tuple[
+        Literal["api_key_id", "workspace_id", "model", "service_tier", "context_window", "inference_geo", "speed"], ...
+    ] = Field(default=("api_key_id", "workspace_id", "model", "service_tier", "context_window"), max_length=5)
+
+
+class OpenAIPull(ProviderPull):
+    """OpenAI's organisation API."""
+
+    base_url: str = "https://api.openai.com"
+    key_env: str = "OPENAI_ADMIN_KEY"
+    group_by: tuple[Literal["project_id", "user_id", "api_key_id", "model", "batch", "service_tier"], ...] = (
+        "project_id", "api_key_id", "model", "batch", "service_tier",
+    )  # fmt: skip
+
+
+class Pull(BaseModel):
+    """What is pulled from the providers' APIs: nothing, where no source is named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[PullSource, ...] = ()
+    days: int = Field(default=3, ge=1, le=366, description="Last days that are over, asked for again by each pull.")
+    attempts: int = Field(default=8, ge=1, le=20, description="How often one page is asked for before giving up.")
+    timeout_seconds: float = Field(default=60.0, gt=0, description="How long an answer may take to begin or go on.")
+    anthropic: AnthropicPull = AnthropicPull()
+    openai: OpenAIPull = OpenAIPull()
+
+
 class Settings(BaseSettings):
     """Settings of one run over one home; see docs/settings.md for the table of them."""
 
@@ -207,8 +269,16 @@ class Settings(BaseSettings):
     publish_contract_rates: bool = Field(default=False, description="Show overridden rates in marts.model_rates.")
     model_aliases: dict[str, str] = Field(default_factory=dict, description="Further names of models -> model id.")
     api_key_aliases: dict[str, str] = Field(
-        default_factory=dict, description="Former names of API keys -> name in use."
+        default_factory=dict, description="Former names, or ids, of API keys -> name in use."
     )
+    workspace_aliases: dict[str, str] = Field(
+        default_factory=dict, description="Ids or former names of workspaces and projects -> name in use."
+    )
+    account_channels: dict[Literal["anthropic", "openai"], Literal["csv", "api"]] = Field(
+        default_factory=dict,
+        description="Which channel of a provider's account counts where both have a day; csv by default.",
+    )
+    pull: Pull = Field(default=Pull(), description="What is pulled from the providers' APIs; nothing by default.")
     reconciliation: Reconciliation = Field(
         default=Reconciliation(), description="Which billed keys pay for logs that do not name their key."
     )
@@ -368,6 +438,11 @@ def default_home() -> Path:
         return Path("data")
     sample = Path("data/sample")
     return sample if (sample / "landing").is_dir() else SAMPLE_COPY
+
+
+def environment_key(name: str) -> str | None:
+    """The secret that the user keeps in a variable of the environment; whoever gets it passes it on to nobody else."""
+    return (os.environ.get(name) or "").strip() or None
 
 
 def cache_dir() -> Path:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Rewritten in each run, from the settings and the rate card.
 _REFERENCE = (
-    "settings", "api_key_aliases", "reconciliation_scope", "billing_modes", "model_names", "rate_card",
-    "context_windows", "commitments", "allocation", "invoices",
+    "settings", "api_key_aliases", "workspace_aliases", "account_channels", "reconciliation_scope", "billing_modes",
+    "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
 )  # fmt: skip
 
 
@@ -102,6 +102,8 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         "invoices": chargeback.invoices(settings.invoices_file),
     }
     aliases = sorted(settings.api_key_aliases.items())
+    workspaces = sorted(settings.workspace_aliases.items())
+    channels = sorted(settings.account_channels.items())
     scope_rules = _scope_rules(settings)
     modes = _billing_modes(settings)
     connection.register("names_arrow", names)
@@ -120,6 +122,8 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
                 _joined(aliases),
                 _joined(scope_rules),
                 _joined(modes),
+                _joined(workspaces),
+                _joined(channels),
             ],
         ).fetchone()
         if changed and changed[0]:
@@ -133,6 +137,10 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         )
         for former, current in aliases:
             connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
+        for workspace, current in workspaces:
+            connection.execute("INSERT INTO raw.workspace_aliases VALUES (?, ?)", [workspace, current])
+        for channel in channels:
+            connection.execute("INSERT INTO raw.account_channels VALUES (?, ?)", channel)
         for rule in scope_rules:
             connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
         for mode in modes:

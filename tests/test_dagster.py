@@ -72,6 +72,7 @@ ASSETS = [
     "marts/billed_costs",
     "marts/booked_costs",
     "marts/cache_efficiency_stats",
+    "marts/channel_comparison",
     "marts/chargeback",
     "marts/charges",
     "marts/commitments",
@@ -92,8 +93,13 @@ ASSETS = [
     "marts/usage_reconciliation",
     "pricing_report",
     "published",
+    "pulled/anthropic_cost",
+    "pulled/anthropic_usage",
+    "pulled/openai_costs",
+    "pulled/openai_usage",
     "pulled/token_usage_sessions",
     "pulled/tracker_events",
+    "raw/account_channels",
     "raw/allocation",
     "raw/api_key_aliases",
     "raw/billing_modes",
@@ -113,6 +119,7 @@ ASSETS = [
     "raw/requests",
     "raw/settings",
     "raw/usage_sessions",
+    "raw/workspace_aliases",
     "reconciliation_report",
     "staging/stg_console_costs",
     "staging/stg_console_usage",
@@ -170,11 +177,14 @@ def test_the_laws_of_the_house_are_blocking_checks() -> None:
     assert blocking >= BLOCKING
 
 
-def test_the_daily_job_refreshes_everything_at_two_in_the_night() -> None:
+PULLED = {key for key in KEYS if key.path[0] == "pulled"}
+PROVIDERS = PULLED - {dg.AssetKey(["pulled", name]) for name in ("token_usage_sessions", "tracker_events")}
+
+
+def test_the_daily_job_refreshes_everything_from_landing_on_at_two_in_the_night() -> None:
     job = defs.resolve_job_def("daily_refresh")
-    pulled = {key for key in KEYS if key.path[0] == "pulled"}
-    assert job.asset_layer.selected_asset_keys == KEYS - {dg.AssetKey("landing")} - pulled
-    (schedule,) = (each for each in defs.get_repository_def().schedule_defs if each.name == "daily_at_two")
+    assert job.asset_layer.selected_asset_keys == KEYS - PULLED - {dg.AssetKey("landing")}
+    schedule = defs.resolve_schedule_def("daily_at_two")
     assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == (
         "daily_refresh",
         "0 2 * * *",
@@ -191,6 +201,18 @@ def test_what_is_pulled_has_jobs_of_its_own_and_does_nothing_where_nothing_is_co
             (made,) = result.asset_materializations_for_node(f"pulled__{asset}")
             assert "is configured" in str(made.metadata["status"].value)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_pulled_is_landed_by_day_before_the_daily_job() -> None:
+    assert defs.resolve_job_def("pull_days").asset_layer.selected_asset_keys == PROVIDERS
+    assert {type(GRAPH.get(key).partitions_def) for key in PROVIDERS} == {dg.DailyPartitionsDefinition}
+    assert GRAPH.get(dg.AssetKey("landing")).parent_keys == PULLED
+    schedule = defs.resolve_schedule_def("pull_at_half_past_one")
+    assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == (
+        "pull_days",
+        "30 1 * * *",
+        "UTC",
+    )
 
 
 def test_what_is_published_goes_stale_after_a_missed_night() -> None:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_call_logs import answer, event, lines, observation, otlp, span, spend
 from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
+from test_provider_pages import anthropic, bucket, console_csv, cost, page
 
 from pipeline import closing, ingest, scope, warehouse
 from pipeline.settings import Settings, load
@@ -40,7 +41,56 @@ def history(accounts: list[Any], seed: int) -> dict[str, str]:
     for number in range(chance.randrange(3)):
         calls = [(chance.choice(days), chance.choice([5, 80_000])) for _ in range(3)]
         files[f"records_{number}.jsonl"] = "\n".join(record(*call) for call in calls)
-    return files | loggers(chance)
+    return files | loggers(chance) | api_pages(chance)
+
+
+def api_pages(chance: random.Random) -> dict[str, str]:
+    """Pulls and saved pages of the same account: of overlapping days, by minute, hour or day, some of them empty."""
+    files: dict[str, str] = {}
+    groups = [KEYS_AND_MODELS, ["model"]]
+    for number in range(chance.randrange(4)):
+        first, width = chance.randrange(3), chance.choice([60, 3600, 86400])
+        buckets = []
+        for day in range(first, chance.randint(first, 2) + 1):
+            starts = [DAY + dt.timedelta(days=day, hours=chance.choice([0, 9]) if width < 86400 else 0)]
+            results = [
+                anthropic(output_tokens=chance.choice([1, 40, 900]), api_key_id=chance.choice(["alpha", None]))
+                for _ in range(chance.randrange(3))
+            ]
+            buckets += [
+                bucket(*results, start=f"{start:%Y-%m-%dT%H:%M:%SZ}", seconds=width) for start in starts if results
+            ]
+        grouped = chance.choice(groups)
+        none = {} if len(grouped) > 1 else dict.fromkeys(["api_key_id", "workspace_id", "service_tier"])
+        buckets = [each | {"results": [result | none for result in each["results"]]} for each in buckets]
+        pulled_on = chance.choice([None, 1, 2, 3, 4])
+        asked = {"first": first, "grouped": grouped, "width": width, "pulled_on": pulled_on}
+        files[f"pages_{number}.jsonl"] = pull_of(*buckets, **asked)
+    for number in range(chance.randrange(3)):
+        day = DAY + dt.timedelta(days=chance.randrange(3))
+        amounts = [
+            cost(str(chance.randrange(300)), token_type=chance.choice([None, "output_tokens"])) for _ in range(2)
+        ]
+        files[f"amounts_{number}.json"] = page(bucket(*amounts, start=f"{day:%Y-%m-%dT00:00:00Z}"))
+    return files
+
+
+KEYS_AND_MODELS = ["api_key_id", "workspace_id", "model", "service_tier"]
+
+
+def pull_of(
+    *buckets: Any, first: int = 0, grouped: list[str] = KEYS_AND_MODELS, width: int = 86400, pulled_on: int | None = 1
+) -> str:
+    """A pull of the days from the `first` to the third, made on a day of March; without that day, pages of them."""
+    header = {
+        "source": "anthropic_usage",
+        "group_by": grouped,
+        "bucket_seconds": width,
+        "from": f"{DAY + dt.timedelta(days=first):%Y-%m-%dT00:00:00Z}",
+        "to": f"{DAY + dt.timedelta(days=3):%Y-%m-%dT00:00:00Z}",
+        "pulled_at": pulled_on and f"2026-03-0{pulled_on}T00:00:00Z",
+    }
+    return json.dumps({"token_analytics_pull": header}) + "\n" + page(*buckets)
 
 
 def loggers(chance: random.Random) -> dict[str, str]:
@@ -89,7 +139,8 @@ def costs_table(cells: list[tuple[str, str, str]], with_key: bool) -> str:
 @given(st.integers(0, 10**6))
 def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
     chance = random.Random(seed)
-    kept_up = Warehouse(models, new_home())
+    channels = chance.choice([{}, {"anthropic": "api"}])
+    kept_up = Warehouse(models, new_home(account_channels=channels))
     kept_up.home.land({"../allocation.csv": ALLOCATION})
     files = list(history(random_accounts(chance), seed).items())
     chance.shuffle(files)
@@ -98,11 +149,44 @@ def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
         kept_up.home.land({f"{step}/{name}": text for name, text in share})
         forget_something(kept_up.connection, chance)
         if chance.random() < 0.4:
-            kept_up.home.settings = rescoped(kept_up.home.settings, chance.choice(SCOPES), chance.random() < 0.3)
+            scoped, seat = chance.choice(SCOPES), chance.random() < 0.3
+            kept_up.home.settings = rescoped(kept_up.home.settings, scoped, seat, channels)
         kept_up.update(batch_rows=chance.choice([1, 40, 10**6]))
         if close_something(kept_up.connection, chance):
             kept_up.build(10**6)
         assert kept_up.marts() == kept_up.rebuilt()
+
+
+def test_a_later_pull_an_export_and_forgetting_either_change_the_days_that_they_have_no_row_of(models, new_home):
+    kept_up = Warehouse(
+        models, new_home(), "marts.token_usage_minutes", "marts.billed_costs", "marts.channel_comparison",
+        "marts.token_conservation",
+    )  # fmt: skip
+    first, second = (f"{DAY + dt.timedelta(days=n):%Y-%m-%dT00:00:00Z}" for n in range(2))
+    days = """
+        SELECT strftime(usage_date, '%d'), sum(output_tokens)::int FROM marts.token_usage_minutes GROUP BY 1 ORDER BY 1
+    """
+
+    def after(*landed: tuple[str, str], forgotten: str = "") -> list[Any]:
+        kept_up.home.land(dict(landed))
+        if forgotten:
+            ingest.forget_file(kept_up.connection, f"landing/{forgotten}")
+        kept_up.update(10**6)
+        assert kept_up.marts() == kept_up.rebuilt()
+        found: list[Any] = kept_up.connection.execute(days).fetchall()
+        return found
+
+    both = pull_of(bucket(anthropic(output_tokens=10), start=first), bucket(anthropic(output_tokens=20), start=second))
+    assert after(("both.jsonl", both)) == [("17", 10), ("18", 20)]
+    # the second day has no usage any more, and the first one is of another key
+    later = pull_of(bucket(anthropic(output_tokens=7, api_key_id="moved"), start=first), pulled_on=2)
+    assert after(("later.jsonl", later)) == [("17", 7)]
+    assert after(("none.jsonl", pull_of(first=1, pulled_on=3))) == [("17", 7)]
+    export = console_csv((f"{DAY:%Y-%m-%d}", 8))
+    assert after(("export.csv", export)) == [("17", 8)]
+    assert after(forgotten="later.jsonl") == [("17", 8)]
+    assert after(forgotten="export.csv") == [("17", 10)]
+    assert after(forgotten="none.jsonl") == [("17", 10), ("18", 20)]
 
 
 def test_days_of_one_export_are_built_without_ranking_into_the_same_rows(models, home):
@@ -134,11 +218,12 @@ def test_a_build_plans_the_days_that_its_exports_cover_by_their_stored_rows(new_
         assert [batch.days for batch in scope.plan(connection, 10**6)] == [["2026-02-17", "2026-02-18"]]
 
 
-def rescoped(former: Settings, scope: dict[str, str], seat: bool) -> Settings:
+def rescoped(former: Settings, scope: dict[str, str], seat: bool, channels: dict[str, str]) -> Settings:
     """The settings with another scope of logs, and with or without a key that a subscription pays for."""
     changed: Settings = load(
         former.home,
         settle_seconds=0,
+        account_channels=channels,
         reconciliation={"scope": scope},
         billing_mode={"api_keys": {"backend": "subscription"} if seat else {}},
     )

@@ -55,6 +55,11 @@ create table marts.billed_costs (
     provider varchar, model varchar, token_kind varchar, cost_usd decimal(38, 12),
     usage_date date default date '2026-01-01'
 );
+create table marts.channel_comparison (
+    usage_date date, provider varchar, account_of varchar, model varchar, token_kind varchar, channel_in_force varchar,
+    in_force_tokens bigint, checking_tokens bigint, token_gap bigint, in_force_usd decimal(38, 12),
+    checking_usd decimal(38, 12), usd_gap decimal(38, 12), tolerance_usd decimal(38, 12), is_different boolean
+);
 create table marts.booked_costs (month date, side varchar, cost_usd decimal(38, 12));
 create table marts.unpriced_usage (
     source varchar, provider varchar, model varchar, model_version varchar, usage_type varchar,
@@ -92,6 +97,11 @@ select
     sum(input_tokens_cache_write_5m), sum(input_tokens_cache_write_1h), sum(input_tokens_cache_read),
     sum(output_tokens), sum(input_tokens_cache_write_5m + input_tokens_cache_write_1h), 0, sum(total_tokens)
 from marts.requests group by all;
+insert into marts.channel_comparison by name
+select
+    usage_date, provider, 'usage' as account_of, model, 'output' as token_kind, 'csv' as channel_in_force,
+    output_tokens as in_force_tokens, output_tokens as checking_tokens, 0 as token_gap, false as is_different
+from marts.token_usage_minutes where source = 'console';
 insert into marts.billed_costs (provider, model, token_kind, cost_usd) values
     ('anthropic', 'claude-sonnet-4-5', 'input_no_cache', 0.5), ('anthropic', 'claude-sonnet-4-5', 'cache_read', 1.25),
     ('anthropic', 'claude-haiku-4-5', 'web_search', 0.01);
@@ -301,6 +311,7 @@ WARNED = [
         "insert into marts.requests select * replace ('otel_genai' as source_format, "
         "request_key || '-span' as request_key, requested_at + interval 5 second as requested_at) from marts.requests",
     ),
+    ("channels_agree", "update marts.channel_comparison set is_different = true where usage_date = date '2026-01-03'"),
     ("rejected_share", "update ingest.files set rows_rejected = 4, rows_loaded = 56 where file_sha256 = 'a3'"),
 ]
 

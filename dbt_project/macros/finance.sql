@@ -18,11 +18,12 @@
     ({{ amount }} * 1000000000)::hugeint
 {%- endmacro %}
 
-{# Days that some cost export covers: the Console's exports speak of Anthropic alone. #}
+{# Days that some cost export or page of a provider covers. #}
 {% macro billed_days() -%}
     select distinct
-        'anthropic' as provider,
+        account_formats.provider,
         unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date as usage_date
     from {{ source('ingest', 'files') }}
-    where format = 'console_cost' and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
+    inner join {{ account_formats() }} using (format)
+    where side = 'billed' and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
 {%- endmacro %}

@@ -220,31 +220,33 @@ logged_days as (
 
 covered as (
     select
-        format,
-        last_usage_date,
-        unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date
+        account_formats.provider,
+        account_formats.side,
+        files.last_usage_date,
+        unnest(generate_series(files.first_usage_date::timestamp, files.last_usage_date::timestamp, interval 1 day))::date
             as usage_date
     from files
-    where format in ('console_usage', 'console_cost')
+    inner join {{ account_formats() }} using (format)
 ),
 
--- The Console's exports speak of Anthropic alone.
 exported_days as (
     select
-        'anthropic' as provider,
+        provider,
         usage_date,
-        bool_or(format = 'console_usage') as is_console_day,
-        bool_or(format = 'console_usage' and last_usage_date > usage_date) as console_goes_on,
-        bool_or(format = 'console_cost') as is_billed_day
+        bool_or(side = 'console') as is_console_day,
+        bool_or(side = 'console' and last_usage_date > usage_date) as console_goes_on,
+        bool_or(side = 'billed') as is_billed_day
     from covered
-    group by usage_date
+    group by provider, usage_date
 ),
 
 export_ends as (
     select
-        max(last_usage_date) filter (where format = 'console_usage') as console_last_day,
-        max(last_usage_date) filter (where format = 'console_cost') as billed_last_day
+        provider,
+        max(last_usage_date) filter (where side = 'console') as console_last_day,
+        max(last_usage_date) filter (where side = 'billed') as billed_last_day
     from covered
+    group by provider
 ),
 
 -- Where no export goes on after a day, an hour or minute export may end inside it.
@@ -333,7 +335,7 @@ day_facts as (
     left join log_providers using (provider)
     left join known_to using (usage_date, provider)
     left join logs_known_to using (usage_date, provider)
-    cross join export_ends
+    left join export_ends using (provider)
 )
 {%- endmacro %}
 

@@ -9,20 +9,21 @@ from pipeline import ingest, progress, transform, warehouse
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.postgres import pulled_sessions
 from pipeline.assets.preview import markdown, table_metadata
+from pipeline.assets.pulled import SPECS
 from pipeline.assets.stream import drained_events
 
 LANDING = dg.AssetSpec(
     "landing",
-    deps=[pulled_sessions, drained_events],
     description="Console exports and session logs as they were dropped: the input, never written to.",
     group_name="landing",
     kinds={"csv", "json"},
     owners=OWNERS,
+    deps=[*(spec.key for spec in SPECS), pulled_sessions, drained_events],
 )
 
 _RAW = {
-    ("raw", "console_usage"): "Rows of Anthropic Console usage exports, as the files state them.",
-    ("raw", "console_costs"): "Rows of Anthropic Console cost exports, as the files state them.",
+    ("raw", "console_usage"): "Rows of the providers' usage exports and API pages, as the files state them.",
+    ("raw", "console_costs"): "Rows of the providers' cost exports and API pages, as the files state them.",
     ("raw", "exports"): "How far each export reaches: it decides which of two overlapping exports is in force.",
     ("raw", "usage_sessions"): "Rows of token_usage_sessions, as the files state them.",
     ("raw", "requests"): "Responses that request-level logs report, once a file.",
@@ -36,6 +37,8 @@ _RAW = {
 _REFERENCE = {
     ("raw", "settings"): "What the models need of the settings.",
     ("raw", "api_key_aliases"): "Former names of API keys.",
+    ("raw", "workspace_aliases"): "Ids and former names of workspaces.",
+    ("raw", "account_channels"): "Which channel of a provider's account counts where both have a day.",
     ("raw", "reconciliation_scope"): "Which billed keys pay for logs that do not name theirs.",
     ("raw", "billing_modes"): "Keys and projects that are paid by usage or by a seat.",
     ("raw", "model_names"): "Every name of a model in the raw tables, with its canonical id.",

@@ -114,12 +114,12 @@ def _parts(text: str) -> Iterator[dict[str, Any]]:
     try:
         entry, _ = decoder.raw_decode(text)
     except ValueError:
-        entry = _cut_document(text)
+        entry = cut_document(text)
     if isinstance(entry, dict):
         yield entry
 
 
-def _cut_document(text: str) -> Any:
+def cut_document(text: str) -> Any:
     """A document of which only the beginning is known: closed where its last complete value ends."""
     closers: list[str] = []
     safe: tuple[int, str] | None = None

@@ -40,6 +40,11 @@ def recognise(probe: Probe) -> str | None:
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.console_usage; the grain is judged from the times of all rows."""
     header = csv_header(probe)
+    states_context_window = "context_window" in header
+    states_geo_speed = "inference_geo" in header and "speed" in header
+    stated = {"api_key", "model", "usage_type", "workspace"}
+    stated |= {"context_window"} if states_context_window else set()
+    stated |= {"inference_geo", "speed"} if states_geo_speed else set()
     one_write_column = "usage_input_tokens_cache_write_5m" not in header
     select = partial(
         sql,
@@ -49,8 +54,9 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
         file_sha256=literal(sha256),
         one_write_column=str(one_write_column).lower(),
         write_5m_name="usage_input_tokens_cache_write" + ("" if one_write_column else "_5m"),
-        states_context_window=str("context_window" in header).lower(),
-        states_geo_speed=str("inference_geo" in header and "speed" in header).lower(),
+        states_context_window=str(states_context_window).lower(),
+        states_geo_speed=str(states_geo_speed).lower(),
+        stated=literal(",".join(sorted(stated))),
     )
     loaded = load_csv(connection, probe, header, "raw.console_usage", select, grain="day")
     connection.execute(sql("ingest/console_usage_export"), [sha256])

@@ -5,21 +5,23 @@
 
     1. Of two exports of one grain, for one interval and key, one is in force: the one that reaches further, then the
        greater total, then the one that tells 5-minute from 1-hour writes, then the greater sha256. Never the file's name
-       or date.
-    2. Coarser rows (in time, or in the columns that they state) keep what is beyond the finer rows inside them, kind by
-       kind, compared on the columns that both state. Levels are taken from the finest to the coarsest, so each rest is
+       or date. Of two pulls of one bucket the later one is in force, with all of its keys.
+    2. Coarser rows (in time, or in the dimensions that they state) keep what is beyond the finer rows inside them, kind by
+       kind, compared on the dimensions that both state. Levels are taken from the finest to the coarsest, so each rest is
        counted by the levels above it.
     3. A rest that would be negative in any kind means that the coarser export is the older one: the whole rest is zero
        and the row is flagged.
+    4. Console exports and API pages tell of the same usage twice: all of the above is done for each channel alone, and one
+       channel is in force for each provider and day. It is the one that the settings prefer, where it has that day; but where
+       it has hours or minutes of a part of the day only, and the other one knows of more beyond that part, it is the other.
 #}
-{%- set grains = [60, 3600, 86400] -%}
-{%- set statements = [['context_window', 'geo_speed'], ['context_window'], ['geo_speed'], []] -%}
-{%- set columns = {'context_window': ['context_window'], 'geo_speed': ['inference_geo', 'speed']} -%}
-{%- set counted = kinds() + ['web_search_count'] -%}
-{%- set present = console_levels() -%}
+{%- set columns = console_dimensions() -%}
+{%- set counted = kinds() + ['web_search_count', 'request_count'] -%}
+{%- set levels = console_levels() -%}
 {%- set ranks = exports_overlap() -%}
+{%- set channels = several_channels() -%}
 {#- With one level nothing is read twice: rows then stream from raw to table. -#}
-{%- set kept = '' if present | length == 1 else 'materialized ' -%}
+{%- set kept = '' if levels | length == 1 else 'materialized ' -%}
 
 with usage as (
     select
@@ -29,8 +31,31 @@ with usage as (
     where {{ in_days('usage_start') }}
 ),
 
-{% if ranks -%}
+{% if ranks or channels -%}
 exports as (
+    select * from {{ source('raw', 'exports') }}
+),
+
+{% endif -%}
+{% if ranks -%}
+latest_pulls as (
+    select
+        buckets.*,
+        max(exports.reaches_to) as pulled_at
+    from (select distinct provider, bucket_seconds, stated, usage_start from usage where channel = 'api') as buckets
+    inner join exports
+        on
+            exports.is_pull
+            and exports.side = 'console'
+            and buckets.provider = exports.provider
+            and buckets.bucket_seconds = exports.bucket_seconds
+            and buckets.stated = exports.stated
+            and buckets.usage_start >= exports.covers_from
+            and buckets.usage_start < exports.covers_to
+    group by all
+),
+
+reaches as (
     select
         file_sha256,
         max(coalesce(export_reaches_to, usage_start + to_seconds(bucket_seconds))) as reaches_to
@@ -43,12 +68,14 @@ ranked as (
         usage.*,
         row_number() over (
             partition by
-                usage_start, bucket_seconds, states_context_window, states_geo_speed, model_version, api_key,
-                workspace, usage_type, context_window, inference_geo, speed
-            order by exports.reaches_to desc, total_tokens desc, cache_split_assumed, file_sha256 desc
+                channel, provider, usage_start, bucket_seconds, stated, model_version, api_key, workspace, user_id,
+                usage_type, context_window, inference_geo, speed
+            order by reaches.reaches_to desc, total_tokens desc, cache_split_assumed, file_sha256 desc
         ) as precedence
     from usage
-    inner join exports using (file_sha256)
+    inner join reaches using (file_sha256)
+    left join latest_pulls using (provider, bucket_seconds, stated, usage_start)
+    where usage.channel = 'csv' or latest_pulls.pulled_at is null or reaches.reaches_to >= latest_pulls.pulled_at
 ),
 
 {% endif -%}
@@ -63,34 +90,36 @@ winners as {{ kept }}(
 ),
 
 {% set step = namespace(n=0, earlier=[]) -%}
-{% for grain in grains -%}
-{% for stated in statements if not present or [grain, 'context_window' in stated, 'geo_speed' in stated] in present -%}
+{% for grain, stated_text in levels -%}
+{% set stated = stated_text.split(',') if stated_text else [] -%}
 {% set step.n = step.n + 1 -%}
 {% set n = step.n -%}
 open_{{ n }}_0 as {{ kept }}(
     select *
     from winners
-    where
-        bucket_seconds = {{ grain }}
-        and states_context_window = {{ ('context_window' in stated) | lower }}
-        and states_geo_speed = {{ ('geo_speed' in stated) | lower }}
+    where bucket_seconds = {{ grain }} and stated = '{{ stated_text }}'
 ),
 
-{# The finer rows inside this level's, one pass for each set of columns that they lack, beginning with none. A finer row
-   that lacks a column cannot be told apart by it: it is taken off the group of rows that differ only in such columns. -#}
+{# The finer rows inside this level's, one pass for each set of dimensions that they lack, beginning with none. A finer row
+   that lacks a dimension cannot be told apart by it: it is taken off the group of rows that differ only in such ones. -#}
+{% set lacking = [] -%}
+{% for level in step.earlier -%}
+{% set absent = stated | reject('in', level.stated) | list -%}
+{% do lacking.append((absent | length, absent | join(','))) -%}
+{% endfor -%}
 {% set pass = namespace(n=0) -%}
-{% for absent in statements | reverse -%}
+{% for _, absent_text in lacking | sort | unique -%}
+{% set absent = absent_text.split(',') if absent_text else [] -%}
 {% set inside = [] -%}
 {% for level in step.earlier if stated | reject('in', level.stated) | list == absent -%}
 {% do inside.append(level.n) -%}
 {% endfor -%}
-{% if inside -%}
 {% set before = 'open_' ~ n ~ '_' ~ pass.n -%}
 {% set pass.n = pass.n + 1 -%}
 {% set this = n ~ '_' ~ pass.n -%}
-{% set group_columns = ['usage_start', 'model_version', 'api_key', 'workspace', 'usage_type'] -%}
-{% for column in stated if column not in absent -%}
-{% do group_columns.extend(columns[column]) -%}
+{% set group_columns = ['usage_start', 'channel', 'provider'] -%}
+{% for dimension in stated if dimension not in absent -%}
+{% do group_columns.extend(columns[dimension]) -%}
 {% endfor -%}
 finer_{{ this }} as (
     select
@@ -136,7 +165,7 @@ beside_{{ this }} as (
         whole_group as (partition by {% for column in group_columns %}coarser.{{ column }}{{ ', ' if not loop.last }}{% endfor %}),
         in_order as (
             partition by {% for column in group_columns %}coarser.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
-            order by coarser.context_window, coarser.inference_geo, coarser.speed
+            order by {% for dimension in absent %}coarser.{{ columns[dimension][0] }}{{ ', ' if not loop.last }}{% endfor %}
             rows between unbounded preceding and current row
         )
     {%- endif %}
@@ -182,7 +211,8 @@ open_{{ this }} as materialized (
         replace (
             {% for kind in counted -%}
             case
-                when not is_beside then {{ kind }}
+                -- a source without a count of requests has none in its rest either
+                when not is_beside or {{ kind }} is null then {{ kind }}
                 when is_negative then 0
                 else greatest(least(so_far_{{ kind }} - finer_{{ kind }}, {{ kind }}), 0)
             end as {{ kind }},
@@ -193,7 +223,6 @@ open_{{ this }} as materialized (
     from checked_{{ this }}
 ),
 
-{% endif -%}
 {% endfor -%}
 rest_{{ n }} as (
     select * from open_{{ n }}_{{ pass.n }}
@@ -201,12 +230,87 @@ rest_{{ n }} as (
 
 {% do step.earlier.append({'n': n, 'stated': stated}) -%}
 {% endfor -%}
-{% endfor -%}
-final as (
+rests as {{ 'materialized ' if channels }}(
     {% for level in step.earlier -%}
     select * from rest_{{ level.n }}{{ ' union all by name' if not loop.last }}
     {% endfor %}
+),
+
+{% if channels -%}
+-- What each channel has of a day: its tokens, and the part of the day of which it speaks.
+channel_days as (
+    select
+        rests.provider,
+        rests.usage_date,
+        rests.channel,
+        rests.channel = {{ preferred_channel('rests.provider') }} as is_preferred,
+        sum({{ total_of('rests') }}) as total_tokens,
+        least(min(rests.usage_start), min(exports.covers_from)) as first_start,
+        greatest(max(rests.usage_start + to_seconds(rests.bucket_seconds)), max(exports.covers_to)) as last_end
+    from rests
+    left join exports using (file_sha256)
+    group by rests.provider, rests.usage_date, rests.channel
+),
+
+-- Days that the preferred channel has in part: the other one has more tokens, and not only inside that part.
+given_over as (
+    select distinct
+        preferred.provider,
+        preferred.usage_date
+    from channel_days as preferred
+    inner join channel_days as other
+        on
+            preferred.provider = other.provider
+            and preferred.usage_date = other.usage_date
+            and preferred.is_preferred
+            and not other.is_preferred
+            and other.total_tokens > preferred.total_tokens
+    inner join rests
+        on
+            other.provider = rests.provider
+            and other.usage_date = rests.usage_date
+            and other.channel = rests.channel
+            and {{ total_of('rests') }} > 0
+    where
+        (
+            preferred.first_start > preferred.usage_date::timestamp
+            or preferred.last_end < preferred.usage_date::timestamp + interval 1 day
+        )
+        and (
+            rests.bucket_seconds = 86400
+            or rests.usage_start + to_seconds(rests.bucket_seconds) <= preferred.first_start
+            or rests.usage_start >= preferred.last_end
+        )
+),
+
+channels_in_force as (
+    select
+        channel_days.provider,
+        channel_days.usage_date,
+        coalesce(
+            max(channel_days.channel) filter (where channel_days.is_preferred = (given_over.usage_date is null)),
+            max(channel_days.channel)
+        ) as channel_in_force
+    from channel_days
+    left join given_over using (provider, usage_date)
+    group by channel_days.provider, channel_days.usage_date
+),
+
+final as (
+    select
+        rests.*,
+        rests.channel = channels_in_force.channel_in_force as is_in_force
+    from rests
+    inner join channels_in_force using (provider, usage_date)
 )
+{%- else -%}
+final as (
+    select
+        *,
+        true as is_in_force
+    from rests
+)
+{%- endif %}
 
 select
     *,

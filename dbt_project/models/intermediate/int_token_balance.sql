@@ -57,12 +57,13 @@ figures as (
     union all
     select usage_date, 'sessions', 'stored', total_tokens from session_rows
     union all
-    -- exports that lost to another one of their grain, and what finer rows took over from the rows that won
+    -- exports that lost to another one of their grain, what finer rows took over from the rows that won, and the channel
+    -- that is not in force
     select usage_date, 'console', 'superseded', total_tokens from exported
     union all
     select usage_date, 'console', 'superseded', -exported_tokens from console_rows
     union all
-    select usage_date, 'console', 'superseded', exported_tokens - total_tokens from console_rows
+    select usage_date, 'console', 'superseded', exported_tokens - if(is_in_force, total_tokens, 0) from console_rows
     union all
     select usage_date, 'sessions', 'superseded', total_tokens from request_rows
     union all

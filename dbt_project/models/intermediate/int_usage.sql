@@ -7,7 +7,10 @@
 with console_usage as (
     select * from {{ ref('int_console_usage') }}
     -- a coarser row that finer rows cover entirely has nothing left to say
-    where not (has_finer_rows and total_tokens = 0 and web_search_count = 0) and {{ in_scope('usage_date') }}
+    where
+        is_in_force
+        and not (has_finer_rows and total_tokens = 0 and web_search_count = 0 and coalesce(request_count, 0) = 0)
+        and {{ in_scope('usage_date') }}
 ),
 
 requests as (
@@ -57,7 +60,7 @@ console_records as (
         api_key,
         workspace,
         'stated' as key_origin,
-        '' as user_id,
+        user_id,
         '' as project,
         usage_type,
         context_window,
@@ -66,7 +69,7 @@ console_records as (
         false as is_sidechain,
         {{ kind_columns() }},
         web_search_count,
-        null::bigint as request_count,
+        request_count,
         cache_split_assumed
     from console_usage
 ),

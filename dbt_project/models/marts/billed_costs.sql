@@ -16,6 +16,6 @@ select
     sum(list_price_usd)::decimal(38, 12) as list_price_usd,
     sum(cost_rows)::bigint as cost_rows
 from {{ ref('int_billed_costs') }}
-where cost_rows > 0 and {{ in_scope('usage_date') }}
+where is_in_force and cost_rows > 0 and {{ in_scope('usage_date') }}
 group by all
 order by usage_date, model, workspace, api_key, token_kind, usage_type, context_window

@@ -12,7 +12,7 @@ select
     null::decimal(38, 12) as exported_usd,
     file_sha256
 from {{ ref('int_console_usage') }}
-where rest_was_negative and {{ in_scope('usage_date') }}
+where rest_was_negative and is_in_force and {{ in_scope('usage_date') }}
 union all
 select
     'console_cost' as source_format,
@@ -25,5 +25,5 @@ select
     cost_usd as exported_usd,
     file_sha256
 from {{ ref('int_billed_costs') }}
-where rest_was_negative and {{ in_scope('usage_date') }}
+where rest_was_negative and is_in_force and {{ in_scope('usage_date') }}
 order by all

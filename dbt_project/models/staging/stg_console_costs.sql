@@ -10,6 +10,10 @@ api_key_aliases as (
     select * from {{ source('raw', 'api_key_aliases') }}
 ),
 
+workspace_aliases as (
+    select * from {{ source('raw', 'workspace_aliases') }}
+),
+
 exports as (
     select * from {{ source('raw', 'exports') }}
 ),
@@ -17,9 +21,9 @@ exports as (
 named as (
     select
         exports.reaches_to as export_reaches_to,
-        costs.* exclude (api_key, token_type),
+        costs.* exclude (api_key, workspace, token_type),
         coalesce(api_key_aliases.current_api_key, costs.api_key) as api_key,
-        'anthropic' as provider,
+        coalesce(workspace_aliases.current_workspace, costs.workspace) as workspace,
         coalesce(model_names.model, costs.model_version) as model,
         case costs.token_type
             when 'input_cache_read' then 'cache_read'
@@ -34,6 +38,7 @@ named as (
     from costs
     left join model_names on costs.model_version = model_names.model_version
     left join api_key_aliases on costs.api_key = api_key_aliases.api_key
+    left join workspace_aliases on costs.workspace = workspace_aliases.workspace
     left join exports on costs.file_sha256 = exports.file_sha256
 )
 
@@ -43,6 +48,7 @@ select
     export_reaches_to,
     usage_date,
     provider,
+    channel,
     model,
     api_key,
     workspace,
@@ -54,6 +60,7 @@ select
     token_kind,
     states_api_key,
     states_workspace,
+    states_kind,
     sum(cost_usd)::decimal(38, 12) as cost_usd,
     sum(list_price_usd)::decimal(38, 12) as list_price_usd,
     count(*) as cost_rows

@@ -1,5 +1,8 @@
 with usage as (
-    select * from {{ source('raw', 'console_usage') }}
+    select
+        * exclude (stated, states_context_window, states_geo_speed),
+        {{ stated_dimensions() }} as stated
+    from {{ source('raw', 'console_usage') }}
 ),
 
 model_names as (
@@ -10,20 +13,26 @@ api_key_aliases as (
     select * from {{ source('raw', 'api_key_aliases') }}
 ),
 
+workspace_aliases as (
+    select * from {{ source('raw', 'workspace_aliases') }}
+),
+
 exports as (
     select * from {{ source('raw', 'exports') }}
 ),
 
 named as (
     select
-        usage.* exclude (api_key),
+        usage.* exclude (api_key, workspace, user_id),
         exports.reaches_to as export_reaches_to,
         coalesce(api_key_aliases.current_api_key, usage.api_key) as api_key,
-        'anthropic' as provider,
+        coalesce(workspace_aliases.current_workspace, usage.workspace) as workspace,
+        {{ configured_user_id('usage.user_id') }} as user_id,
         coalesce(model_names.model, usage.model_version) as model
     from usage
     left join model_names on usage.model_version = model_names.model_version
     left join api_key_aliases on usage.api_key = api_key_aliases.api_key
+    left join workspace_aliases on usage.workspace = workspace_aliases.workspace
     left join exports on usage.file_sha256 = exports.file_sha256
 ),
 
@@ -35,21 +44,25 @@ summed as (
         export_reaches_to,
         usage_start,
         bucket_seconds,
-        provider,
         model,
         model_version,
         api_key,
         workspace,
+        user_id,
         usage_type,
         context_window,
         inference_geo,
         speed,
-        states_context_window,
-        states_geo_speed,
+
+        ---------- the same in all rows of a file
+        any_value(provider) as provider,
+        any_value(channel) as channel,
+        any_value(stated) as stated,
 
         ---------- tokens
         {{ sum_kinds() }},
         sum(web_search_count)::bigint as web_search_count,
+        sum(request_count)::bigint as request_count,
         bool_or(cache_split_assumed) as cache_split_assumed
     from named
     group by all

@@ -10,7 +10,7 @@ select session_started_at::date from raw.usage_sessions where ${condition_sessio
 union
 select unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date
 from ingest.files
-where ${condition_files} and format in ('console_usage', 'console_cost') and first_usage_date is not null;
+where ${condition_files} and file_sha256 in (select file_sha256 from raw.exports) and first_usage_date is not null;
 
 insert or ignore into scope.responses
 select distinct response_id from raw.requests where ${condition_requests};

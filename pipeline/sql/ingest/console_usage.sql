@@ -98,6 +98,7 @@ select
     speed,
     ${states_context_window} as states_context_window,
     ${states_geo_speed} as states_geo_speed,
+    ${stated} as stated,
     tokens_of(usage_input_tokens_no_cache, is_plain) as input_tokens_no_cache,
     tokens_of(cache_write_5m, is_plain) as input_tokens_cache_write_5m,
     tokens_of(cache_write_1h, is_plain) as input_tokens_cache_write_1h,

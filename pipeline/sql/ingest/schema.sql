@@ -64,6 +64,14 @@ create table if not exists raw.console_usage (
     cache_split_assumed boolean not null
 );
 
+-- Whose account it is, by which channel it came (csv or api), and which dimensions the file states: sorted and joined by
+-- commas. (Homes of earlier versions lack these; there the two columns above say what an export states.)
+alter table raw.console_usage add column if not exists provider varchar default 'anthropic';
+alter table raw.console_usage add column if not exists channel varchar default 'csv';
+alter table raw.console_usage add column if not exists user_id varchar default '';
+alter table raw.console_usage add column if not exists request_count bigint;
+alter table raw.console_usage add column if not exists stated varchar;
+
 create table if not exists raw.console_costs (
     file_sha256 varchar not null,
     usage_date date not null,
@@ -81,6 +89,11 @@ create table if not exists raw.console_costs (
     cost_usd decimal(38, 12) not null,
     list_price_usd decimal(38, 12)
 );
+
+-- states_kind: whether amounts are told apart by model and kind.
+alter table raw.console_costs add column if not exists provider varchar default 'anthropic';
+alter table raw.console_costs add column if not exists channel varchar default 'csv';
+alter table raw.console_costs add column if not exists states_kind boolean default true;
 
 create table if not exists raw.usage_sessions (
     file_sha256 varchar not null,
@@ -143,6 +156,9 @@ alter table raw.requests add column if not exists logged_cost_usd decimal(38, 12
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
 create table if not exists raw.api_key_aliases (api_key varchar not null, current_api_key varchar not null);
+create table if not exists raw.workspace_aliases (workspace varchar not null, current_workspace varchar not null);
+-- Which channel of a provider's account is in force where both cover a day; csv for providers that are not named.
+create table if not exists raw.account_channels (provider varchar not null, channel varchar not null);
 -- Which billed key pays for logs that do not name theirs: the first rule that fits a file, by its format or its path.
 create table if not exists raw.reconciliation_scope (
     rule integer not null,
@@ -339,3 +355,12 @@ create table if not exists scope.versions (
 create table if not exists raw.retention (before_date date not null);
 -- How far each export reaches: of two exports of the same interval the one that reaches further is in force.
 create table if not exists raw.exports (file_sha256 varchar primary key, reaches_to timestamp not null);
+-- Of API pages: what their buckets cover. A pull holds all usage of its buckets, as known when it was made: what an earlier one
+-- of the same buckets and dimensions says is superseded, also where the later one has no row.
+alter table raw.exports add column if not exists provider varchar;
+alter table raw.exports add column if not exists side varchar;
+alter table raw.exports add column if not exists is_pull boolean default false;
+alter table raw.exports add column if not exists covers_from timestamp;
+alter table raw.exports add column if not exists covers_to timestamp;
+alter table raw.exports add column if not exists bucket_seconds integer;
+alter table raw.exports add column if not exists stated varchar;

@@ -10,7 +10,7 @@ export_days as (
     select distinct
         unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date as usage_date
     from pending
-    where format in ('console_usage', 'console_cost') and first_usage_date is not null
+    where file_sha256 in (select file_sha256 from raw.exports) and first_usage_date is not null
 ),
 
 -- The range stands beside the join so that only the row groups of these days are read.
@@ -44,5 +44,5 @@ select
     file_sha256 as item,
     ((sum(rows_loaded) over (order by first_usage_date, file_sha256) - rows_loaded) // $$1)::integer as batch
 from pending
-where format not in ('console_usage', 'console_cost')
+where file_sha256 not in (select file_sha256 from raw.exports)
 order by batch, kind, item

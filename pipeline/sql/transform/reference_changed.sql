@@ -36,6 +36,10 @@ select
     )) <> $$5::varchar[]
     or list_sort((select coalesce(list(concat_ws(chr(31), api_key, project, billing_mode)), []) from raw.billing_modes))
     <> $$6::varchar[]
+    or list_sort((
+        select coalesce(list(workspace || chr(31) || current_workspace), []) from raw.workspace_aliases
+    )) <> $$7::varchar[]
+    or list_sort((select coalesce(list(provider || chr(31) || channel), []) from raw.account_channels)) <> $$8::varchar[]
     or exists (
         (from raw.commitments)
         except all

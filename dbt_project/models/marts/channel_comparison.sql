@@ -1,0 +1,137 @@
+{{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
+
+{#
+    The two channels of a provider's account (exports of its console, and pages of its API) on the days that both have: one
+    counts, and the other one checks it. Keys and workspaces are left out: an export names them, an API gives their ids.
+#}
+{%- set tolerance_usd = 0.005 -%}
+
+with usage_days as (
+    select
+        provider,
+        usage_date
+    from {{ ref('int_console_usage') }}
+    where {{ in_scope('usage_date') }}
+    group by provider, usage_date
+    having min(channel) <> max(channel)
+),
+
+usage as (
+    select * from {{ ref('int_console_usage') }}
+    semi join usage_days using (provider, usage_date)
+),
+
+cost_days as (
+    select
+        provider,
+        usage_date
+    from {{ ref('int_billed_costs') }}
+    where {{ in_scope('usage_date') }}
+    group by provider, usage_date
+    having min(channel) <> max(channel)
+),
+
+costs as (
+    select * from {{ ref('int_billed_costs') }}
+    semi join cost_days using (provider, usage_date)
+),
+
+days as (
+    select
+        'usage' as account_of,
+        provider,
+        usage_date,
+        max(channel) filter (where is_in_force) as channel_in_force,
+        bool_and(list_contains(string_split(stated, ','), 'model')) as states_model,
+        true as states_kind
+    from usage
+    group by provider, usage_date
+    union all by name
+    select
+        'cost' as account_of,
+        provider,
+        usage_date,
+        max(channel) filter (where is_in_force) as channel_in_force,
+        bool_and(states_kind) as states_model,
+        bool_and(states_kind) as states_kind
+    from costs
+    group by provider, usage_date
+),
+
+amounts as (
+    {% for column, kind in rate_columns().items() -%}
+    select
+        'usage' as account_of,
+        provider,
+        usage_date,
+        model,
+        '{{ kind }}' as token_kind,
+        is_in_force,
+        {{ column }} as tokens,
+        null::decimal(38, 12) as cost_usd,
+        0::bigint as rounded_rows
+    from usage
+    where {{ column }} > 0
+    union all by name
+    {% endfor -%}
+    select
+        'cost' as account_of,
+        provider,
+        usage_date,
+        model,
+        token_kind,
+        is_in_force,
+        null::bigint as tokens,
+        cost_usd,
+        -- an export's amounts are rounded to the cent
+        if(channel = 'csv', cost_rows, 0) as rounded_rows
+    from costs
+),
+
+cells as (
+    select
+        amounts.account_of,
+        amounts.provider,
+        amounts.usage_date,
+        if(days.states_model, amounts.model, '') as model,
+        if(days.states_kind, amounts.token_kind, '') as token_kind,
+        days.channel_in_force,
+        sum(amounts.tokens) filter (where amounts.is_in_force) as in_force_tokens,
+        sum(amounts.tokens) filter (where not amounts.is_in_force) as checking_tokens,
+        sum(amounts.cost_usd) filter (where amounts.is_in_force) as in_force_usd,
+        sum(amounts.cost_usd) filter (where not amounts.is_in_force) as checking_usd,
+        {{ tolerance_usd }} * sum(amounts.rounded_rows) as tolerance_usd
+    from amounts
+    inner join days using (account_of, provider, usage_date)
+    group by all
+),
+
+compared as (
+    select
+        * replace (
+            if(account_of = 'usage', coalesce(in_force_tokens, 0), null)::bigint as in_force_tokens,
+            if(account_of = 'usage', coalesce(checking_tokens, 0), null)::bigint as checking_tokens,
+            if(account_of = 'cost', coalesce(in_force_usd, 0), null)::decimal(38, 12) as in_force_usd,
+            if(account_of = 'cost', coalesce(checking_usd, 0), null)::decimal(38, 12) as checking_usd,
+            if(account_of = 'cost', tolerance_usd, null)::decimal(38, 12) as tolerance_usd
+        )
+    from cells
+)
+
+select
+    usage_date,
+    provider,
+    account_of,
+    model,
+    token_kind,
+    channel_in_force,
+    in_force_tokens,
+    checking_tokens,
+    in_force_tokens - checking_tokens as token_gap,
+    in_force_usd,
+    checking_usd,
+    (in_force_usd - checking_usd)::decimal(38, 12) as usd_gap,
+    tolerance_usd,
+    coalesce(in_force_tokens <> checking_tokens, abs(in_force_usd - checking_usd) > tolerance_usd) as is_different
+from compared
+order by usage_date, provider, account_of, model, token_kind

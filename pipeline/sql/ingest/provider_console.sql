@@ -1,0 +1,125 @@
+-- Results of a provider's usage API, or rows of its CSV export: tokens by bucket, and by what was grouped by.
+with cells as (
+    select
+        ${cells},
+        ${values} as cells
+    from ${relation}
+),
+
+-- What a file states: what was asked for where that is known, else every dimension that some row of it names.
+stating as (
+    select
+        coalesce(${grouped_by}, list_filter([
+            if(bool_or(api_key <> ''), 'api_key', null),
+            if(bool_or(context_window <> ''), 'context_window', null),
+            if(bool_or(inference_geo not in ('', 'not_available')), 'inference_geo', null),
+            if(bool_or(model <> ''), 'model', null),
+            if(bool_or(speed <> ''), 'speed', null),
+            if(bool_or(service_tier <> '' or batch <> ''), 'usage_type', null),
+            if(bool_or(user_id <> ''), 'user_id', null),
+            if(bool_or(workspace <> ''), 'workspace', null)
+        ], lambda unit: unit is not null)) as units
+    from cells
+),
+
+typed as (
+    select
+        * replace (
+            if(cache_write_5m = '', '0', cache_write_5m) as cache_write_5m,
+            if(cache_write_1h = '', '0', cache_write_1h) as cache_write_1h,
+            if(cache_read = '', '0', cache_read) as cache_read,
+            if(web_searches = '', '0', web_searches) as web_searches
+        ),
+        moment_or_null(starts) as starts_at,
+        moment_or_null(ends) as ends_at,
+        epoch_us(ends_at) - epoch_us(starts_at) as width_us
+    from cells
+    cross join stating
+),
+
+counted as (
+    select
+        *,
+        tokens_or_null(input) - if(${is_inclusive}, tokens_or_null(cache_read), 0) as no_cache_tokens,
+        no_cache_tokens + tokens_or_null(cache_write_5m) + tokens_or_null(cache_write_1h) + tokens_or_null(cache_read)
+        + tokens_or_null(output) as all_tokens
+    from typed
+),
+
+checked as (
+    select
+        *,
+        list_filter([
+            {column_name: '', value: '', reason: misshapen},
+            {column_name: '${name_input}', value: input, reason: tokens_problem(input)},
+            {column_name: '${name_cache_write_5m}', value: cache_write_5m, reason: tokens_problem(cache_write_5m)},
+            {column_name: '${name_cache_write_1h}', value: cache_write_1h, reason: tokens_problem(cache_write_1h)},
+            {column_name: '${name_cache_read}', value: cache_read, reason: tokens_problem(cache_read)},
+            {column_name: '${name_output}', value: output, reason: tokens_problem(output)},
+            {column_name: '${name_web_searches}', value: web_searches, reason: tokens_problem(web_searches)},
+            {
+                column_name: '${name_requests}', value: requests,
+                reason: if(requests = '', null, tokens_problem(requests))
+            },
+            {
+                column_name: '${name_cache_read}', value: cache_read,
+                reason: if(no_cache_tokens < 0, 'is greater than ${name_input}', null)
+            },
+            {
+                column_name: '${name_starts}', value: starts,
+                reason: if(starts_at is null, 'is not a time (' || all_tokens || ' tokens)', null)
+            },
+            {
+                column_name: '${name_ends}', value: ends,
+                reason: if(
+                    coalesce(width_us not in (60000000, 3600000000, 86400000000), true)
+                    or epoch_us(starts_at) % width_us <> 0,
+                    'does not end a UTC minute, hour or day that begins at ${name_starts} (' || all_tokens || ' tokens)',
+                    null
+                )
+            }
+        ], lambda found: found.reason is not null) [1] as found
+    from counted
+)
+
+select
+    ${file_sha256} as file_sha256,
+    ${provider} as provider,
+    ${channel} as channel,
+    starts_at as usage_start,
+    (width_us // 1000000)::integer as bucket_seconds,
+    model as model_version,
+    without_secret(if(api_key = '' and list_contains(units, 'api_key'), '(workbench)', api_key)) as api_key,
+    without_secret(
+        if(lower(workspace) in ('', 'default') and list_contains(units, 'workspace'), 'Default', workspace)
+    ) as workspace,
+    without_secret(user_id) as user_id,
+    case
+        when lower(batch) = 'true' then 'batch'
+        when lower(service_tier) in ('default', 'auto') or (service_tier = '' and lower(batch) = 'false') then 'standard'
+        else lower(service_tier)
+    end as usage_type,
+    context_window_name(context_window) as context_window,
+    if(inference_geo = 'not_available', '', inference_geo) as inference_geo,
+    speed,
+    list_contains(units, 'context_window') as states_context_window,
+    list_contains(units, 'inference_geo') and list_contains(units, 'speed') as states_geo_speed,
+    array_to_string(list_sort(units), ',') as stated,
+    no_cache_tokens as input_tokens_no_cache,
+    tokens_or_null(cache_write_5m) as input_tokens_cache_write_5m,
+    tokens_or_null(cache_write_1h) as input_tokens_cache_write_1h,
+    tokens_or_null(cache_read) as input_tokens_cache_read,
+    tokens_or_null(output) as output_tokens,
+    tokens_or_null(web_searches) as web_search_count,
+    tokens_or_null(requests) as request_count,
+    false as cache_split_assumed,
+    case
+        when found is not null
+            then {
+                reason: trim(found.column_name || ' ' || found.reason),
+                column_name: found.column_name,
+                value: without_secret(found.value)
+            }
+    end as problem,
+    case when found is not null then cells end as cells
+from checked

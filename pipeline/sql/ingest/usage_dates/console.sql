@@ -1,0 +1,14 @@
+-- A pull covers its whole range, also the days on which there was no usage (any more).
+select
+    coalesce(exports.covers_from::date, stored.first_day) as first_usage_date,
+    coalesce((exports.covers_to - interval 1 microsecond)::date, stored.last_day) as last_usage_date
+from (
+    select min(usage_start)::date as first_day, max(usage_start)::date as last_day
+    from raw.console_usage
+    where file_sha256 = $$sha256
+) as stored
+left join raw.exports as exports
+    on
+        exports.file_sha256 = $$sha256
+        and exports.is_pull
+        and exports.covers_from >= coalesce((select max(before_date) from raw.retention), exports.covers_from)
