@@ -27,3 +27,13 @@ def pulled_sessions(home: Home) -> dg.MaterializeResult[None]:
             "up_to": pulled.up_to.isoformat() if pulled.up_to else "",
         }
     )
+
+
+pull_sessions = dg.define_asset_job("pull_sessions", selection=[pulled_sessions])
+sessions_each_hour = dg.ScheduleDefinition(
+    name="sessions_each_hour",
+    job=pull_sessions,
+    cron_schedule="30 * * * *",
+    execution_timezone="UTC",
+    description="At half past each hour, where a database is configured.",
+)

@@ -74,3 +74,20 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
                 "results": sum(each.results for each in landed),
             },
         )
+
+
+pull_days = dg.define_asset_job(
+    "pull_days",
+    selection=[pull_providers],
+    description="What the providers' APIs say of some days, landed as files.",
+)
+
+
+@dg.schedule(job=pull_days, cron_schedule="30 1 * * *", execution_timezone="UTC")
+def pull_at_half_past_one(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
+    """Before the nightly refresh: the last days once more, of the sources that the setting `pull` names."""
+    settings = home.settings()
+    if not settings.pull.sources:
+        return dg.SkipReason("the setting pull.sources names nothing to pull")
+    days = pull.default_days(settings, context.scheduled_execution_time.date())
+    return request(settings.pull.sources, *days)

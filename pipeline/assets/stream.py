@@ -23,3 +23,14 @@ def drained_events(context: dg.AssetExecutionContext, home: Home) -> dg.Material
             "files": [path.name for path in drained.files],
         }
     )
+
+
+drain_stream = dg.define_asset_job("drain_stream", selection=[drained_events])
+
+
+@dg.sensor(job=drain_stream, minimum_interval_seconds=60, description="A drain when the stream holds new entries.")
+def stream_waiting(home: Home) -> dg.RunRequest | dg.SkipReason:
+    """Nothing is asked of any server where no stream is configured."""
+    if stream.waiting(home.settings()):
+        return dg.RunRequest()
+    return dg.SkipReason("no stream is configured, or nothing waits in it")
