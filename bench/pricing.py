@@ -25,7 +25,15 @@ from measure import machine
 from pipeline import ingest, scope, settings, transform, warehouse
 
 BOUND = 0.20
-PRICE_MODELS = ("int_rates", "int_unpriced_usage", "unpriced_usage", "model_rates", "charges", "int_commitment_days", "commitments")
+PRICE_MODELS = (
+    "int_rates",
+    "int_unpriced_usage",
+    "unpriced_usage",
+    "model_rates",
+    "charges",
+    "int_commitment_days",
+    "commitments",
+)
 
 
 def seconds_of(connection: duckdb.DuckDBPyConnection, query: str) -> float:
