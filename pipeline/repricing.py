@@ -123,9 +123,7 @@ def reprice(
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        found = connection.execute(
-            sql("repricing/reprice", at_rate=sql("rates/at_rate", usage="mapped", card="new_card"))
-        )
+        found = connection.execute(_reprice())
         names = [str(column[0]) for column in found.description or ()]
         rows = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
         in_use = connection.sql(sql("repricing/card_in_use")).to_arrow_table()
@@ -145,8 +143,12 @@ def _query(tables: Mapping[str, pa.Table]) -> str:
     return sql(
         "repricing/totals",
         tables=",\n\n".join(_written_out(name, table) for name, table in tables.items()),
-        reprice=sql("repricing/reprice").rstrip(),
+        reprice=_reprice().rstrip(),
     )
+
+
+def _reprice() -> str:
+    return sql("repricing/reprice", at_rate=sql("rates/at_rate", usage="mapped", card="new_card"))
 
 
 def _written_out(name: str, table: pa.Table) -> str:

@@ -38,7 +38,7 @@ from commands import ENVIRONMENT, token_analytics
 
 from pipeline import cli, sample, settings, warehouse
 
-KILLS = int(os.environ.get("TOKEN_ANALYTICS_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("TOKEN_ANALYTICS_TEST_KILLS", "4"))
 SEED = 20260117
 FILES = 200
 BEGUN = 24  # files that a home holds before it is disturbed

@@ -135,7 +135,7 @@ def costs_table(cells: list[tuple[str, str, str]], with_key: bool) -> str:
     return "\n".join([head, *(f"{day},{model},{keys[1]}message,output,{usd}" for day, model, usd in cells)])
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True)
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(st.integers(0, 10**6))
 def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
     chance = random.Random(seed)
