@@ -23,8 +23,7 @@ from providers import KEY, MONDAY, Call, FakeProvider, serving
 
 from pipeline import pull, settings
 from pipeline.assets.home import Home as HomeResource
-from pipeline.assets.pulled import pull_providers
-from pipeline.definitions import pull_at_half_past_one
+from pipeline.assets.pulled import pull_at_half_past_one, pull_providers
 from pipeline.settings import ConfigurationError
 
 FIRST, LAST = MONDAY.date(), MONDAY.date() + dt.timedelta(days=6)

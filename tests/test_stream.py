@@ -391,7 +391,7 @@ def test_the_sensor_asks_for_a_drain_only_where_entries_wait(
     import dagster as dg
 
     from pipeline.assets.home import Home as Resource
-    from pipeline.definitions import stream_waiting
+    from pipeline.assets.stream import stream_waiting
 
     home: Home = new_home()
 
