@@ -159,6 +159,7 @@ def connection_config(settings: Settings) -> dict[str, str]:
         # A checkpoint that merges all small row groups of a first load rewrites the table: 3 s and 450 MB for 2e6 lines
         # of transcripts. One at a time keeps up with what a night adds.
         "max_vacuum_tasks": "1",
+        "write_buffer_row_group_count": "1",
         "temp_directory": str(settings.home / "warehouse.duckdb.tmp"),
     }
 
