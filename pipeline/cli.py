@@ -219,7 +219,6 @@ def pull_pages(
         pages = f"{landed.pages:,} page{'' if landed.pages == 1 else 's'}, {landed.results:,} results"
         out.print(Text(f"Landed  {landed.path}: {pages}"))
 
-    warehouse.make_home(settings)
     pull.pull(settings, first_day, last_day, sources, tell=tell)
 
 

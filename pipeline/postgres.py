@@ -1,7 +1,7 @@
 """Rows of `token_usage_sessions`, from the application's PostgreSQL into files of landing.
 
 Belongs here: the connection, which rows are new since the last pull, and the files. Does not belong here: reading those
-files (sources/usage_sessions) and which state of a session is in force (dbt_project). docs/postgresql.md has the rules.
+files (sources/usage_sessions) and which state of a session is in force (dbt_project). The rules: docs/connections.md.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from typing import IO, Protocol, runtime_checkable
 
 import duckdb
 
-from pipeline.sqlfiles import identifier, literal
+from pipeline.sqlfiles import identifier, literal, sql
 
 HEAD_BYTES = 1 << 20
 PIECE_BYTES = 1 << 20
@@ -186,6 +186,14 @@ def csv_header(probe: Probe) -> tuple[str, ...]:
     except csv.Error:
         return ()
     return tuple(name.strip().lower() for name in names)
+
+
+def readable_lines(relation: str, document: str = "line") -> str:
+    """CTEs over the column `line` of `relation`, the last of them `readable` (line, document, is_json).
+
+    `document` is an expression on `line`: the JSON that a line holds; half of a \\u pair is replaced in it.
+    """
+    return sql("ingest/readable_lines", relation=relation, document=document).rstrip()
 
 
 def file_literal(path: Path) -> str:

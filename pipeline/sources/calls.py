@@ -30,6 +30,7 @@ from pipeline.sources.base import (
     line_relation,
     load_tidily,
     locate_lines,
+    readable_lines,
     tidy_lines,
 )
 from pipeline.sqlfiles import literal, sql
@@ -256,8 +257,7 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
         "CREATE OR REPLACE TEMP TABLE call_records AS "
         + sql(
             "ingest/calls",
-            relation=relation,
-            document=document,
+            readable_lines=readable_lines(relation, document),
             records="[document::json]" if shape.records == "$" else f"json_extract(document, {literal(shape.records)})",
             record=sql(f"ingest/{shape.prepare}") if shape.prepare else "record",
             around=header,

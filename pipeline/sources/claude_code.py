@@ -26,6 +26,7 @@ from pipeline.sources.base import (
     line_relation,
     load_tidily,
     locate_lines,
+    readable_lines,
     tidy_lines,
 )
 from pipeline.sqlfiles import literal, sql
@@ -64,7 +65,7 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
 
 def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     forget_reader_errors(connection)
-    lines = sql("ingest/claude_code", relation=line_relation(probe))
+    lines = sql("ingest/claude_code", readable_lines=readable_lines(line_relation(probe)))
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE transcript_lines AS {lines}")
     except (duckdb.InvalidInputException, duckdb.IOException):

@@ -18,6 +18,7 @@ from pipeline.sources.base import (
     line_relation,
     load_tidily,
     locate_lines,
+    readable_lines,
     tidy_lines,
 )
 from pipeline.sqlfiles import literal, sql
@@ -42,7 +43,7 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, body:
 
 def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, body: str, calls: str) -> Loaded:
     forget_reader_errors(connection)
-    lines = sql("ingest/usage_bodies", relation=line_relation(probe), body=body)
+    lines = sql("ingest/usage_bodies", readable_lines=readable_lines(line_relation(probe)), body=body)
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE record_lines AS {lines}")
     except (duckdb.InvalidInputException, duckdb.IOException):

@@ -1,21 +1,5 @@
 -- One row a record of a file of JSON. Only the places that the format's shape names are ever extracted (law 8).
-with lines as (
-    select
-        line,
-        ${document} as text,
-        json_valid(text) as is_json
-    from ${relation}
-    where line is not null and trim(line) <> ''
-),
-
--- Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
-readable as (
-    select
-        line,
-        if(is_json, text, regexp_replace(text, '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g')) as document,
-        is_json
-    from lines
-),
+with ${readable_lines},
 
 opened as (
     select

@@ -1,32 +1,17 @@
 -- One row a line of a Claude Code transcript that reports usage. Only these fields are ever extracted (law 8).
-with lines as (
-    select
-        line,
-        json_valid(line) as is_json
-    from ${relation}
-    where line is not null and trim(line) <> ''
-),
-
--- Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
-readable as (
-    select
-        line,
-        if(is_json, line, regexp_replace(line, '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g')) as entry,
-        is_json
-    from lines
-),
+with ${readable_lines},
 
 classified as (
     select
         line,
-        entry,
+        document,
         case
             when starts_with(trim(line), '//') then 'ignored'
-            when not if(is_json, true, json_valid(entry)) then 'malformed'
+            when not if(is_json, true, json_valid(document)) then 'malformed'
             when
-                contains(entry, '"usage"')
-                and json_extract_string(entry, '$$.type') = 'assistant'
-                and json_type(entry, '$$.message.usage') = 'OBJECT'
+                contains(document, '"usage"')
+                and json_extract_string(document, '$$.type') = 'assistant'
+                and json_type(document, '$$.message.usage') = 'OBJECT'
                 then 'usage'
             else 'ignored'
         end as kind
@@ -37,7 +22,7 @@ extracted as (
     select
         kind,
         if(kind = 'ignored', '', md5(line)) as line_md5,
-        if(kind = 'usage', json_extract_string(entry, [
+        if(kind = 'usage', json_extract_string(document, [
             '$$.message.id', '$$.requestId', '$$.sessionId', '$$.uuid', '$$.timestamp', '$$.isSidechain', '$$.cwd',
             '$$.message.model', '$$.message.usage.service_tier', '$$.message.usage.inference_geo',
             '$$.message.usage.speed', '$$.message.usage.input_tokens', '$$.message.usage.cache_creation_input_tokens',

@@ -2,34 +2,19 @@
 -- The usage body is taken as its provider sent it. Anthropic and Bedrock state input without cached tokens; OpenAI, those
 -- who copy its interface, and Gemini state it with them, so that these are subtracted. Gemini's thoughts lie outside of its
 -- candidates and are billed as output; OpenAI's reasoning lies inside of its completion, unless the total says otherwise.
-with lines as (
-    select
-        line,
-        json_valid(line) as is_json
-    from ${relation}
-    where line is not null and trim(line) <> ''
-),
-
--- Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
-readable as (
-    select
-        line,
-        if(is_json, line, regexp_replace(line, '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g')) as entry,
-        is_json
-    from lines
-),
+with ${readable_lines},
 
 classified as (
     select
         line,
-        entry,
+        document,
         case
             when starts_with(trim(line), '//') then 'ignored'
-            when not if(is_json, true, json_valid(entry)) then 'malformed'
-            when json_type(entry) <> 'OBJECT' then 'malformed'
-            when json_type(entry, '${body}') = 'OBJECT' and json_array_length(json_keys(entry, '${body}')) > 0
+            when not if(is_json, true, json_valid(document)) then 'malformed'
+            when json_type(document) <> 'OBJECT' then 'malformed'
+            when json_type(document, '${body}') = 'OBJECT' and json_array_length(json_keys(document, '${body}')) > 0
                 then 'nested'
-            when json_type(entry, '$$.prompt') in ('UBIGINT', 'BIGINT') then 'flat'
+            when json_type(document, '$$.prompt') in ('UBIGINT', 'BIGINT') then 'flat'
             else 'ignored'
         end as kind
     from readable
@@ -40,14 +25,14 @@ extracted as (
         kind,
         if(kind = 'ignored', '', md5(line)) as line_md5,
         -- without the spaces between its parts, which a copy may have lost
-        if(kind in ('nested', 'flat'), md5(json(entry)), '') as record_md5,
-        if(kind in ('nested', 'flat'), json_extract_string(entry, [
+        if(kind in ('nested', 'flat'), md5(json(document)), '') as record_md5,
+        if(kind in ('nested', 'flat'), json_extract_string(document, [
             '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
             '$$.api_key', '$$.workspace', '$$.user_id', '$$.event_id', '$$.id', '$$.response_id', '$$.conversation_id',
             '$$.project', '$$.cost_usd'
         ]), null) as labels,
         if(kind in ('nested', 'flat'), json_extract_string(
-            if(kind = 'nested', json_extract(entry, '${body}'), entry::json), [
+            if(kind = 'nested', json_extract(document, '${body}'), document::json), [
                 '$$.service_tier', '$$.serviceTier', '$$.inference_geo', '$$.speed',
                 '$$.input_tokens', '$$.output_tokens', '$$.cache_creation_input_tokens', '$$.cache_read_input_tokens',
                 '$$.cache_creation.ephemeral_5m_input_tokens', '$$.cache_creation.ephemeral_1h_input_tokens',
@@ -65,7 +50,7 @@ extracted as (
                 '$$.inputTokens', '$$.outputTokens', '$$.cacheReadInputTokens', '$$.cacheWriteInputTokens'
             ]
         ), null) as fields,
-        if(kind = 'nested', json_type(entry, '${body}.input_tokens_details') = 'OBJECT', false) as has_input_details
+        if(kind = 'nested', json_type(document, '${body}.input_tokens_details') = 'OBJECT', false) as has_input_details
     from classified
 ),
 
