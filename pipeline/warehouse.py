@@ -146,10 +146,8 @@ def refuse_full_disk(settings: Settings, *messages: str) -> None:
 
 def connection_config(settings: Settings) -> dict[str, str]:
     """DuckDB's configuration, the same wherever this process opens the writer's file."""
-    number = settings.memory_limit.rstrip("KMGTiB ")
-    unit = settings.memory_limit.removeprefix(number).strip()
     return {
-        "memory_limit": f"{float(number) * DUCKDB_SHARE:g}{unit}",
+        "memory_limit": f"{_memory_bytes(settings)}B",
         "threads": str(settings.threads or os.cpu_count() or 1),
         "TimeZone": "UTC",
         "autoinstall_known_extensions": "false",
@@ -162,6 +160,14 @@ def connection_config(settings: Settings) -> dict[str, str]:
         "write_buffer_row_group_count": "1",
         "temp_directory": str(settings.home / "warehouse.duckdb.tmp"),
     }
+
+
+def _memory_bytes(settings: Settings) -> int:
+    """What DuckDB gets of the setting memory_limit."""
+    number = settings.memory_limit.rstrip("KMGTiB ")
+    unit = settings.memory_limit.removeprefix(number).strip()
+    step = 1024 if "i" in unit else 1000
+    return int(float(number) * step ** ("KMGT".index(unit[0]) + 1) * DUCKDB_SHARE)
 
 
 @contextlib.contextmanager
@@ -193,6 +199,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         if not existed:
             settings.warehouse.chmod(0o600)
         connection.execute("SET enable_progress_bar = false")
+        connection.execute(f"SET VARIABLE memory_bytes = {_memory_bytes(settings)}")
         connection.execute(sql("ingest/schema"))
         yield connection
     finally:

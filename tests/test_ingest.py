@@ -132,6 +132,17 @@ def test_a_bad_usage_row_is_rejected_and_the_rest_of_its_file_loads(home, name):
     assert (line, found) == (3, reason)
 
 
+@pytest.mark.parametrize("row", [usage_row(), "neither a row\0nor text"])
+def test_the_memory_limit_is_the_same_before_and_after_a_csv(home, row):
+    home.land({"a.csv": usage_csv(row)})
+    known = home.settings.model_copy(update={"memory_limit": "1.5GB"})
+    with warehouse.connect(known) as connection:
+        found = [connection.execute("SELECT current_setting('memory_limit')").fetchall()]
+        ingest.ingest(connection, known)
+        found.append(connection.execute("SELECT current_setting('memory_limit')").fetchall())
+    assert found == [[("1001.3 MiB",)]] * 2
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -9,6 +9,7 @@ row is (mixed line ends, stray quotes, control characters), DuckDB reads a tidie
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import hashlib
@@ -37,6 +38,8 @@ _PATTERN_CHARACTERS = re.compile(r"[*?\[]")
 _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
 # A row of an export is short: smaller buffers keep the memory of a large file small.
 MAX_ROW_BYTES = 1 << 23
+# A thread that loads rows holds a group of them and buffers of its reader; as much as two hold goes to what all share.
+STREAMING_BYTES = 100_000_000
 _ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {MAX_ROW_BYTES}"
 
 
@@ -521,6 +524,59 @@ def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[Rejected
             yield RejectedRow(number, offset, reason, text=content.decode("utf-8", "backslashreplace"))
 
 
+def load_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, select: Callable[..., str], insert: str) -> Loaded:
+    """Insert into raw.requests what a file of lines records.
+
+    Args:
+        connection: inside a transaction of the caller, in which nothing has been done yet.
+        probe: the file.
+        select: given `readable_lines`, makes a query of one row a line, with its `kind` ('ignored' where it reports no
+            usage), `line_md5` and, where it cannot be used, `reason`; its rows become the temporary table record_lines.
+        insert: a query that makes rows of raw.requests of record_lines.
+
+    Raises:
+        SourceError: not every line of the file could be accounted for.
+
+    """
+    return load_tidily(connection, probe, lambda file: _load_lines(connection, file, select, insert), tidy_lines)
+
+
+def _load_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, select: Callable[..., str], insert: str) -> Loaded:
+    forget_reader_errors(connection)
+    lines = select(readable_lines=readable_lines(line_relation(probe)))
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE record_lines AS {lines}")
+    except (duckdb.InvalidInputException, duckdb.IOException):
+        raise MisreadError("not readable as lines of text: copy the file again") from None
+    unread = count_reader_errors(connection) + probe.left_out
+    query = "SELECT DISTINCT line_md5, reason FROM record_lines WHERE reason IS NOT NULL"
+    reasons = dict(connection.execute(query).fetchall())
+    rejected = tuple(locate_lines(probe, reasons)) if reasons or unread else ()
+    loaded = store_records(connection, "record_lines", insert, rejected, unread)
+    connection.execute("DROP TABLE record_lines")
+    return loaded
+
+
+def store_records(
+    connection: duckdb.DuckDBPyConnection, records: str, insert: str, rejected: tuple[RejectedRow, ...], unread: int
+) -> Loaded:
+    """Insert into raw.requests what `insert` makes of the table `records`, whose bad rows are in `rejected`.
+
+    `unread` is how many more of these DuckDB's reader could not parse.
+
+    Raises:
+        MisreadError: not every bad row could be found again.
+
+    """
+    ((read, ignored, bad, usable),) = connection.execute(sql("ingest/record_counts", records=records)).fetchall()
+    if len(rejected) != bad + unread:
+        raise MisreadError(
+            f"{bad + unread} records are bad, but {len(rejected)} could be found again: copy the file again"
+        )
+    ((loaded,),) = connection.execute(f"INSERT INTO raw.requests BY NAME {insert}").fetchall()
+    return Loaded("request", read + unread, loaded, ignored, usable - loaded, rejected)
+
+
 def load_csv(
     connection: duckdb.DuckDBPyConnection,
     probe: Probe,
@@ -546,12 +602,27 @@ def load_csv(
 
     """
     csv.field_size_limit(MAX_LINE_BYTES)
-    return load_tidily(
-        connection,
-        probe,
-        lambda file: _load_csv(connection, file, header, table, select, grain),
-        lambda file, path: tidy_csv(file, header, path),
-    )
+    with _streaming(connection):
+        return load_tidily(
+            connection,
+            probe,
+            lambda file: _load_csv(connection, file, header, table, select, grain),
+            lambda file, path: tidy_csv(file, header, path),
+        )
+
+
+@contextlib.contextmanager
+def _streaming(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Less memory for rows that are only passed on: DuckDB keeps what it has read and written up to its limit."""
+    query = "SELECT getvariable('memory_bytes'), current_setting('threads')"
+    ((limit, threads),) = connection.execute(query).fetchall()
+    if limit:
+        connection.execute(f"SET memory_limit = '{min(limit, STREAMING_BYTES * (threads + 2))}B'")
+    try:
+        yield
+    finally:
+        if limit:
+            connection.execute(f"SET memory_limit = '{limit}B'")
 
 
 def _load_csv(

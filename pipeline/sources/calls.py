@@ -31,6 +31,7 @@ from pipeline.sources.base import (
     load_tidily,
     locate_lines,
     readable_lines,
+    store_records,
     tidy_lines,
 )
 from pipeline.sqlfiles import literal, sql
@@ -283,22 +284,15 @@ def _store(
     connection: duckdb.DuckDBPyConnection, sha256: str, shape: CallShape, rejected: tuple[RejectedRow, ...], unread: int
 ) -> Loaded:
     """Insert the good records of call_records, after the repeat rule; raises MisreadError where rows are missing."""
-    ((read, ignored, bad, usable),) = connection.execute(sql("ingest/calls_counts")).fetchall()
-    if len(rejected) != bad + unread:
-        raise MisreadError(
-            f"{bad + unread} records are bad, but {len(rejected)} could be found again: copy the file again"
-        )
-    ((loaded,),) = connection.execute(
-        "INSERT INTO raw.requests BY NAME "
-        + sql(
-            "ingest/calls_requests",
-            file_sha256=literal(sha256),
-            source_format=literal(shape.format),
-            logger=literal(shape.logger),
-        )
-    ).fetchall()
+    insert = sql(
+        "ingest/calls_requests",
+        file_sha256=literal(sha256),
+        source_format=literal(shape.format),
+        logger=literal(shape.logger),
+    )
+    loaded = store_records(connection, "call_records", insert, rejected, unread)
     connection.execute("DROP TABLE call_records")
-    return Loaded("request", read + unread, loaded, ignored, usable - loaded, rejected)
+    return loaded
 
 
 def _places(places: Places) -> tuple[str, ...]:

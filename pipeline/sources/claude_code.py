@@ -10,25 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
-from pipeline.sources.base import (
-    Loaded,
-    MisreadError,
-    Probe,
-    RejectedRow,
-    count_reader_errors,
-    file_literal,
-    forget_reader_errors,
-    last_line,
-    line_relation,
-    load_tidily,
-    locate_lines,
-    readable_lines,
-    tidy_lines,
-)
+from pipeline.sources.base import Loaded, Probe, RejectedRow, file_literal, last_line, load_lines
 from pipeline.sqlfiles import literal, sql
 
 FORMAT = "claude_code"
@@ -60,36 +47,9 @@ def recognise(probe: Probe) -> str | None:
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.requests, one row for each response that the file reports."""
-    return load_tidily(connection, probe, lambda file: _load(connection, file, sha256), tidy_lines)
-
-
-def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    forget_reader_errors(connection)
-    lines = sql("ingest/claude_code", readable_lines=readable_lines(line_relation(probe)))
-    try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE transcript_lines AS {lines}")
-    except (duckdb.InvalidInputException, duckdb.IOException):
-        raise MisreadError("not readable as lines of text: copy the transcript again") from None
-    unread = count_reader_errors(connection) + probe.left_out
-    counts = connection.execute(sql("ingest/claude_code_counts")).fetchone() or (0, 0, 0, 0)
-    read, ignored, bad, usable = (int(count) for count in counts)
-    reasons = connection.execute(
-        "SELECT DISTINCT line_md5, reason FROM transcript_lines WHERE reason IS NOT NULL"
-    ).fetchall()
-    rejected = tuple(locate_lines(probe, dict(reasons))) if bad or unread else ()
-    if len(rejected) != bad + unread:
-        raise MisreadError(
-            f"{bad + unread} lines are bad, but {len(rejected)} could be found again: copy the file again"
-        )
-    usable_lines = sql("ingest/claude_code_lines", file_sha256=literal(sha256))
-    inserted = connection.execute(
-        "INSERT INTO raw.requests BY NAME " + sql("ingest/claude_code_requests", lines=usable_lines)
-    ).fetchone()
-    loaded = int(inserted[0]) if inserted else 0
-    connection.execute("DROP TABLE transcript_lines")
-    return Loaded(
-        "request", read + unread, loaded, rows_ignored=ignored, rows_repeated=usable - loaded, rejected=rejected
-    )
+    lines = sql("ingest/claude_code_lines", file_sha256=literal(sha256))
+    requests = sql("ingest/claude_code_requests", lines=lines)
+    return load_lines(connection, probe, partial(sql, "ingest/claude_code"), requests)
 
 
 def read_batch(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[Loaded | None]:

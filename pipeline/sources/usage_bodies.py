@@ -7,20 +7,11 @@ as pipeline/sql/ingest/usage_bodies.sql lists them.
 
 from __future__ import annotations
 
+from functools import partial
+
 import duckdb
 
-from pipeline.sources.base import (
-    Loaded,
-    MisreadError,
-    Probe,
-    count_reader_errors,
-    forget_reader_errors,
-    line_relation,
-    load_tidily,
-    locate_lines,
-    readable_lines,
-    tidy_lines,
-)
+from pipeline.sources.base import Loaded, Probe, load_lines
 from pipeline.sqlfiles import literal, sql
 
 
@@ -38,30 +29,9 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, body:
         SourceError: not every line of the file could be accounted for.
 
     """
-    return load_tidily(connection, probe, lambda file: _load(connection, file, sha256, body, calls), tidy_lines)
-
-
-def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, body: str, calls: str) -> Loaded:
-    forget_reader_errors(connection)
-    lines = sql("ingest/usage_bodies", readable_lines=readable_lines(line_relation(probe)), body=body)
-    try:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE record_lines AS {lines}")
-    except (duckdb.InvalidInputException, duckdb.IOException):
-        raise MisreadError("not readable as lines of text: copy the file again") from None
-    unread = count_reader_errors(connection) + probe.left_out
-    ((read, ignored, bad, usable),) = connection.execute(sql("ingest/usage_bodies_counts")).fetchall()
-    reasons = connection.execute(
-        "SELECT DISTINCT line_md5, reason FROM record_lines WHERE reason IS NOT NULL"
-    ).fetchall()
-    rejected = tuple(locate_lines(probe, dict(reasons))) if bad or unread else ()
-    if len(rejected) != bad + unread:
-        raise MisreadError(
-            f"{bad + unread} lines are bad, but {len(rejected)} could be found again: copy the file again"
-        )
-    ((loaded,),) = connection.execute(
-        "INSERT INTO raw.requests BY NAME " + sql(calls, file_sha256=literal(sha256))
-    ).fetchall()
-    connection.execute("DROP TABLE record_lines")
-    return Loaded(
-        "request", read + unread, loaded, rows_ignored=ignored, rows_repeated=usable - loaded, rejected=rejected
+    return load_lines(
+        connection,
+        probe,
+        partial(sql, "ingest/usage_bodies", body=body),
+        sql(calls, file_sha256=literal(sha256)),
     )

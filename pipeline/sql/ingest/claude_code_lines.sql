@@ -2,5 +2,5 @@
 select
     ${file_sha256} as file_sha256,
     *
-from transcript_lines
+from record_lines
 where kind = 'usage' and reason is null

@@ -1,6 +1,0 @@
-select
-    count(*) as lines_read,
-    count(*) filter (where kind = 'ignored') as lines_ignored,
-    count(*) filter (where reason is not null) as lines_rejected,
-    count(*) filter (where kind = 'usage' and reason is null) as usage_lines
-from transcript_lines
