@@ -229,3 +229,14 @@ def test_a_trend_is_a_share_a_week(marts, knobs):
     trend = one(days.day_patterns(marts, knobs), segment="all", pattern="trend")
     assert trend["value"] == pytest.approx(0.1, rel=1e-6)
     assert trend["is_evident"]
+
+
+def test_weekdays_that_cost_the_same_have_no_effect_beside_a_quiet_weekend(marts, knobs):
+    noise = np.random.default_rng(5).normal(0, 0.25, 280)
+    costs = [float(np.exp(each) * (0.3 if place % 7 > 4 else 1)) for place, each in enumerate(noise)]
+    insert(marts, "token_usage_minutes", [day(i, cost) for i, cost in enumerate(costs)])
+    table = days.day_patterns(marts, knobs)
+    for weekday in days.WEEKDAYS:
+        found = one(table, segment="all", pattern=weekday)
+        assert found["is_evident"] == (weekday in ("Saturday", "Sunday"))
+        assert found["value"] == pytest.approx(0.3 if found["is_evident"] else 1, rel=0.2)
