@@ -171,7 +171,8 @@ def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
 
     `daily` holds every day from first to last, 0 where there was no usage. A flag also needs an excess above `floor`,
     in the unit of the values, and above 30% of the expected. `p_value` is that of `_left_out`, for use over many
-    segments. Where idle days are common the days with usage of four weeks before and after take the place of STL. All nan below `MIN_STL_DAYS` days or where no day has usage.
+    segments. Where idle days are common, the days with usage of four weeks before and after take the place of STL. All
+    nan below `MIN_STL_DAYS` days or where no day has usage.
 
     Raises:
         ValueError: a value is negative or not finite.
