@@ -82,7 +82,8 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "method",
                 TEXT,
                 "stl: closed history, trend and weekly season (STL), MAD z; weekday: the last 7 days, by the median of "
-                "the same weekdays before. A flag also needs an excess above anomaly_floor_usd and 30%; in "
+                "the same weekdays before; where idle days are common, both by the median of the days with usage "
+                "around. A flag also needs an excess above anomaly_floor_usd and 30%; in "
                 "segments other than all it also passes false-discovery control (Benjamini-Hochberg, 5%) over all days",
             ),
             described_field("p_value", NUMBER, "The p-value that entered false-discovery control"),
@@ -90,8 +91,9 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "contributions",
                 TEXT,
                 "JSON of USD by cause: sessions, requests_per_session, tokens_per_request, model_mix, cache_share, "
-                "price; they sum to the excess exactly. Compared with the last four same weekdays, brought to the "
-                "expected cost. Where a source counts no sessions or requests, their change stands in the next term",
+                "price; they sum to the excess exactly. Compared with the last four same weekdays (the nearest other "
+                "days where these had no usage), brought to the expected cost. Where a source counts no sessions or "
+                "requests, their change stands in the next term",
             ),
             described_field(
                 "top_sessions", TEXT, "JSON list of the ten costliest sessions that started on the day: id and USD"
@@ -313,13 +315,16 @@ class _Days:
             self._read(connection, {key: segment.name for key, segment in keys.items()}, parameters)
 
     def reference(self, flag: _Flag) -> list[dt.date]:
-        """Same weekdays with usage that are not flagged: the last ones before, else the first ones after."""
-        at = flag.place + flag.offset
-        places = [*range(at - WEEK, -1, -WEEK), *range(at + WEEK, len(flag.series.days), WEEK)]
+        """Days with usage that are not flagged: the same weekdays before, else after, else the nearest other days."""
+        at, days = flag.place + flag.offset, flag.series.days
+        same = [*range(at - WEEK, -1, -WEEK), *range(at + WEEK, len(days), WEEK)]
+        others = sorted((place for place in range(len(days)) if place != at), key=lambda place: abs(place - at))
         name = flag.series.segment.name
-        usable = [place for place in places if flag.series.days[place] > 0]
-        days = [flag.series.date(place) for place in usable]
-        return [day for day in days if (name, day) not in self.flagged][:REFERENCE_DAYS]
+        for places in (same, others):
+            usable = [flag.series.date(place) for place in places if days[place] > 0]
+            if found := [day for day in usable if (name, day) not in self.flagged][:REFERENCE_DAYS]:
+                return found
+        return []
 
     def _read(
         self, connection: duckdb.DuckDBPyConnection, names: Mapping[str, str], parameters: Mapping[str, Any]

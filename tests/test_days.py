@@ -119,8 +119,21 @@ def test_contributions_sum_to_the_excess_whatever_a_day_is_made_of(seed, has_rat
                 insert(marts, "model_rates", [rate | {"token_kind": kind, "usd_per_mtok": usd}])
         table = days.usage_anomalies(marts, Settings(home=".")).to_pylist()
     for row in table:
-        if row["contributions"]:
+        if row["usage_date"]:
             excess(row)
+
+
+def test_a_dear_day_of_a_weekday_that_is_always_idle_is_split_by_cause_too(marts, knobs):
+    costs = [cost for i, cost in enumerate(calm(160)) if i % 7 < 5]
+    places = [i for i in range(160) if i % 7 < 5]
+    insert(marts, "token_usage_minutes", [day(i, cost, int(cost * 1e5)) for i, cost in zip(places, costs, strict=True)])
+    insert(marts, "token_usage_minutes", [day(82, 200.0, 20_000_000)])
+    found = rows_of(days.usage_anomalies(marts, knobs), segment="all")
+    (row,) = found
+    assert row["usage_date"] == (START + dt.timedelta(days=82)).date()
+    assert row["expected"] == pytest.approx(10, rel=0.1)
+    parts = excess(row)
+    assert parts["tokens_per_request"] + parts["requests_per_session"] + parts["sessions"] > 150
 
 
 def test_calm_segments_short_ones_and_none_at_all_say_so(marts, knobs):
