@@ -3,9 +3,9 @@
 usage: python bench/forecast.py [--histories 400 --seed 20251122 --ets]
 
 Histories of 120 to 400 days with a weekly profile and lognormal noise of sd .25 to .5; the noise is independent or
-correlates from day to day (.6), and cost is level or grows by 5% a month. Each is forecast once, at a random day of its
-last month. --ets adds exponential smoothing (a second or so a history). Bound, for the forecast of weekday means over
-all histories: 75% to 90% inside the interval of 80%.
+correlates from day to day (.6), and cost is level or grows by 5% a month; and short ones of 75 to 120 days. Each is
+forecast once, at a random day of its last month. --ets adds exponential smoothing (a second or so a history). Bound,
+for the forecast of weekday means over all histories: 75% to 90% inside the interval of 80%.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipeline.stats.forecast import MonthForecast, forecast_month, forecast_mont
 
 PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
 BOUND = (0.75, 0.90)
-KINDS = ("level", "growing", "correlated", "growing, correlated")
+KINDS = ("level", "growing", "correlated", "growing, correlated", "short", "short, correlated")
 
 
 def history(random: np.random.Generator, kind: str) -> tuple[np.ndarray, int, dt.date, float]:
     """Daily cost to the end of a month, the number of days known, the first day, and the total of the last month."""
-    length = int(random.integers(120, 401))
+    length = int(random.integers(75, 121) if "short" in kind else random.integers(120, 401))
     last = dt.date(2026, int(random.integers(1, 13)), 1) - dt.timedelta(days=1)
     first = last - dt.timedelta(days=length - 1)
     noise = random.normal(0, random.uniform(0.25, 0.5), length)

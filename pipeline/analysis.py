@@ -10,6 +10,7 @@ usage, and is left out where none of it has a price. A table is never empty: a r
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -49,7 +50,16 @@ from pipeline.settings import Settings
 from pipeline.stats.anomalies import MIN_USER_ROWS, user_rule
 from pipeline.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.stats.describe import Counts, Description, Floats, describe, merge_pairs
-from pipeline.stats.detection import CANDIDATES, Artefacts, Judgement, find_artefacts, fit_adjusted, fit_raw, judge
+from pipeline.stats.detection import (
+    CANDIDATES,
+    Artefacts,
+    Judgement,
+    find_artefacts,
+    fit_adjusted,
+    fit_raw,
+    judge,
+    vote,
+)
 from pipeline.stats.families import FAMILIES, FamilyFits
 from pipeline.stats.intervals import MIN_CLUSTERS, Interval, cluster_intervals
 from pipeline.stats.tails import PowerLaw, generalized_pareto, hill, power_law, power_law_p_value, variance_in_doubt
@@ -400,16 +410,30 @@ def _power_law_columns(values: Floats, counts: Counts, law: PowerLaw, seed: int 
     }
 
 
-def _tail_columns(values: Floats, counts: Counts, seed: int | None, min_rows: int) -> tuple[dict[str, Any], str]:
-    """Columns of tail_metrics that follow from the pairs alone, and the reason of the verdict; no p without a seed."""
+@dataclass(frozen=True)
+class _Measured:
+    """What follows from the pairs of a column alone: columns of tail_metrics, the reason of the verdict, the fits.
+
+    The fits are None where there are too few rows; `adjusted` also where nothing had to be set aside or censored.
+    """
+
+    columns: dict[str, Any]
+    reason: str
+    raw: FamilyFits | None
+    adjusted: FamilyFits | None
+
+
+def _measured(values: Floats, counts: Counts, seed: int | None, min_rows: int) -> _Measured:
+    """Describe, fit and judge a column; each family is fitted once a treatment. No p of a power law without a seed."""
     description: Description = describe(values, counts)
     artefacts: Artefacts = find_artefacts(values, counts)
     enough = description.n >= min_rows
     measurable = enough and artefacts.cap_value is None
     gpd, far = (generalized_pareto(values, counts, share) if measurable else None for share in (0.90, 0.95))
     law = power_law(values, counts) if measurable else None
-    fits = fit_adjusted(values, counts, artefacts, CANDIDATES) if enough and not artefacts.lattice else None
-    judgement = judge(artefacts, fits, gpd)
+    fits = fit_adjusted(values, counts, artefacts, CANDIDATES) if enough else None
+    weighed = vote(values, counts, artefacts, fits) if fits and fits.fits else None
+    judgement = judge(artefacts, fits, weighed, gpd)
     if not enough:
         judgement = Judgement("too_few", f"Only {counted(description.n, 'row')}, where a verdict needs {min_rows}")
     columns = asdict(description) | {
@@ -428,11 +452,16 @@ def _tail_columns(values: Floats, counts: Counts, seed: int | None, min_rows: in
         }
     if law:
         columns |= _power_law_columns(values, counts, law, seed)
-    return columns, judgement.reason
+    raw = fit_raw(values, counts, artefacts, fits) if enough else None
+    adjusted = fit_adjusted(values, counts, artefacts, known=fits) if enough and artefacts.any else None
+    return _Measured(columns, judgement.reason, raw, adjusted)
 
 
-class _TailRows:
-    """Rows of tail_metrics; a column that is the same in two segments, such as the only workspace, is measured once."""
+class _Rows:
+    """Rows of tail_metrics and distribution_fits.
+
+    A column that is the same in two segments, such as the only workspace, is measured once.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         self.connection = connection
@@ -444,10 +473,18 @@ class _TailRows:
                 connection, "tail_metrics", ["segment", "measure", "verdict"]
             )
         }
-        self.known: dict[tuple[bytes, bytes, bool], tuple[dict[str, Any], str]] = {}
+        self.known: dict[tuple[bytes, bool], _Measured] = {}
 
-    def row(self, column: Column) -> dict[str, Any]:
-        """The row of a column, with what the run before said of it."""
+    def _measured(self, column: Column) -> _Measured:
+        digest = hashlib.sha256(column.values.tobytes() + column.counts.tobytes()).digest()
+        key = (digest, column.bootstrapped)
+        if key not in self.known:
+            seed = self.seed if column.bootstrapped else None
+            self.known[key] = _measured(column.values, column.counts, seed, self.min_rows)
+        return self.known[key]
+
+    def of_tail(self, column: Column) -> dict[str, Any]:
+        """The row of tail_metrics of a column, with what the run before said of it."""
         row = self._row(column)
         before = self.before.get((row["segment"], row["measure"]))
         return {**row, "previous_verdict": before, "verdict_changed": before is not None and before != row["verdict"]}
@@ -463,14 +500,9 @@ class _TailRows:
         }
         if not segment.n:
             return {**row, "verdict": "unavailable", "verdict_reason": f"{unavailable(column.measure, segment)}."}
-        key = (column.values.tobytes(), column.counts.tobytes(), column.bootstrapped)
-        if key not in self.known:
-            self.known[key] = _tail_columns(
-                column.values, column.counts, self.seed if column.bootstrapped else None, self.min_rows
-            )
-        columns, reason = self.known[key]
-        row |= columns
-        row["verdict_reason"] = f"{joined(reason, left_out(column.measure, segment))}."
+        measured = self._measured(column)
+        row |= measured.columns
+        row["verdict_reason"] = f"{joined(measured.reason, left_out(column.measure, segment))}."
         if column.bootstrapped:
             row["interval_unit"], found = _intervals(self.connection, column, self.seed)
             for name in INTERVALS:
@@ -478,22 +510,17 @@ class _TailRows:
                     row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
         return row
 
-
-def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Describe every measure in `all` and its costliest segments, with a verdict on the tail.
-
-    `connection` sees the marts; a read-only one will do. Raises duckdb.CatalogException where a mart does not exist.
-    """
-    rows = _TailRows(connection, settings)
-    return as_table(
-        "tail_metrics",
-        SCHEMAS["tail_metrics"],
-        [
-            rows.row(column)
-            for measure in MEASURES.values()
-            for column in read_columns(connection, measure, settings.analysis_segments)
-        ],
-    )
+    def of_fits(self, column: Column) -> list[dict[str, Any]]:
+        """The rows of distribution_fits of a column: one a treatment and family, or one that says why there is none."""
+        segment = column.segment
+        row = {"segment": segment.name, "measure": column.measure.name, "treatment": "raw", "n": segment.n}
+        if not segment.n:
+            return [{**row, "note": f"unavailable: {unavailable(column.measure, segment)}"}]
+        measured = self._measured(column)
+        if measured.raw is None:
+            return [{**row, "note": f"too few: {segment.n} observations, where a fit needs {self.min_rows}"}]
+        rows = _fit_rows(column, "raw", measured.raw)
+        return rows + (_fit_rows(column, "adjusted", measured.adjusted) if measured.adjusted else [])
 
 
 def _fit_rows(column: Column, treatment: str, fits: FamilyFits) -> list[dict[str, Any]]:
@@ -522,22 +549,30 @@ def _fit_rows(column: Column, treatment: str, fits: FamilyFits) -> list[dict[str
     return rows
 
 
-def _fits(column: Column, min_rows: int) -> list[dict[str, Any]]:
-    row: dict[str, Any] = {
-        "segment": column.segment.name,
-        "measure": column.measure.name,
-        "treatment": "raw",
-        "n": column.segment.n,
-    }
-    if not column.segment.n:
-        return [{**row, "note": f"unavailable: {unavailable(column.measure, column.segment)}"}]
-    if column.segment.n < min_rows:
-        return [{**row, "note": f"too few: {column.segment.n} observations, where a fit needs {min_rows}"}]
-    artefacts = find_artefacts(column.values, column.counts)
-    rows = _fit_rows(column, "raw", fit_raw(column.values, column.counts, artefacts))
-    if artefacts.any:
-        rows += _fit_rows(column, "adjusted", fit_adjusted(column.values, column.counts, artefacts))
-    return rows
+def _measure_all(
+    connection: duckdb.DuckDBPyConnection, settings: Settings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of tail_metrics and of distribution_fits, from one reading of every column."""
+    rows = _Rows(connection, settings)
+    columns = (
+        column
+        for measure in MEASURES.values()
+        for column in read_columns(connection, measure, settings.analysis_segments)
+    )
+    tails: list[dict[str, Any]] = []
+    fits: list[dict[str, Any]] = []
+    for column in columns:
+        tails.append(rows.of_tail(column))
+        fits += rows.of_fits(column)
+    return tails, fits
+
+
+def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    """Describe every measure in `all` and its costliest segments, with a verdict on the tail.
+
+    `connection` sees the marts; a read-only one will do. Raises duckdb.CatalogException where a mart does not exist.
+    """
+    return as_table("tail_metrics", SCHEMAS["tail_metrics"], _measure_all(connection, settings)[0])
 
 
 def distribution_fits(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
@@ -545,13 +580,7 @@ def distribution_fits(connection: duckdb.DuckDBPyConnection, settings: Settings)
 
     Raises as `tail_metrics`.
     """
-    rows = [
-        row
-        for measure in MEASURES.values()
-        for column in read_columns(connection, measure, settings.analysis_segments)
-        for row in _fits(column, settings.analysis_min_rows)
-    ]
-    return as_table("distribution_fits", SCHEMAS["distribution_fits"], rows)
+    return as_table("distribution_fits", SCHEMAS["distribution_fits"], _measure_all(connection, settings)[1])
 
 
 def _outlier_reason(measure: Measure, method: str, score: float, origin: float) -> str:
@@ -785,3 +814,13 @@ TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
     "month_bridge": bridge.month_bridge_table,
     **days.TABLES,
 }
+
+
+def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
+    """Every table of `TABLES` by name, in their order; the first two share their fits. Raises as `tail_metrics`."""
+    together = dict(zip(("tail_metrics", "distribution_fits"), _measure_all(connection, settings), strict=True))
+    for name, build in TABLES.items():
+        if rows := together.pop(name, None):
+            yield name, as_table(name, SCHEMAS[name], rows)
+        else:
+            yield name, build(connection, settings)

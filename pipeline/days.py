@@ -42,7 +42,15 @@ from pipeline.observations import (
     unavailable,
 )
 from pipeline.settings import Settings
-from pipeline.stats.anomalies import MIN_STL_DAYS, WEEK, DayScores, benjamini_hochberg, stl_days, weekday_days
+from pipeline.stats.anomalies import (
+    MIN_STL_DAYS,
+    WEEK,
+    DayScores,
+    allowing_for_tails,
+    benjamini_hochberg,
+    stl_days,
+    weekday_days,
+)
 from pipeline.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.stats.describe import Floats
 from pipeline.stats.forecast import MonthForecast, backtest, forecast_month, forecast_month_ets
@@ -74,7 +82,8 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "method",
                 TEXT,
                 "stl: closed history, trend and weekly season (STL), MAD z; weekday: the last 7 days, by the median of "
-                "the same weekdays before. A flag also needs an excess above anomaly_floor_usd and 30%; in "
+                "the same weekdays before; where idle days are common, both by the median of the days with usage "
+                "around. A flag also needs an excess above anomaly_floor_usd and 30%; in "
                 "segments other than all it also passes false-discovery control (Benjamini-Hochberg, 5%) over all days",
             ),
             described_field("p_value", NUMBER, "The p-value that entered false-discovery control"),
@@ -82,8 +91,9 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "contributions",
                 TEXT,
                 "JSON of USD by cause: sessions, requests_per_session, tokens_per_request, model_mix, cache_share, "
-                "price; they sum to the excess exactly. Compared with the last four same weekdays, brought to the "
-                "expected cost. Where a source counts no sessions or requests, their change stands in the next term",
+                "price; they sum to the excess exactly. Compared with the last four same weekdays (the nearest other "
+                "days where these had no usage), brought to the expected cost. Where a source counts no sessions or "
+                "requests, their change stands in the next term",
             ),
             described_field(
                 "top_sessions", TEXT, "JSON list of the ten costliest sessions that started on the day: id and USD"
@@ -165,7 +175,7 @@ SCHEMAS: dict[str, pa.Schema] = {
                 TEXT,
                 "peak_to_typical: dearest day / median day; trend: change a week, as a share (Theil-Sen on logs of "
                 "weeks); trend_strength, seasonal_strength: share of variance that STL gives to it; Monday to Sunday: "
-                "cost of that day / typical day of its week. Null in a row that says why there is none",
+                "cost of that day / typical day of the week. Null in a row that says why there is none",
             ),
             described_field("value", NUMBER, "The ratio, share or strength"),
             described_field("low", NUMBER, "Lower end of its 95% interval; null where none is computed"),
@@ -254,27 +264,40 @@ def _usd(value: float) -> Decimal:
 def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
     """Flagged days of `all`, and those of its parts that also pass false-discovery control over all days and parts.
 
-    A rule that is wrong on 1 day in 100 is bearable for one history; over fifty it would be wrong every other day.
+    A rule that is wrong on 1 day in 100 is bearable for one history; over fifty it would be wrong every other day. The
+    rule for today tests the last days only, but all of its days show how far noise reaches.
     """
     flags: list[_Flag] = []
-    tests: dict[str, list[tuple[float, _Flag | None]]] = defaultdict(list)
-    for each in series:
-        tail = max(len(each.days) - ONLINE_HISTORY_DAYS, 0)
-        online = weekday_days(each.days[tail:], floor_usd)
-        for scores, offset, first in (
-            (stl_days(each.days, floor_usd), 0, 0),
-            (online, tail, max(len(online.z) - ONLINE_DAYS, 0)),
-        ):
-            for place in range(first, len(scores.z)):
-                flag = _Flag(each, scores, place, offset) if scores.flagged[place] else None
-                if each.segment.dimension != "all":
-                    tests[scores.method].append((float(scores.p_value[place]), flag))
-                elif flag:
-                    flags.append(flag)
-    for group in tests.values():
-        rejected = benjamini_hochberg([p for p, _ in group], FALSE_DISCOVERY_RATE)
-        flags += [flag for (_, flag), passes in zip(group, rejected, strict=True) if flag and passes]
+    for method in ("stl", "weekday"):
+        scored = [(each, *_scores(method, each, floor_usd)) for each in series]
+        for each, scores, offset, first in scored:
+            if each.segment.dimension == "all":
+                flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first)]
+        of_parts = [found for found in scored if found[0].segment.dimension != "all"]
+        if not of_parts:
+            continue
+        p_values = allowing_for_tails(np.concatenate([scores.p_value for _, scores, _, _ in of_parts]))
+        is_tested = np.concatenate([np.arange(len(scores.z)) >= first for _, scores, _, first in of_parts])
+        passes = benjamini_hochberg(np.where(is_tested, p_values, np.nan), FALSE_DISCOVERY_RATE)
+        start = 0
+        for each, scores, offset, first in of_parts:
+            passing = passes[start : start + len(scores.z)]
+            start += len(scores.z)
+            flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first) if passing[place]]
     return flags
+
+
+def _scores(method: str, each: Series, floor_usd: float) -> tuple[DayScores, int, int]:
+    """Scores of a series, the day that they begin with, and the first of them that is judged."""
+    if method == "stl":
+        return stl_days(each.days, floor_usd), 0, 0
+    offset = max(len(each.days) - ONLINE_HISTORY_DAYS, 0)
+    online = weekday_days(each.days[offset:], floor_usd)
+    return online, offset, max(len(online.z) - ONLINE_DAYS, 0)
+
+
+def _flagged_from(scores: DayScores, first: int) -> Iterator[int]:
+    return (int(place) for place in np.flatnonzero(scores.flagged) if place >= first)
 
 
 class _Days:
@@ -292,13 +315,16 @@ class _Days:
             self._read(connection, {key: segment.name for key, segment in keys.items()}, parameters)
 
     def reference(self, flag: _Flag) -> list[dt.date]:
-        """Same weekdays with usage that are not flagged: the last ones before, else the first ones after."""
-        at = flag.place + flag.offset
-        places = [*range(at - WEEK, -1, -WEEK), *range(at + WEEK, len(flag.series.days), WEEK)]
+        """Days with usage that are not flagged: the same weekdays before, else after, else the nearest other days."""
+        at, days = flag.place + flag.offset, flag.series.days
+        same = [*range(at - WEEK, -1, -WEEK), *range(at + WEEK, len(days), WEEK)]
+        others = sorted((place for place in range(len(days)) if place != at), key=lambda place: abs(place - at))
         name = flag.series.segment.name
-        usable = [place for place in places if flag.series.days[place] > 0]
-        days = [flag.series.date(place) for place in usable]
-        return [day for day in days if (name, day) not in self.flagged][:REFERENCE_DAYS]
+        for places in (same, others):
+            usable = [flag.series.date(place) for place in places if days[place] > 0]
+            if found := [day for day in usable if (name, day) not in self.flagged][:REFERENCE_DAYS]:
+                return found
+        return []
 
     def _read(
         self, connection: duckdb.DuckDBPyConnection, names: Mapping[str, str], parameters: Mapping[str, Any]
@@ -609,9 +635,12 @@ def _patterns(series: Series) -> list[Row]:
     away = weeks - np.median(weeks, axis=1, keepdims=True)
     first = (series.first_day + dt.timedelta(days=len(logs) % WEEK)).weekday()
     reach = float(special.stdtrit(len(weeks) - 1, 0.975))
+    # the median of each week steadies against a dear day, but lies beside what is typical where weekdays differ
+    away -= np.median(away.mean(axis=0))
+    blur = float(np.sqrt(1 + np.pi / 2 / WEEK))  # that median of seven means is uncertain too
     for place in sorted(range(WEEK), key=lambda place: (first + place) % WEEK):
         effect = away[:, place]
-        mean, error = float(effect.mean()), float(effect.std(ddof=1)) / float(np.sqrt(len(effect)))
+        mean, error = float(effect.mean()), blur * float(effect.std(ddof=1)) / float(np.sqrt(len(effect)))
         ends = {"low": float(np.exp(mean - reach * error)), "high": float(np.exp(mean + reach * error))}
         # days that all equal their week's are no effect, and no test
         p_value = 2 * float(special.stdtr(len(effect) - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)

@@ -13,6 +13,7 @@ from marts import MARTS, START, insert, lognormal_costs, money, one, rows_of, se
 
 from pipeline import analysis, warehouse
 from pipeline.settings import Settings
+from pipeline.stats import families
 from pipeline.stats.describe import describe
 from pipeline.stats.families import FAMILIES, fit_families
 
@@ -270,6 +271,19 @@ def test_the_fits_in_the_table_are_those_of_the_column(marts, knobs):
     assert [row["family"] for row in rows] == [fit.family for fit in expected]
     assert [row["log_likelihood"] for row in rows] == pytest.approx([fit.log_likelihood for fit in expected])
     assert {row["treatment"] for row in rows} == {"raw"}
+
+
+def test_all_tables_together_are_those_built_alone_and_fit_each_column_once(marts, knobs, monkeypatch):
+    rows = [session(i, cost, user_id=f"u{i % 2}", workspace="w") for i, cost in enumerate(lognormal_costs(300))]
+    insert(marts, "token_usage_sessions", rows)
+    fitted, burr = [], families.ESTIMATORS["burr12"]
+    monkeypatch.setitem(families.ESTIMATORS, "burr12", lambda sample: fitted.append(sample.n) or burr(sample))
+    together = dict(analysis.tables(marts, knobs))
+    costs_of_all_and_of_both_users, tokens = [300, 150, 150], 3
+    assert len(fitted) == len(costs_of_all_and_of_both_users) + tokens
+    assert list(together) == list(analysis.TABLES)
+    for name in ("tail_metrics", "distribution_fits"):
+        assert together[name].equals(analysis.TABLES[name](marts, knobs), check_metadata=True)
 
 
 def test_requests_have_measures_of_their_own(marts, knobs):

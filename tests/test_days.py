@@ -119,8 +119,21 @@ def test_contributions_sum_to_the_excess_whatever_a_day_is_made_of(seed, has_rat
                 insert(marts, "model_rates", [rate | {"token_kind": kind, "usd_per_mtok": usd}])
         table = days.usage_anomalies(marts, Settings(home=".")).to_pylist()
     for row in table:
-        if row["contributions"]:
+        if row["usage_date"]:
             excess(row)
+
+
+def test_a_dear_day_of_a_weekday_that_is_always_idle_is_split_by_cause_too(marts, knobs):
+    costs = [cost for i, cost in enumerate(calm(160)) if i % 7 < 5]
+    places = [i for i in range(160) if i % 7 < 5]
+    insert(marts, "token_usage_minutes", [day(i, cost, int(cost * 1e5)) for i, cost in zip(places, costs, strict=True)])
+    insert(marts, "token_usage_minutes", [day(82, 200.0, 20_000_000)])
+    found = rows_of(days.usage_anomalies(marts, knobs), segment="all")
+    (row,) = found
+    assert row["usage_date"] == (START + dt.timedelta(days=82)).date()
+    assert row["expected"] == pytest.approx(10, rel=0.1)
+    parts = excess(row)
+    assert parts["tokens_per_request"] + parts["requests_per_session"] + parts["sessions"] > 150
 
 
 def test_calm_segments_short_ones_and_none_at_all_say_so(marts, knobs):
@@ -229,3 +242,14 @@ def test_a_trend_is_a_share_a_week(marts, knobs):
     trend = one(days.day_patterns(marts, knobs), segment="all", pattern="trend")
     assert trend["value"] == pytest.approx(0.1, rel=1e-6)
     assert trend["is_evident"]
+
+
+def test_weekdays_that_cost_the_same_have_no_effect_beside_a_quiet_weekend(marts, knobs):
+    noise = np.random.default_rng(5).normal(0, 0.25, 280)
+    costs = [float(np.exp(each) * (0.3 if place % 7 > 4 else 1)) for place, each in enumerate(noise)]
+    insert(marts, "token_usage_minutes", [day(i, cost) for i, cost in enumerate(costs)])
+    table = days.day_patterns(marts, knobs)
+    for weekday in days.WEEKDAYS:
+        found = one(table, segment="all", pattern=weekday)
+        assert found["is_evident"] == (weekday in ("Saturday", "Sunday"))
+        assert found["value"] == pytest.approx(0.3 if found["is_evident"] else 1, rel=0.2)

@@ -84,11 +84,6 @@ _OF_PRICING = frozenset(
 _OF_SAVINGS = frozenset({"savings", "what_if", "model_aliases", "publish_contract_rates"})
 
 
-def _analyse(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
-    for name, build in analysis.TABLES.items():
-        yield name, build(connection, settings)
-
-
 def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterable[tuple[str, pa.Table]]:
     return contracts.tables(connection, settings).items()
 
@@ -96,7 +91,7 @@ def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterabl
 @dg.multi_asset(name="analyse_usage", specs=_specs(analysis.SCHEMAS, "analysis"), pool="warehouse")
 def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """How cost and tokens spread: metrics of the tail, fitted families, outliers, rolling variance."""
-    yield from _build(analysis.TABLES, _analyse, "analysis", _OF_ANALYSIS, home)
+    yield from _build(analysis.TABLES, analysis.tables, "analysis", _OF_ANALYSIS, home)
 
 
 @dg.multi_asset(name="price_contracts", specs=_specs(contracts.SCHEMAS, "pricing"), pool="warehouse")

@@ -36,8 +36,14 @@ MAD_TO_SD = 1.4826  # for normal noise
 MIN_LOG_SCALE = 0.02  # days regular to 2% would make any change infinitely surprising
 SMALLEST_SHARE = 0.01  # of the median: days below count as that much, so that a day without usage has a logarithm
 MAX_ERROR_DAYS = 26 * WEEK  # past errors that make the scale of today's: half a year
+MAX_IDLE_SHARE = 0.05  # of the days; more than that are no accident
+MIN_USED_DAYS = 5  # around a day, and behind a scale
 ROWS_PER_FREEDOM = 3.0  # the MAD is 37% efficient: as uncertain as an sd from a third of the days
 MOST_FREEDOM = 30.0  # days are never quite lognormal
+LEAST_FREEDOM = 1.0  # of Student's law, for noise whose tails are heavier than assumed
+TAIL_QUANTILE = 0.98  # the share of days with a fault is smaller than the rest
+NORMAL_TAIL_RATIO = 2.326 / 0.6745 * 1.05  # of that quantile to the median of half a normal law, and 5% for chance
+MIN_TAIL_SCORES = 200  # half of half a year of two segments: below it the outermost 2% are too few to tell
 CENTRED_WEEKS = 4  # same weekdays on either side of a closed day that make its p-value
 USER_THRESHOLD = 5.0
 MIN_USER_ROWS = 20
@@ -99,6 +105,19 @@ def _upper_p(z: Floats, rows: npt.ArrayLike) -> Floats:
     return np.asarray(special.stdtr(freedom, -z), dtype=np.float64)
 
 
+def _memory(errors: Floats) -> float:
+    """How many of these errors in succession are worth as many independent ones when a scale is estimated: 0 to 1.
+
+    (1 - r^2) / (1 + r^2) for a correlation r from day to day (Bayley and Hammersley, 1946, for the variance); errors
+    beyond three robust deviations are drawn in, so that one day cannot make or hide it.
+    """
+    scale = _scale(errors)
+    near = np.clip(errors - np.median(errors), -3 * scale, 3 * scale)
+    squares = float(np.dot(near, near))
+    correlation = float(np.dot(near[1:], near[:-1])) / squares if squares else 0.0
+    return (1 - correlation**2) / (1 + correlation**2)
+
+
 def _left_out(logs: Floats) -> tuple[Floats, Floats]:
     """The median of the same weekdays around each day, itself left out, and the z of the day; errors have their MAD.
 
@@ -113,12 +132,47 @@ def _left_out(logs: Floats) -> tuple[Floats, Floats]:
     return usual, (errors - np.median(errors)) / _scale(errors)
 
 
+def _errors_of_used_days(days: Floats, back: int, ahead: int) -> tuple[Floats, Floats]:
+    """For each day the median log of the days with usage around it, itself left out, and its log less that.
+
+    `back` and `ahead` days count as around. An idle day counts as `SMALLEST_SHARE` of the usual. Both are nan below
+    `MIN_USED_DAYS` days with usage.
+    """
+    logs = np.log(days, out=np.full(len(days), np.nan), where=days > 0)
+    padded = np.concatenate((np.full(back, np.nan), logs, np.full(ahead, np.nan)))
+    around = np.array([padded[shift : shift + len(days)] for shift in range(back + ahead + 1) if shift != back])
+    enough = np.isfinite(around).sum(axis=0) >= MIN_USED_DAYS
+    usual = np.full(len(days), np.nan)
+    usual[enough] = np.nanmedian(around[:, enough], axis=0)
+    return usual, np.where(days > 0, logs - usual, np.where(enough, np.log(SMALLEST_SHARE), np.nan))
+
+
+def _has_idle_days(days: Floats) -> bool:
+    """Where idle days are common, a day is compared with other days with usage, of whatever weekday.
+
+    Against a median of idle days any usage at all would stand out, and beside the step from idle to usage no fault.
+    """
+    return bool((days == 0).mean() > MAX_IDLE_SHARE)
+
+
+def _scores_of_used_days(usual: Floats, errors: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
+    """Expectation, z and p of days, with the scale of the errors of the days with usage that are `seen`."""
+    seen = seen[np.isfinite(seen)]
+    if len(seen) < MIN_USED_DAYS:
+        nothing = np.full(len(usual), np.nan)
+        return nothing, nothing, nothing
+    bias = float(np.median(seen))
+    z = (errors - bias) / _scale(seen)
+    return np.exp(usual + bias), z, _upper_p(z, len(seen))
+
+
 def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     """Score each day of a closed history: STL of period 7 on logs, robust (Cleveland and others, 1990), MAD z above 5.
 
     `daily` holds every day from first to last, 0 where there was no usage. A flag also needs an excess above `floor`,
     in the unit of the values, and above 30% of the expected. `p_value` is that of `_left_out`, for use over many
-    segments. All nan below `MIN_STL_DAYS` days or where no day has usage.
+    segments. Where idle days are common, the days with usage of four weeks before and after take the place of STL. All
+    nan below `MIN_STL_DAYS` days or where no day has usage.
 
     Raises:
         ValueError: a value is negative or not finite.
@@ -128,6 +182,9 @@ def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     if len(days) < MIN_STL_DAYS or not days.any():
         nothing = np.full(len(days), np.nan)
         return _scores("stl", days, nothing, nothing, nothing, STL_THRESHOLD, floor)
+    if _has_idle_days(days):
+        usual, errors = _errors_of_used_days(days, CENTRED_WEEKS * WEEK, CENTRED_WEEKS * WEEK)
+        return _scores("stl", days, *_scores_of_used_days(usual, errors, errors[days > 0]), STL_THRESHOLD, floor)
     from statsmodels.tsa.seasonal import STL
 
     logs = _logs(days)
@@ -144,14 +201,21 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
 
     The rule for today: no later day is looked at, so that a history scored at once and day by day is the same. The
     scale is that of the errors that this expectation made in the last half year, which counts trend and correlation in;
-    until there are four weeks of them it is pooled over the window, each weekday around its own median, with a
-    correction for the few weeks that make a median. Flags as `stl_days`, above a z of 3.5; nan in the first
+    until there are four weeks of them it is that of each day of the window against its own weekday in the other weeks.
+    Where idle days are common the days with usage of the last eight weeks take the place of the same weekdays. Flags as
+    `stl_days`, above a z of 3.5; nan in the first
     `MIN_WEEKDAY_WEEKS` weeks. Raises as `stl_days`.
     """
     days = _check_days(daily)
     expected, z, p_value = (np.full(len(days), np.nan) for _ in range(3))
     errors: list[float] = []
+    used_usual, used_errors = _errors_of_used_days(days, WEEKDAY_WEEKS * WEEK, 0)
     for today in range(MIN_WEEKDAY_WEEKS * WEEK, len(days)):
+        before = slice(max(today - MAX_ERROR_DAYS, 0), today)
+        if _has_idle_days(days[before]):
+            here, seen = slice(today, today + 1), used_errors[before][days[before] > 0]
+            expected[here], z[here], p_value[here] = _scores_of_used_days(used_usual[here], used_errors[here], seen)
+            continue
         weeks = min(today // WEEK, WEEKDAY_WEEKS)
         window = days[today - weeks * WEEK : today]
         if not window.any():
@@ -162,15 +226,43 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
         error = float(np.log(max(days[today], least)) - medians[0])
         if len(errors) >= MIN_WEEKDAY_WEEKS * WEEK:
             recent = np.array(errors[-MAX_ERROR_DAYS:])
-            bias, scale, rows = float(np.median(recent)), _scale(recent), len(recent)
+            bias, scale = float(np.median(recent)), _scale(recent)
         else:
-            correction = float(np.sqrt((1 + np.pi / 2 / weeks) / (1 - 1 / weeks)))
-            bias, scale, rows = 0.0, _scale((past - medians).ravel()) * correction, len(window)
+            recent = np.array([past[week] - np.median(np.delete(past, week, axis=0), axis=0) for week in range(weeks)])
+            recent = recent.ravel()
+            bias, scale = 0.0, _scale(recent)
         errors.append(error)
         expected[today] = np.exp(medians[0] + bias)
         z[today] = (error - bias) / scale
-        p_value[today] = _upper_p(z[today : today + 1], rows)[0]
+        p_value[today] = _upper_p(z[today : today + 1], len(recent) * _memory(recent))[0]
     return _scores("weekday", days, expected, z, p_value, WEEKDAY_THRESHOLD, floor)
+
+
+def allowing_for_tails(p_values: npt.ArrayLike) -> Floats:
+    """P-values of many days and segments, raised where the noise has heavier tails than they assume (Efron, 2004).
+
+    Any shape; nan stays. The p-values become normal scores. Most days are clean, and faults are on one side: the
+    lighter side of the scores shows the noise, by how far its outermost 2% lie from its median. Student's law with that
+    ratio then gives the p of the upper side, never below the one that was given. Below `MIN_TAIL_SCORES` scores on
+    either side nothing is raised.
+    """
+    from scipy import special
+
+    p = np.asarray(p_values, dtype=np.float64)
+    scores = -special.ndtri(np.clip(p, 1e-300, 1 - 1e-16))
+    told = scores[np.isfinite(scores)]
+    sides = [side for side in (told[told > 0], -told[told < 0]) if len(side) >= MIN_TAIL_SCORES]
+    if not sides:
+        return p
+    middle, far = min((np.quantile(side, [0.5, TAIL_QUANTILE]) for side in sides), key=lambda ends: ends[1] / ends[0])
+    freedoms = np.geomspace(LEAST_FREEDOM, MOST_FREEDOM, 200)
+    ratios = special.stdtrit(freedoms, (1 + TAIL_QUANTILE) / 2) / special.stdtrit(freedoms, 0.75)
+    freedom = float(np.interp(-far / middle, -ratios, freedoms))
+    unit = middle / float(special.stdtrit(freedom, 0.75))
+    if far / middle <= NORMAL_TAIL_RATIO:
+        return p
+    raised: Floats = np.maximum(p, special.stdtr(freedom, -scores / unit))
+    return raised
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike, rate: float) -> npt.NDArray[np.bool_]:

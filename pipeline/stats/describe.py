@@ -172,12 +172,14 @@ def describe(values: npt.ArrayLike, counts: npt.ArrayLike) -> Description:
     if len(x) == 0:
         raise ValueError("no rows to describe")
     n = int(c.sum())
-    scale = float(np.abs(x).max()) or 1.0
-    scaled = x / scale
-    mean = float(np.clip(np.sum(scaled * c) / n, scaled[0], scaled[-1]))
-    deviation = scaled - mean if len(x) > 1 else np.zeros(1)
+    # from the least value on, so that what a nearly constant column has in common does not cancel
+    width = float(x[-1] - x[0]) or 1.0
+    offsets = (x - x[0]) / width
+    middle = float(np.clip(np.sum(offsets * c) / n, 0.0, 1.0))
+    mean = float(np.clip(x[0] + width * middle, x[0], x[-1]))
+    deviation = offsets - middle if len(x) > 1 else np.zeros(1)
     second, third, fourth = (float(np.sum(deviation**power * c) / n) for power in (2, 3, 4))
-    sd = scale * float(np.sqrt(second * n / (n - 1))) if n > 1 else None
+    sd = width * float(np.sqrt(second * n / (n - 1))) if n > 1 else None
     spread = second > 0 and second**2 > 0
     p50, p75, p90, p95, p99, p999 = (float(q) for q in quantiles(x, c, list(QUANTILES.values())))
     top = float(x[-1])
@@ -188,10 +190,10 @@ def describe(values: npt.ArrayLike, counts: npt.ArrayLike) -> Description:
     return Description(
         n=n,
         zeros=int(c[x == 0].sum()),
-        mean=mean * scale,
+        mean=mean,
         median=p50,
         sd=sd,
-        cv=sd / (mean * scale) if sd is not None and mean > 0 else None,
+        cv=sd / mean if sd is not None and mean > 0 else None,
         skewness=third / second**1.5 if spread else None,
         excess_kurtosis=fourth / second**2 - 3 if spread else None,
         p50=p50,

@@ -1,12 +1,12 @@
 """What logs add to a column (atoms, a cap, zeros, a lattice), and whether its tail is heavy.
 
 Belongs here: finding these artefacts in (value, count) pairs, setting them aside, and the verdict with its reason.
-Does not belong here: the fits themselves (`families`, `tails`), or where a column comes from.
+Does not belong here: the fits (`families`, `tails`), their weights (`evidence`), or where a column comes from.
 
 Heavy means sub-exponential: the lognormal and a mixture of two, Pareto, Lomax, log-logistic, Burr XII, and a Weibull
 with shape below 1. The gamma, the exponential, mixtures of two of either, the inverse Gaussian, a Weibull with shape of
-1 or more, the truncated normal and the uniform are light, however skewed. The verdict is a vote of BIC weights among
-all of them, the shape of each under a wide prior; it says `undetermined` where none describes the column, where the
+1 or more, the truncated normal and the uniform are light, however skewed. The verdict is a vote of all of them, weighed
+by marginal likelihoods (`evidence`); it says `undetermined` where none describes the column, where the
 votes are split, or where the column ends before an inverse Gaussian becomes light. A law outside them counts as its
 nearest neighbour: light and heavy sides both hold mixtures, so that a column of two kinds of requests is not heavy by
 default.
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.stats.describe import Counts, Floats, check_pairs, merge_pairs
+from pipeline.stats.evidence import log_evidence
 from pipeline.stats.families import DETECTOR_ONLY, FAMILIES, NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
 from pipeline.stats.laws import cdf
 from pipeline.stats.tails import GeneralizedPareto, generalized_pareto
@@ -44,26 +45,6 @@ CONTRADICTION_RATIO = 6.635  # chi-square(1) at 1%: the top decile's shape diffe
 CONTRADICTION_SHAPE = 0.1  # and by as much as this
 HEAVY = ("lognormal", "lognormal_mixture", "pareto", "lomax", "loglogistic", "burr12")
 CANDIDATES = (*FAMILIES, *DETECTOR_ONLY)
-# What is known of a shape before a column is seen: the centre, and the sd of its logarithm. Wide: the lognormal sigma
-# of public traces lies between 0.7 and 1.1, its prior allows 0.31 to 3.2. That of an inverse Gaussian is nearly the
-# same, on the sigma of the lognormal with its coefficient of variation: the rows decide between the two, and where a
-# column is so narrow that both describe it equally well, the light one has a slight lead. A tail index of 8 is
-# unlikely, since that is how a light tail looks to a power law.
-SHAPE_PRIORS = {
-    "lognormal": (1.0, 0.6),
-    "gamma": (1.5, 0.8),
-    "weibull": (1.0, 0.6),
-    "inverse_gaussian": (0.85, 0.6),  # sigma of the lognormal with its coefficient of variation
-    "loglogistic": (2.2, 0.5),
-    "lomax": (2.5, 0.6),  # the tail index, as that of Pareto and of Burr XII
-    "pareto": (2.5, 0.6),
-    "burr12": (2.5, 0.8),
-}
-BURR_HEAD_PRIOR = (2.0, 0.6)  # its c
-EXPONENTIAL_PENALTY = (
-    2.0  # a shape of exactly 1 gains less over a free shape than its missing parameter gives it in BIC
-)
-MIXTURE_PRIOR = 2.0  # shares p have a density of (p (1 - p)) ** 2: a rare second kind is what a heavy tail looks like
 BENCHMARK_NAMES = {"truncated_normal": "normal"}
 
 
@@ -175,43 +156,34 @@ def set_aside(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts
 
 
 def fit_adjusted(
-    values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, families: Sequence[str] = FAMILIES
+    values: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    artefacts: Artefacts,
+    families: Sequence[str] = FAMILIES,
+    known: FamilyFits | None = None,
 ) -> FamilyFits:
-    """Fit families with atoms set aside and the cap censored; the plain fits where there are neither."""
+    """Fit families with atoms set aside and the cap censored; the plain fits where there are neither.
+
+    `known` holds adjusted fits of the same column, which are not made again.
+    """
     x, c = set_aside(values, counts, artefacts)
-    return fit_families(x, c, cap=artefacts.cap_value, families=families)
+    return fit_families(x, c, cap=artefacts.cap_value, families=families, known=known)
 
 
-def fit_raw(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> FamilyFits:
-    """Fit the column as it is; where an atom stands, the lognormal mixture, which would fit it, cannot be chosen."""
-    return fit_families(values, counts, unselectable=("lognormal_mixture",) if artefacts.atoms else ())
+def fit_raw(
+    values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, adjusted: FamilyFits | None = None
+) -> FamilyFits:
+    """Fit the column as it is; where an atom stands, the lognormal mixture, which would fit it, cannot be chosen.
+
+    `adjusted` fits of the same column are taken over where it has no artefact.
+    """
+    unselectable = ("lognormal_mixture",) if artefacts.atoms else ()
+    return fit_families(values, counts, unselectable=unselectable, known=None if artefacts.any else adjusted)
 
 
 def is_heavy(fit: Fit) -> bool:
     """True for a sub-exponential law: those of `HEAVY`, and a Weibull with shape below 1."""
     return fit.family in HEAVY or (fit.family == "weibull" and fit.params["shape"] < 1)
-
-
-def _implausibility(fit: Fit) -> float:
-    """-2 log of the prior of a fit's shape, up to a constant; 0 at the centre."""
-
-    def squared(value: float, prior: tuple[float, float]) -> float:
-        centre, deviation = prior
-        return float(np.log(value / centre) / deviation) ** 2
-
-    q = fit.params
-    if fit.family == "exponential":
-        return EXPONENTIAL_PENALTY
-    if fit.family.endswith("_mixture"):
-        return -2 * MIXTURE_PRIOR * float(np.log(4 * q["p"] * (1 - q["p"])))
-    if fit.family not in SHAPE_PRIORS:
-        return 0.0
-    prior = SHAPE_PRIORS[fit.family]
-    if fit.family == "burr12":
-        return squared(q["c"] * q["d"], prior) + squared(q["c"], BURR_HEAD_PRIOR)
-    if fit.family == "inverse_gaussian":
-        return squared(float(np.sqrt(np.log1p(q["mean"] / q["lam"]))), prior)
-    return squared(next(q[name] for name in ("sigma", "shape", "alpha") if name in q), prior)
 
 
 @dataclass(frozen=True)
@@ -222,8 +194,8 @@ class Vote:
     first: Fit
 
 
-def vote(fits: FamilyFits) -> Vote:
-    """Weigh fitted families by exp(-BIC / 2) times the prior of their shapes.
+def vote(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, fits: FamilyFits) -> Vote:
+    """Weigh the adjusted fits of a column by their marginal likelihoods.
 
     Raises:
         ValueError: nothing was fitted.
@@ -231,10 +203,12 @@ def vote(fits: FamilyFits) -> Vote:
     """
     if not fits.fits:
         raise ValueError("no fits to weigh")
-    score = np.array([fit.bic + _implausibility(fit) for fit in fits.fits])
-    weight = np.exp(-(score - score.min()) / 2)
+    x, c = set_aside(values, counts, artefacts)
+    x, c = x[x > 0], c[x > 0]
+    told = np.array([log_evidence(fit, x, c, artefacts.cap_value) for fit in fits.fits])
+    weight = np.exp(told - told.max())
     heavy = np.array([is_heavy(fit) for fit in fits.fits])
-    return Vote(float(weight[heavy].sum() / weight.sum()), fits.fits[int(np.argmin(score))])
+    return Vote(float(weight[heavy].sum() / weight.sum()), fits.fits[int(np.argmax(told))])
 
 
 def _too_little_of_the_light_end(fit: Fit, artefacts: Artefacts) -> str:
@@ -267,8 +241,10 @@ def _handled(artefacts: Artefacts) -> str:
     return f", with {' and '.join(parts)}" if parts else ""
 
 
-def judge(artefacts: Artefacts, fits: FamilyFits | None, gpd: GeneralizedPareto | None) -> Judgement:
-    """Give the verdict on a column from its artefacts, its adjusted fits and the GPD of its top decile.
+def judge(
+    artefacts: Artefacts, fits: FamilyFits | None, weighed: Vote | None, gpd: GeneralizedPareto | None
+) -> Judgement:
+    """Give the verdict on a column from its artefacts, its adjusted fits, their vote and the GPD of its top decile.
 
     `gpd` is ignored where a cap exists. It cannot make a verdict, but a top decile that contradicts the vote (a shape
     beyond 0.1 on the other side of 0, significant at 1%) makes it undetermined. So does an inverse Gaussian that puts
@@ -284,10 +260,9 @@ def judge(artefacts: Artefacts, fits: FamilyFits | None, gpd: GeneralizedPareto 
             "undetermined",
             f"The {rows:,} rows hold fewer than {MIN_DISTINCT} distinct positive values: too few for a family",
         )
-    if fits is None or fits.status == "too_few" or fits.n < MIN_ROWS:
+    if fits is None or weighed is None or fits.n < MIN_ROWS:
         left = fits.n if fits else 0
         return Judgement("undetermined", f"Only {left:,} of {rows:,} rows are left to fit{handled}")
-    weighed = vote(fits)
     best, heavy = weighed.first, weighed.heavy_weight
     named = f"{best.label}, KS distance {best.ks_distance:.3f}"
     if best.ks_distance > NO_FIT_DISTANCE:
@@ -296,8 +271,7 @@ def judge(artefacts: Artefacts, fits: FamilyFits | None, gpd: GeneralizedPareto 
             "undetermined", f"No simple family fits the {fits.n:,} rows{handled}: the best is {named}{chance}"
         )
     told = (
-        f"of the BIC weight over {len(fits.fits)} families is on heavy-tailed ones "
-        f"(best {named}, {fits.n:,} rows{handled})"
+        f"of the weight of {len(fits.fits)} families is on heavy-tailed ones (best {named}, {fits.n:,} rows{handled})"
     )
     if 1 - DECIDING_WEIGHT < heavy < DECIDING_WEIGHT:
         return Judgement("undetermined", f"The vote is split: {heavy:.1%} {told}")
@@ -327,10 +301,10 @@ def classify(values: npt.ArrayLike) -> dict[str, Any]:
     artefacts = find_artefacts(x, c)
     fits = fit_adjusted(x, c, artefacts, CANDIDATES)
     gpd = generalized_pareto(x, c, 0.90) if artefacts.cap_value is None else None
-    judgement = judge(artefacts, fits, gpd)
+    weighed = vote(x, c, artefacts, fits) if fits.fits else None
+    judgement = judge(artefacts, fits, weighed, gpd)
     told: dict[str, Any] = {"verdict": judgement.verdict, "reason": judgement.reason}
-    if not fits.fits:
+    if weighed is None:
         return {"heavy_tailed": False, "family": "", **told}
-    weighed = vote(fits)
     family = weighed.first.family
     return {"heavy_tailed": weighed.heavy_weight > 0.5, "family": BENCHMARK_NAMES.get(family, family), **told}

@@ -16,7 +16,7 @@ a gradient are searched on at most `MAX_BINS` bins of log x and then corrected o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -153,6 +153,15 @@ class _Sample:
     @cached_property
     def rows(self) -> Floats:
         return self.c.astype(np.float64)
+
+    @cached_property
+    def observed_quantiles(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """The quantiles of `ERROR_QUANTILES`, and which of them the cap hides."""
+        x, c = self.x, self.c
+        if self.censored:
+            x, c = np.append(x, self.cap), np.append(c, self.censored)
+        reached = quantiles(np.arange(len(x), dtype=np.float64), c, ERROR_QUANTILES) > len(self.x) - 1
+        return quantiles(x, c, ERROR_QUANTILES), reached
 
     def total(self, terms: Floats) -> float:
         return dot(terms, self.rows)
@@ -969,13 +978,31 @@ def _ks_distance(sample: _Sample, family: str, params: dict[str, float]) -> floa
     return distance
 
 
-def _observed_quantiles(sample: _Sample) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """The quantiles of `ERROR_QUANTILES`, and which of them the cap hides."""
-    x, c = sample.x, sample.c
-    if sample.censored:
-        x, c = np.append(x, sample.cap), np.append(c, sample.censored)
-    reached = quantiles(np.arange(len(x), dtype=np.float64), c, ERROR_QUANTILES) > len(sample.x) - 1
-    return quantiles(x, c, ERROR_QUANTILES), reached
+def _unranked(sample: _Sample, family: str) -> Fit:
+    """The fit of a family by itself: what stands beside others (weights, rank) is not yet known."""
+    estimate = ESTIMATORS[family](sample)
+    size, log_likelihood = len(estimate.params), float(estimate.log_likelihood)
+    observed, hidden = sample.observed_quantiles
+    errors = quantile(family, estimate.params, ERROR_QUANTILES) / observed - 1
+    q50, q90, q95, q99 = (None if lost else float(error) for error, lost in zip(errors, hidden, strict=True))
+    return Fit(
+        family=family,
+        params={name: float(value) for name, value in estimate.params.items()},
+        n=sample.n,
+        log_likelihood=log_likelihood,
+        n_params=size,
+        aic=2 * size - 2 * log_likelihood,
+        bic=size * float(np.log(sample.n)) - 2 * log_likelihood,
+        aic_weight=0.0,
+        bic_weight=0.0,
+        ks_distance=_ks_distance(sample, family, estimate.params),
+        accepted=False,
+        rank=0,
+        q50_error=q50,
+        q90_error=q90,
+        q95_error=q95,
+        q99_error=q99,
+    )
 
 
 def _weights(criteria: Floats, selectable: npt.NDArray[np.bool_]) -> Floats:
@@ -1018,13 +1045,15 @@ def fit_families(
     *,
     families: Sequence[str] = FAMILIES,
     unselectable: Sequence[str] = (),
+    known: FamilyFits | None = None,
 ) -> FamilyFits:
     """Fit every family by maximum likelihood and rank them by BIC (the family's name decides ties).
 
     Rows at or above `cap`, if one is given, are right-censored there. Families named in `unselectable` are fitted but
     rank behind all others: the mixture of lognormals where atoms stand in the column, since it would fit the atom.
-    Fewer than two distinct positive values below the cap, or values that differ by less than one part in a million,
-    give status `too_few` and no fit.
+    `known` holds fits of the same pairs and cap, which are not made again: ranks and weights are of `families`. Fewer
+    than two distinct positive values below the cap, or values that differ by less than one part in a million, give
+    status `too_few` and no fit.
 
     Raises:
         ValueError: the pairs are malformed (see `check_pairs`), or the cap is not positive.
@@ -1042,42 +1071,24 @@ def fit_families(
         note = f"too few: {len(sample.x)} distinct positive values to fit, in {sample.n} rows"
         return FamilyFits("too_few", (), sample.n, excluded, sample.censored, note)
 
-    estimates = [ESTIMATORS[family](sample) for family in families]
+    made = {fit.family: fit for fit in known.fits} if known else {}
+    unranked = [made.get(family) or _unranked(sample, family) for family in families]
     selectable = np.array([family not in unselectable for family in families])
-    log_likelihoods = np.array([estimate.log_likelihood for estimate in estimates])
-    sizes = np.array([len(estimate.params) for estimate in estimates])
-    aic = 2 * sizes - 2 * log_likelihoods
-    bic = sizes * np.log(sample.n) - 2 * log_likelihoods
+    aic, bic = np.array([fit.aic for fit in unranked]), np.array([fit.bic for fit in unranked])
     aic_weights, bic_weights = _weights(aic, selectable), _weights(bic, selectable)
     least_aic = aic[selectable].min()
-    observed, hidden = _observed_quantiles(sample)
     order = sorted(range(len(families)), key=lambda index: (not selectable[index], bic[index], families[index]))
-    fits = []
-    for rank, index in enumerate(order, start=1):
-        family, params = families[index], estimates[index].params
-        errors = quantile(family, params, ERROR_QUANTILES) / observed - 1
-        q50, q90, q95, q99 = (None if lost else float(error) for error, lost in zip(errors, hidden, strict=True))
-        fits.append(
-            Fit(
-                family=family,
-                params={name: float(value) for name, value in params.items()},
-                n=sample.n,
-                log_likelihood=float(log_likelihoods[index]),
-                n_params=int(sizes[index]),
-                aic=float(aic[index]),
-                bic=float(bic[index]),
-                aic_weight=float(aic_weights[index]),
-                bic_weight=float(bic_weights[index]),
-                ks_distance=_ks_distance(sample, family, params),
-                accepted=bool(selectable[index] and aic[index] - least_aic < ACCEPTED_AIC_DIFFERENCE),
-                rank=rank,
-                q50_error=q50,
-                q90_error=q90,
-                q95_error=q95,
-                q99_error=q99,
-                selectable=bool(selectable[index]),
-            )
+    fits = [
+        replace(
+            unranked[index],
+            aic_weight=float(aic_weights[index]),
+            bic_weight=float(bic_weights[index]),
+            accepted=bool(selectable[index] and aic[index] - least_aic < ACCEPTED_AIC_DIFFERENCE),
+            rank=rank,
+            selectable=bool(selectable[index]),
         )
+        for rank, index in enumerate(order, start=1)
+    ]
     best = fits[0]
     note = ""
     if best.ks_distance > NO_FIT_DISTANCE:

@@ -101,17 +101,17 @@ def _conformal(ratios: Floats, horizon: int, level: float) -> tuple[float, float
     """Ends of the interval in log(actual / expected).
 
     With k independent errors the ranks (k + 1) (1 -+ level) / 2 give the level exactly, whatever the law. Origins one
-    day apart share most of their days: k errors are worth about k / horizon + 1 of them. The quantiles of the k are
-    therefore stretched around their median by the ratio of Student's t with that much freedom, widened for the one to
-    come, to the normal quantile.
+    day apart share most of their days: k errors are worth about w = k / horizon + 1 of them. The quantiles of the k are
+    therefore stretched around their median as those of w normal errors would be: Student's t with w - 1 degrees over
+    the normal quantile, by sqrt(1 + 1 / w) for the one to come, and by sqrt(w / (w - 1)) since errors lie nearer to
+    their own median than to the true one.
     """
     from scipy import special
 
     worth = len(ratios) / horizon + 1
     tail = (1 - level) / 2
-    stretch = float(special.stdtrit(max(worth, 2.0), 1 - tail) / special.ndtri(1 - tail)) * float(
-        np.sqrt(1 + 1 / worth)
-    )
+    stretch = float(special.stdtrit(max(worth - 1, 1.0), 1 - tail) / special.ndtri(1 - tail))
+    stretch *= float(np.sqrt((1 + 1 / worth) * worth / (worth - 1)))
     low, middle, high = np.quantile(ratios, [tail, 0.5, 1 - tail])
     return float(middle - stretch * (middle - low)), float(middle + stretch * (high - middle))
 
