@@ -276,7 +276,7 @@ def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
         of_parts = [found for found in scored if found[0].segment.dimension != "all"]
         if not of_parts:
             continue
-        p_values = allowing_for_tails(np.concatenate([scores.p_value for _, scores, _, _ in of_parts]))
+        p_values = np.concatenate(allowing_for_tails([scores.p_value for _, scores, _, _ in of_parts]))
         is_tested = np.concatenate([np.arange(len(scores.z)) >= first for _, scores, _, first in of_parts])
         passes = benjamini_hochberg(np.where(is_tested, p_values, np.nan), FALSE_DISCOVERY_RATE)
         start = 0

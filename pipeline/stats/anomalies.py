@@ -10,6 +10,7 @@ All rules work on logarithms, since noise of cost is multiplicative, and flag hi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,8 +43,9 @@ ROWS_PER_FREEDOM = 3.0  # the MAD is 37% efficient: as uncertain as an sd from a
 MOST_FREEDOM = 30.0  # days are never quite lognormal
 LEAST_FREEDOM = 1.0  # of Student's law, for noise whose tails are heavier than assumed
 TAIL_QUANTILE = 0.98  # the share of days with a fault is smaller than the rest
-NORMAL_TAIL_RATIO = 2.326 / 0.6745 * 1.05  # of that quantile to the median of half a normal law, and 5% for chance
-MIN_TAIL_SCORES = 200  # half of half a year of two segments: below it the outermost 2% are too few to tell
+NORMAL_TAIL_RATIO = 2.326 / 0.6745  # of that quantile to the median of half a normal law
+TOLERANCE_OF_ALL, TOLERANCE_OF_ONE = 0.05, 0.10  # for chance: a standard error of half a year of one segment is 0.1
+MIN_TAIL_SCORES = 100  # on a side: below it the outermost 2% are too few to tell
 CENTRED_WEEKS = 4  # same weekdays on either side of a closed day that make its p-value
 USER_THRESHOLD = 5.0
 MIN_USER_ROWS = 20
@@ -238,30 +240,45 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     return _scores("weekday", days, expected, z, p_value, WEEKDAY_THRESHOLD, floor)
 
 
-def allowing_for_tails(p_values: npt.ArrayLike) -> Floats:
-    """P-values of many days and segments, raised where the noise has heavier tails than they assume (Efron, 2004).
+def _noise_law(scores: Floats, tolerance: float) -> tuple[float, float] | None:
+    """Degrees and unit of Student's law for normal scores of mostly clean days; None where they are normal.
 
-    Any shape; nan stays. The p-values become normal scores. Most days are clean, and faults are on one side: the
-    lighter side of the scores shows the noise, by how far its outermost 2% lie from its median. Student's law with that
-    ratio then gives the p of the upper side, never below the one that was given. Below `MIN_TAIL_SCORES` scores on
-    either side nothing is raised.
+    Faults lie on one side: the lighter side of the scores shows the noise, by how far its outermost 2% lie from its
+    median. `tolerance` is how much further than those of a normal law they may lie by chance.
     """
     from scipy import special
 
-    p = np.asarray(p_values, dtype=np.float64)
-    scores = -special.ndtri(np.clip(p, 1e-300, 1 - 1e-16))
     told = scores[np.isfinite(scores)]
     sides = [side for side in (told[told > 0], -told[told < 0]) if len(side) >= MIN_TAIL_SCORES]
     if not sides:
-        return p
+        return None
     middle, far = min((np.quantile(side, [0.5, TAIL_QUANTILE]) for side in sides), key=lambda ends: ends[1] / ends[0])
+    if far / middle <= NORMAL_TAIL_RATIO * (1 + tolerance):
+        return None
     freedoms = np.geomspace(LEAST_FREEDOM, MOST_FREEDOM, 200)
     ratios = special.stdtrit(freedoms, (1 + TAIL_QUANTILE) / 2) / special.stdtrit(freedoms, 0.75)
     freedom = float(np.interp(-far / middle, -ratios, freedoms))
-    unit = middle / float(special.stdtrit(freedom, 0.75))
-    if far / middle <= NORMAL_TAIL_RATIO:
-        return p
-    raised: Floats = np.maximum(p, special.stdtr(freedom, -scores / unit))
+    return freedom, middle / float(special.stdtrit(freedom, 0.75))
+
+
+def allowing_for_tails(p_values: Sequence[npt.ArrayLike]) -> list[Floats]:
+    """P-values of the days of each segment, raised where the noise has heavier tails than they assume (Efron, 2004).
+
+    As normal scores, those of all segments together and those of each segment are held against a normal law: where
+    either shows heavier tails, p is that of Student's law with such tails, never below the one that was given. nan
+    stays. Fewer than `MIN_TAIL_SCORES` scores on each side tell nothing.
+    """
+    from scipy import special
+
+    segments = [np.asarray(p, dtype=np.float64) for p in p_values]
+    scores = [-special.ndtri(np.clip(p, 1e-300, 1 - 1e-16)) for p in segments]
+    of_all = _noise_law(np.concatenate(scores), TOLERANCE_OF_ALL) if scores else None
+    raised = []
+    for p, score in zip(segments, scores, strict=True):
+        for law in (of_all, _noise_law(score, TOLERANCE_OF_ONE)):
+            if law:
+                p = np.maximum(p, special.stdtr(law[0], -score / law[1]))
+        raised.append(p)
     return raised
 
 
