@@ -212,12 +212,16 @@ def manifest() -> Manifest:
         raise ConfigurationError(
             f"cannot create {target}: {error.strerror}; set XDG_CACHE_HOME to a folder that can be written to"
         ) from None
+    text, parse = target / "manifest.json", target / "partial_parse.msgpack"
     with (target / "parse.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = _runner().invoke(["parse", *_common(project_dir(), target, target)])
-    if not result.success:
-        raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
-    parsed: Manifest = result.result
+        result = _runner().invoke(["parse", "--no-write-json", *_common(project_dir(), target, target)])
+        if not result.success:
+            raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
+        parsed: Manifest = result.result
+        # dbt would write it each time, which takes as long as reading a parse of which nothing has changed.
+        if not text.is_file() or text.stat().st_mtime_ns < parse.stat().st_mtime_ns:
+            parsed.write(str(text))
     return parsed
 
 
