@@ -34,7 +34,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import bundled, closing, ingest, progress, pull, quotes, rate_check, reconciliation, repricing, warehouse
+from pipeline import (
+    bundled,
+    closing,
+    history,
+    ingest,
+    progress,
+    pull,
+    quotes,
+    rate_check,
+    reconciliation,
+    repricing,
+    warehouse,
+)  # fmt: skip
 from pipeline import settings as settings_module
 from pipeline.settings import ConfigurationError, Settings, Terms
 from pipeline.sqlfiles import sql
@@ -330,7 +342,8 @@ def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> Execu
     from pipeline.definitions import defs
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+    folder = dagster_home(settings)
+    with history.kept_open(), DagsterInstance.from_config(str(folder)) as instance:
         _close_dead_runs(instance, LAUNCHED_HERE)
         result = defs.resolve_job_def("daily_refresh").execute_in_process(
             instance=instance,

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Rewritten in each run, from the settings and the rate card.
 _REFERENCE = (
-    "settings", "api_key_aliases", "workspace_aliases", "account_channels", "reconciliation_scope", "billing_modes",
-    "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
+    "settings", "api_key_aliases", "workspace_aliases", "account_channels", "account_formats", "reconciliation_scope",
+    "billing_modes", "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
 )  # fmt: skip
 
 
@@ -141,6 +141,8 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
             connection.execute("INSERT INTO raw.workspace_aliases VALUES (?, ?)", [workspace, current])
         for channel in channels:
             connection.execute("INSERT INTO raw.account_channels VALUES (?, ?)", channel)
+        for name, (provider, side) in ingest.ACCOUNT_FORMATS.items():
+            connection.execute("INSERT INTO raw.account_formats VALUES (?, ?, ?)", [name, provider, side])
         for rule in scope_rules:
             connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
         for mode in modes:
@@ -212,12 +214,16 @@ def manifest() -> Manifest:
         raise ConfigurationError(
             f"cannot create {target}: {error.strerror}; set XDG_CACHE_HOME to a folder that can be written to"
         ) from None
+    text, parse = target / "manifest.json", target / "partial_parse.msgpack"
     with (target / "parse.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = _runner().invoke(["parse", *_common(project_dir(), target, target)])
-    if not result.success:
-        raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
-    parsed: Manifest = result.result
+        result = _runner().invoke(["parse", "--no-write-json", *_common(project_dir(), target, target)])
+        if not result.success:
+            raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
+        parsed: Manifest = result.result
+        # dbt would write it each time, which takes as long as reading a parse of which nothing has changed.
+        if not text.is_file() or text.stat().st_mtime_ns < parse.stat().st_mtime_ns:
+            parsed.write(str(text))
     return parsed
 
 

@@ -25,9 +25,10 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+import sqlalchemy
 from commands import CONSOLE_FILES, ENVIRONMENT, Done, command_line, land, token_analytics
 
-from pipeline import cli, settings, transform, warehouse
+from pipeline import cli, history, settings, transform, warehouse
 from pipeline.assets.home import Home
 from pipeline.assets.published import published
 from pipeline.definitions import defs, landing_changed
@@ -100,6 +101,7 @@ ASSETS = [
     "pulled/token_usage_sessions",
     "pulled/tracker_events",
     "raw/account_channels",
+    "raw/account_formats",
     "raw/allocation",
     "raw/api_key_aliases",
     "raw/billing_modes",
@@ -240,6 +242,44 @@ def test_the_definitions_load_without_a_warning(tmp_path: Path) -> None:
     foreign = ("SupersessionWarning: Function `definitions_validate", "DeprecationWarning: sqlglotrs")
     assert ours == []
     assert [line for line in warned if not any(text in line for text in foreign)] == []
+
+
+# -------------------------------------------------------------------------------------------------- the history
+
+
+@dg.op
+def say_something() -> None:
+    dg.get_dagster_logger().info("something")
+
+
+@dg.job
+def short_job() -> None:
+    say_something()
+
+
+def test_a_history_that_is_kept_open_opens_each_file_with_one_engine_and_lies_complete_in_them_afterwards(
+    tmp_path: Path,
+) -> None:
+    used: set[sqlalchemy.Engine] = set()
+
+    def on_connect(connection: sqlalchemy.Connection) -> None:
+        used.add(connection.engine)
+        assert connection.connection.cursor().execute("PRAGMA synchronous").fetchall() == [(1,)]
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "engine_connect", on_connect)
+    try:
+        with history.kept_open(), dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+            run_id = short_job.execute_in_process(instance=instance).run_id
+            kept = list(instance.all_logs(run_id))
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "engine_connect", on_connect)
+    files = [Path(engine.url.database or "").stem for engine in used]
+    assert sorted(files) == sorted(["index", "runs", "schedules", run_id])
+    assert list(tmp_path.rglob("*-wal")) == []
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert list(instance.all_logs(run_id)) == kept
+        assert "something" in {entry.user_message for entry in kept}
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
 
 
 # --------------------------------------------------------------------------------------------------- the sensor

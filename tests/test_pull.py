@@ -436,6 +436,25 @@ def test_materializing_what_is_not_configured_asks_nobody(tmp_path, provider):
     assert (done.success, done.get_asset_materialization_events(), provider.asked) == (True, [], [])
 
 
+def test_in_a_dagster_run_too_a_source_that_fails_does_not_stop_the_others(tmp_path, provider, monkeypatch):
+    home = dagster_home(tmp_path / "home", provider, "anthropic_usage", "anthropic_cost", "openai_costs")
+    monkeypatch.delenv("ANTHROPIC_ADMIN_KEY")
+    done = dg.materialize(
+        [pull_providers],
+        resources={"home": home},
+        instance=dg.DagsterInstance.ephemeral(),
+        partition_key="2026-02-16",
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    assert [event.asset_key.path[-1] for event in done.get_asset_materialization_events()] == ["openai_costs"]
+    (failure,) = [event for event in done.all_events if event.is_step_failure]
+    said = failure.step_failure_data.error.cause.message
+    assert "anthropic_usage: there is no key in ANTHROPIC_ADMIN_KEY" in said
+    assert "anthropic_cost: there is no key in ANTHROPIC_ADMIN_KEY" in said
+    assert "openai" not in said
+
+
 def test_a_refused_key_is_in_no_event_of_a_dagster_run(tmp_path, provider):
     home = dagster_home(tmp_path / "home", provider, "anthropic_usage")
     provider.fault = lambda: (403, {})

@@ -81,7 +81,8 @@
         ~ ' where ' ~ in_days('usage_start') ~ ' group by usage_start::date order by files desc limit 1'
     ) -%}
     {%- set pulled = run_query(
-        'select 1 from ' ~ source('raw', 'exports') ~ ' where is_pull and side = \'console\' limit 1'
+        'select 1 from ' ~ source('raw', 'exports') ~ ' inner join scope.days on item < covers_to and item + 1 > covers_from'
+        ~ ' where is_pull and side = \'console\' limit 1'
     ) -%}
     {{ return(not found.rows or found.rows[0][0] > 1 or pulled.rows | length > 0) }}
 {%- endmacro %}
@@ -96,16 +97,6 @@
         ~ ' where ' ~ in_days('usage_start') ~ ' group by provider order by channels desc limit 1'
     ) -%}
     {{ return(not found.rows or found.rows[0][0] > 1) }}
-{%- endmacro %}
-
-{# The formats of a provider's account: whose it is, and on which side of the reconciliation they stand. #}
-{% macro account_formats() -%}
-    (
-        values
-        ('console_usage', 'anthropic', 'console'), ('anthropic_usage', 'anthropic', 'console'),
-        ('openai_usage', 'openai', 'console'), ('console_cost', 'anthropic', 'billed'),
-        ('anthropic_cost', 'anthropic', 'billed'), ('openai_costs', 'openai', 'billed')
-    ) as account_formats (format, provider, side)
 {%- endmacro %}
 
 {# The channel that the settings prefer for a provider's account. #}

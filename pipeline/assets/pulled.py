@@ -50,12 +50,16 @@ def request(sources: Iterable[str], first_day: date, last_day: date) -> dg.RunRe
     pool="providers",
 )
 def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """Land the days of the run, or the last ones that are over where it names none; a whole range is one run."""
+    """Land the days of the run, or the last ones that are over where it names none; a whole range is one run.
+
+    A source that fails does not stop the others: the run fails at its end, and names all that did.
+    """
     settings = home.settings()
     first_day, last_day = pull.default_days(settings, datetime.now(UTC).date())
     if context.has_partition_key or context.has_partition_key_range:
         window = context.partition_time_window
         first_day, last_day = window.start.date(), (window.end - timedelta(microseconds=1)).date()
+    failed: list[str] = []
     for source in pull.APIS:
         key = dg.AssetKey(["pulled", source])
         if key not in context.selected_asset_keys:
@@ -63,7 +67,11 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
         if source not in settings.pull.sources:
             context.log.info(f"{source}: not in the setting pull.sources, so nobody is asked")
             continue
-        landed = pull.pull(settings, first_day, last_day, [source])
+        try:
+            landed = pull.pull(settings, first_day, last_day, [source])
+        except pull.PullError as error:
+            failed.append(str(error))
+            continue
         yield dg.MaterializeResult(
             asset_key=key,
             metadata={
@@ -74,6 +82,8 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
                 "results": sum(each.results for each in landed),
             },
         )
+    if failed:
+        raise pull.PullError("; ".join(failed))
 
 
 pull_days = dg.define_asset_job(
