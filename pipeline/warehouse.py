@@ -41,6 +41,8 @@ _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")
 _FULL_BYTES = 1 << 20
 
 _locks: dict[Path, IO[str]] = {}
+# Homes whose tables this process has made or found as they should be, while it holds their lock.
+_prepared: set[Path] = set()
 
 
 def make_home(settings: Settings) -> None:
@@ -118,6 +120,7 @@ def acquire_lock(settings: Settings, on_wait: Callable[[str], None] | None = Non
 
 def release_lock(settings: Settings) -> None:
     """Give the writer lock back; without it this does nothing."""
+    _prepared.discard(settings.home)
     if handle := _locks.pop(settings.home, None):
         handle.close()
 
@@ -193,7 +196,10 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         if not existed:
             settings.warehouse.chmod(0o600)
         connection.execute("SET enable_progress_bar = false")
-        connection.execute(sql("ingest/schema"))
+        if not existed or settings.home not in _prepared:
+            connection.execute(sql("ingest/schema"))
+            _prepared.add(settings.home)
+        connection.execute(sql("ingest/macros"))
         yield connection
     finally:
         connection.close()

@@ -16,7 +16,7 @@ from conftest import Home
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline import ingest
+from pipeline import ingest, warehouse
 from pipeline.sources import claude_code
 
 LEDGER = """
@@ -112,14 +112,16 @@ def transcripts(draw: st.DrawFn) -> bytes:
 def everything(home: Home) -> list[Any]:
     """What a landing gave: raw rows, ledger, rejected rows and the text in quarantine."""
     texts = {path.name: gzip.decompress(path.read_bytes()) for path in home.settings.quarantine.glob("*.gz")}
-    return [
-        home.query("FROM raw.requests ORDER BY ALL"),
-        home.query(LEDGER),
-        home.query("FROM ingest.rejected_rows ORDER BY ALL"),
-        home.query("FROM scope.pending_files ORDER BY ALL"),
-        home.query("SELECT path, file_sha256 FROM ingest.paths ORDER BY ALL"),
-        sorted(texts.items()),
-    ]
+    asked = (
+        "FROM raw.requests ORDER BY ALL",
+        LEDGER,
+        "FROM ingest.rejected_rows ORDER BY ALL",
+        "FROM scope.pending_files ORDER BY ALL",
+        "SELECT path, file_sha256 FROM ingest.paths ORDER BY ALL",
+    )
+    with warehouse.connect(home.settings) as connection:
+        tables = [connection.execute(query).fetchall() for query in asked]
+    return [*tables, sorted(texts.items())]
 
 
 def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
