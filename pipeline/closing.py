@@ -16,8 +16,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from pipeline import ingest
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.sqlfiles import sql
+from pipeline.sqlfiles import literal, sql
 
 _MONEY = pa.decimal128(38, 12)
 
@@ -95,7 +96,8 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
         raise ConfigurationError("close: the marts are not up to date; run `token-analytics run` first")
     if connection.execute("SELECT 1 FROM raw.closed_months WHERE month = ?", [month]).fetchall():
         raise ConfigurationError(f"close: {name} is closed already; later differences are in analysis.restatements")
-    found = connection.execute(sql("closing/readiness"), [month])
+    billed = ", ".join(literal(name) for name, (_, side) in ingest.ACCOUNT_FORMATS.items() if side == "billed")
+    found = connection.execute(sql("closing/readiness", billed_formats=billed), [month])
     names = [str(column[0]) for column in found.description or ()]
     known = dict(zip(names, found.fetchall()[0], strict=True))
     if not known["days_used"] and not known["days_billed"]:

@@ -68,17 +68,19 @@ SOURCES: tuple[Source, ...] = (
     experiment_records,
 )
 FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
-# The provider's account: its usage, and what it bills.
-_ACCOUNT_FORMATS = {
-    "anthropic_usage": "console", "openai_usage": "console", "console_usage": "console",
-    "anthropic_cost": "billed", "openai_costs": "billed", "console_cost": "billed",
+# The formats of a provider's account: whose it is, and whether it tells of usage (console) or of what was billed. The
+# models read it as raw.account_formats.
+ACCOUNT_FORMATS = {
+    "anthropic_usage": ("anthropic", "console"), "anthropic_cost": ("anthropic", "billed"),
+    "openai_usage": ("openai", "console"), "openai_costs": ("openai", "billed"),
+    "console_usage": ("anthropic", "console"), "console_cost": ("anthropic", "billed"),
 }  # fmt: skip
 # What our own systems wrote down.
-LOG_FORMATS = tuple(name for name in FORMATS if name not in _ACCOUNT_FORMATS)
+LOG_FORMATS = tuple(name for name in FORMATS if name not in ACCOUNT_FORMATS)
 # Where the days of a file's usage are found; formats that are not named here fill raw.requests.
 _USAGE_DATES = {
-    name: f"ingest/usage_dates/{side}"
-    for name, side in {**_ACCOUNT_FORMATS, "token_usage_sessions": "token_usage_sessions"}.items()
+    "token_usage_sessions": "ingest/usage_dates/token_usage_sessions",
+    **{name: f"ingest/usage_dates/{side}" for name, (_, side) in ACCOUNT_FORMATS.items()},
 }
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Rewritten in each run, from the settings and the rate card.
 _REFERENCE = (
-    "settings", "api_key_aliases", "workspace_aliases", "account_channels", "reconciliation_scope", "billing_modes",
-    "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
+    "settings", "api_key_aliases", "workspace_aliases", "account_channels", "account_formats", "reconciliation_scope",
+    "billing_modes", "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
 )  # fmt: skip
 
 
@@ -141,6 +141,8 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
             connection.execute("INSERT INTO raw.workspace_aliases VALUES (?, ?)", [workspace, current])
         for channel in channels:
             connection.execute("INSERT INTO raw.account_channels VALUES (?, ?)", channel)
+        for name, (provider, side) in ingest.ACCOUNT_FORMATS.items():
+            connection.execute("INSERT INTO raw.account_formats VALUES (?, ?, ?)", [name, provider, side])
         for rule in scope_rules:
             connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
         for mode in modes:

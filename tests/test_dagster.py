@@ -101,6 +101,7 @@ ASSETS = [
     "pulled/token_usage_sessions",
     "pulled/tracker_events",
     "raw/account_channels",
+    "raw/account_formats",
     "raw/allocation",
     "raw/api_key_aliases",
     "raw/billing_modes",

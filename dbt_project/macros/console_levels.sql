@@ -98,16 +98,6 @@
     {{ return(not found.rows or found.rows[0][0] > 1) }}
 {%- endmacro %}
 
-{# The formats of a provider's account: whose it is, and on which side of the reconciliation they stand. #}
-{% macro account_formats() -%}
-    (
-        values
-        ('console_usage', 'anthropic', 'console'), ('anthropic_usage', 'anthropic', 'console'),
-        ('openai_usage', 'openai', 'console'), ('console_cost', 'anthropic', 'billed'),
-        ('anthropic_cost', 'anthropic', 'billed'), ('openai_costs', 'openai', 'billed')
-    ) as account_formats (format, provider, side)
-{%- endmacro %}
-
 {# The channel that the settings prefer for a provider's account. #}
 {% macro preferred_channel(provider) -%}
     coalesce(

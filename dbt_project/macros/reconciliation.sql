@@ -226,7 +226,7 @@ covered as (
         unnest(generate_series(files.first_usage_date::timestamp, files.last_usage_date::timestamp, interval 1 day))::date
             as usage_date
     from files
-    inner join {{ account_formats() }} using (format)
+    inner join raw.account_formats using (format)
 ),
 
 exported_days as (

@@ -39,6 +39,10 @@ _REFERENCE = {
     ("raw", "api_key_aliases"): "Former names of API keys.",
     ("raw", "workspace_aliases"): "Ids and former names of workspaces.",
     ("raw", "account_channels"): "Which channel of a provider's account counts where both have a day.",
+    (
+        "raw",
+        "account_formats",
+    ): "Which formats are of a provider's account, and whether they tell of usage or of its bill.",
     ("raw", "reconciliation_scope"): "Which billed keys pay for logs that do not name theirs.",
     ("raw", "billing_modes"): "Keys and projects that are paid by usage or by a seat.",
     ("raw", "model_names"): "Every name of a model in the raw tables, with its canonical id.",

@@ -4,7 +4,7 @@ with covered as (
         unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date as usage_date
     from ingest.files
     where
-        format in ('console_cost', 'anthropic_cost', 'openai_costs') and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
+        format in (${billed_formats}) and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
 )
 
 select

@@ -159,6 +159,9 @@ create table if not exists raw.api_key_aliases (api_key varchar not null, curren
 create table if not exists raw.workspace_aliases (workspace varchar not null, current_workspace varchar not null);
 -- Which channel of a provider's account is in force where both cover a day; csv for providers that are not named.
 create table if not exists raw.account_channels (provider varchar not null, channel varchar not null);
+
+-- The formats of a provider's account: whose it is, and on which side of the reconciliation they stand (console, billed).
+create table if not exists raw.account_formats (format varchar not null, provider varchar not null, side varchar not null);
 -- Which billed key pays for logs that do not name theirs: the first rule that fits a file, by its format or its path.
 create table if not exists raw.reconciliation_scope (
     rule integer not null,
