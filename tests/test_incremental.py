@@ -192,10 +192,18 @@ def test_a_later_pull_an_export_and_forgetting_either_change_the_days_that_they_
 def test_days_of_one_export_are_built_without_ranking_into_the_same_rows(models, home):
     alone = [Account.of(number, number, [Request(3600, 14, 0, 48, 100)]) for number in (0, 3)]
     again = Account.of(0, 0, [Request(3600, 14, 9, 24, 30)])
+    third = f"{DAY + dt.timedelta(days=2):%Y-%m-%dT00:00:00Z}"
+    steps = [
+        {f"alone_{number}.csv": text for number, text in enumerate(texts_of(alone))}
+        | {"pull.jsonl": pull_of(bucket(anthropic(output_tokens=10), start=third), first=2)},
+        {f"again_{number}.csv": text for number, text in enumerate(texts_of([again]))},
+        # a later pull stands for all rows of the first, and has none
+        {"none.jsonl": pull_of(first=2, pulled_on=2)},
+    ]
     landed: dict[str, str] = {}
-    for step, accounts in enumerate([alone, [again]]):
-        landed |= {f"{step}_{number}.csv": text for number, text in enumerate(texts_of(accounts))}
-        home.land(landed)
+    for files in steps:
+        landed |= files
+        home.land(files)
         home.build()
         name = "intermediate.int_console_usage"
         # the compiled models were written out for all levels, with ranking, and without the days' first and last moment

@@ -81,7 +81,8 @@
         ~ ' where ' ~ in_days('usage_start') ~ ' group by usage_start::date order by files desc limit 1'
     ) -%}
     {%- set pulled = run_query(
-        'select 1 from ' ~ source('raw', 'exports') ~ ' where is_pull and side = \'console\' limit 1'
+        'select 1 from ' ~ source('raw', 'exports') ~ ' inner join scope.days on item < covers_to and item + 1 > covers_from'
+        ~ ' where is_pull and side = \'console\' limit 1'
     ) -%}
     {{ return(not found.rows or found.rows[0][0] > 1 or pulled.rows | length > 0) }}
 {%- endmacro %}
