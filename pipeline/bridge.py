@@ -74,7 +74,7 @@ class _Bills:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.ratios = RateRatios(connection)
-        self.usage = _rows(connection, "bridge/usage")
+        self.usage = _rows(connection, "bridge/usage", metered_usage=sql("usage_in_force"))
         self.costs = _rows(connection, "bridge/billed")
         self.billed_months = {(row["provider"], row["month"]) for row in self.costs}
         found: dict[Key, Decimal] = defaultdict(Decimal)
@@ -151,8 +151,8 @@ class _Bills:
         return "; ".join(parts) or None
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, name: str) -> list[Row]:
-    found = connection.execute(sql(name))
+def _rows(connection: duckdb.DuckDBPyConnection, name: str, **parts: str) -> list[Row]:
+    found = connection.execute(sql(name, **parts))
     names = [str(column[0]) for column in found.description or ()]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 

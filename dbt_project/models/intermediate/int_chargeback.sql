@@ -22,12 +22,6 @@ billed_days as (
     {{ billed_days() }}
 ),
 
-console_days as (
-    select distinct provider, usage_date
-    from charges
-    where source = 'console'
-),
-
 lines as (
     select
         line,
@@ -53,8 +47,7 @@ amounts as (
     select usage_date, 'estimated', provider, api_key, workspace, sum(cost_usd)::decimal(38, 12)
     from charges
     anti join billed_days using (provider, usage_date)
-    left join console_days using (provider, usage_date)
-    where charges.cost_usd is not null and (charges.source = 'console' or console_days.usage_date is null)
+    where charges.is_in_force and charges.cost_usd is not null
     group by all
 ),
 

@@ -5,35 +5,21 @@ with commitments as (
     select * from {{ source('raw', 'commitments') }}
 ),
 
-charges as not materialized (
+charges as (
     select * from {{ ref('charges') }}
-    where billing_mode = 'metered' and {{ in_scope('usage_date') }}
-),
-
-console_days as (
-    select distinct provider, usage_date
-    from charges
-    where source = 'console'
-),
-
--- The provider's own account of a day where there is one, else our logs: each token once.
-in_force as (
-    select charges.*
-    from charges
-    left join console_days using (provider, usage_date)
-    where charges.source = 'console' or console_days.usage_date is null
+    where is_in_force and billing_mode = 'metered' and {{ in_scope('usage_date') }}
 )
 
 select
-    in_force.usage_date,
+    charges.usage_date,
     commitments.override_line,
-    sum(in_force.cost_usd)::decimal(38, 12) as spent_usd
-from in_force
+    sum(charges.cost_usd)::decimal(38, 12) as spent_usd
+from charges
 left join commitments
     on
-        in_force.usage_date >= commitments.valid_from
+        charges.usage_date >= commitments.valid_from
         {% for column in ['provider', 'model', 'token_kind', 'context_window', 'usage_type', 'inference_geo', 'speed'] -%}
-        and (commitments.{{ column }} is null or in_force.{{ column }} = commitments.{{ column }})
+        and (commitments.{{ column }} is null or charges.{{ column }} = commitments.{{ column }})
         {% endfor -%}
-        and (commitments.valid_to is null or in_force.usage_date < commitments.valid_to)
+        and (commitments.valid_to is null or charges.usage_date < commitments.valid_to)
 group by all

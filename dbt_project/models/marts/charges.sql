@@ -60,7 +60,11 @@ select
     if(card.is_override and withheld.is_contract_withheld, 'override', card.origin) as rate_origin,
     card.is_override,
     {{ money('by_kind.tokens', 'card.usd_per_mtok') }} as cost_usd,
-    {{ money('by_kind.tokens', 'card.list_usd_per_mtok') }} as list_cost_usd
+    {{ money('by_kind.tokens', 'card.list_usd_per_mtok') }} as list_cost_usd,
+    by_kind.source = 'console'
+    or not bool_or(by_kind.source = 'console') over (
+        partition by by_kind.provider, by_kind.usage_date, by_kind.billing_mode
+    ) as is_in_force
 from by_kind
 cross join withheld
 left join card

@@ -12,7 +12,7 @@
 
 with charges as (
     select * from {{ ref('charges') }}
-    where billing_mode = 'metered' and {{ in_scope('usage_date') }}
+    where is_in_force and billing_mode = 'metered' and {{ in_scope('usage_date') }}
 ),
 
 billed_costs as (
@@ -24,12 +24,6 @@ billed_days as (
     {{ billed_days() }}
 ),
 
-console_days as (
-    select distinct provider, usage_date
-    from charges
-    where source = 'console'
-),
-
 -- A workspace that a log does not name is the one in which the bill of the day names the key, if there is but one.
 key_workspaces as (
     select usage_date, provider, api_key, min(workspace) as billed_workspace
@@ -38,15 +32,14 @@ key_workspaces as (
     having count(distinct workspace) = 1
 ),
 
-in_force as (
+charged as (
     select
         charges.* replace (
             if(charges.workspace = '', coalesce(key_workspaces.billed_workspace, ''), charges.workspace) as workspace
         )
     from charges
-    left join console_days using (provider, usage_date)
     left join key_workspaces using (usage_date, provider, api_key)
-    where charges.cost_usd is not null and (charges.source = 'console' or console_days.usage_date is null)
+    where charges.cost_usd is not null
 ),
 
 usage as (
@@ -59,7 +52,7 @@ usage as (
         min(coalesce(list_usd_per_mtok, usd_per_mtok)) as list_usd_per_mtok,
         sum(cost_usd)::decimal(38, 12) as cost_usd,
         sum(coalesce(list_cost_usd, cost_usd))::decimal(38, 12) as list_cost_usd
-    from in_force
+    from charged
     group by all
 ),
 

@@ -1,6 +1,5 @@
 -- Grain: customer x UTC day of the rows in force for a customer dimension (organisation, user_id, api_key or workspace).
--- Bills by user_id come from `sessions`. The others come from `console` on the days on which it has rows of the same provider, and
--- from `sessions` on the rest: one provider's console says nothing of another's, so that coverage is by provider and day.
+-- Bills by user_id come from `sessions`; the others from the usage in force.
 -- customer is null where the row does not state it. cost_usd is null where no row of the day is priced.
 create or replace temp table billing_days as
 
@@ -20,16 +19,10 @@ with minutes as (
 
         ---------- numerics
         total_tokens,
-        estimated_cost_usd
-    from marts.token_usage_minutes
-    -- what a seat covers is on no bill
-    where billing_mode = 'metered'
-),
+        estimated_cost_usd,
 
-console_days as (
-    select distinct provider, usage_date
-    from minutes
-    where source = 'console'
+        is_in_force
+    from (${metered_usage})
 ),
 
 in_force as (
@@ -42,14 +35,8 @@ in_force as (
             when 'workspace' then minutes.workspace
         end as customer
     from minutes
-    left join console_days
-        on minutes.provider = console_days.provider
-        and minutes.usage_date = console_days.usage_date
     where
-        case
-            when ${dimension} = 'user_id' then minutes.source = 'sessions'
-            else minutes.source = 'console' or console_days.usage_date is null
-        end
+        if(${dimension} = 'user_id', minutes.source = 'sessions', minutes.is_in_force)
         and ${segment}
 ),
 

@@ -1,23 +1,8 @@
 -- The costliest values of model, api_key and workspace on the organisation's bills; a dimension with a single value is the whole.
-with minutes as (
-    select source, provider, usage_date, model, api_key, workspace, estimated_cost_usd
-    from marts.token_usage_minutes
-    where billing_mode = 'metered'
-),
-
-console_days as (
-    select distinct provider, usage_date
-    from minutes
-    where source = 'console'
-),
-
-in_force as (
-    select minutes.*
-    from minutes
-    left join console_days
-        on minutes.provider = console_days.provider
-        and minutes.usage_date = console_days.usage_date
-    where minutes.source = 'console' or console_days.usage_date is null
+with in_force as (
+    select model, api_key, workspace, estimated_cost_usd
+    from (${metered_usage})
+    where is_in_force
 ),
 
 valued as (

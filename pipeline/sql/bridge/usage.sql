@@ -1,12 +1,4 @@
--- Metered usage in force, a month, key and model: of the console where it covers the provider's day, else of the sessions.
-with console_days as (
-    select distinct
-        provider,
-        usage_date
-    from marts.token_usage_minutes
-    where source = 'console'
-)
-
+-- Metered usage in force, a month, key and model.
 select
     cast(date_trunc('month', usage.usage_date) as date) as month,
     usage.provider,
@@ -26,9 +18,7 @@ select
     bool_or(usage.source = 'sessions') as from_sessions,
     min(usage.usage_date) as first_day,
     max(usage.usage_date) as last_day
-from marts.token_usage_minutes as usage
-left join console_days using (provider, usage_date)
-where (usage.source = 'console' or console_days.usage_date is null)
-    and usage.billing_mode is distinct from 'subscription'
+from (${metered_usage}) as usage
+where usage.is_in_force
 group by all
 order by all

@@ -1,22 +1,8 @@
--- The history under another card: what each month, model and key cost, would cost, and the difference. Of one day the
--- provider's own usage counts where there is any, else our logs. Amounts are of what has a rate on both sides; the rest
--- stands in unpriced_tokens (or searches).
-with charges as (
+-- The history under another card: what each month, model and key cost, would cost, and the difference. Amounts are of what
+-- has a rate on both sides; the rest stands in unpriced_tokens (or searches).
+with in_force as (
     select * from marts.charges
-    where billing_mode = 'metered'
-),
-
-console_days as (
-    select distinct provider, usage_date
-    from charges
-    where source = 'console'
-),
-
-in_force as (
-    select charges.*
-    from charges
-    left join console_days using (provider, usage_date)
-    where charges.source = 'console' or console_days.usage_date is null
+    where billing_mode = 'metered' and is_in_force
 ),
 
 -- Under another model the rate of any provider will do.
