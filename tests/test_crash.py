@@ -23,7 +23,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -180,12 +179,9 @@ def _helper(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the homes lie: in memory where that can be, as Dagster waits for the disk a thousand times a run."""
-    memory = Path("/dev/shm")
-    made = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else tmp_path_factory.getbasetemp()))
-    yield made
-    shutil.rmtree(made)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the homes lie."""
+    return tmp_path_factory.mktemp("crash")
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +288,7 @@ def _poll(published: Path) -> None:
     states: list[list[int]] = []
     errors: list[str] = []
     polls = 0
-    while not select.select([sys.stdin], [], [], 0.1)[0]:
+    while not select.select([sys.stdin], [], [], 0.25)[0]:
         if not (published.exists() or states):
             continue
         polls += 1
