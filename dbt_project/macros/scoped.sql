@@ -48,6 +48,11 @@
             create table {{ target_relation }} as ({{ sql }})
         {%- endcall %}
         {% do persist_docs(target_relation, model) %}
+    {% elif scope_of != 'days' and not run_query('select 1 from scope.' ~ scope_of ~ ' limit 1').rows %}
+        {#- Most nights bring no calls, or no sessions: to plan the query takes longer than to run it. -#}
+        {% call statement('main') -%}
+            select 1
+        {%- endcall %}
     {% else %}
         {% call statement('delete') -%}
             delete from {{ target_relation }} where {{ config.require('scope_column') }} in (select item from scope.{{ scope_of }})
