@@ -257,7 +257,7 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
     amount = _amount(is_cost, "x")
     n = int(c.sum())
     survival = np.cumsum(c[::-1])[::-1] / n
-    low, high, least = float(x[0]), float(x[-1]), 0.5 / n
+    low, high, least = float(x[0]), float(x[-1]), 0.5 * float(survival[-1])
     kept = _thinned(len(x))
     traces = [
         go.Scatter(
@@ -301,15 +301,10 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
                 hovertemplate=f"cap: {amount}<extra></extra>",
             )
         )
+    amounts = ("$~s" if low >= 1 else "$,~r") if is_cost else "~s"
     layout = {
-        "xaxis": _log_axis(low, high, f"{'USD' if is_cost else 'tokens'} a {noun}, logarithmic", is_cost),
-        "yaxis": {
-            "type": "log",
-            "title": {"text": f"share of {noun}s"},
-            "range": [float(np.log10(least)), 0.08],
-            "tickformat": "~%",
-            "dtick": max(1, round(-float(np.log10(least)) / 5)),
-        },
+        "xaxis": _log_axis(low, high, f"{'USD' if is_cost else 'tokens'} a {noun}, logarithmic", amounts),
+        "yaxis": _log_axis(least, 1.0, f"share of {noun}s", "~%"),
     }
     fitted = f"; fitted: {', '.join(families)}" if families else ""
     capped = "" if cap is None else f"; cap at {_short(cap, is_cost)}"
@@ -410,19 +405,15 @@ def _ticks(highest: float, is_cost: bool) -> str:
     return ("$" if is_cost else "") + ("~s" if highest >= 1000 or not is_cost else "~r")
 
 
-def _log_axis(low: float, high: float, title: str, is_cost: bool) -> dict[str, Any]:
+def _log_axis(low: float, high: float, title: str, ticks: str) -> dict[str, Any]:
     """A logarithmic axis with ticks at whole decades, at 1, 2 and 5 where there are few, and any within a decade."""
     a, b = float(np.log10(low)), float(np.log10(high))
     pad = 0.03 * (b - a)
     decades = np.floor(b) - np.ceil(a) + 1
-    step = None if b - a < 1 else "D2" if decades < 2 else int(-(-decades // 5))
-    return {
-        "type": "log",
-        "title": {"text": title},
-        "range": [a - pad, b + pad],
-        "dtick": step,
-        "tickformat": ("$~s" if low >= 1 else "$,~r") if is_cost else "~s",
-    }
+    step: Row = {"nticks": 4}
+    if b - a >= 1:
+        step = {"dtick": "D2" if decades < 2 else int(-(-decades // 5))}
+    return {"type": "log", "title": {"text": title}, "range": [a - pad, b + pad], "tickformat": ticks, **step}
 
 
 def _json(traces: Sequence[Any], layout: Mapping[str, Any]) -> dict[str, Any]:

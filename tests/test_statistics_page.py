@@ -234,6 +234,12 @@ def test_the_forecast_is_drawn_with_the_intervals_of_the_table(full):
     assert f"95%: ${rows[0][3]:,.2f} to ${rows[0][4]:,.2f}" in full.text
 
 
+def pieces(document):
+    """Names of figures, and what of the document is between each and the next."""
+    parts = re.split(r'data-figure="([^"]*)"', document)
+    return zip(parts[1::2], parts[2::2], strict=True)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A browser: it opens a file and gives its document after its scripts, and what it complained of."""
@@ -257,6 +263,8 @@ def test_a_browser_draws_open_figures_and_runs_nothing_else(full, tmp_path, brow
     places = re.findall(r'<div class="chart([^"]*)" data-figure="([^"]*)"', drawn)
     is_open = {name: "js-plotly-plot" in kinds for kinds, name in places}
     assert is_open == {name: "-0-" in name for name in full.figures}
+    parts = {name: part for name, part in pieces(drawn) if is_open[name]}
+    assert [name for name, part in parts.items() for axis in "xy" if part.count(f'class="{axis}tick"') < 2] == []
     assert "cap 9k tokens" in html.unescape(drawn[drawn.index("main-svg") :])
     other = tmp_path / "other.html"
     other.write_text(full.text.replace("One after the other", "one after the other"), encoding="utf-8")
