@@ -191,8 +191,9 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
 
 
 def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
-    """The month's forecast by each method, with its intervals of 80% and 95% where there are any."""
-    if not rows:
+    """The month's forecast by each method, with its intervals of 80% and 95% if it has any; None where all is 0."""
+    highest = max((row["high_95"] or row["point"] for row in rows), default=0.0)
+    if highest <= 0:
         return None
     import plotly.graph_objects as go
 
@@ -224,15 +225,21 @@ def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
             x=[row["point"] for row in rows],
             y=[label[id(row)] for row in rows],
             marker={"color": "var(--text)", "symbol": "diamond", "size": 9},
+            cliponaxis=False,
             hovertemplate="forecast %{x:$,.2f}<extra></extra>",
         )
     )
-    highest = max(row["high_95"] or row["point"] for row in rows)
     layout = {
         "barmode": "overlay",
         "legend": {"entrywidth": 90, "entrywidthmode": "pixels"},
         "xaxis": {"title": {"text": "USD in the month"}, "rangemode": "tozero", "tickformat": _ticks(highest, True)},
-        "yaxis": {"autorange": "reversed", "showgrid": False, "type": "category"},
+        "yaxis": {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": [label[id(row)] for row in rows],
+            "range": [len(rows) - 0.5, -0.5],
+            "showgrid": False,
+        },
     }
     first = rows[0]
     description = f"Forecast of {first['month']:%B %Y}: {usd(first['point'])}"

@@ -89,10 +89,12 @@ def trace(figure, name):
 TOKENS = np.sort(np.minimum(np.rint(np.random.default_rng(3).lognormal(8, 1, 1000)), 9000).astype(int))
 
 
-def one_dear_day(marts, **names):
+def one_dear_day(marts, *, last_day=None, **names):
     noise = np.random.default_rng(1).normal(0, 0.1, 100)
     rows = [usage(START + dt.timedelta(days=i), float(10 * np.exp(each)), **names) for i, each in enumerate(noise)]
     rows[50]["estimated_cost_usd"] = 80
+    if last_day is not None:
+        rows.append(usage(START + dt.timedelta(days=last_day), 0.0, **names))
     kinds = ("input_tokens_no_cache", "input_tokens_cache_write_5m", "input_tokens_cache_write_1h")
     empty = dict.fromkeys((*kinds, "input_tokens_cache_read"), 0)
     insert(marts, "token_usage_minutes", [row | empty | {"output_tokens": 100} for row in rows])
@@ -232,6 +234,16 @@ def test_the_forecast_is_drawn_with_the_intervals_of_the_table(full):
         assert drawn["base"] == [low for low, _ in drawn["customdata"]]
         assert np.add(drawn["base"], drawn["x"]).tolist() == pytest.approx([high for _, high in drawn["customdata"]])
     assert f"95%: ${rows[0][3]:,.2f} to ${rows[0][4]:,.2f}" in full.text
+
+
+def test_a_forecast_of_nothing_is_told_and_not_drawn(marts, tmp_path):
+    one_dear_day(marts, last_day=170)
+    text = page(marts, tmp_path)
+    points = marts.execute("SELECT point FROM analysis.cost_forecast WHERE segment <> 'all'").fetchall()
+    assert points == [(0,)] * len(points) != []
+    drawn = [name for name in Parts(text).figures if name.endswith("-forecast")]
+    assert set(drawn) <= {"day_cost_usd-0-forecast"}
+    assert text.count("No usage in the last four weeks") >= len(points)
 
 
 def pieces(document):
