@@ -1,7 +1,7 @@
-"""Figures of the reports: lines, dots and ticks of a plot in units of its view box; figure.html.j2 draws it.
+"""Figures of the page of pricing: lines, dots and ticks of a plot in units of its view box; figure.html.j2 draws it.
 
-Belongs here: scales, ticks and SVG paths, whatever they show. Does not belong here: what any report plots (its own
-module), and colours (its template).
+Belongs here: scales, ticks and SVG paths, whatever they show. Does not belong here: what the page plots (pricing_page),
+colours (its template), and the figures of the statistics (statistics_figures), which plotly draws.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""HTML pages for people: one self-contained file each, without script, loading nothing, every value escaped.
+"""HTML pages for people: one self-contained file each, loading nothing, every value escaped; only one has a script.
 
 Belongs here: reading rows for a page, how a value is shown, the template engine, and writing a page so that readers
 never see half of it. Does not belong here: what any page says (validation, reconciliation), and its layout (templates).

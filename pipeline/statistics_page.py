@@ -1,37 +1,33 @@
-"""The page of the statistics: reports/analysis/index.html, one file that loads nothing and runs nothing.
+"""The page of the statistics: reports/analysis/index.html, one file that loads nothing.
 
-Belongs here: its figures as SVG paths, and its sentences. Does not belong here: any statistic (they stand in schema
-analysis), and the layout (templates/statistics.html.j2).
+Belongs here: its sentences and tables, and the scripts that it carries. Does not belong here: any statistic (they stand
+in schema analysis), its figures (statistics_figures), and the layout (templates/statistics.html.j2).
 
 The page shows `all` and the ten costliest segments of each measure; the tables hold the others.
 """
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 
-from pipeline import figures, pages
+from pipeline import pages, statistics_figures
 from pipeline.analysis import MAX_BOOTSTRAP_SEGMENTS, Column, read_columns
-from pipeline.days import Series, daily_series
-from pipeline.figures import Plot, figure, short
+from pipeline.days import daily_series
 from pipeline.observations import MEASURES
 from pipeline.reconciliation import percent, usd
-from pipeline.stats.describe import Counts, Floats, lorenz_curve
-from pipeline.stats.laws import LAWS
-from pipeline.stats.tails import mean_excess
+from pipeline.statistics_figures import Chart
+from pipeline.stats.describe import Counts, Floats
 
-MAX_POINTS = 90
-MAX_FAMILIES = 3
-MAX_WEEKS = 53
 Row = dict[str, Any]
 TITLES = {
     "session_cost_usd": "Cost of a session",
@@ -44,17 +40,6 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A day of the calendar: its place, how dear it was (0 to 4), whether it was flagged, and what it says."""
-
-    x: int
-    y: int
-    level: int
-    is_flagged: bool
-    title: str
-
-
-@dataclass(frozen=True)
 class Block:
     """One measure in one segment."""
 
@@ -62,8 +47,9 @@ class Block:
     verdict: str
     changed_from: str | None
     sentences: str
-    plots: tuple[Plot, ...]
-    cells: tuple[Cell, ...]
+    charts: tuple[Chart, ...]
+    calendar: Chart | None
+    forecast: Chart | None
     forecasts: tuple[Row, ...]
     flagged: tuple[Row, ...]
 
@@ -98,21 +84,29 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     measures = []
     for name, measure in MEASURES.items():
         blocks = []
-        for column in read_columns(connection, measure, MAX_BOOTSTRAP_SEGMENTS):
+        for place, column in enumerate(read_columns(connection, measure, MAX_BOOTSTRAP_SEGMENTS)):
             at = (column.segment.name, name)
             if (tail := tails.get(at)) is None:
                 continue
-            is_day = name == "day_cost_usd"
+            told, days = (forecasts.get(at[0], []), flagged.get(at[0], [])) if name == "day_cost_usd" else ([], [])
+            drawn = f"{name}-{place}"
             blocks.append(
                 Block(
                     segment=at[0],
                     verdict=tail["verdict"],
                     changed_from=tail["previous_verdict"] if tail["verdict_changed"] else None,
-                    sentences=_sentences(column, tail, flagged.get(at[0], []), forecasts.get(at[0], [])),
-                    plots=_plots(column, tail, fits.get(at, [])) if column.segment.n > 1 else (),
-                    cells=_calendar(series.get(at[0]), flagged.get(at[0], [])) if is_day else (),
-                    forecasts=tuple(_bars(forecasts.get(at[0], []))) if is_day else (),
-                    flagged=tuple(flagged.get(at[0], [])[::-1][:10]) if is_day else (),
+                    sentences=_sentences(column, tail, days, told),
+                    charts=(
+                        statistics_figures.distribution(drawn, column, tail, fits.get(at, []))
+                        if column.segment.n > 1
+                        else ()
+                    ),
+                    calendar=(
+                        statistics_figures.calendar(drawn, series.get(at[0]), days) if name == "day_cost_usd" else None
+                    ),
+                    forecast=statistics_figures.forecast(drawn, told),
+                    forecasts=tuple(told),
+                    flagged=tuple(days[::-1][:10]),
                 )
             )
         measures.append((TITLES[name], tuple(blocks)))
@@ -131,7 +125,8 @@ def path(reports_dir: Path) -> Path:
 
 
 def write(report: Report, reports_dir: Path, now: dt.datetime) -> Path:
-    """Write `analysis/index.html` below `reports_dir`."""
+    """Write `analysis/index.html` below `reports_dir`; plotly.js stands in the page where there is a figure."""
+    figures = {chart.name: chart.figure for _, blocks in report.measures for block in blocks for chart in _drawn(block)}
     page = pages.render(
         "statistics",
         now,
@@ -140,12 +135,47 @@ def write(report: Report, reports_dir: Path, now: dt.datetime) -> Path:
         percent=percent,
         causes=_causes,
         sessions=_sessions,
-        box=figures.BOX,
+        **_scripts(figures),
     )
     target = path(reports_dir)
     pages.private_folder(target.parent)
     pages.write_atomically(target, page)
     return target
+
+
+def _drawn(block: Block) -> Iterable[Chart]:
+    return (chart for chart in (*block.charts, block.calendar, block.forecast) if chart is not None)
+
+
+def _scripts(figures: Mapping[str, Row]) -> dict[str, Any]:
+    """What the page runs, the data of its figures, and the policy by which a browser runs that and nothing else.
+
+    A page without figures runs nothing. Only plotly's own pictures (a heatmap, a figure to keep) may be shown.
+    """
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    if not figures:
+        return {"policy": policy, "scripts": (), "figures": None}
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    own = (Path(__file__).parent / "templates" / "statistics.js").read_text(encoding="utf-8")
+    scripts = (get_plotlyjs(), own)
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
+    data = {"template": statistics_figures.look(), "config": statistics_figures.CONFIG, "figures": figures}
+    return {
+        "policy": f"{policy}; script-src {allowed}; img-src data: blob:",
+        "scripts": tuple(Markup(script) for script in scripts),  # noqa: S704
+        "figures": Markup(_inert(data)),  # noqa: S704
+    }
+
+
+def _inert(data: Row) -> str:
+    """JSON in which no character means anything to HTML or ends a line of JavaScript."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def _grouped(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -278,76 +308,3 @@ def _bridge(connection: duckdb.DuckDBPyConnection) -> Row:
         "bridge_bills": (first["previous_usd"], first["month_usd"]),
         "bridge_source": first["source"],
     }
-
-
-# ------------------------------------------------------------------------------------------------------ figures
-
-
-def _thinned(count: int) -> Any:
-    """Places of at most `MAX_POINTS` of so many points, dense towards the last: the tail."""
-    if count <= MAX_POINTS:
-        return np.arange(count)
-    return np.unique(count - 1 - np.unique(np.geomspace(1, count, MAX_POINTS).astype(int) - 1))
-
-
-def _plots(column: Column, tail: Row, fits: Sequence[Row]) -> tuple[Plot, ...]:
-    """Survival with fits and cap, mean excess, Lorenz curve; what a column cannot give is left out."""
-    unit = "USD" if column.measure.is_cost else "tokens"
-    plots = []
-    x, c = column.values[column.values > 0], column.counts[column.values > 0]
-    if len(x) > 1:
-        n = int(c.sum())
-        survival = np.cumsum(c[::-1])[::-1] / n
-        low, high, least = float(x[0]), float(x[-1]), 0.5 / n
-        kept = _thinned(len(x))
-        lines = []
-        grid = np.geomspace(low, high, 60)
-        treatment = fits[0]["treatment"] if fits else ""
-        chosen = [fit for fit in fits if fit["treatment"] == treatment and fit["selectable"]][:MAX_FAMILIES]
-        for number, fit in enumerate(chosen):
-            law = np.exp(LAWS[fit["family"]].log_survival(json.loads(fit["params"]), grid))
-            seen = law >= least
-            if seen.sum() > 1:
-                lines.append((f"fit{number}", grid[seen], law[seen], fit["family"].replace("_", " ")))
-        lines.append(("data", x[kept], survival[kept], "observed"))
-        title = f"Share of {column.measure.noun}s of at least x {unit}"
-        cap = None if tail["cap_value"] is None else (tail["cap_value"], f"cap {short(tail['cap_value'])}")
-        plots.append(figure(title, lines, (True, True), (low, high, least, 1.0), cap))
-    thresholds, excess = mean_excess(column.values, column.counts)
-    if len(thresholds) > 1 and float(excess.max()) > 0:
-        kept = _thinned(len(thresholds))
-        ends = (float(thresholds[0]), float(thresholds[-1]), 0.0, float(excess[kept].max()) or 1.0)
-        title = f"Mean excess over x {unit} (rising: heavy)"
-        plots.append(figure(title, [("data", thresholds[kept], excess[kept], "")], (False, False), ends))
-    if lorenz := lorenz_curve(column.values, column.counts, 51):
-        even = ("even", np.array([0.0, 1.0]), np.array([0.0, 1.0]), "all alike")
-        title = f"Lorenz curve: share of {column.measure.noun}s, share of the sum"
-        plots.append(figure(title, [even, ("data", *lorenz, "observed")], (False, False), (0.0, 1.0, 0.0, 1.0)))
-    return tuple(plots)
-
-
-def _calendar(series: Series | None, flagged: Sequence[Row]) -> tuple[Cell, ...]:
-    """A cell a day of the last year: a column a week, a line a weekday."""
-    if series is None:
-        return ()
-    days = {row["usage_date"] for row in flagged}
-    positive = series.days[series.days > 0]
-    edges = np.quantile(positive, [0.25, 0.5, 0.75]) if len(positive) else np.zeros(3)
-    first = max(len(series.days) - MAX_WEEKS * 7, 0)
-    monday = series.date(first) - dt.timedelta(days=series.date(first).weekday())
-    cells = []
-    for place in range(first, len(series.days)):
-        day, cost = series.date(place), float(series.days[place])
-        level = 0 if cost <= 0 else 1 + int(np.searchsorted(edges, cost))
-        cells.append(Cell((day - monday).days // 7, day.weekday(), level, day in days, f"{day}: {usd(cost)}"))
-    return tuple(cells)
-
-
-def _bars(forecasts: Sequence[Row]) -> Iterable[Row]:
-    """Forecasts with the places of their ends, in percent of the widest."""
-    widest = max((row["high_95"] or row["point"] for row in forecasts), default=0.0) or 1.0
-    for row in forecasts:
-        ends = {
-            name: 100 * row[name] / widest for name in ("point", "low_80", "high_80", "low_95", "high_95") if row[name]
-        }
-        yield {**row, "ends": ends}
