@@ -306,6 +306,11 @@ def _suspects(piece: bytes, lines: Sequence[bytes], commas: int, bad: Container[
 def _without_quotes(line: bytes) -> int | None:
     """Commas outside of the quotes of a line; None where the line is not surely a record by itself."""
     parts = line.rstrip(b"\r\n").split(b'"')
+    if len(parts) == 3:
+        # One quoted cell, as most lines have that have any: by far the quicker way.
+        before, _, after = parts
+        is_surely = (not before or before[-1:] == b",") and (not after or after[:1] == b",")
+        return before.count(b",") + after.count(b",") if is_surely else None
     outside = parts[::2]
     is_surely = (
         len(parts) % 2 == 1
