@@ -288,7 +288,7 @@ def _poll(published: Path) -> None:
     states: list[list[int]] = []
     errors: list[str] = []
     polls = 0
-    while not select.select([sys.stdin], [], [], 0.25)[0]:
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
         if not (published.exists() or states):
             continue
         polls += 1

@@ -38,9 +38,9 @@ _PATTERN_CHARACTERS = re.compile(r"[*?\[]")
 _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
 # A row of an export is short: smaller buffers keep the memory of a large file small.
 MAX_ROW_BYTES = 1 << 23
+_ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {MAX_ROW_BYTES}"
 # A thread that loads rows holds a group of them and buffers of its reader; as much as two hold goes to what all share.
 STREAMING_BYTES = 100_000_000
-_ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {MAX_ROW_BYTES}"
 
 
 class SourceError(Exception):
