@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -43,7 +43,7 @@ from pipeline.sources import (
     tracker_events,
     usage_sessions,
 )
-from pipeline.sources.base import GZIP_MAGIC, BatchSource, Loaded, Probe, RejectedRow, Source, SourceError
+from pipeline.sources.base import GZIP_MAGIC, BatchSource, FileBatch, Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
 
 SOURCES: tuple[Source, ...] = (
@@ -67,6 +67,7 @@ SOURCES: tuple[Source, ...] = (
     usage_sessions,
     experiment_records,
 )
+BATCH_SOURCES: tuple[BatchSource, ...] = (claude_code,)
 FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
 # The formats of a provider's account: whose it is, and whether it tells of usage (console) or of what was billed. The
 # models read it as raw.account_formats.
@@ -84,9 +85,12 @@ _USAGE_DATES = {
 }
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
-# Files that are read in one statement where their format allows it: few cost time, many cost memory.
-BATCH_FILES = 1000
-BATCH_BYTES = 1 << 29
+# Files that are stored in one transaction where their format allows it: few cost time, many cost memory. Two of
+# DuckDB's row groups go to disk at once; what is left of a third is written twice.
+BATCH_FILES = 5000
+BATCH_ROWS = 122_880
+# Larger files are read in pieces, one by one.
+BATCH_FILE_BYTES = 1 << 24
 HEAD_BYTES = 1 << 14
 
 LINK_REFUSED = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
@@ -120,8 +124,11 @@ class LandedFile:
 
     def fingerprint(self) -> tuple[int, int, int]:
         """Size, modification time and change time (ns): equal means that nobody wrote to the file."""
-        found = self.path.stat()
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return _fingerprint(self.path.stat())
+
+
+def _fingerprint(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def ingest(
@@ -161,15 +168,15 @@ def ingest(
         else:
             found.append(_Found(file, before, known if fingerprint == before else ""))
     unchanged = summary.files_unchanged
-    batch = _Batch(connection, settings, summary, status)
-    for done, reading in enumerate(_read_ahead(found), unchanged):
-        if progress:
-            progress(done, len(files), reading.file.shown)
-        try:
-            batch.take(reading)
-        except OSError as error:
-            _cannot_be_read(settings, summary, reading.file, error)
-    batch.flush()
+    with _Loading(connection, settings, summary, status) as loading:
+        for done, reading in enumerate(found, unchanged):
+            if progress:
+                progress(done, len(files), reading.file.shown)
+            try:
+                loading.take(reading)
+            except OSError as error:
+                _cannot_be_read(settings, summary, reading.file, error)
+        loading.finish()
     _drop_rejected_of_forgotten(connection, settings)
     if progress:
         progress(len(files), len(files), "")
@@ -193,20 +200,29 @@ def discover(settings: Settings) -> tuple[list[LandedFile], list[tuple[str, str]
                 raise ConfigurationError(f"sources: {root} does not exist; correct the path or remove it")
             continue
         inside = root.resolve()
-        for folder, folders, names in os.walk(root, followlinks=False):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted([*names, *(n for n in folders if (Path(folder) / n).is_symlink())]):
-                path = Path(folder) / name
-                shown = str(path.relative_to(settings.home)) if is_landing else str(path)
-                if name.startswith("."):
-                    continue
-                if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(inside)):
-                    refused.append((_printable(shown), LINK_REFUSED))
-                elif not _is_utf8(str(path)):
-                    refused.append((_printable(shown), NAME_REFUSED))
-                elif path.is_file():
-                    files.append(LandedFile(path, shown))
+        for entry in _entries(root):
+            path = Path(entry.path)
+            shown = str(path.relative_to(settings.home)) if is_landing else entry.path
+            if entry.is_symlink() and (entry.is_dir() or not path.resolve().is_relative_to(inside)):
+                refused.append((_printable(shown), LINK_REFUSED))
+            elif not _is_utf8(entry.path):
+                refused.append((_printable(shown), NAME_REFUSED))
+            elif entry.is_file():
+                files.append(LandedFile(path, shown))
     return files, refused
+
+
+def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder and is none itself, by name, then what lies in its folders; hidden names are left out."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        return
+    folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    yield from (entry for entry in entries if not entry.is_dir(follow_symlinks=False))
+    for inner in folders:
+        yield from _entries(inner.path)
 
 
 def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
@@ -396,7 +412,10 @@ def _has_history(connection: duckdb.DuckDBPyConnection) -> bool:
 def _settle(files: Iterable[LandedFile], settle_seconds: float) -> None:
     """Wait until no file is younger than `settle_seconds`, but no longer than that."""
     now = time.time()
-    youngest = min((now - file.path.stat().st_mtime for file in files if file.path.exists()), default=settle_seconds)
+    youngest = settle_seconds
+    for file in files:
+        with contextlib.suppress(OSError):
+            youngest = min(youngest, now - file.path.stat().st_mtime)
     if 0 <= youngest < settle_seconds:
         time.sleep(settle_seconds - youngest)
 
@@ -408,51 +427,44 @@ def _sha256(path: Path) -> str:
 
 @dataclass
 class _Found:
-    """A file that may be new; `sha256` is '' until it has been read."""
+    """A file that may be new; `sha256` is '' until it has been read, and `content` is None where that is too large."""
 
     file: LandedFile
     before: tuple[int, int, int]
     sha256: str
     head: bytes = b""
-    error: OSError | None = None
+    content: memoryview | None = None
+    is_settled: bool = False  # nobody has written to it since it was found
 
-    def read(self) -> _Found:
-        """Hash the file and keep its beginning; what goes wrong is for whoever takes the file."""
+    def read(self, buffer: bytearray) -> None:
+        """Hash the file and keep its beginning, or all of it where it fits: in `buffer`, so until that is used again.
+
+        Raises:
+            OSError: it cannot be read.
+
+        """
+        if self.before[0] >= len(buffer):
+            self.sha256 = self.sha256 or _sha256(self.file.path)
+        # Without a file object, which would cost as much as the reading.
+        handle = os.open(self.file.path, os.O_RDONLY)
         try:
-            with self.file.path.open("rb") as handle:
-                self.head = handle.read(HEAD_BYTES)
-                if not self.sha256:
-                    handle.seek(0)
-                    self.sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-        except OSError as error:
-            self.error = error
-        return self
-
-    def is_unchanged(self) -> bool:
-        """Whether nobody has written to the file since it was found."""
-        try:
-            return self.file.fingerprint() == self.before
-        except OSError:
-            return False
+            if self.before[0] < len(buffer):
+                self.content = memoryview(buffer)[: os.readv(handle, [buffer])]
+                self.head = bytes(self.content[:HEAD_BYTES])
+                self.sha256 = hashlib.sha256(self.content).hexdigest()
+            else:
+                self.head = os.read(handle, HEAD_BYTES)
+            is_whole = self.content is None or len(self.content) == self.before[0]
+            self.is_settled = is_whole and _fingerprint(os.fstat(handle)) == self.before
+        finally:
+            os.close(handle)
 
 
-def _read_ahead(found: Iterable[_Found]) -> Iterator[_Found]:
-    """The files, each read in a thread of its own while the ones before it are loaded."""
-    waiting: deque[Future[_Found]] = deque()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="hash")
-    try:
-        for item in found:
-            waiting.append(thread.submit(item.read))
-            if len(waiting) > BATCH_FILES:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        thread.shutdown(cancel_futures=True)
+class _Loading:
+    """Files on their way into the raw tables: many small ones of a format at once, the others one by one.
 
-
-class _Batch:
-    """Files on their way into the raw tables: many small ones of a format at once, the others one by one."""
+    A batch is stored in a thread of its own while the next one is read; nobody else uses the connection meanwhile.
+    """
 
     def __init__(
         self,
@@ -465,113 +477,131 @@ class _Batch:
         self._settings = settings
         self._summary = summary
         self._status = status
-        self._waiting: dict[str, _Found] = {}
-        self._copies: list[_Found] = []
+        # New memory for each file would cost more than reading it.
+        self._buffer = bytearray(BATCH_FILE_BYTES)
         self._source: BatchSource | None = None
-        self._bytes = 0
+        self._batch: FileBatch | None = None
+        self._waiting: dict[str, tuple[_Found, Loaded]] = {}
+        self._storing: dict[str, tuple[_Found, Loaded]] = {}
+        self._copies: list[_Found] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._stored: Future[None] | None = None
+
+    def __enter__(self) -> _Loading:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Wait for what is being stored; what only waits to be is dropped, as after any failure."""
+        self._thread.shutdown()
 
     def take(self, found: _Found) -> None:
-        """Load a file, now or with the batch; raises OSError where it cannot be read."""
-        if found.error:
-            raise found.error
-        source = _batch_source(found)
-        found.head = b""  # of ten thousand files they are 160 MB
+        """Load a file, now or with a batch; raises OSError where it cannot be read."""
+        found.read(self._buffer)
+        content, source = found.content, _batch_source(found)
+        found.content, found.head = None, b""
         if self._status.get(found.sha256) in ("loaded", "forgotten"):
-            _remember(self._connection, [found])
-            self._summary.files_unchanged += 1
-        elif found.sha256 in self._waiting:
+            self._settle()
+            self._remember(found)
+        elif found.sha256 in self._waiting or found.sha256 in self._storing:
             self._copies.append(found)
-        elif source:
+        elif source and content is not None and found.is_settled:
             if source is not self._source:
-                self.flush()
+                self._store()
             self._source = source
-            self._waiting[found.sha256] = found
-            self._bytes += found.before[0]
-            if len(self._waiting) >= BATCH_FILES or self._bytes >= BATCH_BYTES:
-                self.flush()
+            self._batch = self._batch or source.Batch()
+            self._waiting[found.sha256] = found, self._batch.read_file(found.sha256, content)
+            if len(self._waiting) >= BATCH_FILES or self._batch.rows >= BATCH_ROWS:
+                self._store()
         else:
+            self._settle()
             self._take_alone(found)
 
-    def flush(self) -> None:
-        """Load what is waiting."""
-        waiting, copies, source = list(self._waiting.values()), self._copies, self._source
-        self._waiting, self._copies, self._bytes = {}, [], 0
-        if source and waiting:
-            self._load(source, waiting)
+    def finish(self) -> None:
+        """Load what is still waiting."""
+        self._store()
+        self._settle()
+        copies, self._copies = self._copies, []
         for copy in copies:
-            self.take(copy)
+            self._remember(copy)
+
+    def _remember(self, found: _Found) -> None:
+        _remember(self._connection, [found])
+        self._summary.files_unchanged += 1
 
     def _take_alone(self, found: _Found) -> None:
         self._status[found.sha256] = _take(self._connection, self._settings, found, self._summary)
 
-    def _load(self, source: BatchSource, files: list[_Found]) -> None:
-        """Load these files in one transaction; one that cannot be read with the others is found by halving."""
+    def _store(self) -> None:
+        """Begin to store what is waiting."""
+        self._settle()
+        if self._source and self._batch:
+            self._storing = self._waiting
+            self._stored = self._thread.submit(
+                _take_together,
+                self._connection,
+                self._settings,
+                self._source.FORMAT,
+                self._batch,
+                list(self._storing.values()),
+            )
+        self._waiting, self._batch = {}, None
+
+    def _settle(self) -> None:
+        """Wait until what is being stored is."""
+        if not self._stored:
+            return
+        stored, storing = self._stored, list(self._storing.values())
+        self._stored, self._storing = None, {}
         try:
-            alone = _take_together(self._connection, self._settings, source, files, self._summary)
-        except duckdb.Error as error:
+            stored.result()
+        except (duckdb.Error, OSError) as error:
             warehouse.refuse_full_disk(self._settings, str(error))
-            alone = files if len(files) == 1 else []
-            if not alone:
-                self._load(source, files[: len(files) // 2])
-                self._load(source, files[len(files) // 2 :])
-                return
-        self._status.update((found.sha256, "loaded") for found in files if found not in alone)
-        for found in alone:
-            try:
-                self._take_alone(found)
-            except OSError as error:
-                _cannot_be_read(self._settings, self._summary, found.file, error)
+            for found, _ in storing:
+                try:
+                    self._take_alone(found)
+                except OSError as problem:
+                    _cannot_be_read(self._settings, self._summary, found.file, problem)
+            return
+        self._status.update((found.sha256, "loaded") for found, _ in storing)
+        self._summary.files_loaded += len(storing)
+        self._summary.rows_read += sum(loaded.rows_read for _, loaded in storing)
+        self._summary.rows_loaded += sum(loaded.rows_loaded for _, loaded in storing)
+        self._summary.rows_rejected += sum(len(loaded.rejected) for _, loaded in storing)
 
 
 def _batch_source(found: _Found) -> BatchSource | None:
-    """The format by which the file can be read together with others, if its beginning shows one."""
+    """The format by which the file can be stored together with others, if its beginning shows one."""
     if found.head.startswith(GZIP_MAGIC):
         return None
     probe = Probe(found.file.path, found.head, "none")
     source = next((source for source in SOURCES if source.recognise(probe) is not None), None)
-    return source if isinstance(source, BatchSource) else None
+    return next((batched for batched in BATCH_SOURCES if batched is source), None)
 
 
 def _take_together(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
-    source: BatchSource,
-    files: list[_Found],
-    summary: IngestSummary,
-) -> list[_Found]:
-    """Load files in one transaction with their ledger rows; returns those that have to be loaded one by one.
-
-    Raises:
-        duckdb.Error: one of them cannot be read at all; nothing was changed.
-
-    """
-    read = source.read_batch(connection, [found.file.path for found in files])
+    name: str,
+    batch: FileBatch,
+    files: Sequence[tuple[_Found, Loaded]],
+) -> None:
+    """Store files of a format in one transaction, with their ledger rows."""
+    sha256s = [found.sha256 for found, _ in files]
     connection.execute("BEGIN")
     try:
-        stored = {
-            index: loaded
-            for index, (found, loaded) in enumerate(zip(files, read, strict=True))
-            if loaded and found.is_unchanged()
-        }
-        taken = [files[index] for index in stored]
-        source.store_batch(connection, {index: files[index].sha256 for index in stored})
-        _keep_out(connection, [found.sha256 for found in taken])
-        for index, loaded in stored.items():
-            _quarantine(settings, files[index].sha256, loaded.rejected)
-        _enter_together(connection, source.FORMAT, taken, list(stored.values()))
-        connection.execute(sql("forget/mark_kept_out"), [[found.sha256 for found in taken]])
-        _remember(connection, taken)
+        days = batch.store(connection)
+        _keep_out(connection, sha256s)
+        for found, loaded in files:
+            _quarantine(settings, found.sha256, loaded.rejected)
+        _enter_together(connection, name, files, days)
+        connection.execute(sql("forget/mark_kept_out"), [sha256s])
+        _remember(connection, [found for found, _ in files])
         connection.execute("COMMIT")
     except BaseException:
         # A commit that failed leaves nothing to roll back.
         with contextlib.suppress(duckdb.TransactionException):
             connection.execute("ROLLBACK")
         raise
-    summary.files_loaded += len(stored)
-    summary.rows_read += sum(loaded.rows_read for loaded in stored.values())
-    summary.rows_loaded += sum(loaded.rows_loaded for loaded in stored.values())
-    summary.rows_rejected += sum(len(loaded.rejected) for loaded in stored.values())
-    return [found for index, found in enumerate(files) if index not in stored]
 
 
 def _take(
@@ -727,45 +757,46 @@ def _enter(
         },
     )
     connection.execute("INSERT OR IGNORE INTO scope.pending_files VALUES (?)", [sha256])
-    _enter_rejected(connection, shown, sha256, loaded.rejected)
+    _enter_rejected(connection, [(sha256, shown, loaded)])
 
 
-def _enter_rejected(
-    connection: duckdb.DuckDBPyConnection, shown: str, sha256: str, rejected: Sequence[RejectedRow]
-) -> None:
-    for start in range(0, len(rejected), REJECT_BATCH):
-        batch = rejected[start : start + REJECT_BATCH]
-        columns = [
-            list(column)
-            for column in zip(*((r.line, r.byte_offset, r.reason, r.column_name, r.value) for r in batch), strict=True)
-        ]
-        connection.execute(sql("ingest/enter_rejected"), [sha256, shown, *columns])
+def _enter_rejected(connection: duckdb.DuckDBPyConnection, files: Iterable[tuple[str, str, Loaded]]) -> None:
+    """Enter the rejected rows of files, each with its sha256 and its path."""
+    rows = (
+        (sha256, shown, row.line, row.byte_offset, row.reason, row.column_name, row.value)
+        for sha256, shown, loaded in files
+        for row in loaded.rejected
+    )
+    while batch := list(itertools.islice(rows, REJECT_BATCH)):
+        connection.execute(sql("ingest/enter_rejected"), [list(column) for column in zip(*batch, strict=True)])
 
 
 def _enter_together(
-    connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[_Found], loaded: Sequence[Loaded]
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    files: Sequence[tuple[_Found, Loaded]],
+    days: Mapping[str, tuple[date, date]],
 ) -> None:
-    sha256s = [found.sha256 for found in files]
+    sha256s = [found.sha256 for found, _ in files]
     connection.execute("DELETE FROM ingest.files WHERE file_sha256 IN (SELECT unnest(?::varchar[]))", [sha256s])
     connection.execute(
         sql("ingest/enter_files"),
         {
             "sha256": sha256s,
-            "path": [found.file.shown for found in files],
+            "path": [found.file.shown for found, _ in files],
             "format": name,
-            "grain": [each.grain for each in loaded],
-            "bytes": [found.before[0] for found in files],
-            "first_usage_date": [each.first_usage_date for each in loaded],
-            "last_usage_date": [each.last_usage_date for each in loaded],
-            "rows_read": [each.rows_read for each in loaded],
-            "rows_loaded": [each.rows_loaded for each in loaded],
-            "rows_ignored": [each.rows_ignored for each in loaded],
-            "rows_rejected": [len(each.rejected) for each in loaded],
-            "rows_repeated": [each.rows_repeated for each in loaded],
+            "grain": [loaded.grain for _, loaded in files],
+            "bytes": [found.before[0] for found, _ in files],
+            "first_usage_date": [days.get(sha256, (None, None))[0] for sha256 in sha256s],
+            "last_usage_date": [days.get(sha256, (None, None))[1] for sha256 in sha256s],
+            "rows_read": [loaded.rows_read for _, loaded in files],
+            "rows_loaded": [loaded.rows_loaded for _, loaded in files],
+            "rows_ignored": [loaded.rows_ignored for _, loaded in files],
+            "rows_rejected": [len(loaded.rejected) for _, loaded in files],
+            "rows_repeated": [loaded.rows_repeated for _, loaded in files],
         },
     )
-    for found, each in zip(files, loaded, strict=True):
-        _enter_rejected(connection, found.file.shown, found.sha256, each.rejected)
+    _enter_rejected(connection, ((found.sha256, found.file.shown, loaded) for found, loaded in files))
     connection.execute("INSERT OR IGNORE INTO scope.pending_files SELECT unnest(?::varchar[])", [sha256s])
 
 

@@ -1,7 +1,7 @@
 """Transcripts that are read many at once give exactly what each gives when it is read alone.
 
-Belongs here: the batch against the single file, row for row, whatever stands in the files. Does not belong here: what
-the format's rules are (test_ingest, test_overlaps), and their speed (bench/transcripts.py).
+Belongs here: the batch against the single file and the single line, row for row, whatever stands in them. Does not
+belong here: what the format's rules are (test_ingest, test_overlaps), and their speed (bench/transcripts.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import duckdb
 import pytest
 from conftest import Home
 from hypothesis import HealthCheck, Phase, given, settings
@@ -125,8 +126,20 @@ def everything(home: Home) -> list[Any]:
 
 
 def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file in a transaction of its own, and in pieces of few lines."""
     with monkeypatch.context() as patched:
         patched.setattr(ingest, "_batch_source", lambda found: None)
+        patched.setattr(claude_code, "_PIECE_BYTES", 64)
+        home.ingest()
+
+
+def read_line_by_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were something unusual in each file."""
+    decoded = claude_code._decoded
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            claude_code, "_decoded", lambda content: decoded(content) if b"\n" not in bytes(content) else None
+        )
         home.ingest()
 
 
@@ -134,16 +147,30 @@ def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=list(set(Phase) - {Phase.shrink})
 )
 @given(files=st.lists(transcripts(), min_size=1, max_size=6))
-def test_a_batch_gives_what_each_file_gives_alone(
+def test_a_batch_gives_what_each_file_and_each_line_gives_alone(
     new_home: Callable[..., Home], monkeypatch: pytest.MonkeyPatch, files: list[bytes]
 ) -> None:
     landed = {f"{number}.jsonl": content for number, content in enumerate(files)}
-    together, alone = new_home(), new_home()
-    together.land(landed)
-    alone.land(landed)
+    together, alone, by_line = new_home(), new_home(), new_home()
+    for home in (together, alone, by_line):
+        home.land(landed)
     together.ingest()
     read_alone(alone, monkeypatch)
-    assert everything(together) == everything(alone)
+    read_line_by_line(by_line, monkeypatch)
+    assert everything(together) == everything(alone) == everything(by_line)
+
+
+@given(line=good_lines)
+def test_a_plain_line_means_the_same_to_the_decoder_and_to_the_judge(line: bytes) -> None:
+    decoded, judged = claude_code._decoded(line), claude_code._judged(line)
+    assert decoded is not None
+    assert not isinstance(judged, str)
+    batches = [claude_code.Batch(), claude_code.Batch()]
+    for batch, reports in zip(batches, (decoded, judged), strict=True):
+        batch._keep("sha", dict(zip(reports.keys, reports.reporting, strict=True)), {})
+        batch._make_columns()
+    assert batches[0]._tables == batches[1]._tables
+    assert decoded.lines == judged.lines == 1
 
 
 def good_file(name: str, lines: int = 3, **fields: Any) -> bytes:
@@ -173,35 +200,53 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_only_odd_files_are_read_alone(home: Home, alone: list[str]) -> None:
+def test_only_large_and_packed_files_are_read_alone(
+    home: Home, alone: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(20)})
     home.land({"cut.jsonl": good_file("cut") + b'{"type":"assistant","mess'})
     home.land({"odd.jsonl": good_file("odd") + b'{"type":"assistant","mess\n{"type":"user"}\n'})
     home.land({"packed.jsonl": gzip.compress(good_file("packed"))})
+    home.land({"large.jsonl": good_file("large", lines=30)})
+    monkeypatch.setattr(ingest, "BATCH_FILE_BYTES", 4000)
     home.ingest()
-    assert sorted(alone) == ["odd.jsonl", "packed.jsonl"]
-    assert home.query("SELECT count(*) FROM raw.requests") == [(23 * 3,)]
+    assert sorted(alone) == ["large.jsonl", "packed.jsonl"]
+    assert home.query("SELECT count(*) FROM raw.requests") == [(23 * 3 + 30,)]
     assert [(line, reason) for line, _, reason, *_ in home.rejected()] == [(4, "not valid JSON")] * 2
 
 
-def test_a_file_that_breaks_the_statement_does_not_stop_the_others(home: Home, alone: list[str]) -> None:
-    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(9)})
-    long_line = b'{"type":"user","text":"' + b"x" * (40 << 20) + b'"}\n'
-    home.land({"long.jsonl": good_file("long") + long_line})
+def test_a_very_long_line_costs_neither_its_file_nor_the_others(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claude_code, "MAX_LINE_BYTES", 2 << 20)
+    monkeypatch.setattr(claude_code, "_PIECE_BYTES", 1 << 20)
+    long_line = b'{"type":"user","text":"' + b"x" * (5 << 20) + b'"}\n'
+    home.land({"short.jsonl": good_file("short")})
+    home.land({"long.jsonl.gz": gzip.compress(good_file("a") + long_line + good_file("b") + b'{"type":"us\n')})
     summary = home.ingest()
-    assert (summary.files_loaded, summary.rows_loaded, summary.problems) == (10, 30, [])
-    assert alone == ["long.jsonl"]
+    assert (summary.files_loaded, summary.rows_loaded, summary.problems) == (2, 9, [])
+    offset = len(good_file("a"))
+    assert [row[:3] for row in home.rejected()] == [
+        (4, offset, "line longer than 2 MiB"),
+        (8, offset + len(long_line) + len(good_file("b")), "not valid JSON"),
+    ]
+
+
+def test_a_packed_file_that_ends_early_is_refused_whole(home: Home) -> None:
+    packed = gzip.compress(b"".join(good_file(f"s{number}", lines=3000) for number in range(30)), mtime=0)
+    home.land({"cut.jsonl.gz": packed[:-20]})
+    summary = home.ingest()
+    assert summary.problems == ["landing/cut.jsonl.gz: damaged gzip file: fetch it again"]
+    assert home.query("SELECT count(*) FROM raw.requests") == [(0,)]
 
 
 def test_a_file_that_vanishes_is_named_and_the_others_are_loaded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
-    read = claude_code.read_batch
+    read = ingest._Found.read
 
-    def vanishing(connection: Any, paths: Any) -> Any:
+    def vanishing(found: Any, buffer: Any) -> None:
         (home.settings.landing / "2.jsonl").unlink(missing_ok=True)
-        return read(connection, paths)
+        read(found, buffer)
 
-    monkeypatch.setattr(claude_code, "read_batch", vanishing)
+    monkeypatch.setattr(ingest._Found, "read", vanishing)
     summary = home.ingest()
     assert (summary.files_loaded, summary.files_failed) == (3, 1)
     assert summary.problems == ["landing/2.jsonl: No such file or directory"]
@@ -210,21 +255,60 @@ def test_a_file_that_vanishes_is_named_and_the_others_are_loaded(home: Home, mon
 def test_a_file_that_is_still_written_to_waits_for_the_next_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
     growing = home.settings.landing / "2.jsonl"
-    read = claude_code.read_batch
+    read = ingest._Found.read
 
-    def writing(connection: Any, paths: Any) -> Any:
-        found = read(connection, paths)
-        with growing.open("ab") as handle:
-            handle.write(good_file("later", lines=1))
-        return found
+    def writing(found: Any, buffer: Any) -> None:
+        if found.file.path == growing:
+            with growing.open("ab") as handle:
+                handle.write(good_file("later", lines=1))
+        read(found, buffer)
 
     with monkeypatch.context() as patched:
-        patched.setattr(claude_code, "read_batch", writing)
+        patched.setattr(ingest._Found, "read", writing)
         first = home.ingest()
     assert first.problems == ["landing/2.jsonl: is still being written; the next run reads it"]
     assert home.query("SELECT count(*) FROM raw.requests") == [(9,)]
     assert home.ingest().rows_loaded == 4
     assert home.query("SELECT count(DISTINCT request_key) FROM raw.requests") == [(13,)]
+
+
+def test_a_batch_that_cannot_be_stored_is_stored_file_by_file(
+    home: Home, alone: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(6)})
+    store = claude_code.Batch.store
+
+    def failing(batch: Any, connection: Any) -> Any:
+        if batch.rows > 3:
+            raise duckdb.ConstraintException("made up")
+        return store(batch, connection)
+
+    monkeypatch.setattr(ingest, "BATCH_FILES", 4)
+    monkeypatch.setattr(claude_code.Batch, "store", failing)
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.rows_loaded, summary.problems) == (6, 18, [])
+    assert len(alone) == 6
+
+
+def test_a_run_that_is_interrupted_while_a_batch_is_stored_keeps_that_batch(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(6)})
+    monkeypatch.setattr(ingest, "BATCH_FILES", 4)
+    read = ingest._Found.read
+
+    def interrupted(found: Any, buffer: Any) -> None:
+        if found.file.path.name == "5.jsonl":
+            raise KeyboardInterrupt
+        read(found, buffer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest._Found, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            home.ingest()
+    assert home.query("SELECT count(*) FROM ingest.files") == [(4,)]
+    assert home.query("SELECT count(*) FROM raw.requests") == [(12,)]
+    assert home.ingest().rows_loaded == 6
 
 
 def test_copies_inside_a_batch_load_once(home: Home) -> None:
@@ -238,15 +322,15 @@ def test_batches_are_bounded(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ingest, "BATCH_FILES", 3)
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(10)})
     sizes: list[int] = []
-    read = claude_code.read_batch
+    store = claude_code.Batch.store
 
-    def counting(connection: Any, paths: Any) -> Any:
-        sizes.append(len(paths))
-        return read(connection, paths)
+    def counting(batch: Any, connection: Any) -> Any:
+        sizes.append(batch.rows)
+        return store(batch, connection)
 
-    monkeypatch.setattr(claude_code, "read_batch", counting)
+    monkeypatch.setattr(claude_code.Batch, "store", counting)
     assert home.ingest().rows_loaded == 30
-    assert sizes == [3, 3, 3, 1]
+    assert sizes == [9, 9, 9, 3]
 
 
 def test_what_retention_keeps_out_is_kept_out_of_a_batch(

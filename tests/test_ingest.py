@@ -290,8 +290,9 @@ BAD_LINES = {
     "no timestamp": (transcript_line("m9", timestamp=""), "no timestamp (3 tokens)"),
     "a negative count": (transcript_line("m9", output=-4), "output_tokens is negative, expected a count"),
     "text for a count": (transcript_line("m9", output="many"), "output_tokens is not a whole number"),
-    "a carriage return": ('{"type":\r"assistant", "sessionId"', "control character in the line"),
-    "a control character": (BAD_JSON + "\x01 rest", "control character in the line"),
+    "a carriage return": ('{"type":\r"assistant", "sessionId"', "not valid JSON"),
+    "a control character": (BAD_JSON + "\x01 rest", "not valid JSON"),
+    "too many brackets": ('{"type":"user","text":' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
     "zero bytes of a lost write": ("\x00" * 64, "not valid JSON"),
 }
 

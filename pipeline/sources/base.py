@@ -22,7 +22,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import IO, Protocol
 
 import duckdb
 
@@ -45,6 +45,15 @@ STREAMING_BYTES = 100_000_000
 
 class SourceError(Exception):
     """A file that cannot be loaded; the message is one sentence without content of the file, fit for the ledger."""
+
+
+@contextlib.contextmanager
+def refusing_damaged_gzip() -> Iterator[None]:
+    """Say so, as a SourceError, where a packed file cannot be unpacked to its end."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise SourceError("damaged gzip file: fetch it again") from None
 
 
 class MisreadError(Exception):
@@ -73,11 +82,8 @@ class Probe:
         if magic != GZIP_MAGIC:
             with path.open("rb") as handle:
                 return cls(path, handle.read(HEAD_BYTES), "none")
-        try:
-            with gzip.open(path, "rb") as unzipped:
-                return cls(path, unzipped.read(HEAD_BYTES), "gzip")
-        except (OSError, EOFError):
-            raise SourceError("damaged gzip file: fetch it again") from None
+        with refusing_damaged_gzip(), gzip.open(path, "rb") as unzipped:
+            return cls(path, unzipped.read(HEAD_BYTES), "gzip")
 
     def open(self) -> IO[bytes]:
         """The decompressed bytes of the whole file."""
@@ -108,10 +114,7 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one file gave: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected).
-
-    The days of its usage are set where it was read in a batch.
-    """
+    """What one file gave: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected)."""
 
     grain: str
     rows_read: int
@@ -120,8 +123,6 @@ class Loaded:
     rows_repeated: int = 0
     rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
     message: str = ""
-    first_usage_date: date | None = None
-    last_usage_date: date | None = None
 
 
 class Source(Protocol):
@@ -136,15 +137,24 @@ class Source(Protocol):
         """Insert the file's rows into its raw table, inside the caller's transaction."""
 
 
-@runtime_checkable
+class FileBatch(Protocol):
+    """What several files of a format gave, until it is stored."""
+
+    rows: int
+
+    def read_file(self, sha256: str, content: bytes | memoryview) -> Loaded:
+        """Take in a whole file."""
+
+    def store(self, connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[date, date]]:
+        """Insert what was taken in, inside the caller's transaction; returns the days of each file's usage."""
+
+
 class BatchSource(Source, Protocol):
-    """A format of which many small files can be read in one statement."""
+    """A format of which many files can be stored in one statement."""
 
-    def read_batch(self, connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[Loaded | None]:
-        """What each file gives, read but not stored; None for a file that has to be read alone, by `load`."""
-
-    def store_batch(self, connection: duckdb.DuckDBPyConnection, files: Mapping[int, str]) -> None:
-        """Insert what was read of these files: place in `paths` -> sha256."""
+    @property
+    def Batch(self) -> Callable[[], FileBatch]:  # noqa: N802 - a class of the module
+        """A new batch without files."""
 
 
 @dataclass(frozen=True)
@@ -432,11 +442,10 @@ def load_tidily(
         connection.execute("BEGIN")
     with tempfile.TemporaryDirectory(prefix="token-analytics-") as folder:
         try:
-            return load(tidy(probe, Path(folder) / "tidied"))
+            with refusing_damaged_gzip():
+                return load(tidy(probe, Path(folder) / "tidied"))
         except MisreadError as error:
             raise SourceError(str(error)) from None
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise SourceError("damaged gzip file: fetch it again") from None
 
 
 class _LineCounter:
@@ -484,32 +493,6 @@ def _lines(probe: Probe) -> Iterator[tuple[int, int, bytes]]:
             content = line.rstrip(b"\r\n")
             yield number, offset, content.removeprefix(b"\xef\xbb\xbf") if number == 1 else content
             offset += len(line)
-
-
-def last_line(path: Path) -> RejectedRow | None:
-    """The last line of a plain text file that is not blank, as one that is no JSON; None where that cannot be told."""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        tail, start = b"", size
-        while start and b"\n" not in tail.strip(b"\r\n") and len(tail) <= MAX_LINE_BYTES:
-            step = min(start, 1 << 16)
-            start -= step
-            handle.seek(start)
-            tail = handle.read(step) + tail
-        content = tail.rstrip(b"\r\n")
-        before, _, content = content.rpartition(b"\n")
-        if not content or len(content) > MAX_LINE_BYTES or _is_untidy(content):
-            return None
-        offset = start + (len(before) + 1 if before or start else 0)
-        handle.seek(0)
-        number = 1
-        for at in range(0, offset, 1 << 20):
-            number += handle.read(min(1 << 20, offset - at)).count(b"\n")
-    try:
-        reason, text = "not valid JSON", content.decode()
-    except UnicodeDecodeError:
-        reason, text = "not valid UTF-8", content.decode("utf-8", "backslashreplace")
-    return RejectedRow(number, offset, reason, text=text)
 
 
 def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[RejectedRow]:

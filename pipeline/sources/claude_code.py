@@ -1,37 +1,118 @@
 """Claude Code transcripts (~/.claude/projects/**/*.jsonl): one JSON object a line, usage on the assistant's lines.
 
-Belongs here: which lines report usage, and the format's own repeat rule inside one file. Does not belong here: the same
-response in several files, and sidechains (dbt_project/models/intermediate). Of a line only the usage fields listed in
-pipeline/sql/ingest/claude_code.sql are read; its text never leaves DuckDB's reader.
+Belongs here: which lines report usage, why one cannot be used, and the format's own repeat rule inside one file. Does
+not belong here: the same response in several files, and sidechains (dbt_project/models/intermediate).
+
+Most of a transcript is text that nobody needs (law 8): msgspec decodes the fields of `_Line` alone and steps over all
+others, which takes a quarter of what DuckDB takes for the same lines. It is strict: a piece of a file with anything
+unusual in it is read again line by line, and a line that it refuses is judged by itself.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import IO, Annotated, Any
 
 import duckdb
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.sources.base import Loaded, Probe, RejectedRow, file_literal, last_line, load_lines
+from pipeline.sources.base import MAX_LINE_BYTES, Loaded, Probe, RejectedRow, refusing_damaged_gzip
 from pipeline.sqlfiles import literal, sql
 
 FORMAT = "claude_code"
 _LINE_TYPES = frozenset(
     ("assistant", "user", "system", "summary", "progress", "queue-operation", "file-history-snapshot")
 )
-# batch_groups notes a line's place in 24 bits.
-_BATCH_LINES = 1 << 24
 _COMPANIONS = frozenset(("sessionId", "leafUuid", "messageId", "parentUuid"))
 # A line that is longer than the head, or cut off, still shows what it is.
 _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
+_BOM = b"\xef\xbb\xbf"
+# Of a large file so much is in memory at once, besides what it reports.
+_PIECE_BYTES = 1 << 24
+# Rows that wait as Python objects, ten times as large, to become columns.
+_ROWS_AS_OBJECTS = 4096
+# What DuckDB's sums over a whole history can hold (macros.sql).
+_MAX_TOKENS = 10**15 - 1
+_WHOLE_NUMBER = re.compile(r"([0-9]{1,15})([.]0+)?")
+_TOO_LARGE = re.compile(r"[0-9]{16,}([.]0+)?")
+_NEGATIVE = re.compile(r"-[0-9]+([.]0+)?")
+# Zero times of other systems (years 1 and 1970) are no times of usage.
+_THIS_CENTURY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$)")
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
+_FIRST_MOMENT, _LAST_MOMENT = datetime(2000, 1, 2, tzinfo=UTC), datetime(2099, 12, 30, tzinfo=UTC)
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Writes(msgspec.Struct, frozen=True, gc=False):
+    ephemeral_5m_input_tokens: _Count = 0
+    ephemeral_1h_input_tokens: _Count = 0
+
+
+class _Tools(msgspec.Struct, frozen=True, gc=False):
+    web_search_requests: _Count = 0
+
+
+class _Usage(msgspec.Struct, frozen=True, gc=False):
+    # In the order in which Claude Code writes the fields, which is the quickest to decode.
+    input_tokens: _Count = 0
+    cache_creation_input_tokens: _Count = 0
+    cache_read_input_tokens: _Count = 0
+    cache_creation: _Writes | None = None
+    output_tokens: _Count = 0
+    service_tier: str | None = None
+    inference_geo: str | None = None
+    server_tool_use: _Tools | None = None
+    speed: str | None = None
+
+
+_NO_USAGE = _Usage()
+
+
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    model: str = ""
+    id: str = ""
+    usage: _Usage = _NO_USAGE
+
+
+_NO_MESSAGE = _Message()
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    isSidechain: bool = False  # noqa: N815 - the names are the format's
+    cwd: str = ""
+    sessionId: str = ""  # noqa: N815
+    message: _Message = _NO_MESSAGE
+    requestId: str | None = None  # noqa: N815
+    type: str = ""
+    uuid: str = ""
+    timestamp: _Moment = _NEVER
+
+
+_LINES = msgspec.json.Decoder(_Line)
+_COLUMNS = {
+    "request_key": pa.string(), "response_id": pa.string(), "session_id": pa.string(), "is_sidechain": pa.bool_(),
+    "requested_at": pa.timestamp("us", "UTC"), "kept_at": pa.timestamp("us", "UTC"), "kept_id": pa.string(),
+    "model_version": pa.string(), "project": pa.string(), "usage_type": pa.string(), "inference_geo": pa.string(),
+    "speed": pa.string(), "input_tokens_no_cache": pa.int64(), "cache_creation": pa.int64(),
+    "input_tokens_cache_write_5m": pa.int64(), "input_tokens_cache_write_1h": pa.int64(),
+    "input_tokens_cache_read": pa.int64(), "output_tokens": pa.int64(), "web_search_count": pa.int64(),
+}  # fmt: skip
 
 
 def recognise(probe: Probe) -> str | None:
     """Some line of the head is an object with a transcript's type and one of the ids that go with it."""
-    for line in probe.head.removeprefix(b"\xef\xbb\xbf").splitlines():
+    for line in io.BytesIO(probe.head.removeprefix(_BOM)):
         if not line.lstrip().startswith(b"{"):
             continue
         try:
@@ -47,69 +128,383 @@ def recognise(probe: Probe) -> str | None:
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.requests, one row for each response that the file reports."""
-    lines = sql("ingest/claude_code_lines", file_sha256=literal(sha256))
-    requests = sql("ingest/claude_code_requests", lines=lines)
-    return load_lines(connection, probe, partial(sql, "ingest/claude_code"), requests)
-
-
-def read_batch(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> list[Loaded | None]:
-    """Read several transcripts in one statement, which costs a hundredth of one statement for each.
-
-    Args:
-        connection: outside of a transaction, in which DuckDB would give the lines other row ids.
-        paths: plain text files, not compressed.
-
-    Returns:
-        For each file what `store_batch` will give of it; None for one that has to go through `load`: it has a line that
-        is no JSON, that cannot be used, or that only the whole rule can judge.
-
-    Raises:
-        duckdb.Error: one of the files is gone or cannot be read at all; nobody knows which one.
-
-    """
-    files = "[" + ", ".join(file_literal(path) for path in paths) + "]"
-    connection.execute(sql("ingest/claude_code_batch_lines", files=files))
-    loaded: list[Loaded | None] = [None] * len(paths)
-    ((first_row, last_row),) = connection.execute("SELECT min(rowid), max(rowid) FROM batch_lines").fetchall()
-    if first_row != 0 or last_row >= _BATCH_LINES:
-        return loaded
-    connection.execute(sql("ingest/claude_code_batch_groups"))
-    for index, lines, usage, requests, malformed, is_odd, first, last in connection.execute(
-        sql("ingest/claude_code_batch_files")
-    ).fetchall():
-        rejected = _half_written(paths[index]) if malformed == 1 else ()
-        if not is_odd and len(rejected) == malformed:
-            loaded[index] = Loaded(
-                "request",
-                lines,
-                requests,
-                rows_ignored=lines - usage - malformed,
-                rows_repeated=usage - requests,
-                rejected=rejected,
-                first_usage_date=first,
-                last_usage_date=last,
-            )
+    batch = Batch()
+    with refusing_damaged_gzip(), probe.open() as handle:
+        loaded = batch.read(sha256, _pieces(handle))
+    batch.store(connection)
     return loaded
 
 
-def _half_written(path: Path) -> tuple[RejectedRow, ...]:
-    """The last line of a transcript, where it is what a logger leaves that was stopped while it wrote."""
-    line = last_line(path)
-    if line is None or not line.text.lstrip().startswith("{") or line.text.rstrip().endswith("}"):
-        return ()
-    return (line,)
+@dataclass
+class _Reports:
+    """The lines that report usage, each with the key of its response; `lines` counts all that were read."""
+
+    lines: int = 0
+    keys: list[str] = field(default_factory=list)
+    reporting: list[_Line] = field(default_factory=list)
 
 
-def store_batch(connection: duckdb.DuckDBPyConnection, files: Mapping[int, str]) -> None:
-    """Insert into raw.requests what `read_batch` has read of these files: place in `paths` -> sha256."""
-    if files:
-        parameters = [list(files), list(files.values())]
-        columns = sql("ingest/claude_code_batch_columns")
-        selects = [sql("ingest/claude_code_batch_requests", columns=columns)]
-        if connection.execute("SELECT 1 FROM batch_groups WHERE is_usage AND NOT is_plain LIMIT 1").fetchall():
-            repeated = sql("ingest/claude_code_batch_repeated", columns=columns)
-            selects.append(sql("ingest/claude_code_requests", lines=repeated))
-        for select in selects:
-            connection.execute("INSERT INTO raw.requests BY NAME " + select, parameters)
-    connection.execute("DROP TABLE batch_lines")
-    connection.execute("DROP TABLE IF EXISTS batch_groups")
+@dataclass(frozen=True)
+class _Piece:
+    """Whole lines of a file: the number of the first, and where it begins."""
+
+    content: bytes | memoryview
+    number: int = 1
+    offset: int = 0
+
+    def reports(self, rejected: list[RejectedRow]) -> _Reports:
+        """What the lines report; those that cannot be used are added to `rejected`."""
+        bom = len(_BOM) if self.offset == 0 and self.content[: len(_BOM)] == _BOM else 0
+        plain = _decoded(self.content[bom:])
+        if plain:
+            return plain
+        reports, offset = _Reports(), self.offset
+        for number, content in enumerate(bytes(self.content).split(b"\n"), self.number):
+            line = content[0 if offset else bom :].rstrip(b"\r")
+            if line.strip():
+                found = _decoded(line) or _judged(line)
+                if isinstance(found, str):
+                    reports.lines += 1
+                    text = line.decode("utf-8", "backslashreplace")
+                    rejected.append(RejectedRow(number, offset, found, text=text))
+                else:
+                    reports.lines += found.lines
+                    reports.keys += found.keys
+                    reports.reporting += found.reporting
+            offset += len(content) + 1
+        return reports
+
+
+def _pieces(handle: IO[bytes]) -> Iterator[_Piece]:
+    """A file in pieces of whole lines. Of a line that is too long to be used the end is left out."""
+    number, offset = 1, 0
+    while content := handle.read(_PIECE_BYTES):
+        content += handle.readline(MAX_LINE_BYTES + 1)
+        yield _Piece(content, number, offset)
+        number += content.count(b"\n")
+        offset += len(content)
+        while content[-1:] != b"\n" and (content := handle.readline(_PIECE_BYTES)):
+            offset += len(content)
+            number += content[-1:] == b"\n"
+
+
+def _decoded(content: bytes | memoryview) -> _Reports | None:
+    """What whole lines report; None where anything about one of them is unusual."""
+    try:
+        entries = _LINES.decode_lines(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    reporting = [line for line in entries if line.type == "assistant" and line.message.usage is not _NO_USAGE]
+    moments = [line.timestamp for line in reporting]
+    if moments and (min(moments) < _FIRST_MOMENT or max(moments) >= _LAST_MOMENT):
+        return None
+    keys = _request_keys(reporting)
+    return None if "" in keys else _Reports(len(entries), keys, reporting)
+
+
+def _request_keys(lines: Iterable[_Line]) -> list[str]:
+    """What tells responses apart: the message's id with the request's, or the line's own; '' where it has neither."""
+    return [
+        f"{message_id}:{line.requestId}"
+        if (message_id := line.message.id) and line.requestId
+        else message_id or line.uuid
+        for line in lines
+    ]
+
+
+def _judged(line: bytes) -> _Reports | str:
+    """What an unusual line reports, or why it cannot be used."""
+    if len(line) > MAX_LINE_BYTES:
+        return f"line longer than {MAX_LINE_BYTES >> 20} MiB"
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return "not valid UTF-8"
+    if text.lstrip().startswith("//"):
+        return _Reports(1)
+    try:
+        # Numbers stay as they are written; half of an emoji, which JavaScript leaves where it cuts text, is let in.
+        entry = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except RecursionError:
+        return "nested too deeply"
+    except ValueError:
+        return "not valid JSON"
+    if not isinstance(entry, dict) or entry.get("type") != "assistant":
+        return _Reports(1)
+    message = _object(entry.get("message"))
+    if not isinstance(message.get("usage"), dict):
+        return _Reports(1)
+    usage = message["usage"]
+    writes, tools = _object(usage.get("cache_creation")), _object(usage.get("server_tool_use"))
+    counts = []
+    for record, name in (
+        (usage, "input_tokens"),
+        (usage, "cache_creation_input_tokens"),
+        (writes, "ephemeral_5m_input_tokens"),
+        (writes, "ephemeral_1h_input_tokens"),
+        (usage, "cache_read_input_tokens"),
+        (usage, "output_tokens"),
+        (tools, "web_search_requests"),
+    ):
+        value = record.get(name)
+        count = 0 if value is None else _count(_text(value))
+        if isinstance(count, str):
+            return f"{name} {count}"
+        counts.append(count)
+    fresh, created, for_5m, for_1h, read, output, searches = counts
+    moment = _moment(_text(entry.get("timestamp")))
+    if moment is None:
+        return f"no timestamp ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
+    plain = _Line(
+        isSidechain=_text(entry.get("isSidechain")) == "true",
+        cwd=_text(entry.get("cwd")),
+        sessionId=_text(entry.get("sessionId")),
+        message=_Message(
+            model=_text(message.get("model")),
+            id=_text(message.get("id")),
+            usage=_Usage(
+                input_tokens=fresh,
+                cache_creation_input_tokens=created,
+                cache_read_input_tokens=read,
+                cache_creation=_Writes(for_5m, for_1h),
+                output_tokens=output,
+                service_tier=_text(usage.get("service_tier")),
+                inference_geo=_text(usage.get("inference_geo")),
+                server_tool_use=_Tools(searches),
+                speed=_text(usage.get("speed")),
+            ),
+        ),
+        requestId=_text(entry.get("requestId")),
+        type="assistant",
+        uuid=_text(entry.get("uuid")),
+        timestamp=moment,
+    )
+    keys = _request_keys([plain])
+    return "neither message.id nor uuid" if "" in keys else _Reports(1, keys, [plain])
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A value of JSON as text, '' for null."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _count(text: str) -> int | str:
+    """A count of tokens, or what is wrong with it."""
+    if found := _WHOLE_NUMBER.fullmatch(text):
+        return int(found[1])
+    if not text:
+        return "is empty, expected a whole number"
+    if _NEGATIVE.fullmatch(text):
+        return "is negative, expected a count"
+    return "is greater than any count of tokens" if _TOO_LARGE.fullmatch(text) else "is not a whole number"
+
+
+def _moment(text: str) -> datetime | None:
+    """A time in UTC, where none is stated too; None for what is no time of usage."""
+    if not _THIS_CENTURY.match(text):
+        return None
+    try:
+        found = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _precedence(line: _Line) -> tuple[int, datetime, str]:
+    return line.message.usage.output_tokens, line.timestamp, line.uuid
+
+
+def _standing(lines: Sequence[_Line]) -> _Line:
+    """The repeat rule: of the lines of one response the one with the greatest output stands, then the latest, then the
+    greatest uuid; its session and folder are the first line's; tier, geo and speed are the first non-empty ones; it is
+    a sidechain's if all of its lines are.
+    """
+    kept = max(lines, key=_precedence)
+    usages = [(line.timestamp, line.message.usage) for line in lines]
+    usage = msgspec.structs.replace(
+        kept.message.usage,
+        service_tier=_first(((seen, usage.service_tier or "") for seen, usage in usages)),
+        inference_geo=_first(((seen, _geo(usage.inference_geo or "")) for seen, usage in usages)),
+        speed=_first(((seen, usage.speed or "") for seen, usage in usages)),
+    )
+    return msgspec.structs.replace(
+        kept,
+        sessionId=min((line.timestamp, line.sessionId) for line in lines)[1],
+        cwd=min((line.timestamp, _project(line.cwd)) for line in lines)[1],
+        isSidechain=all(line.isSidechain for line in lines),
+        message=msgspec.structs.replace(kept.message, usage=usage),
+    )
+
+
+def _first(stated: Iterable[tuple[datetime, str]]) -> str:
+    return min((each for each in stated if each[1]), default=(_NEVER, ""))[1]
+
+
+def _is_alike(line: _Line, other: _Line) -> bool:
+    usage, others = line.message.usage, other.message.usage
+    return (
+        line.sessionId == other.sessionId
+        and line.cwd == other.cwd
+        and line.isSidechain == other.isSidechain
+        and usage.service_tier == others.service_tier
+        and usage.inference_geo == others.inference_geo
+        and usage.speed == others.speed
+    )
+
+
+def _mapped(values: pa.StringArray, function: Callable[[str], str]) -> pa.DictionaryArray:
+    """`function` of each value, called once for each that there is."""
+    encoded = values.fill_null("").dictionary_encode()
+    mapped = [function(value) for value in encoded.dictionary.to_pylist()]
+    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(mapped, pa.string()))
+
+
+def _project(folder: str) -> str:
+    """The last part of a folder, of any system."""
+    return folder.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+
+
+def _geo(stated: str) -> str:
+    return "" if stated == "not_available" else stated
+
+
+class Batch:
+    """What transcripts gave that are stored in one statement, which costs a hundredth of one statement for each."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._lists: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        self._files: list[tuple[str, int]] = []  # sha256 and rows of those whose rows are still in the lists
+        self._tables: list[pa.Table] = []
+
+    def read_file(self, sha256: str, content: bytes | memoryview) -> Loaded:
+        """Take in a whole file; it is not stored yet."""
+        return self.read(sha256, [_Piece(content)])
+
+    def read(self, sha256: str, pieces: Iterable[_Piece]) -> Loaded:
+        """Take in a file that comes in pieces; of the lines of one response one row is left."""
+        read = usage = 0
+        rejected: list[RejectedRow] = []
+        requests: dict[str, _Line] = {}
+        first_seen: dict[str, datetime] = {}
+        unlike: defaultdict[str, list[_Line]] = defaultdict(list)
+        for piece in pieces:
+            found = piece.reports(rejected)
+            read += found.lines
+            usage += len(found.reporting)
+            for key, line in zip(found.keys, found.reporting, strict=True):
+                known = requests.setdefault(key, line)
+                if known is line:
+                    continue
+                if not _is_alike(line, known):
+                    unlike[key].append(line)
+                    continue
+                first = first_seen.get(key) or known.timestamp
+                first_seen[key] = first if first < line.timestamp else line.timestamp
+                if _precedence(line) > _precedence(known):
+                    requests[key] = line
+        for key, lines in unlike.items():
+            # The lines that are alike are as good as two of them: the first and the one that stands.
+            known = requests[key]
+            first = first_seen.get(key, known.timestamp)
+            requests[key] = _standing([msgspec.structs.replace(known, timestamp=first), known, *lines])
+            first_seen[key] = min([first, *(line.timestamp for line in lines)])
+        self._keep(sha256, requests, first_seen)
+        return Loaded(
+            "request",
+            read,
+            len(requests),
+            rows_ignored=read - usage - len(rejected),
+            rows_repeated=usage - len(requests),
+            rejected=tuple(rejected),
+        )
+
+    def _keep(self, sha256: str, requests: Mapping[str, _Line], first_seen: Mapping[str, datetime]) -> None:
+        lists = self._lists
+        lines = list(requests.values())
+        messages = [line.message for line in lines]
+        usages = [message.usage for message in messages]
+        writes = [usage.cache_creation for usage in usages]
+        lists["request_key"] += requests
+        lists["response_id"] += [message.id for message in messages]
+        lists["session_id"] += [line.sessionId for line in lines]
+        lists["is_sidechain"] += [line.isSidechain for line in lines]
+        lists["requested_at"] += [first_seen.get(key) for key in requests] if first_seen else [None] * len(lines)
+        lists["kept_at"] += [line.timestamp for line in lines]
+        lists["kept_id"] += [line.uuid for line in lines]
+        lists["model_version"] += [message.model for message in messages]
+        lists["project"] += [line.cwd for line in lines]
+        lists["usage_type"] += [usage.service_tier for usage in usages]
+        lists["inference_geo"] += [usage.inference_geo for usage in usages]
+        lists["speed"] += [usage.speed for usage in usages]
+        lists["input_tokens_no_cache"] += [usage.input_tokens for usage in usages]
+        lists["cache_creation"] += [usage.cache_creation_input_tokens for usage in usages]
+        lists["input_tokens_cache_write_5m"] += [each.ephemeral_5m_input_tokens if each else 0 for each in writes]
+        lists["input_tokens_cache_write_1h"] += [each.ephemeral_1h_input_tokens if each else 0 for each in writes]
+        lists["input_tokens_cache_read"] += [usage.cache_read_input_tokens for usage in usages]
+        lists["output_tokens"] += [usage.output_tokens for usage in usages]
+        tools = [usage.server_tool_use for usage in usages]
+        lists["web_search_count"] += [each.web_search_requests if each else 0 for each in tools]
+        self._files.append((sha256, len(lines)))
+        self.rows += len(lines)
+        if len(lists["request_key"]) >= _ROWS_AS_OBJECTS:
+            self._make_columns()
+
+    def _make_columns(self) -> None:
+        """Turn the rows in the lists into columns."""
+        # The pool that pyarrow prefers asks for pages of 2 MiB, which take longer to clear than these columns to fill.
+        pool = pa.system_memory_pool()
+        columns = {name: pa.array(values, _COLUMNS[name], memory_pool=pool) for name, values in self._lists.items()}
+        for values in self._lists.values():
+            values.clear()
+        columns["requested_at"] = pc.coalesce(columns["requested_at"], columns["kept_at"])
+        for name in ("requested_at", "kept_at"):
+            columns[name] = columns[name].cast(pa.timestamp("us"))
+        columns["states_response_id"] = pc.not_equal(columns["response_id"], "")
+        if not pc.all(columns["states_response_id"]).as_py():
+            columns["response_id"] = pc.if_else(
+                columns["states_response_id"], columns["response_id"], columns["kept_id"]
+            )
+        columns["project"] = _mapped(columns["project"], _project)
+        columns["inference_geo"] = _mapped(columns["inference_geo"], _geo)
+        for name in ("usage_type", "speed"):
+            columns[name] = columns[name].fill_null("")
+        for_5m, for_1h = columns["input_tokens_cache_write_5m"], columns["input_tokens_cache_write_1h"]
+        unsplit = pc.subtract(columns.pop("cache_creation"), pc.add(for_5m, for_1h))
+        columns["cache_split_assumed"] = pc.greater(unsplit, 0)
+        columns["input_tokens_cache_write_5m"] = pc.add(for_5m, pc.max_element_wise(unsplit, 0))
+        sha256s, counts = zip(*self._files, strict=True)
+        self._files = []
+        file_of_row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        columns["file_sha256"] = pa.DictionaryArray.from_arrays(file_of_row, pa.array(sha256s, pa.string()))
+        self._tables.append(pa.table(columns))
+
+    def store(self, connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[date, date]]:
+        """Insert into raw.requests what was taken in, inside the caller's transaction.
+
+        Returns:
+            The first and the last day of usage of each file (sha256) that has any on a day that retention lets in.
+
+        """
+        if self._files:
+            self._make_columns()
+        if not self.rows:
+            return {}
+        connection.register("transcript_rows", pa.concat_tables(self._tables))
+        connection.execute(
+            "INSERT INTO raw.requests BY NAME "
+            f"SELECT *, {literal(FORMAT)} AS source_format, 'anthropic' AS provider FROM transcript_rows"
+        )
+        days = connection.execute(sql("ingest/transcript_days")).fetchall()
+        connection.unregister("transcript_rows")
+        return {sha256: (first, last) for sha256, first, last in days}

@@ -1,7 +1,7 @@
 insert into ingest.rejected_rows
 select
-    ? as file_sha256,
-    ? as path,
+    unnest(?::varchar[]) as file_sha256,
+    unnest(?::varchar[]) as path,
     unnest(?::bigint[]) as line,
     unnest(?::bigint[]) as byte_offset,
     unnest(?::varchar[]) as reason,

@@ -1,4 +1,4 @@
--- Lines of a file as JSON, where they can be made readable. CTEs of claude_code.sql, usage_bodies.sql and calls.sql.
+-- Lines of a file as JSON, where they can be made readable. CTEs of usage_bodies.sql and calls.sql.
 lines as (
     select
         line,
