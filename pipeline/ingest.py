@@ -43,7 +43,16 @@ from pipeline.sources import (
     tracker_events,
     usage_sessions,
 )
-from pipeline.sources.base import GZIP_MAGIC, BatchSource, FileBatch, Loaded, Probe, RejectedRow, Source, SourceError
+from pipeline.sources.base import (
+    GZIP_MAGIC,
+    BatchSource,
+    FileBatch,
+    Loaded,
+    Probe,
+    RejectedRow,
+    Source,
+    SourceError,
+)
 from pipeline.sqlfiles import literal, sql
 
 SOURCES: tuple[Source, ...] = (
@@ -443,8 +452,6 @@ class _Found:
             OSError: it cannot be read.
 
         """
-        if self.before[0] >= len(buffer):
-            self.sha256 = self.sha256 or _sha256(self.file.path)
         # Without a file object, which would cost as much as the reading.
         handle = os.open(self.file.path, os.O_RDONLY)
         try:
@@ -454,6 +461,7 @@ class _Found:
                 self.sha256 = hashlib.sha256(self.content).hexdigest()
             else:
                 self.head = os.read(handle, HEAD_BYTES)
+                self.sha256 = self.sha256 or _sha256(self.file.path)
             is_whole = self.content is None or len(self.content) == self.before[0]
             self.is_settled = is_whole and _fingerprint(os.fstat(handle)) == self.before
         finally:
@@ -497,7 +505,7 @@ class _Loading:
     def take(self, found: _Found) -> None:
         """Load a file, now or with a batch; raises OSError where it cannot be read."""
         found.read(self._buffer)
-        content, source = found.content, _batch_source(found)
+        source, content = _batch_source(found), found.content
         found.content, found.head = None, b""
         if self._status.get(found.sha256) in ("loaded", "forgotten"):
             self._settle()
@@ -509,7 +517,9 @@ class _Loading:
                 self._store()
             self._source = source
             self._batch = self._batch or source.Batch()
-            self._waiting[found.sha256] = found, self._batch.read_file(found.sha256, content)
+            parsed = source.parse(content)
+            self._batch.add(found.sha256, parsed)
+            self._waiting[found.sha256] = found, parsed.loaded
             if len(self._waiting) >= BATCH_FILES or self._batch.rows >= BATCH_ROWS:
                 self._store()
         else:
@@ -574,8 +584,16 @@ def _batch_source(found: _Found) -> BatchSource | None:
     if found.head.startswith(GZIP_MAGIC):
         return None
     probe = Probe(found.file.path, found.head, "none")
-    source = next((source for source in SOURCES if source.recognise(probe) is not None), None)
+    source = next((source for source in SOURCES if _verdict(source, probe) is not None), None)
     return next((batched for batched in BATCH_SOURCES if batched is source), None)
+
+
+def _verdict(source: Source, probe: Probe) -> str | None:
+    """What `recognise` says; JSON that is nested deeper than Python can follow is of no format."""
+    try:
+        return source.recognise(probe)
+    except RecursionError:
+        return None
 
 
 def _take_together(
@@ -690,7 +708,7 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
     if not probe.head.strip():
         raise UnrecognisedError("empty file: nothing to read")
     for source in SOURCES:
-        verdict = source.recognise(probe)
+        verdict = _verdict(source, probe)
         if verdict:
             raise UnusableError(verdict, source.FORMAT)
         if verdict is not None:

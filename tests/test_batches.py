@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline import ingest, warehouse
 from pipeline.sources import claude_code
+from pipeline.sources.base import Loaded
 
 LEDGER = """
     SELECT file_sha256, path, format, grain, bytes, first_usage_date, last_usage_date, rows_read, rows_loaded,
@@ -167,7 +168,8 @@ def test_a_plain_line_means_the_same_to_the_decoder_and_to_the_judge(line: bytes
     assert not isinstance(judged, str)
     batches = [claude_code.Batch(), claude_code.Batch()]
     for batch, reports in zip(batches, (decoded, judged), strict=True):
-        batch._keep("sha", dict(zip(reports.keys, reports.reporting, strict=True)), {})
+        requests = dict(zip(reports.keys, reports.reporting, strict=True))
+        batch.add("sha", claude_code.Transcript(Loaded("request", 1, 1), requests, {}))
         batch._make_columns()
     assert batches[0]._tables == batches[1]._tables
     assert decoded.lines == judged.lines == 1

@@ -308,6 +308,16 @@ def test_a_bad_line_of_a_transcript_is_rejected_and_the_rest_loads(home, name, e
     assert (ledger["rows_read"], ledger["rows_loaded"], ledger["rows_ignored"]) == (5, 2, 1)
 
 
+@pytest.mark.parametrize(
+    "opening", ["[", '{"a":', '{"type":"user","sessionId":"s1","text":['], ids=["list", "object", "log"]
+)
+def test_a_file_that_is_nested_deeper_than_python_can_follow_fails_alone(home, opening):
+    home.land({"a.json": opening * 200_000, "b.jsonl": transcript_line("m1")})
+    summary = home.ingest()
+    assert (summary.files_loaded + summary.files_unrecognised, summary.files_seen) == (2, 2)
+    assert home.ledger("b.jsonl")["rows_loaded"] == 1
+
+
 def test_half_an_emoji_in_the_text_of_a_line_does_not_cost_its_usage(home):
     home.land({"t.jsonl": transcript_line("m1", cwd="/srv/\ud83d")})
     home.ingest()

@@ -22,7 +22,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import duckdb
 
@@ -137,13 +137,21 @@ class Source(Protocol):
         """Insert the file's rows into its raw table, inside the caller's transaction."""
 
 
+class Parsed(Protocol):
+    """What a file gave that is not stored yet; only its format knows more of it."""
+
+    @property
+    def loaded(self) -> Loaded:
+        """The counts of it."""
+
+
 class FileBatch(Protocol):
     """What several files of a format gave, until it is stored."""
 
     rows: int
 
-    def read_file(self, sha256: str, content: bytes | memoryview) -> Loaded:
-        """Take in a whole file."""
+    def add(self, sha256: str, parsed: Any) -> None:
+        """Take in what the format's `parse` has made of a file."""
 
     def store(self, connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[date, date]]:
         """Insert what was taken in, inside the caller's transaction; returns the days of each file's usage."""
@@ -155,6 +163,9 @@ class BatchSource(Source, Protocol):
     @property
     def Batch(self) -> Callable[[], FileBatch]:  # noqa: N802 - a class of the module
         """A new batch without files."""
+
+    def parse(self, content: bytes | memoryview) -> Parsed:
+        """Take apart a whole file."""
 
 
 @dataclass(frozen=True)

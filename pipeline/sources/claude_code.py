@@ -116,8 +116,8 @@ def recognise(probe: Probe) -> str | None:
         if not line.lstrip().startswith(b"{"):
             continue
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             if _CUT_LINE.match(line) and b'"type"' in line:
                 return ""
             continue
@@ -128,11 +128,27 @@ def recognise(probe: Probe) -> str | None:
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.requests, one row for each response that the file reports."""
-    batch = Batch()
     with refusing_damaged_gzip(), probe.open() as handle:
-        loaded = batch.read(sha256, _pieces(handle))
+        transcript = _transcript(_pieces(handle))
+    batch = Batch()
+    batch.add(sha256, transcript)
     batch.store(connection)
-    return loaded
+    return transcript.loaded
+
+
+def parse(content: bytes | memoryview) -> Transcript:
+    """Take apart a whole file."""
+    return _transcript([_Piece(content)])
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a file reports: of the lines of each response the one that stands, by the response's key."""
+
+    loaded: Loaded
+    requests: Mapping[str, _Line]
+    # Where it is not the time of the line that stands: when the response was first seen.
+    first_seen: Mapping[str, datetime]
 
 
 @dataclass
@@ -320,6 +336,45 @@ def _moment(text: str) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
+def _transcript(pieces: Iterable[_Piece]) -> Transcript:
+    """Take apart a file that comes in pieces; of the lines of one response one is left."""
+    read = usage = 0
+    rejected: list[RejectedRow] = []
+    requests: dict[str, _Line] = {}
+    first_seen: dict[str, datetime] = {}
+    unlike: defaultdict[str, list[_Line]] = defaultdict(list)
+    for piece in pieces:
+        found = piece.reports(rejected)
+        read += found.lines
+        usage += len(found.reporting)
+        for key, line in zip(found.keys, found.reporting, strict=True):
+            known = requests.setdefault(key, line)
+            if known is line:
+                continue
+            if not _is_alike(line, known):
+                unlike[key].append(line)
+                continue
+            first = first_seen.get(key) or known.timestamp
+            first_seen[key] = first if first < line.timestamp else line.timestamp
+            if _precedence(line) > _precedence(known):
+                requests[key] = line
+    for key, lines in unlike.items():
+        # The lines that are alike are as good as two of them: the first and the one that stands.
+        known = requests[key]
+        first = first_seen.get(key, known.timestamp)
+        requests[key] = _standing([msgspec.structs.replace(known, timestamp=first), known, *lines])
+        first_seen[key] = min([first, *(line.timestamp for line in lines)])
+    loaded = Loaded(
+        "request",
+        read,
+        len(requests),
+        rows_ignored=read - usage - len(rejected),
+        rows_repeated=usage - len(requests),
+        rejected=tuple(rejected),
+    )
+    return Transcript(loaded, requests, first_seen)
+
+
 def _precedence(line: _Line) -> tuple[int, datetime, str]:
     return line.message.usage.output_tokens, line.timestamp, line.uuid
 
@@ -387,50 +442,9 @@ class Batch:
         self._files: list[tuple[str, int]] = []  # sha256 and rows of those whose rows are still in the lists
         self._tables: list[pa.Table] = []
 
-    def read_file(self, sha256: str, content: bytes | memoryview) -> Loaded:
-        """Take in a whole file; it is not stored yet."""
-        return self.read(sha256, [_Piece(content)])
-
-    def read(self, sha256: str, pieces: Iterable[_Piece]) -> Loaded:
-        """Take in a file that comes in pieces; of the lines of one response one row is left."""
-        read = usage = 0
-        rejected: list[RejectedRow] = []
-        requests: dict[str, _Line] = {}
-        first_seen: dict[str, datetime] = {}
-        unlike: defaultdict[str, list[_Line]] = defaultdict(list)
-        for piece in pieces:
-            found = piece.reports(rejected)
-            read += found.lines
-            usage += len(found.reporting)
-            for key, line in zip(found.keys, found.reporting, strict=True):
-                known = requests.setdefault(key, line)
-                if known is line:
-                    continue
-                if not _is_alike(line, known):
-                    unlike[key].append(line)
-                    continue
-                first = first_seen.get(key) or known.timestamp
-                first_seen[key] = first if first < line.timestamp else line.timestamp
-                if _precedence(line) > _precedence(known):
-                    requests[key] = line
-        for key, lines in unlike.items():
-            # The lines that are alike are as good as two of them: the first and the one that stands.
-            known = requests[key]
-            first = first_seen.get(key, known.timestamp)
-            requests[key] = _standing([msgspec.structs.replace(known, timestamp=first), known, *lines])
-            first_seen[key] = min([first, *(line.timestamp for line in lines)])
-        self._keep(sha256, requests, first_seen)
-        return Loaded(
-            "request",
-            read,
-            len(requests),
-            rows_ignored=read - usage - len(rejected),
-            rows_repeated=usage - len(requests),
-            rejected=tuple(rejected),
-        )
-
-    def _keep(self, sha256: str, requests: Mapping[str, _Line], first_seen: Mapping[str, datetime]) -> None:
-        lists = self._lists
+    def add(self, sha256: str, parsed: Transcript) -> None:
+        """Take in a file."""
+        lists, requests, first_seen = self._lists, parsed.requests, parsed.first_seen
         lines = list(requests.values())
         messages = [line.message for line in lines]
         usages = [message.usage for message in messages]
