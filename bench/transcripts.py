@@ -35,6 +35,8 @@ Daily = dict[tuple[str, str], tuple[int, ...]]  # day, model_version -> tokens b
 
 def work(home: Path, tree: Path) -> None:
     """What the started process does: ingest, then the query; prints both measurements, the ledger's sums and rows."""
+    import pandas  # noqa: F401 - pyarrow asks for it when it is first used, which belongs to the start
+
     from pipeline import ingest, settings, warehouse
 
     known = settings.load(home, sources=(tree,), settle_seconds=0)

@@ -94,10 +94,10 @@ _USAGE_DATES = {
 }
 # Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
 REJECT_BATCH = 10_000
-# Files that are stored in one transaction where their format allows it: few cost time, many cost memory. Two of
-# DuckDB's row groups go to disk at once; what is left of a third is written twice.
+# Files that are stored in one transaction where their format allows it: few cost time, many cost memory. One and a half
+# of DuckDB's row groups, since it writes two ends again that together make one.
 BATCH_FILES = 5000
-BATCH_ROWS = 122_880
+BATCH_ROWS = 184_320
 # Larger files are read in pieces, one by one.
 BATCH_FILE_BYTES = 1 << 24
 HEAD_BYTES = 1 << 14

@@ -356,7 +356,8 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
                 continue
             first = first_seen.get(key) or known.timestamp
             first_seen[key] = first if first < line.timestamp else line.timestamp
-            if _precedence(line) > _precedence(known):
+            gained = line.message.usage.output_tokens - known.message.usage.output_tokens
+            if gained > 0 or (gained == 0 and _precedence(line) > _precedence(known)):
                 requests[key] = line
     for key, lines in unlike.items():
         # The lines that are alike are as good as two of them: the first and the one that stands.
