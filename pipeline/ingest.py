@@ -605,6 +605,10 @@ def _take_together(
 ) -> None:
     """Store files of a format in one transaction, with their ledger rows."""
     sha256s = [found.sha256 for found, _ in files]
+    # One thread fills a group of rows before it begins the next. Of several each leaves one that is not full, and whoever
+    # closes the warehouse puts these together, which takes as much memory as all of the loading.
+    ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
+    connection.execute("SET threads = 1")
     connection.execute("BEGIN")
     try:
         days = batch.store(connection)
@@ -620,6 +624,8 @@ def _take_together(
         with contextlib.suppress(duckdb.TransactionException):
             connection.execute("ROLLBACK")
         raise
+    finally:
+        connection.execute(f"SET threads = {threads}")
 
 
 def _take(
