@@ -605,8 +605,8 @@ def _take_together(
 ) -> None:
     """Store files of a format in one transaction, with their ledger rows."""
     sha256s = [found.sha256 for found, _ in files]
-    # One thread fills a group of rows before it begins the next. Of several each leaves one that is not full, and whoever
-    # closes the warehouse puts these together, which takes as much memory as all of the loading.
+    # One thread fills a group of rows before it begins the next. Of several each leaves one that is not full, and when
+    # the warehouse is closed these are put together, which takes as much memory as all of the loading.
     ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
     connection.execute("SET threads = 1")
     connection.execute("BEGIN")
