@@ -42,6 +42,8 @@ def work(home: Path, tree: Path) -> None:
     known = settings.load(home, sources=(tree,), settle_seconds=0)
     with warehouse.connect(known) as connection:
         summary, ingested = run_call(lambda: ingest.ingest(connection, known))
+        # Up to its limit DuckDB keeps what it has read, however little of it is needed.
+        connection.execute("SET memory_limit = '300MB'")
         rows, queried = run_call(lambda: connection.execute(DAILY.read_text(encoding="utf-8")).fetchall())
     warehouse.release_lock(known)
     report({"ingest": ingested, "query": queried, "summary": summary, "rows": rows})

@@ -52,6 +52,7 @@ from pipeline.sources.base import (
     RejectedRow,
     Source,
     SourceError,
+    streaming,
 )
 from pipeline.sqlfiles import literal, sql
 
@@ -605,27 +606,22 @@ def _take_together(
 ) -> None:
     """Store files of a format in one transaction, with their ledger rows."""
     sha256s = [found.sha256 for found, _ in files]
-    # One thread fills a group of rows before it begins the next. Of several each leaves one that is not full, and when
-    # the warehouse is closed these are put together, which takes as much memory as all of the loading.
-    ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
-    connection.execute("SET threads = 1")
-    connection.execute("BEGIN")
-    try:
-        days = batch.store(connection)
-        _keep_out(connection, sha256s)
-        for found, loaded in files:
-            _quarantine(settings, found.sha256, loaded.rejected)
-        _enter_together(connection, name, files, days)
-        connection.execute(sql("forget/mark_kept_out"), [sha256s])
-        _remember(connection, [found for found, _ in files])
-        connection.execute("COMMIT")
-    except BaseException:
-        # A commit that failed leaves nothing to roll back.
-        with contextlib.suppress(duckdb.TransactionException):
-            connection.execute("ROLLBACK")
-        raise
-    finally:
-        connection.execute(f"SET threads = {threads}")
+    with streaming(connection, in_order=True):
+        connection.execute("BEGIN")
+        try:
+            days = batch.store(connection)
+            _keep_out(connection, sha256s)
+            for found, loaded in files:
+                _quarantine(settings, found.sha256, loaded.rejected)
+            _enter_together(connection, name, files, days)
+            connection.execute(sql("forget/mark_kept_out"), [sha256s])
+            _remember(connection, [found for found, _ in files])
+            connection.execute("COMMIT")
+        except BaseException:
+            # A commit that failed leaves nothing to roll back.
+            with contextlib.suppress(duckdb.TransactionException):
+                connection.execute("ROLLBACK")
+            raise
 
 
 def _take(

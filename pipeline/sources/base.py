@@ -601,7 +601,7 @@ def load_csv(
 
     """
     csv.field_size_limit(MAX_LINE_BYTES)
-    with _streaming(connection):
+    with streaming(connection):
         return load_tidily(
             connection,
             probe,
@@ -611,15 +611,25 @@ def load_csv(
 
 
 @contextlib.contextmanager
-def _streaming(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Less memory for rows that are only passed on: DuckDB keeps what it has read and written up to its limit."""
+def streaming(connection: duckdb.DuckDBPyConnection, in_order: bool = False) -> Iterator[None]:
+    """Less memory for rows that are only passed on: DuckDB keeps what it has read and written up to its limit.
+
+    With `in_order` one thread fills a group of rows before it begins the next. Of several each leaves one that is not
+    full, and when the warehouse is closed these are put together, which takes as much memory as all of the loading.
+    The connection must not be in a transaction then.
+    """
     query = "SELECT getvariable('memory_bytes'), current_setting('threads')"
     ((limit, threads),) = connection.execute(query).fetchall()
+    enough = STREAMING_BYTES * (2 if in_order else threads + 2)
     if limit:
-        connection.execute(f"SET memory_limit = '{min(limit, STREAMING_BYTES * (threads + 2))}B'")
+        connection.execute(f"SET memory_limit = '{min(limit, enough)}B'")
+    if in_order:
+        connection.execute("SET threads = 1")
     try:
         yield
     finally:
+        if in_order:
+            connection.execute(f"SET threads = {threads}")
         if limit:
             connection.execute(f"SET memory_limit = '{limit}B'")
 
