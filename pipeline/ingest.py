@@ -99,6 +99,8 @@ REJECT_BATCH = 10_000
 # of DuckDB's row groups, since it writes two ends again that together make one.
 BATCH_FILES = 5000
 BATCH_ROWS = 184_320
+# Text of rejected rows that waits for its place in the quarantine.
+BATCH_REJECTED_CHARACTERS = 1 << 26
 # Larger files are read in pieces, one by one.
 BATCH_FILE_BYTES = 1 << 24
 HEAD_BYTES = 1 << 14
@@ -213,13 +215,24 @@ def discover(settings: Settings) -> tuple[list[LandedFile], list[tuple[str, str]
         for entry in _entries(root):
             path = Path(entry.path)
             shown = str(path.relative_to(settings.home)) if is_landing else entry.path
-            if entry.is_symlink() and (entry.is_dir() or not path.resolve().is_relative_to(inside)):
+            if entry.is_symlink() and _leaves(path, inside):
                 refused.append((_printable(shown), LINK_REFUSED))
             elif not _is_utf8(entry.path):
                 refused.append((_printable(shown), NAME_REFUSED))
             elif entry.is_file():
                 files.append(LandedFile(path, shown))
     return files, refused
+
+
+def _leaves(link: Path, inside: Path) -> bool:
+    """Whether a symbolic link leads out of a folder, to a folder, or round in a circle."""
+    try:
+        link.stat()
+        return link.is_dir() or not link.resolve().is_relative_to(inside)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
@@ -487,9 +500,10 @@ class _Loading:
         self._summary = summary
         self._status = status
         # New memory for each file would cost more than reading it.
-        self._buffer = bytearray(BATCH_FILE_BYTES)
+        self._buffer = bytearray()
         self._source: BatchSource | None = None
         self._batch: FileBatch | None = None
+        self._rejected_characters = 0
         self._waiting: dict[str, tuple[_Found, Loaded]] = {}
         self._storing: dict[str, tuple[_Found, Loaded]] = {}
         self._copies: list[_Found] = []
@@ -505,6 +519,7 @@ class _Loading:
 
     def take(self, found: _Found) -> None:
         """Load a file, now or with a batch; raises OSError where it cannot be read."""
+        self._buffer = self._buffer or bytearray(BATCH_FILE_BYTES)
         found.read(self._buffer)
         source, content = _batch_source(found), found.content
         found.content, found.head = None, b""
@@ -521,7 +536,12 @@ class _Loading:
             parsed = source.parse(content)
             self._batch.add(found.sha256, parsed)
             self._waiting[found.sha256] = found, parsed.loaded
-            if len(self._waiting) >= BATCH_FILES or self._batch.rows >= BATCH_ROWS:
+            self._rejected_characters += sum(len(row.text) for row in parsed.loaded.rejected)
+            if (
+                len(self._waiting) >= BATCH_FILES
+                or self._batch.rows >= BATCH_ROWS
+                or self._rejected_characters >= BATCH_REJECTED_CHARACTERS
+            ):
                 self._store()
         else:
             self._settle()
@@ -555,7 +575,7 @@ class _Loading:
                 self._batch,
                 list(self._storing.values()),
             )
-        self._waiting, self._batch = {}, None
+        self._waiting, self._batch, self._rejected_characters = {}, None, 0
 
     def _settle(self) -> None:
         """Wait until what is being stored is."""

@@ -335,6 +335,23 @@ def test_batches_are_bounded(home: Home, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sizes == [9, 9, 9, 3]
 
 
+def test_a_batch_ends_where_much_text_was_rejected(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "BATCH_REJECTED_CHARACTERS", 5_000)
+    bad = b'{"type":"user","text":"' + b"x" * 2_000 + b"\n"
+    home.land({f"{number}.jsonl": good_file(f"s{number}") + bad for number in range(7)})
+    sizes: list[int] = []
+    store = claude_code.Batch.store
+
+    def counting(batch: Any, connection: Any) -> Any:
+        sizes.append(batch.rows)
+        return store(batch, connection)
+
+    monkeypatch.setattr(claude_code.Batch, "store", counting)
+    assert home.ingest().rows_rejected == 7
+    assert sizes == [9, 9, 3]
+    assert len(home.rejected()) == 7
+
+
 def test_what_retention_keeps_out_is_kept_out_of_a_batch(
     new_home: Callable[..., Home], monkeypatch: pytest.MonkeyPatch
 ) -> None:

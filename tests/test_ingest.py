@@ -373,9 +373,11 @@ def test_links_that_leave_landing_are_refused_and_hidden_files_skipped(home, tmp
     (home.settings.landing / "folder").symlink_to(tmp_path / "outside")
     (home.settings.landing / "file.csv").symlink_to(tmp_path / "outside" / "o.csv")
     (home.settings.landing / "inside.csv").symlink_to(home.settings.landing / "good.csv")
+    (home.settings.landing / "circle.csv").symlink_to(home.settings.landing / "circle.csv")
+    (home.settings.landing / "nowhere.csv").symlink_to(home.settings.landing / "gone.csv")
     summary = home.ingest()
-    assert (summary.files_loaded, summary.files_unchanged, summary.files_failed) == (1, 1, 2)
-    for name in ("folder", "file.csv"):
+    assert (summary.files_loaded, summary.files_unchanged, summary.files_failed) == (1, 1, 3)
+    for name in ("folder", "file.csv", "circle.csv"):
         assert home.ledger(name)["status"] == "failed"
         assert home.ledger(name)["message"].startswith("symbolic link that leaves its folder")
     assert home.query("SELECT path FROM ingest.files WHERE path LIKE '%hidden%' OR path LIKE '%h.csv'") == []

@@ -622,7 +622,9 @@ def streaming(connection: duckdb.DuckDBPyConnection, in_order: bool = False) -> 
     ((limit, threads),) = connection.execute(query).fetchall()
     enough = STREAMING_BYTES * (2 if in_order else threads + 2)
     if limit:
-        connection.execute(f"SET memory_limit = '{min(limit, enough)}B'")
+        # Where more is in use that cannot be given back now, it stays.
+        with contextlib.suppress(duckdb.OutOfMemoryException):
+            connection.execute(f"SET memory_limit = '{min(limit, enough)}B'")
     if in_order:
         connection.execute("SET threads = 1")
     try:
