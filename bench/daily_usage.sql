@@ -8,26 +8,20 @@ with requests as not materialized (
     select *, hash(request_key) as key_hash from raw.requests
 ),
 
-sidechain_rows as (
-    select distinct request_key, response_id
-    from requests
-    where is_sidechain
-),
-
 main_lines as (
     select
         response_id,
         arg_min(request_key, {seen: requested_at, request_key: request_key}) as main_key
     from requests
-    where not is_sidechain and response_id in (select response_id from sidechain_rows)
+    where not is_sidechain and response_id in (select response_id from requests where is_sidechain)
     group by response_id
 ),
 
 moved as (
-    select sidechain_rows.request_key, main_lines.main_key
-    from sidechain_rows
+    select distinct requests.request_key, main_lines.main_key
+    from requests
     inner join main_lines using (response_id)
-    where sidechain_rows.request_key <> main_lines.main_key
+    where requests.is_sidechain and requests.request_key <> main_lines.main_key
 ),
 
 several as (
