@@ -202,6 +202,20 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of each batch that was stored."""
+    rows: list[int] = []
+    store = claude_code.Batch.store
+
+    def storing(batch: Any, connection: Any) -> Any:
+        rows.append(batch.rows)
+        return store(batch, connection)
+
+    monkeypatch.setattr(claude_code.Batch, "store", storing)
+    return rows
+
+
 def test_only_large_and_packed_files_are_read_alone(
     home: Home, alone: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,35 +334,21 @@ def test_copies_inside_a_batch_load_once(home: Home) -> None:
     assert len(home.query("FROM ingest.paths")) == 3
 
 
-def test_batches_are_bounded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_bounded(home: Home, stored: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "BATCH_FILES", 3)
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(10)})
-    sizes: list[int] = []
-    store = claude_code.Batch.store
-
-    def counting(batch: Any, connection: Any) -> Any:
-        sizes.append(batch.rows)
-        return store(batch, connection)
-
-    monkeypatch.setattr(claude_code.Batch, "store", counting)
     assert home.ingest().rows_loaded == 30
-    assert sizes == [9, 9, 9, 3]
+    assert stored == [9, 9, 9, 3]
 
 
-def test_a_batch_ends_where_much_text_was_rejected(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_ends_where_much_text_was_rejected(
+    home: Home, stored: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ingest, "BATCH_REJECTED_CHARACTERS", 5_000)
     bad = b'{"type":"user","text":"' + b"x" * 2_000 + b"\n"
     home.land({f"{number}.jsonl": good_file(f"s{number}") + bad for number in range(7)})
-    sizes: list[int] = []
-    store = claude_code.Batch.store
-
-    def counting(batch: Any, connection: Any) -> Any:
-        sizes.append(batch.rows)
-        return store(batch, connection)
-
-    monkeypatch.setattr(claude_code.Batch, "store", counting)
     assert home.ingest().rows_rejected == 7
-    assert sizes == [9, 9, 3]
+    assert stored == [9, 9, 3]
     assert len(home.rejected()) == 7
 
 
