@@ -526,8 +526,8 @@ def ui(home_of_a_killed_run: Path, tmp_path: Path) -> Iterator[tuple[Ui, Path]]:
         _until(found.repository, seconds=60)
         yield found, log
     finally:
-        # To the command alone, as a supervisor does: nothing that it started may outlive it.
-        process.terminate()
+        # As Ctrl-C in a terminal: all of them are told.
+        os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
         with contextlib.suppress(ProcessLookupError):
