@@ -175,6 +175,31 @@ def test_a_plain_line_means_the_same_to_the_decoder_and_to_the_judge(line: bytes
     assert decoded.lines == judged.lines == 1
 
 
+COUNTS = [
+    "0", "7", "007", "-1", "-0", "+3", "7e2", "1_000", "abc", "٣", "5.0", "5.00", "5.", ".5", "-5.0", "5.7", "NaN", "", " 7",
+    "9" * 15, "1" + "0" * 15, "9" * 16, "9" * 16 + ".0",
+]  # fmt: skip
+TIMES = [
+    "2026-02-17T09:00:00Z", "2026-02-17T09:00:00.068Z", "2026-02-17 09:00:00", "2026-02-17", "2026-02-18T01:30:00+02:00",
+    "2000-01-01T00:00:00+02:00", "1970-01-01T00:00:00Z", "2126-02-17T09:00:00Z", "2026-02-30T09:00:00Z",
+    "2026-02-17T25:00:00Z", "2026-1-1T00:00:00Z", "epoch", "infinity", "yesterday", "",
+]  # fmt: skip
+
+
+def test_counts_and_times_are_judged_as_in_sql(home: Home) -> None:
+    def asked(query: str, texts: list[str]) -> dict[str, Any]:
+        return {text: connection.execute(query, [text]).fetchone() for text in texts}
+
+    with warehouse.connect(home.settings) as connection:
+        counts = asked("SELECT tokens_or_null($1), tokens_problem($1)", COUNTS)
+        times = asked("SELECT utc_or_null($1)", TIMES)
+    assert {text: claude_code._count(text) for text in counts} == {
+        text: problem or count for text, (count, problem) in counts.items()
+    }
+    moments = {text: claude_code._moment(text) for text in times}
+    assert {text: (moment and moment.replace(tzinfo=None),) for text, moment in moments.items()} == times
+
+
 def good_file(name: str, lines: int = 3, **fields: Any) -> bytes:
     entry = {
         "type": "assistant", "sessionId": name, "timestamp": "2026-02-17T09:00:00.000Z",

@@ -308,13 +308,19 @@ def test_a_bad_line_of_a_transcript_is_rejected_and_the_rest_loads(home, name, e
     assert (ledger["rows_read"], ledger["rows_loaded"], ledger["rows_ignored"]) == (5, 2, 1)
 
 
-@pytest.mark.parametrize(
-    "opening", ["[", '{"a":', '{"type":"user","sessionId":"s1","text":['], ids=["list", "object", "log"]
-)
-def test_a_file_that_is_nested_deeper_than_python_can_follow_fails_alone(home, opening):
+@pytest.mark.parametrize("opening", ["[", '{"a":'], ids=["list", "object"])
+def test_a_file_that_is_nested_deeper_than_python_can_follow_is_of_no_format(home, opening):
     home.land({"a.json": opening * 200_000, "b.jsonl": transcript_line("m1")})
-    summary = home.ingest()
-    assert (summary.files_loaded + summary.files_unrecognised, summary.files_seen) == (2, 2)
+    home.ingest()
+    assert home.ledger("a.json")["status"] == "unrecognised"
+    assert home.ledger("b.jsonl")["rows_loaded"] == 1
+
+
+def test_a_log_of_nothing_but_a_line_that_is_nested_too_deeply_has_that_line_rejected(home):
+    home.land({"a.jsonl": '{"type":"user","sessionId":"s1","text":' + "[" * 200_000, "b.jsonl": transcript_line("m1")})
+    home.ingest()
+    assert [(line, reason) for line, _, reason, *_ in home.rejected()] == [(1, "nested too deeply")]
+    assert home.ledger("a.jsonl")["status"] == "loaded"
     assert home.ledger("b.jsonl")["rows_loaded"] == 1
 
 

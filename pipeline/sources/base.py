@@ -502,7 +502,7 @@ def _lines(probe: Probe) -> Iterator[tuple[int, int, bytes]]:
     with probe.open() as raw:
         for number, line in enumerate(io.BufferedReader(raw, 1 << 20) if isinstance(raw, io.RawIOBase) else raw, 1):
             content = line.rstrip(b"\r\n")
-            yield number, offset, content.removeprefix(b"\xef\xbb\xbf") if number == 1 else content
+            yield number, offset, content.removeprefix(codecs.BOM_UTF8) if number == 1 else content
             offset += len(line)
 
 

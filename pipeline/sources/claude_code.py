@@ -10,6 +10,7 @@ unusual in it is read again line by line, and a line that it refuses is judged b
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
@@ -35,12 +36,11 @@ _LINE_TYPES = frozenset(
 _COMPANIONS = frozenset(("sessionId", "leafUuid", "messageId", "parentUuid"))
 # A line that is longer than the head, or cut off, still shows what it is.
 _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
-_BOM = b"\xef\xbb\xbf"
 # Of a large file so much is in memory at once, besides what it reports.
 _PIECE_BYTES = 1 << 24
 # Rows that wait as Python objects, ten times as large, to become columns.
 _ROWS_AS_OBJECTS = 4096
-# What DuckDB's sums over a whole history can hold (macros.sql).
+# These say what tokens_or_null and tokens_problem of macros.sql say, and _THIS_CENTURY what utc_or_null does.
 _MAX_TOKENS = 10**15 - 1
 _WHOLE_NUMBER = re.compile(r"([0-9]{1,15})([.]0+)?")
 _TOO_LARGE = re.compile(r"[0-9]{16,}([.]0+)?")
@@ -112,7 +112,7 @@ _COLUMNS = {
 
 def recognise(probe: Probe) -> str | None:
     """Some line of the head is an object with a transcript's type and one of the ids that go with it."""
-    for line in io.BytesIO(probe.head.removeprefix(_BOM)):
+    for line in io.BytesIO(probe.head.removeprefix(codecs.BOM_UTF8)):
         if not line.lstrip().startswith(b"{"):
             continue
         try:
@@ -170,7 +170,9 @@ class _Piece:
 
     def reports(self, rejected: list[RejectedRow]) -> _Reports:
         """What the lines report; those that cannot be used are added to `rejected`."""
-        bom = len(_BOM) if self.offset == 0 and self.content[: len(_BOM)] == _BOM else 0
+        bom = (
+            len(codecs.BOM_UTF8) if self.offset == 0 and self.content[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8 else 0
+        )
         plain = _decoded(self.content[bom:])
         if plain:
             return plain
