@@ -5,6 +5,7 @@ Belongs here: how something is measured and shown. Does not belong here: what is
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -12,6 +13,7 @@ import platform
 import resource
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,11 +21,17 @@ from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value")
+# How often the memory of a running command is looked at; the peak is kept by the system, so that only its end is missed.
+WATCHED_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One process or call: seconds of wall and CPU time (of all threads and children), peak resident memory in MB."""
+    """A command or call: seconds of wall and CPU time, of all its processes; their peaks of resident memory, added, in MB.
+
+    Two processes need not have their peaks at the same time, and pages that they share count twice: it is an upper
+    bound.
+    """
 
     wall: float
     cpu: float
@@ -35,23 +43,47 @@ def run_process(command: Sequence[str], environment: Mapping[str, str], output: 
     with (output or Path(os.devnull)).open("wb") as out:
         started = time.perf_counter()
         process = subprocess.Popen(command, env=os.environ | dict(environment), stdout=out, stderr=subprocess.PIPE)
+        peaks: dict[int, int] = {}
+        has_ended = threading.Event()
+        watching = threading.Thread(target=_watch, args=(process.pid, peaks, has_ended))
+        watching.start()
         error = process.stderr.read() if process.stderr else b""
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
+        has_ended.set()
+        watching.join()
     if status:
         raise subprocess.CalledProcessError(status, command, stderr=error.decode(errors="replace"))
-    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    # Of all processes the system itself tells only the largest.
+    return Measured(wall, usage.ru_utime + usage.ru_stime, max(usage.ru_maxrss, sum(peaks.values())) / 1024)
+
+
+def _watch(process: int, peaks: dict[int, int], has_ended: threading.Event) -> None:
+    """Note the peak of memory (kB) of a process and of all that it has begun, for as long as they run."""
+    while not has_ended.wait(WATCHED_SECONDS):
+        waiting = [process]
+        while waiting:
+            each = waiting.pop()
+            with contextlib.suppress(OSError, StopIteration):
+                status = Path(f"/proc/{each}/status").read_text().splitlines()
+                peaks[each] = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+                for task in Path(f"/proc/{each}/task").iterdir():
+                    waiting += map(int, (task / "children").read_text().split())
 
 
 def run_call(call: Callable[[], Value]) -> tuple[Value, Measured]:
     """Call a function in this process; the memory is the peak of the process so far, imports included."""
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    before = _cpu()
     started = time.perf_counter()
     value = call()
     wall = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return value, Measured(wall, cpu, after.ru_maxrss / 1024)
+    return value, Measured(wall, _cpu() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _cpu() -> float:
+    """CPU seconds of this process and of those that it has begun and that have ended."""
+    used = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def median(runs: Sequence[Measured]) -> Measured:

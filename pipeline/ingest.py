@@ -20,8 +20,9 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
-from pipeline import scope, warehouse
+from pipeline import reading, scope, warehouse
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import (
     anthropic_cost,
@@ -43,17 +44,8 @@ from pipeline.sources import (
     tracker_events,
     usage_sessions,
 )
-from pipeline.sources.base import (
-    GZIP_MAGIC,
-    BatchSource,
-    FileBatch,
-    Loaded,
-    Probe,
-    RejectedRow,
-    Source,
-    SourceError,
-    streaming,
-)
+from pipeline.sources.base import streaming
+from pipeline.sources.contract import Loaded, Probe, RejectedRow, Source, SourceError
 from pipeline.sqlfiles import literal, sql
 
 SOURCES: tuple[Source, ...] = (
@@ -77,7 +69,6 @@ SOURCES: tuple[Source, ...] = (
     usage_sessions,
     experiment_records,
 )
-BATCH_SOURCES: tuple[BatchSource, ...] = (claude_code,)
 FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
 # The formats of a provider's account: whose it is, and whether it tells of usage (console) or of what was billed. The
 # models read it as raw.account_formats.
@@ -101,9 +92,6 @@ BATCH_FILES = 5000
 BATCH_ROWS = 184_320
 # Text of rejected rows that waits for its place in the quarantine.
 BATCH_REJECTED_CHARACTERS = 1 << 26
-# Larger files are read in pieces, one by one.
-BATCH_FILE_BYTES = 1 << 24
-HEAD_BYTES = 1 << 14
 
 LINK_REFUSED = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
 GONE = "no longer lies there with the same content: left as it is"
@@ -134,13 +122,9 @@ class LandedFile:
     path: Path
     shown: str
 
-    def fingerprint(self) -> tuple[int, int, int]:
-        """Size, modification time and change time (ns): equal means that nobody wrote to the file."""
-        return _fingerprint(self.path.stat())
-
-
-def _fingerprint(found: os.stat_result) -> tuple[int, int, int]:
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    def fingerprint(self) -> reading.Fingerprint:
+        """What the file looks like now."""
+        return reading.fingerprint(self.path.stat())
 
 
 def ingest(
@@ -167,6 +151,7 @@ def ingest(
     status = dict(connection.execute("SELECT file_sha256, status FROM ingest.files").fetchall())
     _settle(files, settings.settle_seconds)
     found: list[_Found] = []
+    wanted: list[reading.Wanted] = []
     for file in files:
         summary.files_seen += 1
         try:
@@ -178,16 +163,21 @@ def ingest(
         if fingerprint == before and status.get(known) in ("loaded", "forgotten"):
             summary.files_unchanged += 1
         else:
-            found.append(_Found(file, before, known if fingerprint == before else ""))
-    unchanged = summary.files_unchanged
-    with _Loading(connection, settings, summary, status) as loading:
-        for done, reading in enumerate(found, unchanged):
-            if progress:
-                progress(done, len(files), reading.file.shown)
-            try:
-                loading.take(reading)
-            except OSError as error:
-                _cannot_be_read(settings, summary, reading.file, error)
+            found.append(_Found(file, before))
+            wanted.append(reading.Wanted(file.path, before, known, is_unchanged=fingerprint == before))
+    done = itertools.count(summary.files_unchanged)
+
+    def tell(file: LandedFile) -> None:
+        if progress:
+            progress(next(done), len(files), file.shown)
+
+    remaining = iter(found)
+    with (
+        _Loading(connection, settings, summary, status, tell) as loading,
+        contextlib.closing(reading.portions(wanted, warehouse.threads(settings))) as portions,
+    ):
+        for portion in portions:
+            loading.take(list(itertools.islice(remaining, len(portion.outcomes))), portion)
         loading.finish()
     _drop_rejected_of_forgotten(connection, settings)
     if progress:
@@ -450,36 +440,11 @@ def _sha256(path: Path) -> str:
 
 @dataclass
 class _Found:
-    """A file that may be new; `sha256` is '' until it has been read, and `content` is None where that is too large."""
+    """A file that may be new: what it looked like when it was found, and its sha256, '' until it has been read."""
 
     file: LandedFile
-    before: tuple[int, int, int]
-    sha256: str
-    head: bytes = b""
-    content: memoryview | None = None
-    is_settled: bool = False  # nobody has written to it since it was found
-
-    def read(self, buffer: bytearray) -> None:
-        """Hash the file and keep its beginning, or all of it where it fits: in `buffer`, so until that is used again.
-
-        Raises:
-            OSError: it cannot be read.
-
-        """
-        # Without a file object, which would cost as much as the reading.
-        handle = os.open(self.file.path, os.O_RDONLY)
-        try:
-            if self.before[0] < len(buffer):
-                self.content = memoryview(buffer)[: os.readv(handle, [buffer])]
-                self.head = bytes(self.content[:HEAD_BYTES])
-                self.sha256 = hashlib.sha256(self.content).hexdigest()
-            else:
-                self.head = os.read(handle, HEAD_BYTES)
-                self.sha256 = self.sha256 or _sha256(self.file.path)
-            is_whole = self.content is None or len(self.content) == self.before[0]
-            self.is_settled = is_whole and _fingerprint(os.fstat(handle)) == self.before
-        finally:
-            os.close(handle)
+    before: reading.Fingerprint
+    sha256: str = ""
 
 
 class _Loading:
@@ -494,15 +459,14 @@ class _Loading:
         settings: Settings,
         summary: IngestSummary,
         status: dict[str, str],
+        tell: Callable[[LandedFile], None],
     ) -> None:
         self._connection = connection
+        self._tell = tell
         self._settings = settings
         self._summary = summary
         self._status = status
-        # New memory for each file would cost more than reading it.
-        self._buffer = bytearray()
-        self._source: BatchSource | None = None
-        self._batch: FileBatch | None = None
+        self._rows: list[pa.Table] = []
         self._rejected_characters = 0
         self._waiting: dict[str, tuple[_Found, Loaded]] = {}
         self._storing: dict[str, tuple[_Found, Loaded]] = {}
@@ -517,35 +481,41 @@ class _Loading:
         """Wait for what is being stored; what only waits to be is dropped, as after any failure."""
         self._thread.shutdown()
 
-    def take(self, found: _Found) -> None:
-        """Load a file, now or with a batch; raises OSError where it cannot be read."""
-        self._buffer = self._buffer or bytearray(BATCH_FILE_BYTES)
-        found.read(self._buffer)
-        source, content = _batch_source(found), found.content
-        found.content, found.head = None, b""
-        if self._status.get(found.sha256) in ("loaded", "forgotten"):
-            self._settle()
-            self._remember(found)
-        elif found.sha256 in self._waiting or found.sha256 in self._storing:
-            self._copies.append(found)
-        elif source and content is not None and found.is_settled:
-            if source is not self._source:
-                self._store()
-            self._source = source
-            self._batch = self._batch or source.Batch()
-            parsed = source.parse(content)
-            self._batch.add(found.sha256, parsed)
-            self._waiting[found.sha256] = found, parsed.loaded
-            self._rejected_characters += sum(len(row.text) for row in parsed.loaded.rejected)
-            if (
-                len(self._waiting) >= BATCH_FILES
-                or self._batch.rows >= BATCH_ROWS
-                or self._rejected_characters >= BATCH_REJECTED_CHARACTERS
-            ):
-                self._store()
-        else:
-            self._settle()
-            self._take_alone(found)
+    def take(self, files: Sequence[_Found], portion: reading.Portion) -> None:
+        """Load what was read of some files, now or with a batch."""
+        first = following = 0
+        for found, outcome in zip(files, portion.outcomes, strict=True):
+            self._tell(found.file)
+            found.sha256, loaded = outcome.sha256, outcome.loaded
+            begin, following = following, following + (loaded.rows_loaded if loaded else 0)
+            if outcome.error:
+                _cannot_be_read(self._settings, self._summary, found.file, outcome.error)
+            elif self._status.get(found.sha256) in ("loaded", "forgotten"):
+                self._settle()
+                self._remember(found)
+            elif found.sha256 in self._waiting or found.sha256 in self._storing:
+                self._copies.append(found)
+            elif loaded:
+                self._waiting[found.sha256] = found, loaded
+                self._rejected_characters += sum(len(row.text) for row in loaded.rejected)
+                continue
+            else:
+                self._settle()
+                self._take_alone(found)
+            # Without the rows of this file, if it has any.
+            self._add_rows(portion.rows.slice(first, begin - first))
+            first = following
+        self._add_rows(portion.rows.slice(first, following - first))
+        if (
+            len(self._waiting) >= BATCH_FILES
+            or sum(rows.num_rows for rows in self._rows) >= BATCH_ROWS
+            or self._rejected_characters >= BATCH_REJECTED_CHARACTERS
+        ):
+            self._store()
+
+    def _add_rows(self, rows: pa.Table) -> None:
+        if rows.num_rows:
+            self._rows.append(rows)
 
     def finish(self) -> None:
         """Load what is still waiting."""
@@ -560,22 +530,19 @@ class _Loading:
         self._summary.files_unchanged += 1
 
     def _take_alone(self, found: _Found) -> None:
-        self._status[found.sha256] = _take(self._connection, self._settings, found, self._summary)
+        try:
+            self._status[found.sha256] = _take(self._connection, self._settings, found, self._summary)
+        except OSError as error:
+            _cannot_be_read(self._settings, self._summary, found.file, error)
 
     def _store(self) -> None:
         """Begin to store what is waiting."""
         self._settle()
-        if self._source and self._batch:
+        if self._waiting:
             self._storing = self._waiting
-            self._stored = self._thread.submit(
-                _take_together,
-                self._connection,
-                self._settings,
-                self._source.FORMAT,
-                self._batch,
-                list(self._storing.values()),
-            )
-        self._waiting, self._batch, self._rejected_characters = {}, None, 0
+            files = list(self._storing.values())
+            self._stored = self._thread.submit(_take_together, self._connection, self._settings, self._rows, files)
+        self._waiting, self._rows, self._rejected_characters = {}, [], 0
 
     def _settle(self) -> None:
         """Wait until what is being stored is."""
@@ -588,10 +555,7 @@ class _Loading:
         except (duckdb.Error, OSError) as error:
             warehouse.refuse_full_disk(self._settings, str(error))
             for found, _ in storing:
-                try:
-                    self._take_alone(found)
-                except OSError as problem:
-                    _cannot_be_read(self._settings, self._summary, found.file, problem)
+                self._take_alone(found)
             return
         self._status.update((found.sha256, "loaded") for found, _ in storing)
         self._summary.files_loaded += len(storing)
@@ -600,40 +564,22 @@ class _Loading:
         self._summary.rows_rejected += sum(len(loaded.rejected) for _, loaded in storing)
 
 
-def _batch_source(found: _Found) -> BatchSource | None:
-    """The format by which the file can be stored together with others, if its beginning shows one."""
-    if found.head.startswith(GZIP_MAGIC):
-        return None
-    probe = Probe(found.file.path, found.head, "none")
-    source = next((source for source in SOURCES if _verdict(source, probe) is not None), None)
-    return next((batched for batched in BATCH_SOURCES if batched is source), None)
-
-
-def _verdict(source: Source, probe: Probe) -> str | None:
-    """What `recognise` says; JSON that is nested deeper than Python can follow is of no format."""
-    try:
-        return source.recognise(probe)
-    except RecursionError:
-        return None
-
-
 def _take_together(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
-    name: str,
-    batch: FileBatch,
+    rows: Sequence[pa.Table],
     files: Sequence[tuple[_Found, Loaded]],
 ) -> None:
-    """Store files of a format in one transaction, with their ledger rows."""
+    """Store transcripts in one transaction, with their ledger rows."""
     sha256s = [found.sha256 for found, _ in files]
     with streaming(connection, in_order=True):
         connection.execute("BEGIN")
         try:
-            days = batch.store(connection)
+            days = claude_code.store(connection, pa.concat_tables(rows)) if rows else {}
             _keep_out(connection, sha256s)
             for found, loaded in files:
                 _quarantine(settings, found.sha256, loaded.rejected)
-            _enter_together(connection, name, files, days)
+            _enter_together(connection, claude_code.FORMAT, files, days)
             connection.execute(sql("forget/mark_kept_out"), [sha256s])
             _remember(connection, [found for found, _ in files])
             connection.execute("COMMIT")
@@ -730,7 +676,7 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
     if not probe.head.strip():
         raise UnrecognisedError("empty file: nothing to read")
     for source in SOURCES:
-        verdict = _verdict(source, probe)
+        verdict = reading.verdict(source, probe)
         if verdict:
             raise UnusableError(verdict, source.FORMAT)
         if verdict is not None:

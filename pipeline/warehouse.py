@@ -147,11 +147,16 @@ def refuse_full_disk(settings: Settings, *messages: str) -> None:
         ) from None
 
 
+def threads(settings: Settings) -> int:
+    """How many threads or processes may work at a time."""
+    return settings.threads or os.cpu_count() or 1
+
+
 def connection_config(settings: Settings) -> dict[str, str]:
     """DuckDB's configuration, the same wherever this process opens the writer's file."""
     return {
         "memory_limit": f"{_memory_bytes(settings)}B",
-        "threads": str(settings.threads or os.cpu_count() or 1),
+        "threads": str(threads(settings)),
         "TimeZone": "UTC",
         "autoinstall_known_extensions": "false",
         "preserve_insertion_order": "false",

@@ -17,9 +17,9 @@ from conftest import Home
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline import ingest, warehouse
+from pipeline import ingest, reading, warehouse
 from pipeline.sources import claude_code
-from pipeline.sources.base import Loaded
+from pipeline.sources.contract import Loaded
 
 LEDGER = """
     SELECT file_sha256, path, format, grain, bytes, first_usage_date, last_usage_date, rows_read, rows_loaded,
@@ -129,7 +129,7 @@ def everything(home: Home) -> list[Any]:
 def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file in a transaction of its own, and in pieces of few lines."""
     with monkeypatch.context() as patched:
-        patched.setattr(ingest, "_batch_source", lambda found: None)
+        patched.setattr(reading, "_is_transcript", lambda path, head: False)
         patched.setattr(claude_code, "_PIECE_BYTES", 64)
         home.ingest()
 
@@ -166,12 +166,11 @@ def test_a_plain_line_means_the_same_to_the_decoder_and_to_the_judge(line: bytes
     decoded, judged = claude_code._decoded(line), claude_code._judged(line)
     assert decoded is not None
     assert not isinstance(judged, str)
-    batches = [claude_code.Batch(), claude_code.Batch()]
-    for batch, reports in zip(batches, (decoded, judged), strict=True):
+    both = [claude_code.Rows(), claude_code.Rows()]
+    for rows, reports in zip(both, (decoded, judged), strict=True):
         requests = dict(zip(reports.keys, reports.reporting, strict=True))
-        batch.add("sha", claude_code.Transcript(Loaded("request", 1, 1), requests, {}))
-        batch._make_columns()
-    assert batches[0]._tables == batches[1]._tables
+        rows.add("sha", claude_code.Transcript(Loaded("request", 1, 1), requests, {}))
+    assert both[0].table() == both[1].table()
     assert decoded.lines == judged.lines == 1
 
 
@@ -214,6 +213,12 @@ def good_file(name: str, lines: int = 3, **fields: Any) -> bytes:
 
 
 @pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is a portion."""
+    monkeypatch.setattr(reading, "PORTION_FILES", 1)
+
+
+@pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read alone."""
     names: list[str] = []
@@ -231,13 +236,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def stored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of each batch that was stored."""
     rows: list[int] = []
-    store = claude_code.Batch.store
+    store = claude_code.store
 
-    def storing(batch: Any, connection: Any) -> Any:
-        rows.append(batch.rows)
-        return store(batch, connection)
+    def storing(connection: Any, batch: Any) -> Any:
+        rows.append(batch.num_rows)
+        return store(connection, batch)
 
-    monkeypatch.setattr(claude_code.Batch, "store", storing)
+    monkeypatch.setattr(claude_code, "store", storing)
     return rows
 
 
@@ -249,7 +254,7 @@ def test_only_large_and_packed_files_are_read_alone(
     home.land({"odd.jsonl": good_file("odd") + b'{"type":"assistant","mess\n{"type":"user"}\n'})
     home.land({"packed.jsonl": gzip.compress(good_file("packed"))})
     home.land({"large.jsonl": good_file("large", lines=30)})
-    monkeypatch.setattr(ingest, "BATCH_FILE_BYTES", 4000)
+    monkeypatch.setattr(reading, "MAX_BYTES", 4000)
     home.ingest()
     assert sorted(alone) == ["large.jsonl", "packed.jsonl"]
     assert home.query("SELECT count(*) FROM raw.requests") == [(23 * 3 + 30,)]
@@ -281,13 +286,13 @@ def test_a_packed_file_that_ends_early_is_refused_whole(home: Home) -> None:
 
 def test_a_file_that_vanishes_is_named_and_the_others_are_loaded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
-    read = ingest._Found.read
+    read = reading._Reader._content
 
-    def vanishing(found: Any, buffer: Any) -> None:
+    def vanishing(reader: Any, file: Any) -> Any:
         (home.settings.landing / "2.jsonl").unlink(missing_ok=True)
-        read(found, buffer)
+        return read(reader, file)
 
-    monkeypatch.setattr(ingest._Found, "read", vanishing)
+    monkeypatch.setattr(reading._Reader, "_content", vanishing)
     summary = home.ingest()
     assert (summary.files_loaded, summary.files_failed) == (3, 1)
     assert summary.problems == ["landing/2.jsonl: No such file or directory"]
@@ -296,16 +301,16 @@ def test_a_file_that_vanishes_is_named_and_the_others_are_loaded(home: Home, mon
 def test_a_file_that_is_still_written_to_waits_for_the_next_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
     growing = home.settings.landing / "2.jsonl"
-    read = ingest._Found.read
+    read = reading._Reader._content
 
-    def writing(found: Any, buffer: Any) -> None:
-        if found.file.path == growing:
+    def writing(reader: Any, file: Any) -> Any:
+        if file.path == growing:
             with growing.open("ab") as handle:
                 handle.write(good_file("later", lines=1))
-        read(found, buffer)
+        return read(reader, file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingest._Found, "read", writing)
+        patched.setattr(reading._Reader, "_content", writing)
         first = home.ingest()
     assert first.problems == ["landing/2.jsonl: is still being written; the next run reads it"]
     assert home.query("SELECT count(*) FROM raw.requests") == [(9,)]
@@ -313,38 +318,40 @@ def test_a_file_that_is_still_written_to_waits_for_the_next_run(home: Home, monk
     assert home.query("SELECT count(DISTINCT request_key) FROM raw.requests") == [(13,)]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_batch_that_cannot_be_stored_is_stored_file_by_file(
     home: Home, alone: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(6)})
-    store = claude_code.Batch.store
+    store = claude_code.store
 
-    def failing(batch: Any, connection: Any) -> Any:
-        if batch.rows > 3:
+    def failing(connection: Any, rows: Any) -> Any:
+        if rows.num_rows > 3:
             raise duckdb.ConstraintException("made up")
-        return store(batch, connection)
+        return store(connection, rows)
 
     monkeypatch.setattr(ingest, "BATCH_FILES", 4)
-    monkeypatch.setattr(claude_code.Batch, "store", failing)
+    monkeypatch.setattr(claude_code, "store", failing)
     summary = home.ingest()
     assert (summary.files_loaded, summary.rows_loaded, summary.problems) == (6, 18, [])
     assert len(alone) == 6
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_run_that_is_interrupted_while_a_batch_is_stored_keeps_that_batch(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(6)})
     monkeypatch.setattr(ingest, "BATCH_FILES", 4)
-    read = ingest._Found.read
+    read = reading._Reader._content
 
-    def interrupted(found: Any, buffer: Any) -> None:
-        if found.file.path.name == "5.jsonl":
+    def interrupted(reader: Any, file: Any) -> Any:
+        if file.path.name == "5.jsonl":
             raise KeyboardInterrupt
-        read(found, buffer)
+        return read(reader, file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ingest._Found, "read", interrupted)
+        patched.setattr(reading._Reader, "_content", interrupted)
         with pytest.raises(KeyboardInterrupt):
             home.ingest()
     assert home.query("SELECT count(*) FROM ingest.files") == [(4,)]
@@ -359,6 +366,7 @@ def test_copies_inside_a_batch_load_once(home: Home) -> None:
     assert len(home.query("FROM ingest.paths")) == 3
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_batches_are_bounded(home: Home, stored: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "BATCH_FILES", 3)
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(10)})
@@ -366,6 +374,7 @@ def test_batches_are_bounded(home: Home, stored: list[int], monkeypatch: pytest.
     assert stored == [9, 9, 9, 3]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_batch_ends_where_much_text_was_rejected(
     home: Home, stored: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

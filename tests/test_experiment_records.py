@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline import warehouse
 from pipeline.sources import experiment_records
-from pipeline.sources.base import Probe
+from pipeline.sources.contract import Probe
 
 BODIES = Path(__file__).parents[2] / "shared" / "data" / "genai_prices" / "usages.json"
 KINDS = (

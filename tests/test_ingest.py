@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli, ingest, warehouse
 from pipeline.sources import base, console_cost, console_usage
-from pipeline.sources.base import Loaded, Probe, RejectedRow
+from pipeline.sources.contract import Loaded, Probe, RejectedRow
 
 USAGE_COLUMNS = (
     "usage_date_utc,model_version,api_key,workspace,usage_type,usage_input_tokens_no_cache,"

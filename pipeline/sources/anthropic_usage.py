@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import duckdb
 
-from pipeline.sources.base import Loaded, Probe
+from pipeline.sources.contract import Loaded, Probe
 from pipeline.sources.provider_pages import AccountShape, load_pages, source_of
 
 FORMAT = "anthropic_usage"

@@ -1,4 +1,4 @@
-"""What all formats share: the probe of a file, and telling which of its rows were rejected and where they stand.
+"""What formats share that DuckDB reads: telling which rows of a text file were rejected and where they stand.
 
 Belongs here: reading text files with DuckDB and finding rejected rows in them. Does not belong here: any single format.
 DuckDB decides which rows are bad, in parallel; Python then looks those up in the file, by their content, to say on
@@ -11,29 +11,22 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import gzip
 import hashlib
 import io
 import itertools
 import re
 import tempfile
-import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO
 
 import duckdb
 
+from pipeline.sources.contract import MAX_LINE_BYTES, Loaded, Probe, RejectedRow, SourceError, refusing_damaged_gzip
 from pipeline.sqlfiles import identifier, literal, sql
 
-HEAD_BYTES = 1 << 20
 PIECE_BYTES = 1 << 20
-GZIP_MAGIC = b"\x1f\x8b"
-# One log line may hold several pasted images; a longer one is quarantined. DuckDB would take 16 times this much for its
-# buffer (4 GiB at 256 MiB, refused under the default memory limit), so the buffer is set to hold just one such line.
-MAX_LINE_BYTES = 1 << 26
 _PATTERN_CHARACTERS = re.compile(r"[*?\[]")
 _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
 # A row of an export is short: smaller buffers keep the memory of a large file small.
@@ -43,129 +36,8 @@ _ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {MAX_ROW_BYTES}"
 STREAMING_BYTES = 100_000_000
 
 
-class SourceError(Exception):
-    """A file that cannot be loaded; the message is one sentence without content of the file, fit for the ledger."""
-
-
-@contextlib.contextmanager
-def refusing_damaged_gzip() -> Iterator[None]:
-    """Say so, as a SourceError, where a packed file cannot be unpacked to its end."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise SourceError("damaged gzip file: fetch it again") from None
-
-
 class MisreadError(Exception):
     """DuckDB read other rows than the file has; a tidied copy of it may help."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """The beginning of a file, decompressed, as far as recognition needs it.
-
-    `origin` is set on a tidied copy: the file that landed, in which rejected rows are located; `left_out` is how many
-    of its rows, all to be rejected, the copy does not hold.
-    """
-
-    path: Path
-    head: bytes
-    compression: str
-    origin: Probe | None = None
-    left_out: int = 0
-
-    @classmethod
-    def of(cls, path: Path) -> Probe:
-        """Read the first mebibyte of `path`; gzip is known by its magic bytes, not by the file name."""
-        with path.open("rb") as handle:
-            magic = handle.read(2)
-        if magic != GZIP_MAGIC:
-            with path.open("rb") as handle:
-                return cls(path, handle.read(HEAD_BYTES), "none")
-        with refusing_damaged_gzip(), gzip.open(path, "rb") as unzipped:
-            return cls(path, unzipped.read(HEAD_BYTES), "gzip")
-
-    def open(self) -> IO[bytes]:
-        """The decompressed bytes of the whole file."""
-        return gzip.open(self.path, "rb") if self.compression == "gzip" else self.path.open("rb")  # type: ignore[return-value]
-
-    @property
-    def text(self) -> str:
-        """The head as text, without a byte order mark."""
-        return self.head.decode("utf-8-sig", errors="replace")
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the head holds no NUL byte, which no text format does."""
-        return b"\x00" not in self.head
-
-
-@dataclass(frozen=True)
-class RejectedRow:
-    """A row that was not loaded: where it stands, and why. `text` goes to the private quarantine only."""
-
-    line: int
-    byte_offset: int
-    reason: str
-    column_name: str = ""
-    value: str = ""
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What one file gave: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected)."""
-
-    grain: str
-    rows_read: int
-    rows_loaded: int
-    rows_ignored: int = 0
-    rows_repeated: int = 0
-    rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
-    message: str = ""
-
-
-class Source(Protocol):
-    """A format. `recognise` returns None (not mine), '' (mine), or a sentence (mine, and unusable for this reason)."""
-
-    FORMAT: str
-
-    def recognise(self, probe: Probe) -> str | None:
-        """Whether the file is of this format, judged by its content."""
-
-    def load(self, connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-        """Insert the file's rows into its raw table, inside the caller's transaction."""
-
-
-class Parsed(Protocol):
-    """What a file gave that is not stored yet; only its format knows more of it."""
-
-    @property
-    def loaded(self) -> Loaded:
-        """The counts of it."""
-
-
-class FileBatch(Protocol):
-    """What several files of a format gave, until it is stored."""
-
-    rows: int
-
-    def add(self, sha256: str, parsed: Any) -> None:
-        """Take in what the format's `parse` has made of a file."""
-
-    def store(self, connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[date, date]]:
-        """Insert what was taken in, inside the caller's transaction; returns the days of each file's usage."""
-
-
-class BatchSource(Source, Protocol):
-    """A format of which many files can be stored in one statement."""
-
-    @property
-    def Batch(self) -> Callable[[], FileBatch]:  # noqa: N802 - a class of the module
-        """A new batch without files."""
-
-    def parse(self, content: bytes | memoryview) -> Parsed:
-        """Take apart a whole file."""
 
 
 @dataclass(frozen=True)
@@ -618,9 +490,8 @@ def streaming(connection: duckdb.DuckDBPyConnection, in_order: bool = False) -> 
     full, and when the warehouse is closed these are put together, which takes as much memory as all of the loading.
     The connection must not be in a transaction then.
     """
-    query = "SELECT getvariable('memory_bytes'), current_setting('threads')"
-    ((limit, threads),) = connection.execute(query).fetchall()
-    enough = STREAMING_BYTES * (2 if in_order else threads + 2)
+    ((limit, threads, indexes),) = connection.execute(sql("ingest/memory")).fetchall()
+    enough = indexes + STREAMING_BYTES * (1 if in_order else threads + 2)
     if limit:
         # Where more is in use that cannot be given back now, it stays.
         with contextlib.suppress(duckdb.OutOfMemoryException):

@@ -19,11 +19,7 @@ from typing import Any
 import duckdb
 
 from pipeline.sources.base import (
-    Loaded,
     MisreadError,
-    Probe,
-    RejectedRow,
-    SourceError,
     count_reader_errors,
     file_literal,
     forget_reader_errors,
@@ -34,6 +30,7 @@ from pipeline.sources.base import (
     store_records,
     tidy_lines,
 )
+from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError
 from pipeline.sqlfiles import literal, sql
 
 # Lines of the head that recognition looks at: a log may begin with lines of other kinds.

@@ -19,14 +19,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
-import duckdb
 import msgspec
 import pyarrow as pa
 
-from pipeline.sources.base import MAX_LINE_BYTES, Loaded, Probe, RejectedRow, refusing_damaged_gzip
+from pipeline.sources.contract import MAX_LINE_BYTES, Loaded, Probe, RejectedRow, refusing_damaged_gzip
 from pipeline.sqlfiles import literal, sql
+
+if TYPE_CHECKING:
+    import duckdb
 
 FORMAT = "claude_code"
 _LINE_TYPES = frozenset(
@@ -132,9 +134,9 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
     """Insert into raw.requests, one row for each response that the file reports."""
     with refusing_damaged_gzip(), probe.open() as handle:
         transcript = _transcript(_pieces(handle))
-    batch = Batch()
-    batch.add(sha256, transcript)
-    batch.store(connection)
+    rows = Rows()
+    rows.add(sha256, transcript)
+    store(connection, rows.table())
     return transcript.loaded
 
 
@@ -449,17 +451,16 @@ def _geo(stated: str) -> str:
     return "" if stated == "not_available" else stated
 
 
-class Batch:
-    """What transcripts gave that are stored in one statement, which costs a hundredth of one statement for each."""
+class Rows:
+    """The rows of files on their way into raw.requests: many in one statement cost a hundredth of one for each file."""
 
     def __init__(self) -> None:
-        self.rows = 0
         self._lists: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self._files: list[str] = []  # those whose rows are still in the lists
         self._tables: list[pa.Table] = []
 
     def add(self, sha256: str, parsed: Transcript) -> None:
-        """Take in a file."""
+        """Take in the rows of a file."""
         keys, lines = list(parsed.requests), list(parsed.requests.values())
         for start in range(0, len(keys), _ROWS_AS_OBJECTS):
             some = slice(start, start + _ROWS_AS_OBJECTS)
@@ -495,7 +496,6 @@ class Batch:
         lists["web_search_count"] += [each.web_search_requests if each else 0 for each in tools]
         lists["file"] += [len(self._files)] * len(lines)
         self._files.append(sha256)
-        self.rows += len(lines)
         if len(lists["request_key"]) >= _ROWS_AS_OBJECTS:
             self._make_columns()
 
@@ -512,19 +512,24 @@ class Batch:
         self._files = []
         self._tables.append(pa.table(columns))
 
-    def store(self, connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[date, date]]:
-        """Insert into raw.requests what was taken in, inside the caller's transaction.
-
-        Returns:
-            The first and the last day of usage of each file (sha256) that has any on a day that retention lets in.
-
-        """
-        if self._files:
+    def table(self) -> pa.Table:
+        """All rows, file by file: the columns that `store` takes."""
+        if self._files or not self._tables:
             self._make_columns()
-        if not self.rows:
-            return {}
-        connection.register("transcript_rows", pa.concat_tables(self._tables))
-        connection.execute(sql("ingest/store_transcripts", source_format=literal(FORMAT)))
-        days = connection.execute(sql("ingest/transcript_days")).fetchall()
-        connection.unregister("transcript_rows")
-        return {sha256: (first, last) for sha256, first, last in days}
+        return pa.concat_tables(self._tables)
+
+
+def store(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> dict[str, tuple[date, date]]:
+    """Insert rows of files into raw.requests, inside the caller's transaction.
+
+    Returns:
+        The first and the last day of usage of each file (sha256) that has any on a day that retention lets in.
+
+    """
+    if not rows.num_rows:
+        return {}
+    connection.register("transcript_rows", rows)
+    connection.execute(sql("ingest/store_transcripts", source_format=literal(FORMAT)))
+    days = connection.execute(sql("ingest/transcript_days")).fetchall()
+    connection.unregister("transcript_rows")
+    return {sha256: (first, last) for sha256, first, last in days}

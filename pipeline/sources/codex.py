@@ -10,15 +10,8 @@ from __future__ import annotations
 import duckdb
 
 from pipeline.sources import calls
-from pipeline.sources.base import (
-    Loaded,
-    MisreadError,
-    Probe,
-    forget_reader_errors,
-    line_relation,
-    load_tidily,
-    tidy_lines,
-)
+from pipeline.sources.base import MisreadError, forget_reader_errors, line_relation, load_tidily, tidy_lines
+from pipeline.sources.contract import Loaded, Probe
 from pipeline.sqlfiles import sql
 
 FORMAT = "codex"

@@ -9,7 +9,8 @@ from functools import partial
 
 import duckdb
 
-from pipeline.sources.base import CsvShape, Loaded, Probe, cells, csv_header, csv_values, load_csv
+from pipeline.sources.base import CsvShape, cells, csv_header, csv_values, load_csv
+from pipeline.sources.contract import Loaded, Probe
 from pipeline.sqlfiles import literal, sql
 
 FORMAT = "console_cost"

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from pipeline.sources import usage_bodies
-from pipeline.sources.base import Loaded, Probe
+from pipeline.sources.contract import Loaded, Probe
 
 FORMAT = "experiment_records"
 # What a record has beside its usage body, and what a flat one consists of.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import duckdb
 
-from pipeline.sources.base import CsvShape, Loaded, Probe
+from pipeline.sources.base import CsvShape
+from pipeline.sources.contract import Loaded, Probe
 from pipeline.sources.provider_pages import AccountShape, csv_problem, load_export, load_pages, source_of
 
 FORMAT = "openai_costs"

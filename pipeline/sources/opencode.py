@@ -9,7 +9,7 @@ from __future__ import annotations
 import duckdb
 
 from pipeline.sources import calls
-from pipeline.sources.base import Loaded, Probe
+from pipeline.sources.contract import Loaded, Probe
 
 FORMAT = "opencode"
 SHAPE = calls.CallShape(

@@ -16,18 +16,9 @@ from typing import Any
 
 import duckdb
 
-from pipeline.sources.base import (
-    CsvShape,
-    Loaded,
-    Probe,
-    RejectedRow,
-    SourceError,
-    csv_header,
-    csv_values,
-    file_literal,
-    load_csv,
-)
+from pipeline.sources.base import CsvShape, csv_header, csv_values, file_literal, load_csv
 from pipeline.sources.calls import HEAD_LINES, MAX_DOCUMENT_BYTES, cut_document, first_objects
+from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError
 from pipeline.sqlfiles import identifier, literal, sql
 
 # The key of the object that `pull` writes above the pages of one pull.

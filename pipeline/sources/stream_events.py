@@ -7,12 +7,14 @@ of any other format, must not decide how the others are read. Does not belong he
 
 from __future__ import annotations
 
-import duckdb
+from typing import TYPE_CHECKING
 
-from pipeline.sources import tracker_events
-from pipeline.sources.base import Loaded, Probe
+from pipeline.sources.contract import Loaded, Probe
 
-FORMAT = tracker_events.FORMAT
+if TYPE_CHECKING:
+    import duckdb
+
+FORMAT = "tracker_events"  # of what a stream brings
 FIRST_LINE = b'{"schema": "token-analytics-stream/1"}'
 
 
@@ -23,4 +25,7 @@ def recognise(probe: Probe) -> str | None:
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.requests, one row for each event; the first line is ignored."""
+    # Here, because whoever only asks whose a file is (reading) need not start DuckDB.
+    from pipeline.sources import tracker_events
+
     return tracker_events.load(connection, probe, sha256)

@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.sources import calls, usage_bodies
-from pipeline.sources.base import Loaded, Probe, SourceError
+from pipeline.sources.contract import Loaded, Probe, SourceError
 
 FORMAT = "tracker_events"
 _COMPANIONS = frozenset(("conversation_id", "session_id"))

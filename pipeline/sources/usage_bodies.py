@@ -11,7 +11,8 @@ from functools import partial
 
 import duckdb
 
-from pipeline.sources.base import Loaded, Probe, load_lines
+from pipeline.sources.base import load_lines
+from pipeline.sources.contract import Loaded, Probe
 from pipeline.sqlfiles import literal, sql
 
 

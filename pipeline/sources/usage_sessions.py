@@ -13,11 +13,7 @@ import duckdb
 
 from pipeline.sources.base import (
     CsvShape,
-    Loaded,
     MisreadError,
-    Probe,
-    RejectedRow,
-    SourceError,
     cells,
     count_reader_errors,
     csv_header,
@@ -30,6 +26,7 @@ from pipeline.sources.base import (
     locate_lines,
     tidy_lines,
 )
+from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError
 from pipeline.sqlfiles import identifier, literal, sql
 
 FORMAT = "token_usage_sessions"
