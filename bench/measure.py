@@ -21,16 +21,15 @@ from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value")
-# How often the memory of a running command is looked at; the peak is kept by the system, so that only its end is missed.
+# How often the memory of a running command is looked at; the system keeps the peak, so that only its end is missed.
 WATCHED_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A command or call: seconds of wall and CPU time, of all its processes; their peaks of resident memory, added, in MB.
+    """A command or call, all its processes together: seconds of wall and CPU time, peaks of resident memory in MB.
 
-    Two processes need not have their peaks at the same time, and pages that they share count twice: it is an upper
-    bound.
+    Two processes need not have their peaks at the same time, and pages that they share count twice: an upper bound.
     """
 
     wall: float

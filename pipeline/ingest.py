@@ -164,7 +164,7 @@ def ingest(
             summary.files_unchanged += 1
         else:
             found.append(_Found(file, before))
-            wanted.append(reading.Wanted(file.path, before, known, is_unchanged=fingerprint == before))
+            wanted.append(reading.Wanted(str(file.path), before, known, is_unchanged=fingerprint == before))
     done = itertools.count(summary.files_unchanged)
 
     def tell(file: LandedFile) -> None:

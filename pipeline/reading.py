@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import os
 import pickle
 import select
@@ -64,7 +65,7 @@ class Wanted:
     '', and whether it looks as it did then.
     """
 
-    path: Path
+    path: str
     found: Fingerprint
     known: str = ""
     is_unchanged: bool = False
@@ -144,11 +145,11 @@ class _Reader:
     """Reads files with one buffer: new memory for each would cost more than reading it."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        # Of this only as much takes memory as has been filled.
+        self._buffer = mmap.mmap(-1, MAX_BYTES)
 
     def read(self, share: Sequence[Wanted]) -> Portion:
         """Take apart the files that are transcripts and lie still."""
-        self._buffer = self._buffer or bytearray(MAX_BYTES)
         rows = claude_code.Rows()
         outcomes = [self._outcome(file, rows) for file in share]
         return Portion(outcomes, rows.table())
@@ -182,11 +183,11 @@ class _Reader:
             os.close(handle)
 
 
-def _is_transcript(path: Path, head: bytes) -> bool:
+def _is_transcript(path: str, head: bytes) -> bool:
     """Whether no format that is asked earlier claims the file, and transcripts do."""
     if head.startswith(GZIP_MAGIC):
         return False
-    probe = Probe(path, head, "none")
+    probe = Probe(Path(path), head, "none")
     return verdict(stream_events, probe) is None and verdict(claude_code, probe) is not None
 
 

@@ -490,8 +490,9 @@ def streaming(connection: duckdb.DuckDBPyConnection, in_order: bool = False) -> 
     full, and when the warehouse is closed these are put together, which takes as much memory as all of the loading.
     The connection must not be in a transaction then.
     """
-    ((limit, threads, indexes),) = connection.execute(sql("ingest/memory")).fetchall()
-    enough = indexes + STREAMING_BYTES * (1 if in_order else threads + 2)
+    query = "SELECT getvariable('memory_bytes'), current_setting('threads')"
+    ((limit, threads),) = connection.execute(query).fetchall()
+    enough = STREAMING_BYTES * (2 if in_order else threads + 2)
     if limit:
         # Where more is in use that cannot be given back now, it stays.
         with contextlib.suppress(duckdb.OutOfMemoryException):

@@ -455,8 +455,12 @@ class Rows:
     """The rows of files on their way into raw.requests: many in one statement cost a hundredth of one for each file."""
 
     def __init__(self) -> None:
-        self._lists: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        self._files: list[str] = []  # those whose rows are still in the lists
+        # Of each row that is no column yet: its key, its line, when the response was first seen, and the file's place.
+        self._keys: list[str] = []
+        self._lines: list[_Line] = []
+        self._first_seen: list[datetime] = []
+        self._places: list[int] = []
+        self._files: list[str] = []
         self._tables: list[pa.Table] = []
 
     def add(self, sha256: str, parsed: Transcript) -> None:
@@ -464,57 +468,55 @@ class Rows:
         keys, lines = list(parsed.requests), list(parsed.requests.values())
         for start in range(0, len(keys), _ROWS_AS_OBJECTS):
             some = slice(start, start + _ROWS_AS_OBJECTS)
-            self._add_rows(sha256, keys[some], lines[some], parsed.first_seen)
+            self._keys += keys[some]
+            self._lines += lines[some]
+            self._first_seen += map(parsed.first_seen.get, keys[some], [line.timestamp for line in lines[some]])
+            self._places += [len(self._files)] * len(keys[some])
+            self._files.append(sha256)
+            if len(self._keys) >= _ROWS_AS_OBJECTS:
+                self._make_columns()
 
-    def _add_rows(
-        self, sha256: str, keys: Sequence[str], lines: Sequence[_Line], first_seen: Mapping[str, datetime]
-    ) -> None:
-        lists = self._lists
-        moments = [line.timestamp for line in lines]
+    def _make_columns(self) -> None:
+        """Turn the rows into columns."""
+        lines = self._lines
         messages = [line.message for line in lines]
         usages = [message.usage for message in messages]
         writes = [usage.cache_creation for usage in usages]
         tools = [usage.server_tool_use for usage in usages]
-        lists["request_key"] += keys
-        lists["response_id"] += [message.id for message in messages]
-        lists["session_id"] += [line.sessionId for line in lines]
-        lists["is_sidechain"] += [line.isSidechain for line in lines]
-        lists["requested_at"] += [moment - _1970 for moment in map(first_seen.get, keys, moments)]
-        lists["kept_at"] += [moment - _1970 for moment in moments]
-        lists["kept_id"] += [line.uuid for line in lines]
-        lists["model_version"] += [message.model for message in messages]
-        lists["project"] += [_project(line.cwd) for line in lines]
-        lists["usage_type"] += [usage.service_tier or "" for usage in usages]
-        lists["inference_geo"] += [usage.inference_geo or "" for usage in usages]
-        lists["speed"] += [usage.speed or "" for usage in usages]
-        lists["input_tokens_no_cache"] += [usage.input_tokens for usage in usages]
-        lists["cache_creation"] += [usage.cache_creation_input_tokens for usage in usages]
-        lists["cache_write_5m"] += [each.ephemeral_5m_input_tokens if each else 0 for each in writes]
-        lists["cache_write_1h"] += [each.ephemeral_1h_input_tokens if each else 0 for each in writes]
-        lists["input_tokens_cache_read"] += [usage.cache_read_input_tokens for usage in usages]
-        lists["output_tokens"] += [usage.output_tokens for usage in usages]
-        lists["web_search_count"] += [each.web_search_requests if each else 0 for each in tools]
-        lists["file"] += [len(self._files)] * len(lines)
-        self._files.append(sha256)
-        if len(lists["request_key"]) >= _ROWS_AS_OBJECTS:
-            self._make_columns()
-
-    def _make_columns(self) -> None:
-        """Turn the rows in the lists into columns."""
+        values: dict[str, list[Any]] = {
+            "request_key": self._keys,
+            "response_id": [message.id for message in messages],
+            "session_id": [line.sessionId for line in lines],
+            "is_sidechain": [line.isSidechain for line in lines],
+            "requested_at": [moment - _1970 for moment in self._first_seen],
+            "kept_at": [line.timestamp - _1970 for line in lines],
+            "kept_id": [line.uuid for line in lines],
+            "model_version": [message.model for message in messages],
+            "project": [_project(line.cwd) for line in lines],
+            "usage_type": [usage.service_tier or "" for usage in usages],
+            "inference_geo": [usage.inference_geo or "" for usage in usages],
+            "speed": [usage.speed or "" for usage in usages],
+            "input_tokens_no_cache": [usage.input_tokens for usage in usages],
+            "cache_creation": [usage.cache_creation_input_tokens for usage in usages],
+            "cache_write_5m": [each.ephemeral_5m_input_tokens if each else 0 for each in writes],
+            "cache_write_1h": [each.ephemeral_1h_input_tokens if each else 0 for each in writes],
+            "input_tokens_cache_read": [usage.cache_read_input_tokens for usage in usages],
+            "output_tokens": [usage.output_tokens for usage in usages],
+            "web_search_count": [each.web_search_requests if each else 0 for each in tools],
+            "file": self._places,
+        }
         # The pool that pyarrow prefers asks for pages of 2 MiB, which take longer to clear than these columns to fill.
         pool = pa.system_memory_pool()
-        columns = {name: pa.array(values, _COLUMNS[name], memory_pool=pool) for name, values in self._lists.items()}
-        for values in self._lists.values():
-            values.clear()
+        columns = {name: pa.array(values[name], kind, memory_pool=pool) for name, kind in _COLUMNS.items()}
         for name in ("requested_at", "kept_at"):
             columns[name] = columns[name].view(pa.timestamp("us"))
         columns["file_sha256"] = pa.DictionaryArray.from_arrays(columns.pop("file"), pa.array(self._files, pa.string()))
-        self._files = []
         self._tables.append(pa.table(columns))
+        self._keys, self._lines, self._first_seen, self._places, self._files = [], [], [], [], []
 
     def table(self) -> pa.Table:
         """All rows, file by file: the columns that `store` takes."""
-        if self._files or not self._tables:
+        if self._keys or not self._tables:
             self._make_columns()
         return pa.concat_tables(self._tables)
 
