@@ -229,10 +229,10 @@ class _Beside:
     def answer(self) -> Portion | None:
         """Wait for what the share that was asked for first has given; None where it has ended."""
         try:
-            outcomes, rows = pickle.load(self._answers)  # noqa: S301 - written by this module
-        except (EOFError, OSError, pickle.UnpicklingError):
+            outcomes = pickle.load(self._answers)  # noqa: S301 - written by this module
+            return Portion(outcomes, pa.ipc.open_stream(self._answers).read_all())
+        except (EOFError, OSError, pickle.UnpicklingError, pa.ArrowInvalid):
             return None
-        return Portion(outcomes, pa.ipc.open_stream(rows).read_all())
 
     def close(self) -> None:
         """End it: it holds nothing that would be lost."""
@@ -251,9 +251,8 @@ def serve() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             portion = reader.read(pickle.load(questions))  # noqa: S301 - written by this module
-            rows = pa.BufferOutputStream()
-            with pa.ipc.new_stream(rows, portion.rows.schema) as writer:
+            pickle.dump(portion.outcomes, answers)
+            with pa.ipc.new_stream(answers, portion.rows.schema) as writer:
                 writer.write_table(portion.rows)
-            pickle.dump((portion.outcomes, rows.getvalue()), answers, protocol=5)
             answers.flush()
     os._exit(0)
