@@ -484,6 +484,7 @@ class _Loading:
     def take(self, files: Sequence[_Found], portion: reading.Portion) -> None:
         """Load what was read of some files, now or with a batch."""
         first = following = 0
+        known: list[_Found] = []
         for found, outcome in zip(files, portion.outcomes, strict=True):
             self._tell(found.file)
             found.sha256, loaded = outcome.sha256, outcome.loaded
@@ -491,8 +492,7 @@ class _Loading:
             if outcome.error:
                 _cannot_be_read(self._settings, self._summary, found.file, outcome.error)
             elif self._status.get(found.sha256) in ("loaded", "forgotten"):
-                self._settle()
-                self._remember(found)
+                known.append(found)
             elif found.sha256 in self._waiting or found.sha256 in self._storing:
                 self._copies.append(found)
             elif loaded:
@@ -506,6 +506,7 @@ class _Loading:
             self._add_rows(portion.rows.slice(first, begin - first))
             first = following
         self._add_rows(portion.rows.slice(first, following - first))
+        self._remember(known)
         if (
             len(self._waiting) >= BATCH_FILES
             or sum(rows.num_rows for rows in self._rows) >= BATCH_ROWS
@@ -522,12 +523,14 @@ class _Loading:
         self._store()
         self._settle()
         copies, self._copies = self._copies, []
-        for copy in copies:
-            self._remember(copy)
+        self._remember(copies)
 
-    def _remember(self, found: _Found) -> None:
-        _remember(self._connection, [found])
-        self._summary.files_unchanged += 1
+    def _remember(self, known: Sequence[_Found]) -> None:
+        """Note where files lie whose content is loaded already."""
+        if known:
+            self._settle()
+            _remember(self._connection, known)
+            self._summary.files_unchanged += len(known)
 
     def _take_alone(self, found: _Found) -> None:
         try:
@@ -695,10 +698,10 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
 
 def _keep_out(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> None:
     """Leave out what new files bring from before the day that `forget --before` has set."""
-    found = connection.execute("SELECT max(before_date) FROM raw.retention").fetchone()
-    if found and found[0] is not None and sha256s:
+    ((day,),) = connection.execute("SELECT max(before_date) FROM raw.retention").fetchall()
+    if day is not None and sha256s:
         same = f"file_sha256 IN ({', '.join(map(literal, sha256s))})"
-        _delete(connection, *_older_than(found[0], also=same))
+        _delete(connection, *_older_than(day, also=same))
 
 
 def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:
@@ -763,27 +766,38 @@ def _enter_together(
     files: Sequence[tuple[_Found, Loaded]],
     days: Mapping[str, tuple[date, date]],
 ) -> None:
-    sha256s = [found.sha256 for found, _ in files]
-    connection.execute("DELETE FROM ingest.files WHERE file_sha256 IN (SELECT unnest(?::varchar[]))", [sha256s])
-    connection.execute(
-        sql("ingest/enter_files"),
+    of_files = [days.get(found.sha256, (None, None)) for found, _ in files]
+    ledger = pa.table(
         {
-            "sha256": sha256s,
+            "file_sha256": [found.sha256 for found, _ in files],
             "path": [found.file.shown for found, _ in files],
-            "format": name,
+            "format": pa.repeat(name, len(files)),
             "grain": [loaded.grain for _, loaded in files],
             "bytes": [found.before[0] for found, _ in files],
-            "first_usage_date": [days.get(sha256, (None, None))[0] for sha256 in sha256s],
-            "last_usage_date": [days.get(sha256, (None, None))[1] for sha256 in sha256s],
+            "first_usage_date": pa.array([first for first, _ in of_files], pa.date32()),
+            "last_usage_date": pa.array([last for _, last in of_files], pa.date32()),
             "rows_read": [loaded.rows_read for _, loaded in files],
             "rows_loaded": [loaded.rows_loaded for _, loaded in files],
-            "rows_ignored": [loaded.rows_ignored for _, loaded in files],
             "rows_rejected": [len(loaded.rejected) for _, loaded in files],
+            "rows_ignored": [loaded.rows_ignored for _, loaded in files],
             "rows_repeated": [loaded.rows_repeated for _, loaded in files],
-        },
+        }
     )
+    with _registered(connection, "entered_files", ledger):
+        for statement in sql("ingest/enter_files").split(";"):
+            if statement.strip():
+                connection.execute(statement).fetchall()
     _enter_rejected(connection, ((found.sha256, found.file.shown, loaded) for found, loaded in files))
-    connection.execute("INSERT OR IGNORE INTO scope.pending_files SELECT unnest(?::varchar[])", [sha256s])
+
+
+@contextlib.contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
+    """Let SQL read an Arrow table by a name; results of the connection must have been fetched to their end."""
+    connection.register(name, table)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
 
 
 def _note(
@@ -798,6 +812,10 @@ def _note(
 
 def _remember(connection: duckdb.DuckDBPyConnection, files: Sequence[_Found]) -> None:
     """Note where these contents lie, so that the next run need not read them."""
-    rows = [(found.file.shown, found.sha256, *found.before) for found in files]
-    if rows:
-        connection.execute(sql("ingest/remember"), [list(column) for column in zip(*rows, strict=True)])
+    if files:
+        path, sha256, size, modified, changed = zip(
+            *((found.file.shown, found.sha256, *found.before) for found in files), strict=True
+        )
+        places = {"path": path, "file_sha256": sha256, "bytes": size, "modified_ns": modified, "changed_ns": changed}
+        with _registered(connection, "places", pa.table({name: pa.array(values) for name, values in places.items()})):
+            connection.execute("INSERT OR REPLACE INTO ingest.paths BY NAME FROM places").fetchall()

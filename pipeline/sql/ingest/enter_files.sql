@@ -1,17 +1,15 @@
-insert into ingest.files
+-- Several files in the ledger, and in scope of the next build.
+delete from ingest.files
+where file_sha256 in (select file_sha256 from entered_files);
+
+insert into ingest.files by name
 select
-    unnest($$sha256::varchar[]),
-    unnest($$path::varchar[]),
-    $$format,
-    unnest($$grain::varchar[]),
-    unnest($$bytes::bigint[]),
-    unnest($$first_usage_date::date[]),
-    unnest($$last_usage_date::date[]),
-    unnest($$rows_read::bigint[]),
-    unnest($$rows_loaded::bigint[]),
-    unnest($$rows_rejected::bigint[]),
-    unnest($$rows_ignored::bigint[]),
-    unnest($$rows_repeated::bigint[]),
-    now()::timestamp,
-    'loaded',
-    ''
+    *,
+    now()::timestamp as loaded_at,
+    'loaded' as status,
+    '' as message
+from entered_files;
+
+insert or ignore into scope.pending_files
+select file_sha256
+from entered_files;
