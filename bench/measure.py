@@ -22,7 +22,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 # How often the memory of a running command is looked at; the system keeps the peak, so that only its end is missed.
-WATCHED_SECONDS = 0.05
+WATCHED_SECONDS = 0.2
 
 
 @dataclass(frozen=True)

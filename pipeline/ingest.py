@@ -149,15 +149,12 @@ def ingest(
         for path, sha256, size, modified, changed in connection.execute("FROM ingest.paths").fetchall()
     }
     status = dict(connection.execute("SELECT file_sha256, status FROM ingest.files").fetchall())
-    _settle(files, settings.settle_seconds)
     found: list[_Found] = []
     wanted: list[reading.Wanted] = []
-    for file in files:
+    for file, before in zip(files, _settled(files, settings.settle_seconds), strict=True):
         summary.files_seen += 1
-        try:
-            before = file.fingerprint()
-        except OSError as error:
-            _cannot_be_read(settings, summary, file, error)
+        if isinstance(before, OSError):
+            _cannot_be_read(settings, summary, file, before)
             continue
         known, fingerprint = seen.get(file.shown, ("", None))
         if fingerprint == before and status.get(known) in ("loaded", "forgotten"):
@@ -422,15 +419,23 @@ def _has_history(connection: duckdb.DuckDBPyConnection) -> bool:
     return connection.execute("SELECT 1 FROM ingest.files LIMIT 1").fetchone() is not None
 
 
-def _settle(files: Iterable[LandedFile], settle_seconds: float) -> None:
-    """Wait until no file is younger than `settle_seconds`, but no longer than that."""
+def _settled(files: Sequence[LandedFile], settle_seconds: float) -> list[reading.Fingerprint | OSError]:
+    """What each file looks like when none is younger than `settle_seconds`; waits for that, but no longer than that."""
+    found = [_looks(file) for file in files]
     now = time.time()
-    youngest = settle_seconds
-    for file in files:
-        with contextlib.suppress(OSError):
-            youngest = min(youngest, now - file.path.stat().st_mtime)
+    ages = [now - looks[1] / 1e9 for looks in found if not isinstance(looks, OSError)]
+    youngest = min(ages, default=settle_seconds)
     if 0 <= youngest < settle_seconds:
         time.sleep(settle_seconds - youngest)
+        return [_looks(file) for file in files]
+    return found
+
+
+def _looks(file: LandedFile) -> reading.Fingerprint | OSError:
+    try:
+        return file.fingerprint()
+    except OSError as error:
+        return error
 
 
 def _sha256(path: Path) -> str:

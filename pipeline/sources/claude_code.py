@@ -221,7 +221,7 @@ def _decoded(content: bytes | memoryview) -> _Reports | None:
     if moments and (min(moments) < _FIRST_MOMENT or max(moments) >= _LAST_MOMENT):
         return None
     keys = _request_keys(reporting)
-    return None if "" in keys else _Reports(len(entries), keys, reporting)
+    return _Reports(len(entries), keys, reporting) if all(keys) else None
 
 
 def _request_keys(lines: Iterable[_Line]) -> list[str]:
@@ -360,12 +360,20 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
             known = requests.setdefault(key, line)
             if known is line:
                 continue
-            if not _is_alike(line, known):
+            counts, others = line.message.usage, known.message.usage
+            if (
+                line.sessionId != known.sessionId
+                or line.cwd != known.cwd
+                or line.isSidechain != known.isSidechain
+                or counts.service_tier != others.service_tier
+                or counts.inference_geo != others.inference_geo
+                or counts.speed != others.speed
+            ):
                 unlike[key].append(line)
                 continue
-            first = first_seen.get(key) or known.timestamp
-            first_seen[key] = first if first < line.timestamp else line.timestamp
-            gained = line.message.usage.output_tokens - known.message.usage.output_tokens
+            if line.timestamp < first_seen.setdefault(key, known.timestamp):
+                first_seen[key] = line.timestamp
+            gained = counts.output_tokens - others.output_tokens
             if gained > 0 or (gained == 0 and _precedence(line) > _precedence(known)):
                 requests[key] = line
     for key, lines in unlike.items():
@@ -427,18 +435,6 @@ def _standing(lines: Sequence[_Line]) -> _Line:
 
 def _first(stated: Iterable[tuple[datetime, str]]) -> str:
     return min((each for each in stated if each[1]), default=(_NEVER, ""))[1]
-
-
-def _is_alike(line: _Line, other: _Line) -> bool:
-    usage, others = line.message.usage, other.message.usage
-    return (
-        line.sessionId == other.sessionId
-        and line.cwd == other.cwd
-        and line.isSidechain == other.isSidechain
-        and usage.service_tier == others.service_tier
-        and usage.inference_geo == others.inference_geo
-        and usage.speed == others.speed
-    )
 
 
 @functools.lru_cache(1 << 10)
