@@ -1,7 +1,7 @@
-"""From files in landing to raw tables: find, hash, recognise, load in one transaction a file, quarantine, note down.
+"""From files in landing to raw tables: find, have read, load in one transaction a file or batch, quarantine, note down.
 
-Belongs here: what happens to a file as a whole. Does not belong here: what stands in it (sources), and which of several
-records of the same usage is in force (dbt_project).
+Belongs here: what happens to a file as a whole. Does not belong here: reading many of them quickly (reading), what
+stands in one (sources), and which of several records of the same usage is in force (dbt_project).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ import pyarrow as pa
 from pipeline.sources import claude_code, stream_events
 from pipeline.sources.contract import GZIP_MAGIC, Loaded, Probe, Source
 
-# What is read at once. It is bounded so that what waits to be stored is.
+# What is read at a time: not much, since it waits in memory until it is stored.
 PORTION_FILES = 100
 PORTION_BYTES = 1 << 22
 # Larger files are read in pieces, one by one.
