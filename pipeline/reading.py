@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -206,6 +207,8 @@ class _Beside:
             process_group=0,  # Ctrl-C is for the one that began it
         )
         self._questions = cast(IO[bytes], self._process.stdin)
+        # Else each process could wait for the other to hear it.
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="ask")
         self._answers = cast(IO[bytes], self._process.stdout)
         # Not every system has it, or lets a user have it.
         with contextlib.suppress(OSError, AttributeError):
@@ -220,7 +223,10 @@ class _Beside:
             return None
 
     def ask(self, share: Sequence[Wanted]) -> None:
-        """Have it read a share; where it has ended, `answer` tells."""
+        """Have it read a share, without waiting; where it has ended, `answer` tells."""
+        self._asking.submit(self._ask, share)
+
+    def _ask(self, share: Sequence[Wanted]) -> None:
         with contextlib.suppress(OSError):
             pickle.dump(share, self._questions)
             self._questions.flush()
@@ -240,6 +246,7 @@ class _Beside:
     def close(self) -> None:
         """End it: it holds nothing that would be lost."""
         self._process.kill()
+        self._asking.shutdown()
         for pipe in (self._questions, self._answers):
             with contextlib.suppress(OSError):
                 pipe.close()

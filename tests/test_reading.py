@@ -138,6 +138,21 @@ def test_with_one_thread_there_is_one_process(
     assert answers == []
 
 
+def test_many_long_questions_wait_for_no_answer() -> None:
+    beside = reading._Beside()
+    share = [reading.Wanted(f"/{'x' * 100_000}/{number}", (1, 1, 1)) for number in range(30)]
+    for _ in range(3):
+        beside.ask(share)
+    for _ in range(3):
+        portion = beside.answer()
+        assert portion
+        assert [str(outcome.error) for outcome in portion.outcomes] == [
+            f"[Errno 36] File name too long: '{file.path}'" for file in share
+        ]
+        assert portion.rows.num_rows == 0
+    beside.close()
+
+
 def test_it_ends_with_the_one_that_began_it() -> None:
     begin = "from pipeline import reading; b = reading._Beside(); print(b._process.pid, flush=True); input()"
     parent = subprocess.Popen(
