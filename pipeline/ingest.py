@@ -562,6 +562,11 @@ class _Loading:
             stored.result()
         except (duckdb.Error, OSError) as error:
             warehouse.refuse_full_disk(self._settings, str(error))
+            if len(storing) > 1:
+                self._summary.problems.append(
+                    f"{storing[0][0].file.shown} and {len(storing) - 1} more: could not be stored together "
+                    f"({type(error).__name__}); stored one by one, which takes longer"
+                )
             for found, _ in storing:
                 self._take_alone(found)
             return
