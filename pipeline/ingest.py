@@ -320,7 +320,8 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
             continue
         try:
             file = next(
-                (here[place] for place in places if place in here and _sha256(here[place].path) == sha256), None
+                (here[place] for place in places if place in here and reading.sha256_of(here[place].path) == sha256),
+                None,
             )
             if file is None:
                 told.append(f"{shown}: {GONE}")
@@ -383,14 +384,10 @@ def _delete(
         "condition_sessions": sessions,
         "condition_files": files,
     }
-    for statement in sql("forget/scope", **conditions).split(";"):
-        if statement.strip():
-            connection.execute(statement)
+    _execute(connection, sql("forget/scope", **conditions))
     # While the rows are still there: which other calls were matched with them cannot be told afterwards.
     scope.add_neighbours(connection)
-    for statement in sql("forget/delete", **conditions).split(";"):
-        if statement.strip():
-            connection.execute(statement)
+    _execute(connection, sql("forget/delete", **conditions))
 
 
 def _printable(name: str) -> str:
@@ -436,11 +433,6 @@ def _looks(file: LandedFile) -> reading.Fingerprint | OSError:
         return file.fingerprint()
     except OSError as error:
         return error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @dataclass
@@ -667,9 +659,7 @@ def _replace(connection: duckdb.DuckDBPyConnection, sha256: str, key: str) -> No
     """Put the rows that were loaded as `key` in the place of all that the file gave before."""
     _take_out(connection, sha256)
     connection.execute("DELETE FROM ingest.rejected_rows WHERE file_sha256 = ?", [sha256])
-    for statement in sql("retry/adopt", sha256=literal(sha256), key=literal(key)).split(";"):
-        if statement.strip():
-            connection.execute(statement)
+    _execute(connection, sql("retry/adopt", sha256=literal(sha256), key=literal(key)))
 
 
 class UnrecognisedError(SourceError):
@@ -794,10 +784,15 @@ def _enter_together(
         }
     )
     with _registered(connection, "entered_files", ledger):
-        for statement in sql("ingest/enter_files").split(";"):
-            if statement.strip():
-                connection.execute(statement).fetchall()
+        _execute(connection, sql("ingest/enter_files"))
     _enter_rejected(connection, ((found.sha256, found.file.shown, loaded) for found, loaded in files))
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, statements: str) -> None:
+    """Run statements, each to its end."""
+    for statement in statements.split(";"):
+        if statement.strip():
+            connection.execute(statement).fetchall()
 
 
 @contextlib.contextmanager

@@ -53,6 +53,12 @@ def fingerprint(found: os.stat_result) -> Fingerprint:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file of any size; raises OSError where it cannot be read."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def verdict(source: Source, probe: Probe) -> str | None:
     """What `recognise` says; JSON that is nested deeper than Python can follow is of no format."""
     try:
@@ -171,12 +177,11 @@ class _Reader:
 
     def _content(self, file: Wanted) -> tuple[str, memoryview | None]:
         """The file's sha256, and all of it where it fits into the buffer and nobody has written to it."""
+        if file.found[0] >= len(self._buffer):
+            return sha256_of(Path(file.path)), None
         # Without a file object, which would cost as much as the reading.
         handle = os.open(file.path, os.O_RDONLY)
         try:
-            if file.found[0] >= len(self._buffer):
-                with open(handle, "rb", closefd=False) as whole:
-                    return hashlib.file_digest(whole, "sha256").hexdigest(), None
             content = memoryview(self._buffer)[: os.readv(handle, [self._buffer])]
             sha256 = hashlib.sha256(content).hexdigest()
             lies_still = len(content) == file.found[0] and fingerprint(os.fstat(handle)) == file.found
