@@ -252,11 +252,11 @@ def test_each_span_of_a_line_is_a_row_and_its_input_contains_cached_tokens(home)
 
 
 def test_two_bad_spans_of_one_line_are_two_rejected_rows_there(home):
-    bad = [span(2, **{"gen_ai.usage.output_tokens": -1}), span(3, **{"gen_ai.usage.input_tokens": 5})]
+    bad = [span(2, **{"gen_ai.usage.output_tokens": -1}), span(3, **{"gen_ai.usage.cache_read.input_tokens": -60})]
     assert len(kinds(home, lines(otlp(span(1)), otlp(*bad), "{cut"))) == 1
     assert [(row[0], row[2]) for row in home.rejected()] == [
         (2, "output tokens is negative, expected a count"),
-        (2, "more cached tokens than input tokens"),
+        (2, "cached tokens is negative, expected a count"),
         (3, "not a JSON object"),
     ]
 

@@ -38,6 +38,10 @@ HEAD_LINES = 200
 COUNTS = (
     "input", "input_beside", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "output", "output_beside",
 )  # fmt: skip
+# Parts of the counts above, which have rates of their own, and the sum of all counts as the record states it.
+PARTS = (
+    "input_audio", "input_image", "cache_read_audio", "cache_read_image", "output_audio", "output_image", "total",
+)  # fmt: skip
 LABELS = (
     "response_id", "session_id", "logged_at", "is_sidechain", "provider", "model", "project", "user_id", "api_key",
     "workspace", "usage_type", "inference_geo", "speed", "web_searches",
@@ -59,11 +63,12 @@ class CallShape:
     Attributes:
         format: name of the format.
         logger: who writes it: tracker, transcript, gateway or span.
-        columns: a name of `COUNTS` or `LABELS` -> its places. Counts named `*_beside` are added to the count that they
-            name: tokens that the format keeps beside it. `logged_at` is ISO 8601, or seconds, milliseconds,
-            microseconds or nanoseconds since 1970.
+        columns: a name of `COUNTS`, `PARTS` or `LABELS` -> its places. Counts named `*_beside` are added to the count
+            that they name, those of all places: tokens that the format keeps beside it. `logged_at` is ISO 8601, or
+            seconds, milliseconds, microseconds or nanoseconds since 1970.
         key: places of the parts that together name a record; where none is stated, the record's content does.
-        is_inclusive: whether `input` contains cached tokens.
+        is_inclusive: whether `input` contains cached tokens, and `input_audio` cached audio. A record that states fewer
+            tokens of input than cached ones, or a total that only fits so, is read as exclusive all the same.
         only: a path -> the values that it has in a record of a call; other records are ignored.
         records: path of the records in a line or document; `$` where each line, or each element of an array, is one.
         header: path and value that the one line has whose fields `^` means; '' where it means the document.
@@ -242,7 +247,7 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
     is_call = " and ".join(
         f"{_field(path, own, around)} in ({', '.join(map(literal, values))})" for path, values in shape.only.items()
     )
-    columns = {name: _column(shape.columns.get(name, ()), own, around) for name in LABELS + COUNTS}
+    columns = {name: _column(name, shape.columns.get(name, ()), own, around) for name in LABELS + COUNTS + PARTS}
     stated = [place for name in COUNTS for place in _places(shape.columns.get(name, ())) if place[0] in "$^"]
     header = "document"
     if shape.header:
@@ -319,6 +324,8 @@ def _field(place: str, own: list[str], around: list[str]) -> str:
     return f"fields[{own.index(place) + 1}]"
 
 
-def _column(places: Places, own: list[str], around: list[str]) -> str:
+def _column(name: str, places: Places, own: list[str], around: list[str]) -> str:
     found = [f"nullif(trim({_field(place, own, around)}), '')" for place in _places(places)]
+    if name.endswith("_beside") and len(found) > 1:
+        return f"sum_of_counts([{', '.join(found)}])"
     return f"coalesce({', '.join(found)})" if found else "null::varchar"

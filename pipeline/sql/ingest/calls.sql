@@ -101,8 +101,15 @@ typed as (
             cache_write_1h: coalesce(cache_write_1h, '0'),
             output: coalesce(output, '0'),
             output_beside: coalesce(output_beside, '0'),
-            web_searches: coalesce(web_searches, '0')
-        } as stated
+            web_searches: coalesce(web_searches, '0'),
+            input_audio: coalesce(input_audio, '0'),
+            input_image: coalesce(input_image, '0'),
+            cache_read_audio: coalesce(cache_read_audio, '0'),
+            cache_read_image: coalesce(cache_read_image, '0'),
+            output_audio: coalesce(output_audio, '0'),
+            output_image: coalesce(output_image, '0')
+        } as stated,
+        tokens_or_null(total) as stated_total_tokens
     from named
 ),
 
@@ -117,10 +124,17 @@ counted as (
             0
         ) as unsplit_writes,
         tokens_or_null(stated.cache_write_5m) + unsplit_writes as write_5m_tokens,
-        tokens_or_null(stated.input) + tokens_or_null(stated.input_beside)
-        - if(${is_inclusive}, read_tokens + write_5m_tokens + write_1h_tokens, 0) as no_cache_tokens,
+        read_tokens + write_5m_tokens + write_1h_tokens as cached_tokens,
+        tokens_or_null(stated.input) + tokens_or_null(stated.input_beside) as input_count,
         tokens_or_null(stated.output) + tokens_or_null(stated.output_beside) as output_count,
-        tokens_or_null(stated.web_searches) as web_search_count
+        tokens_or_null(stated.web_searches) as web_search_count,
+        ${is_inclusive} and not only_exclusive(input_count, cached_tokens, output_count, stated_total_tokens) as is_inclusive,
+        input_count - if(is_inclusive, cached_tokens, 0) as no_cache_tokens,
+        part_tokens(
+            is_inclusive, no_cache_tokens, read_tokens, output_count,
+            tokens_or_null(stated.input_audio), tokens_or_null(stated.cache_read_audio), tokens_or_null(stated.output_audio),
+            tokens_or_null(stated.input_image), tokens_or_null(stated.cache_read_image), tokens_or_null(stated.output_image)
+        ) as parts
     from typed
 ),
 
@@ -145,7 +159,9 @@ judged as (
                 then 'reasoning tokens ' || tokens_problem(stated.output_beside)
             when tokens_problem(stated.web_searches) is not null
                 then 'web searches ' || tokens_problem(stated.web_searches)
-            when no_cache_tokens < 0 then 'more cached tokens than input tokens'
+            when parts_problem(stated) is not null then parts_problem(stated)
+            when parts_too_great(parts, no_cache_tokens, read_tokens, output_count) is not null
+                then parts_too_great(parts, no_cache_tokens, read_tokens, output_count)
             when logged_at is null
                 then
                     'no timestamp ('

@@ -36,6 +36,13 @@ select
     arg_max(read_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_read,
     arg_max(output_count, {output: output_count, seen: logged_at, id: own_key}) as output_tokens,
     arg_max(web_search_count, {output: output_count, seen: logged_at, id: own_key}) as web_search_count,
+    arg_max(parts.input_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_audio_tokens,
+    arg_max(parts.input_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_image_tokens,
+    arg_max(parts.cache_read_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_audio_tokens,
+    arg_max(parts.cache_read_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_image_tokens,
+    arg_max(parts.output_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_audio_tokens,
+    arg_max(parts.output_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_image_tokens,
+    arg_max(stated_total_tokens, {output: output_count, seen: logged_at, id: own_key}) as stated_total_tokens,
     arg_max(unsplit_writes > 0, {output: output_count, seen: logged_at, id: own_key}) as cache_split_assumed
 from keyed
 group by request_key

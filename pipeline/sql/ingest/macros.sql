@@ -11,6 +11,57 @@ create or replace temp macro tokens_problem(v) as
         when regexp_full_match(v, '[0-9]{16,}([.]0+)?') then 'is greater than any count of tokens'
         when tokens_or_null(v) is null then 'is not a whole number'
     end;
+-- The sum of counts as text, or the first one that is no count; null where there are none.
+create or replace temp macro sum_of_counts(vs) as
+    coalesce(
+        list_filter(vs, lambda v: tokens_problem(v) is not null) [1],
+        list_sum(list_transform(vs, lambda v: tokens_or_null(v)))::bigint::varchar
+    );
+-- Whether counts of input and cached tokens can only lie beside each other: there is less input than was read from and
+-- written to the cache, or the stated total is the sum of all.
+create or replace temp macro only_exclusive(input, cached, output, total) as
+    coalesce(input < cached or (cached > 0 and total = input + cached + output), false);
+-- Audio and image tokens of each kind. Where input contains cached tokens, its audio contains cached audio; and what is more
+-- than all input that was not cached was cached, whether or not it is stated.
+create or replace temp macro part_tokens(
+    is_inclusive, no_cache, cache_read, output,
+    audio, cached_audio, output_audio, image, cached_image, output_image
+) as {
+    input_audio_tokens:
+    if(is_inclusive, greatest(least(audio - cached_audio, no_cache), 0), audio),
+    input_image_tokens:
+    if(is_inclusive, greatest(least(image - cached_image, no_cache), 0), image),
+    cache_read_audio_tokens:
+    if(is_inclusive, greatest(cached_audio, audio - no_cache), cached_audio),
+    cache_read_image_tokens:
+    if(is_inclusive, greatest(cached_image, image - no_cache), cached_image),
+    output_audio_tokens: output_audio,
+    output_image_tokens: output_image
+};
+create or replace temp macro parts_problem(stated) as
+    case
+        when tokens_problem(stated.input_audio) is not null
+            then 'audio input tokens ' || tokens_problem(stated.input_audio)
+        when tokens_problem(stated.input_image) is not null
+            then 'image input tokens ' || tokens_problem(stated.input_image)
+        when tokens_problem(stated.cache_read_audio) is not null
+            then 'cached audio tokens ' || tokens_problem(stated.cache_read_audio)
+        when tokens_problem(stated.cache_read_image) is not null
+            then 'cached image tokens ' || tokens_problem(stated.cache_read_image)
+        when tokens_problem(stated.output_audio) is not null
+            then 'audio output tokens ' || tokens_problem(stated.output_audio)
+        when tokens_problem(stated.output_image) is not null
+            then 'image output tokens ' || tokens_problem(stated.output_image)
+    end;
+create or replace temp macro parts_too_great(parts, no_cache, cache_read, output) as
+    case
+        when parts.input_audio_tokens + parts.input_image_tokens > no_cache
+            then 'more audio and image tokens than input tokens'
+        when parts.cache_read_audio_tokens + parts.cache_read_image_tokens > cache_read
+            then 'more cached audio and image tokens than cached tokens'
+        when parts.output_audio_tokens + parts.output_image_tokens > output
+            then 'more audio and image tokens than output tokens'
+    end;
 -- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
 create or replace temp macro utc_or_null(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;

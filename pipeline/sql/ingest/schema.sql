@@ -71,6 +71,14 @@ alter table raw.console_usage add column if not exists channel varchar default '
 alter table raw.console_usage add column if not exists user_id varchar default '';
 alter table raw.console_usage add column if not exists request_count bigint;
 alter table raw.console_usage add column if not exists stated varchar;
+-- Audio and image tokens, as parts of the kinds above (of input without cache, of cache reads, and of output): they have
+-- rates of their own.
+alter table raw.console_usage add column if not exists input_audio_tokens bigint default 0;
+alter table raw.console_usage add column if not exists input_image_tokens bigint default 0;
+alter table raw.console_usage add column if not exists cache_read_audio_tokens bigint default 0;
+alter table raw.console_usage add column if not exists cache_read_image_tokens bigint default 0;
+alter table raw.console_usage add column if not exists output_audio_tokens bigint default 0;
+alter table raw.console_usage add column if not exists output_image_tokens bigint default 0;
 
 create table if not exists raw.console_costs (
     file_sha256 varchar not null,
@@ -153,6 +161,14 @@ alter table raw.requests add column if not exists logger varchar default 'transc
 alter table raw.requests add column if not exists states_response_id boolean default false;
 -- What the application believes the call cost; no mart takes it, since usage is priced by the rate card alone.
 alter table raw.requests add column if not exists logged_cost_usd decimal(38, 12);
+-- The same parts of the kinds as in raw.console_usage, and the sum of all tokens where the record states it.
+alter table raw.requests add column if not exists input_audio_tokens bigint default 0;
+alter table raw.requests add column if not exists input_image_tokens bigint default 0;
+alter table raw.requests add column if not exists cache_read_audio_tokens bigint default 0;
+alter table raw.requests add column if not exists cache_read_image_tokens bigint default 0;
+alter table raw.requests add column if not exists output_audio_tokens bigint default 0;
+alter table raw.requests add column if not exists output_image_tokens bigint default 0;
+alter table raw.requests add column if not exists stated_total_tokens bigint;
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
