@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from functools import cache, partial
 from typing import Any
 
 import duckdb
@@ -23,6 +24,7 @@ import pyarrow as pa
 
 from pipeline import bridge, days
 from pipeline.causes import Lines, RateRatios, comparable, priced, tokens_of
+from pipeline.computed import table_or_reason, told
 from pipeline.observations import (
     COUNT,
     DIMENSIONS,
@@ -500,7 +502,10 @@ class _Rows:
         }
         if not segment.n:
             return {**row, "verdict": "unavailable", "verdict_reason": f"{unavailable(column.measure, segment)}."}
-        measured = self._measured(column)
+        try:
+            measured = self._measured(column)
+        except (ValueError, ArithmeticError) as error:
+            return {**row, "verdict": "unavailable", "verdict_reason": f"Not computed, {told(error)}."}
         row |= measured.columns
         row["verdict_reason"] = f"{joined(measured.reason, left_out(column.measure, segment))}."
         if column.bootstrapped:
@@ -516,7 +521,10 @@ class _Rows:
         row = {"segment": segment.name, "measure": column.measure.name, "treatment": "raw", "n": segment.n}
         if not segment.n:
             return [{**row, "note": f"unavailable: {unavailable(column.measure, segment)}"}]
-        measured = self._measured(column)
+        try:
+            measured = self._measured(column)
+        except (ValueError, ArithmeticError) as error:
+            return [{**row, "note": f"unavailable: not computed, {told(error)}"}]
         if measured.raw is None:
             return [{**row, "note": f"too few: {segment.n} observations, where a fit needs {self.min_rows}"}]
         rows = _fit_rows(column, "raw", measured.raw)
@@ -817,10 +825,11 @@ TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
 
 
 def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
-    """Every table of `TABLES` by name, in their order; the first two share their fits. Raises as `tail_metrics`."""
-    together = dict(zip(("tail_metrics", "distribution_fits"), _measure_all(connection, settings), strict=True))
+    """Every table of `TABLES` by name, in their order; one that cannot be computed says so (`computed.failure`)."""
+    measured = cache(lambda: _measure_all(connection, settings))  # the first two share their fits
+    shared = {
+        "tail_metrics": lambda: as_table("tail_metrics", SCHEMAS["tail_metrics"], measured()[0]),
+        "distribution_fits": lambda: as_table("distribution_fits", SCHEMAS["distribution_fits"], measured()[1]),
+    }
     for name, build in TABLES.items():
-        if rows := together.pop(name, None):
-            yield name, as_table(name, SCHEMAS[name], rows)
-        else:
-            yield name, build(connection, settings)
+        yield name, table_or_reason(SCHEMAS[name], shared.get(name, partial(build, connection, settings)))

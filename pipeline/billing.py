@@ -26,12 +26,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.computed import told
 from pipeline.pricing.bills import (
     BLOCK_DAYS,
     MONTH_DAYS,
     SIMULATED_MONTHS,
-    CountLaw,
     compound,
+    count_law,
     resample_customer_months,
     simulate_months,
 )
@@ -72,12 +73,12 @@ def field(name: str, kind: pa.DataType, description: str) -> pa.Field:
 _STATUS_OF_BILL = (
     "ok: a contract is priced on the bill; partial_month: the history holds only a part of this first or "
     "last month, and has three months or more; unattributed: no customer is stated; unpriced: no row of "
-    "the bill has a price; unavailable: there are no bills."
+    "the bill has a price; unavailable: there are no bills, or nothing can be computed on them (see reason)."
 )
 _STATUS_OF_RISK = (
     "ok; model: not observed but modelled; too_few: fewer than 20 bills, or (organisation) fewer than 28 days of "
     "history; unattributed: the row holds what states no customer; unpriced: usage without any price; unavailable: "
-    "no usage."
+    "no usage, or what cannot be computed on it (see reason)."
 )
 
 PRICING_BILLS = pa.schema(
@@ -265,6 +266,11 @@ class Pool:
         return self.method == "observed"
 
     @property
+    def is_failed(self) -> bool:
+        """Whether there are bills, and no contract could be computed on them."""
+        return self.status == "unavailable" and bool(self.summary["usage_rows"])
+
+    @property
     def has_tails(self) -> bool:
         """Whether the bills can say what VaR and TVaR are, if they are enough."""
         return self.is_observed or self.status in ("ok", "model")
@@ -341,7 +347,7 @@ def pools(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[Poo
             configured = _customer_pool(connection, settings, segment)
             priced = bool(organisation[0].contracts) or configured.summary["cost_usd"] is not None
             both = [*organisation, configured] if priced else organisation
-            found += [pool for pool in both if segment is None or pool.contracts]
+            found += [pool for pool in both if segment is None or pool.contracts or pool.is_failed]
     finally:
         _drop(connection)
     return found
@@ -446,29 +452,49 @@ def _organisation_pools(
         status="too_few" if is_short else "ok",
         notes=(*notes, *pool.notes),
     )
-    pool = _contracts(pool, _ledger_of_years(bills, over_cap if costs.size else None), costs, settings)
-    pool = replace(pool, errors=tuple(_simulation_errors(pool)))
-    is_modelled = is_short and bool((costs > 0).any())
-    return [pool, _modelled(pool, at, costs, settings)] if is_modelled else [pool]
+
+    def simulated() -> Pool:
+        ledger = _ledger_of_years(bills, over_cap if costs.size else None)
+        offered = _contracts(pool, ledger, costs, settings)
+        return replace(offered, errors=tuple(_simulation_errors(offered)))
+
+    found = [_or_reason(pool, simulated)]
+    if is_short and (costs > 0).any():
+        model = replace(pool, method="compound_model", status="model", observed=None)
+        found.append(_or_reason(model, lambda: _modelled(model, at, costs, settings)))
+    return found
+
+
+def _or_reason(pool: Pool, compute: Callable[[], Pool]) -> Pool:
+    """What `compute` makes of the pool; where it cannot, the pool's bills without a contract, and why."""
+    try:
+        return compute()
+    except (ValueError, ArithmeticError) as error:
+        months = pool.months
+        statuses = pc.replace_substring_regex(months["status"], "^ok$", "unavailable")
+        months = months.set_column(months.schema.get_field_index("status"), "status", statuses)
+        return replace(
+            pool,
+            months=months,
+            status="unavailable",
+            notes=(f"not computed, {told(error)}", *pool.notes),
+            observed=None,
+            customers=None,
+        )
 
 
 def _modelled(pool: Pool, at: NDArray[np.int64], costs: Usd, settings: Settings) -> Pool:
     """The organisation's month as N independent sessions; N by the moments of the days, 30.4 independent ones."""
-    per_day = np.bincount(at, minlength=pool.history_days or 1).astype(np.float64)
-    month = float(MONTH_DAYS.mean())
-    mean = float(per_day.mean()) * month
-    variance = float(per_day.var(ddof=1)) * month if per_day.size > 1 else mean
-    law = CountLaw(mean, mean**2 / (variance - mean) if variance > mean else None)
+    law = count_law(np.bincount(at, minlength=pool.history_days or 1), float(MONTH_DAYS.mean()))
     values, counts = np.unique(costs, return_counts=True)
     bills = compound(law, values, counts).strata(SIMULATED_MONTHS)
     mixed = np.random.default_rng(settings.seed).permutation(bills)  # months in a row, for contracts that look back
     of_law = "Poisson" if law.k is None else f"negative binomial, k = {law.k:.3g}"
     notes = (
-        f"a model, not a history: {mean:.0f} sessions a month ({of_law}), drawn independently from "
+        f"a model, not a history: {law.mean:.0f} sessions a month ({of_law}), drawn independently from "
         f"{costs.size} sessions of {pool.history_days} days",
     )
-    pool = replace(pool, method="compound_model", status="model", notes=notes, observed=None)
-    pool = _contracts(pool, _ledger_of_years(mixed, None), np.zeros(0), settings)
+    pool = _contracts(replace(pool, notes=notes), _ledger_of_years(mixed, None), np.zeros(0), settings)
     return replace(pool, errors=tuple({} for _ in pool.offered))
 
 
@@ -546,8 +572,12 @@ def _customer_pool(connection: duckdb.DuckDBPyConnection, settings: Settings, se
         status="ok" if n_bills >= LEAST_BILLS else "too_few",
         notes=tuple(notes),
     )
-    pool = _contracts(pool, ledger, costs, settings)
-    return replace(pool, errors=tuple(_observed_errors(connection, pool, settings.seed)))
+
+    def observed() -> Pool:
+        offered = _contracts(pool, ledger, costs, settings)
+        return replace(offered, errors=tuple(_observed_errors(connection, offered, settings.seed)))
+
+    return _or_reason(pool, observed)
 
 
 def _load_days(connection: duckdb.DuckDBPyConnection, dimension: str, segment: tuple[str, str] | None) -> None:
@@ -694,6 +724,7 @@ def _reasons_of_bills(pool: Pool, months: pa.Table) -> pa.Array:
     words = {
         "unattributed": f"the rows state no {pool.dimension}",
         "unpriced": "no row of this bill has a price",
+        "unavailable": pool.reason,
         "partial_month": f"the history runs from {summary['first_usage_date']} to {summary['last_usage_date']}",
     }
     return pa.array([words.get(status) for status in months["status"].to_pylist()], pa.string())

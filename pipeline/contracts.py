@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline import billing
 from pipeline.billing import MONEY, ORGANISATION, Pool, field
+from pipeline.computed import table_or_reason
 from pipeline.pricing.frontier import MECHANISMS, PRINCIPLES, Choice, Market
 from pipeline.pricing.mechanisms import Contract, Ledger, Usd, break_even, classics_at_equal_revenue
 from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY, measure, solvency_loading
@@ -201,18 +203,19 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, pa.Table]:
-    """Every table of pricing, by name, from one set of bills; none of them is empty."""
-    pools = billing.pools(connection, settings)
-    markets = [_market(pool, settings) for pool in _main(pools)]
-    return {
-        "pricing_bills": billing.pricing_bills(pools),
-        "pricing_risk": billing.pricing_risk(pools, settings),
-        "pricing_quotes": pricing_quotes(pools[0], settings),
-        "pricing_frontier": _frontier(_main(pools), markets),
-        "pricing_recommendation": _recommendation(_main(pools), markets, settings),
-        "pricing_provider": _provider(_main(pools), settings),
-        "pricing_per_conversation": pricing_per_conversation(connection),
+    """Every table of pricing, by name, from one set of bills; one that cannot be computed says so (`computed`)."""
+    pools = cache(lambda: billing.pools(connection, settings))
+    markets = cache(lambda: [_market(pool, settings) for pool in _main(pools())])
+    builds: dict[str, Callable[[], pa.Table]] = {
+        "pricing_bills": lambda: billing.pricing_bills(pools()),
+        "pricing_risk": lambda: billing.pricing_risk(pools(), settings),
+        "pricing_quotes": lambda: pricing_quotes(pools()[0], settings),
+        "pricing_frontier": lambda: _frontier(_main(pools()), markets()),
+        "pricing_recommendation": lambda: _recommendation(_main(pools()), markets(), settings),
+        "pricing_provider": lambda: _provider(_main(pools()), settings),
+        "pricing_per_conversation": lambda: pricing_per_conversation(connection),
     }
+    return {name: table_or_reason(SCHEMAS[name], build) for name, build in builds.items()}
 
 
 def _main(pools: Sequence[Pool]) -> list[Pool]:

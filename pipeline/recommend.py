@@ -23,6 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import rates, repricing
+from pipeline.computed import table_or_reason
 from pipeline.observations import COUNT, TEXT, as_table, described_field, described_schema
 from pipeline.settings import ConfigurationError, Settings, WhatIf
 from pipeline.sqlfiles import literal, sql
@@ -573,4 +574,4 @@ def _dicts(connection: duckdb.DuckDBPyConnection, text: str) -> list[Row]:
 
 def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
     """Every table of this stage, by name."""
-    yield "recommendations", recommendations(connection, settings)
+    yield "recommendations", table_or_reason(SCHEMA, lambda: recommendations(connection, settings))

@@ -29,6 +29,7 @@ from pipeline.sqlfiles import sql
 BATCH_ROWS = 2_000_000
 _SCOPES = ("days", "responses", "sessions")
 MARTS = "marts"
+_FAILED = "failed "  # begins the fingerprint of a stage that could not do all of its work
 
 
 @dataclass
@@ -129,6 +130,17 @@ def note(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str, ou
     connection.execute(
         "INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?, ?)", [stage, current, fingerprint, outcome]
     )
+
+
+def note_failure(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str, failure: str) -> None:
+    """Note that `stage` could not do all of its work: the next run tries again, and what rests on it is made anew."""
+    note(connection, stage, f"{_FAILED}{fingerprint}", failure)
+
+
+def failures(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """What stages could not do when they last worked, in order of their names."""
+    query = "SELECT outcome FROM scope.versions WHERE starts_with(fingerprint, ?) ORDER BY stage"
+    return [str(outcome) for (outcome,) in connection.execute(query, [_FAILED]).fetchall()]
 
 
 def fingerprint(connection: duckdb.DuckDBPyConnection, *settings: object) -> str:

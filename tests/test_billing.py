@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import billing, contracts
+from pipeline import billing, computed, contracts
 from pipeline.settings import Settings
 
 CLASSICS = ["per_token", "bundle", "hybrid", "insurance"]
@@ -63,6 +63,15 @@ def load(connection: duckdb.DuckDBPyConnection, loaded: list[dict[str, Any]]) ->
     connection.register("loaded", pa.Table.from_pylist(loaded))
     connection.execute("insert into marts.token_usage_minutes by name select * from loaded")
     connection.unregister("loaded")
+
+
+def add_sessions(connection: duckdb.DuckDBPyConnection, sessions: list[tuple[date, str, str]]) -> None:
+    """Sessions of a day, cost and model."""
+    connection.executemany(
+        "insert into marts.token_usage_sessions by name select uuid()::varchar as session_id, "
+        "?::timestamp as session_started_at, ?::decimal(38, 12) as estimated_cost_usd, ? as primary_model",
+        sessions,
+    )
 
 
 def add(connection: duckdb.DuckDBPyConnection, day: date, cost: Decimal | str | None, **columns: Any) -> None:
@@ -118,6 +127,47 @@ def test_every_mechanism_is_priced_on_both_dimensions_by_both_loading_principles
         assert {row["basis"] for row in found} == {"equal_revenue"}
     assert {row["n_bills"] for row in rows(table, customer_dimension="organisation")} == {10_000}
     assert {row["n_bills"] for row in rows(table, customer_dimension="user_id")} == {24}
+
+
+@pytest.mark.parametrize("n_days", [3, 7])
+def test_one_session_in_a_few_days_has_a_modelled_month_for_all_and_for_a_model_alone(marts, n_days):
+    first = date(2026, 3, 1)
+    add_sessions(marts, [(first, "1.5", "a")])
+    for day in (first, first + timedelta(days=n_days - 1)):
+        add(marts, day, "1.5", model="a" if day == first else "b", user_id="ana")
+    table = pricing_risk(marts, settings())
+    modelled = rows(table, method="compound_model")
+    assert {row["segment"] for row in modelled} >= {"all", "model=a"}
+    assert all("(Poisson)" in row["reason"] and row["mean"] > 0 for row in modelled)
+
+
+def test_what_cannot_be_computed_is_one_row_that_says_so(marts, monkeypatch):
+    add_sessions(marts, [(date(2026, 3, 1), "1.5", "a")])
+    add(marts, date(2026, 3, 1), "1.5", user_id="ana")
+
+    def no_grid(*_: object) -> None:
+        raise ArithmeticError("no grid holds it")
+
+    monkeypatch.setattr(billing, "compound", no_grid)
+    table = pricing_risk(marts, settings())
+    (row,) = rows(table, method="compound_model")
+    assert (row["status"], row["mechanism"], row["n_bills"]) == ("unavailable", None, 0)
+    assert row["reason"].startswith("not computed, ArithmeticError: no grid holds it")
+    assert rows(table, customer_dimension="user_id", mechanism="bundle")
+
+
+def test_a_table_that_fails_leaves_the_others_and_carries_its_reason(marts, monkeypatch):
+    fill(marts)
+
+    def fails(*_: object) -> None:
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr(contracts, "_provider", fails)
+    made = contracts.tables(marts, settings())
+    assert {name for name, table in made.items() if computed.failure(table)} == {"pricing_provider"}
+    (row,) = made["pricing_provider"].to_pylist()
+    assert row["reason"] == "unavailable: not computed, OverflowError: date value out of range"
+    assert made["pricing_risk"].num_rows > 1
 
 
 def test_mechanisms_of_a_dimension_have_the_very_same_mean(marts):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.pricing import mechanisms
 from pipeline.pricing.bills import (
     MONTH_DAYS,
     CountLaw,
+    Distribution,
     compound,
     count_law,
     resample_customer_months,
@@ -276,6 +278,36 @@ def test_counts_that_vary_more_than_poisson_are_negative_binomial():
     assert law.kind == "negative_binomial"
     assert law.k == pytest.approx(1.5, rel=0.05)
     assert count_law(np.array([4, 4, 4, 4])).kind == "poisson"
+
+
+@given(st.data())
+def test_any_pattern_of_a_few_sessions_over_a_few_weeks_has_a_modelled_month(data):
+    n_days = data.draw(st.integers(1, 40))
+    sessions = data.draw(st.lists(st.integers(0, n_days - 1), min_size=1, max_size=10))
+    costs = data.draw(st.lists(st.floats(1e-9, 1e4), min_size=len(sessions), max_size=len(sessions)))
+    counts = np.bincount(sessions, minlength=n_days)
+    law = count_law(counts, 365.25 / 12)
+    mean = Fraction(len(sessions), n_days)
+    variance = sum((Fraction(int(count)) - mean) ** 2 for count in counts) / max(n_days - 1, 1)
+    assert law.mean == pytest.approx(float(mean) * 365.25 / 12)
+    assert (law.kind == "poisson") == (variance <= mean)
+    assert law.variance == pytest.approx(float(max(mean, variance)) * 365.25 / 12)
+    bill = compound(law, np.array(costs), points=4096)
+    assert bill.mean() == pytest.approx(law.mean * np.mean(costs), rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [1e3, 1e6, 1e9, 1e12, 1e15])
+def test_a_negative_binomial_of_a_great_k_is_all_but_a_poisson(k):
+    costs = np.array([0.2, 1.0, 3.0])
+    near, limit = compound(CountLaw(60, k), costs), compound(CountLaw(60), costs)
+    assert near.mean() == pytest.approx(limit.mean(), rel=1e-9)
+    assert near.sd() == pytest.approx(limit.sd(), rel=30 / k + 1e-9)
+
+
+def test_a_distribution_that_no_grid_holds_is_an_error_and_no_endless_search(monkeypatch):
+    monkeypatch.setattr(Distribution, "mean", lambda self, of=None: 0.0)
+    with pytest.raises(ArithmeticError, match="no grid"):
+        compound(CountLaw(60, k=1.5), np.array([1.0]), points=64)
 
 
 def mooncake_costs() -> np.ndarray:

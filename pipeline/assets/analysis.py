@@ -6,13 +6,25 @@ The work is done by `analysis`, `contracts`, `recommend`, `closing`, and the mod
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import analysis, closing, contracts, pricing_page, progress, recommend, scope, statistics_page, warehouse
+from pipeline import (
+    analysis,
+    closing,
+    computed,
+    contracts,
+    pricing_page,
+    progress,
+    recommend,
+    scope,
+    statistics_page,
+    warehouse,
+)
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
@@ -57,13 +69,19 @@ def _build(
                 yield dg.MaterializeResult(asset_key=["analysis", name], metadata={"unchanged": True})
         else:
             progress.report(stage, 0, len(names), "")
+            failed = []
             for done, (name, table) in enumerate(produce(connection, settings), 1):
                 progress.report(stage, done, len(names), name)
                 warehouse.write_analysis(connection, name, table)
+                if reason := computed.failure(table):
+                    failed.append(f"{name} ({reason})")
                 yield dg.MaterializeResult(
                     asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
                 )
-            scope.note(connection, stage, rests_on)
+            if failed:
+                scope.note_failure(connection, stage, rests_on, ", ".join(failed))
+            else:
+                scope.note(connection, stage, rests_on)
         progress.report(stage, len(names), len(names), "")
 
 
@@ -114,8 +132,13 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     progress.report("closing")
     with warehouse.connect(settings) as connection:
-        for name in closing.SCHEMAS:
-            warehouse.write_analysis(connection, name, closing.table(connection, settings))
+        for name, schema in closing.SCHEMAS.items():
+            table = computed.table_or_reason(schema, partial(closing.table, connection, settings))
+            warehouse.write_analysis(connection, name, table)
+            if reason := computed.failure(table):
+                scope.note_failure(connection, "closing", "", f"{name} ({reason})")
+            else:
+                scope.note(connection, "closing", "")
             yield dg.MaterializeResult(
                 asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
             )

@@ -1,5 +1,6 @@
 """Stage 5: the files that people open. The work is done by `warehouse.publish`."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -9,6 +10,11 @@ from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
+
+
+class IncompleteError(Exception):
+    """Some tables could not be computed; the message names them."""
+
 
 _ANALYSIS = [
     dg.AssetKey(["analysis", name])
@@ -28,8 +34,13 @@ _ANALYSIS = [
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)),
     pool="warehouse",
 )
-def published(home: Home) -> dg.MaterializeResult[None]:
-    """Copy the public schemas into a new file and put it in the old one's place."""
+def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """Copy the public schemas into a new file and put it in the old one's place; then say what is not in it.
+
+    Raises:
+        IncompleteError: tables of an earlier stage could not be computed; all others are published.
+
+    """
     settings = home.settings()
     progress.report("publish")
     with warehouse.connect(settings) as connection:
@@ -43,17 +54,16 @@ def published(home: Home) -> dg.MaterializeResult[None]:
         )
         written = all(path.exists() for path in (settings.published, *focus.paths(settings)))
         is_current = written and scope.outcome(connection, "published", rests_on) is not None
+        failures = scope.failures(connection)
+        metadata: dict[str, dg.MetadataValue | bool | int] = {"path": dg.MetadataValue.path(str(settings.published))}
         if is_current and not home.full_refresh:
-            return dg.MaterializeResult(
-                metadata={"path": dg.MetadataValue.path(str(settings.published)), "unchanged": True}
-            )
-        rows = warehouse.publish(connection, settings)
-        focus.write(connection, settings)
-        scope.note(connection, "published", rests_on)
-    return dg.MaterializeResult(
-        metadata={
-            "path": dg.MetadataValue.path(str(settings.published)),
-            "bytes": settings.published.stat().st_size,
-            "tables": dg.MetadataValue.md(markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])),
-        }
-    )
+            metadata["unchanged"] = True
+        else:
+            rows = warehouse.publish(connection, settings)
+            focus.write(connection, settings)
+            scope.note(connection, "published", rests_on)
+            table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
+            metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
+    yield dg.MaterializeResult(metadata=metadata)
+    if failures:
+        raise IncompleteError(f"all is published but what could not be computed: {', '.join(failures)}")

@@ -28,6 +28,8 @@ FFT_POINTS = 65_536  # METHODS section 3
 REPLICATES = 200  # a standard error from 200 replicates is itself within about 5%
 _REPLICATE_DRAWS = 10_000_000  # block draws a call at most, about 1.5 s: very wide histories get fewer replicates
 _MINIMUM_REPLICATES = 30
+_LEAST_EXCESS = 1e-9  # of the mean: a negative binomial that is closer to a Poisson is one
+_MAX_DOUBLINGS = 16  # of the grid's span: beyond it a step holds all that there is to see
 # Lengths of the 48 calendar months of a leap cycle: month length is a part of a bill's variance, and no part of its
 # risk is invented.
 MONTH_DAYS: Integers = np.array(
@@ -158,23 +160,34 @@ class CountLaw:
         """E[z^N]."""
         if self.k is None:
             return np.exp(self.mean * (z - 1))
-        return (1 + self.mean / self.k * (1 - z)) ** -self.k
+        # log(1 + w) by its parts: a power of 1 + w loses w, and with it the law, where k is great
+        w = self.mean / self.k * (1 - z)
+        log_modulus = np.log1p(w.real * (2 + w.real) + w.imag**2) / 2
+        return np.exp(-self.k * (log_modulus + 1j * np.arctan2(w.imag, 1 + w.real)))
 
 
-def count_law(counts: NDArray[np.int64]) -> CountLaw:
-    """The law of the counts of customer-months by their moments: negative binomial where they are overdispersed.
+def count_law(counts: Integers, periods: float = 1.0) -> CountLaw:
+    """The law of the count of `periods` independent periods, by the moments of one: of a month by the days' counts.
 
-    k = mean^2 / (variance - mean), variance with ddof 1. Shape (n,), n >= 2.
+    Negative binomial where the counts are overdispersed, k = mean^2 / (variance - mean), variance with ddof 1; Poisson
+    where they are not, where a single period shows no variance, and where the excess is below `_LEAST_EXCESS` of the
+    variance. Moments are sums of whole numbers: no rounding makes an excess. Shape (n,), n >= 1.
 
     Raises:
-        ValueError: fewer than two counts, or all of them 0.
+        ValueError: no counts, or all of them 0; counts that are negative.
 
     """
-    values = np.asarray(counts, dtype=np.float64)
-    if values.size < 2:
-        raise ValueError("a count law needs the counts of at least two customer-months")
-    mean, variance = float(values.mean()), float(values.var(ddof=1))
-    return CountLaw(mean, mean**2 / (variance - mean) if variance > mean else None)
+    values = [int(count) for count in counts]
+    n, total = len(values), sum(values)
+    if not total or min(values) < 0:
+        raise ValueError("a count law needs counts that are not negative, and not all 0")
+    mean = total / n * periods
+    if n == 1:
+        return CountLaw(mean)
+    # (variance - mean) n (n - 1) and mean n (n - 1), of one period
+    level = total * (n - 1)
+    excess = n * sum(value * value for value in values) - total**2 - level
+    return CountLaw(mean, mean * level / excess if excess > _LEAST_EXCESS * level else None)
 
 
 @dataclass(frozen=True)
@@ -238,6 +251,7 @@ def compound(
 
     Raises:
         ValueError: severities that are not valid, or all of them 0.
+        ArithmeticError: no grid holds the distribution.
 
     """
     values = checked_bills(severities_usd)
@@ -249,7 +263,7 @@ def compound(
     mean = law.mean * severity_mean
     sd = float(np.sqrt(law.mean * dot(weights, (values - severity_mean) ** 2) + law.variance * severity_mean**2))
     span = mean + 16 * sd + float(values.max())
-    while True:
+    for _ in range(_MAX_DOUBLINGS):
         step = span / points
         severity = _on_grid(values / step, weights, points)
         bill = np.fft.irfft(law.generating_function(np.fft.rfft(severity)), points)
@@ -259,6 +273,7 @@ def compound(
         if abs(distribution.mean() - mean) <= 1e-7 * mean:
             return distribution
         span *= 2
+    raise ArithmeticError(f"no grid of {points} points holds a month of {law.mean:.3g} sessions")
 
 
 def _on_grid(positions: Usd, weights: Usd, points: int) -> Usd:
