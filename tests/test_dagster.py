@@ -28,7 +28,7 @@ import pytest
 import sqlalchemy
 from commands import CONSOLE_FILES, ENVIRONMENT, Done, command_line, land, token_analytics
 
-from pipeline import cli, history, settings, transform, warehouse
+from pipeline import cli, contracts, history, settings, transform, warehouse
 from pipeline.assets.home import Home
 from pipeline.assets.published import published
 from pipeline.definitions import defs, landing_changed
@@ -359,6 +359,33 @@ def test_a_model_or_a_check_can_be_run_alone(
     judged = {check.check_name for check in done.get_asset_check_evaluations()}
     assert judged >= {ONE_CHECK.name}
     assert checks is None or judged == {ONE_CHECK.name}
+
+
+# ------------------------------------------------------------------------------- a table that cannot be computed
+
+
+def test_a_table_that_cannot_be_computed_is_named_and_all_others_are_published_until_it_can(
+    published_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (published_home / "token_analytics.toml").write_text("pool_customers = 999\n")  # so that pricing is done anew
+    with monkeypatch.context() as broken:
+        broken.setattr(contracts, "_provider", _fails)
+        first = token_analytics("run", "--home", published_home, "--json")
+    again = token_analytics("run", "--home", published_home, "--json")
+    told = json.loads(first.out)
+    assert (first.code, told["failed_stages"]) == (1, ["published"])
+    (error,) = told["errors"]
+    assert error.endswith(
+        "all is published but what could not be computed: pricing_provider (OverflowError: too large)"
+    )
+    assert again.code == 0
+    with duckdb.connect(str(published_home / "token_analytics.duckdb"), read_only=True) as connection:
+        (statuses,) = connection.execute("select list(distinct status) from analysis.pricing_provider").fetchall()
+    assert "unavailable" not in statuses[0]
+
+
+def _fails(*_: object) -> None:
+    raise OverflowError("too large")
 
 
 # ------------------------------------------------------------------------------------------- a law that is broken
