@@ -378,9 +378,7 @@ def _drop(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _segments(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    found = connection.execute(
-        sql("billing/list_segments", metered_usage=sql("usage_in_force"), most=str(MAX_SEGMENTS))
-    ).fetchall()
+    found = connection.execute(sql("billing/list_segments", most=str(MAX_SEGMENTS))).fetchall()
     return [(str(dimension), str(name)) for dimension, name in found]
 
 
@@ -589,7 +587,7 @@ def _load_days(connection: duckdb.DuckDBPyConnection, dimension: str, segment: t
     of_sessions = "true" if segment is None else f"{column} = {literal(segment[1])}"
     parts = {"segment": of_sessions if is_session else of_minutes}
     if not is_session:
-        parts |= {"dimension": literal(dimension), "metered_usage": sql("usage_in_force")}
+        parts["dimension"] = literal(dimension)
     connection.execute(sql(days, **parts))
     terms = {"bills_are_sessions": str(is_session), "least_months": str(LEAST_MONTHS_TO_DROP_PARTIAL)}
     connection.execute(sql("billing/billing_months", **terms))

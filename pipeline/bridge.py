@@ -74,7 +74,7 @@ class _Bills:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.ratios = RateRatios(connection)
-        self.usage = _rows(connection, "bridge/usage", metered_usage=sql("usage_in_force"))
+        self.usage = _rows(connection, "bridge/usage")
         self.costs = _rows(connection, "bridge/billed")
         self.billed_months = {(row["provider"], row["month"]) for row in self.costs}
         found: dict[Key, Decimal] = defaultdict(Decimal)

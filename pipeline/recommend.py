@@ -489,7 +489,7 @@ _READS_REQUESTS = "SELECT count(*) AS requests, sum(estimated_cost_usd) AS cost_
 
 def _unavailable(connection: duckdb.DuckDBPyConnection, seen: Row, settings: Settings) -> list[Row]:
     """What could not be judged, and why; nothing where single requests tell all."""
-    covered = _dicts(connection, sql("recommend/coverage", metered_usage=sql("usage_in_force")))[0]
+    covered = _dicts(connection, sql("recommend/coverage"))[0]
     said = []
     if not covered["in_force_tokens"] and not seen["requests"]:
         said.append("There is no usage.")
@@ -520,7 +520,7 @@ def _unavailable(connection: duckdb.DuckDBPyConnection, seen: Row, settings: Set
             "kind": "unavailable",
             "subject": "usage that was not judged",
             "evidence": " ".join(said),
-            "sql": sql("recommend/coverage", metered_usage=sql("usage_in_force")).rstrip(),
+            "sql": sql("recommend/coverage").rstrip(),
             "status": "unavailable",
         }
     ]

@@ -26,7 +26,8 @@ MARTS = f"""
         source VARCHAR, provider VARCHAR, usage_minute TIMESTAMP, bucket_seconds INTEGER, model VARCHAR,
         model_version VARCHAR, api_key VARCHAR, workspace VARCHAR, user_id VARCHAR, project VARCHAR, usage_type VARCHAR,
         context_window VARCHAR, inference_geo VARCHAR, speed VARCHAR, usage_date DATE, {KINDS}, web_search_count BIGINT,
-        total_tokens BIGINT, request_count BIGINT, estimated_cost_usd DECIMAL(38, 12), billing_mode VARCHAR
+        total_tokens BIGINT, request_count BIGINT, estimated_cost_usd DECIMAL(38, 12),
+        billing_mode VARCHAR DEFAULT 'metered', is_in_force BOOLEAN DEFAULT true
     );
     CREATE TABLE marts.token_usage_sessions (
         session_id VARCHAR, conversation_id VARCHAR, source_format VARCHAR, user_id VARCHAR, provider VARCHAR,
@@ -45,6 +46,12 @@ MARTS = f"""
         inference_geo VARCHAR, speed VARCHAR, valid_from DATE, usd_per_mtok DECIMAL(18, 6)
     );
 """
+IN_FORCE = """
+    UPDATE marts.token_usage_minutes
+    SET is_in_force = source = 'console' OR (provider, usage_date, billing_mode) NOT IN (
+        SELECT (provider, usage_date, billing_mode) FROM marts.token_usage_minutes WHERE source = 'console'
+    )
+"""
 START = dt.datetime(2026, 1, 5)
 
 
@@ -53,6 +60,8 @@ def insert(connection, table, rows):
         names = ", ".join(row)
         marks = ", ".join("?" for _ in row)
         connection.execute(f"INSERT INTO marts.{table} ({names}) VALUES ({marks})", list(row.values()))
+    if table == "token_usage_minutes":
+        connection.execute(IN_FORCE)
 
 
 def money(value):

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from marts import IN_FORCE
 
 from pipeline import billing, computed, contracts
 from pipeline.settings import Settings
@@ -41,7 +42,7 @@ def marts() -> Iterator[duckdb.DuckDBPyConnection]:
         f"create table marts.token_usage_minutes (source varchar, provider varchar default 'anthropic', "
         f"usage_minute timestamp, bucket_seconds integer default 86400, {texts}, usage_date date, {kinds}, "
         "web_search_count bigint default 0, total_tokens bigint default 1000, request_count bigint, "
-        "estimated_cost_usd decimal(38, 12), billing_mode varchar default 'metered')"
+        "estimated_cost_usd decimal(38, 12), billing_mode varchar default 'metered', is_in_force boolean default true)"
     )
     connection.execute(
         "create table marts.token_usage_sessions (session_id varchar, session_started_at timestamp, "
@@ -63,6 +64,7 @@ def load(connection: duckdb.DuckDBPyConnection, loaded: list[dict[str, Any]]) ->
     connection.register("loaded", pa.Table.from_pylist(loaded))
     connection.execute("insert into marts.token_usage_minutes by name select * from loaded")
     connection.unregister("loaded")
+    connection.execute(IN_FORCE)
 
 
 def add_sessions(connection: duckdb.DuckDBPyConnection, sessions: list[tuple[date, str, str]]) -> None:

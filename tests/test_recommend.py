@@ -473,7 +473,7 @@ def empty() -> Iterator[duckdb.DuckDBPyConnection]:
             CREATE VIEW marts.model_rates AS FROM raw.rate_card;
             CREATE TABLE marts.token_usage_minutes (
                 source VARCHAR, provider VARCHAR, usage_date DATE, billing_mode VARCHAR, total_tokens BIGINT,
-                estimated_cost_usd DECIMAL(38, 12)
+                estimated_cost_usd DECIMAL(38, 12), is_in_force BOOLEAN
             );
         """)
         connection.executemany(

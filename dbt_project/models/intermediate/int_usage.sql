@@ -191,6 +191,7 @@ priced as (
             if(tiered.{{ column }} > 0 and rates.{{ kind }}_usd_per_mtok is null, '{{ kind }}', null){{ ',' if not loop.last }}
             {% endfor %}
         ], lambda kind: kind is not null) as unpriced_kinds,
+        {{ billing_mode_of('tiered.api_key', 'tiered.project') }} as billing_mode,
         {{ cost_of('tiered', 'rates') }} as cost_usd,
         {{ cost_without_cache_of('tiered', 'rates') }} as without_cache_usd,
         if(tiered.priced_context_window = '0-200k', 0, {{ cost_of('tiered', 'base_rates') }}) as base_cost_usd
@@ -201,15 +202,30 @@ priced as (
         on
             tiered.priced_context_window <> '0-200k'
             and {{ at_rate('tiered', 'base_rates', 'priced_', window="'0-200k'") }}
+),
+
+-- Whether a row counts is said here and nowhere else. Of a provider's day its own account counts where it has one, else our
+-- logs; what a seat covers and what is metered are told apart, and an account of nothing is none.
+accounts as (
+    select
+        provider,
+        usage_start::date as usage_date,
+        list(distinct {{ billing_mode_of('api_key', "''") }}) as billing_modes
+    from console_usage
+    where {{ total_of('console_usage') }} > 0 or web_search_count > 0 or request_count > 0
+    group by all
 )
 
 select
-    * exclude (
+    priced.* exclude (
         priced_usage_type, priced_inference_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
     ),
     if(len(unpriced_kinds) > 0, null, cost_usd)::decimal(38, 12) as estimated_cost_usd,
     if(len(unpriced_kinds) > 0, null, without_cache_usd)::decimal(38, 12) as cost_without_cache_usd,
     if(priced_context_window = '0-200k', 0, if(len(unpriced_kinds) > 0, null, cost_usd - base_cost_usd))::decimal(38, 12)
         as surcharge_usd,
-    {{ billing_mode_of('api_key', 'project') }} as billing_mode
+    priced.source = 'console'
+    or not coalesce(list_contains(accounts.billing_modes, priced.billing_mode), false) as is_in_force
 from priced
+left join accounts
+    on priced.provider = accounts.provider and priced.usage_date = accounts.usage_date

@@ -29,6 +29,7 @@ by_tier as materialized (
         user_id,
         project,
         billing_mode,
+        is_in_force,
         if(usage_type = '', 'standard', usage_type) as usage_type,
         priced_context_window as context_window,
         if(inference_geo = 'global', '', inference_geo) as inference_geo,
@@ -44,7 +45,7 @@ by_kind as (
     {% for column, kind in rate_columns().items() -%}
     select
         usage_date, source, provider, model, api_key, workspace, user_id, project, billing_mode,
-        usage_type, context_window, inference_geo, speed,
+        usage_type, context_window, inference_geo, speed, is_in_force,
         '{{ kind }}' as token_kind,
         {{ column }} as tokens
     from by_tier
@@ -54,17 +55,14 @@ by_kind as (
 )
 
 select
-    by_kind.*,
+    by_kind.* exclude (is_in_force),
     if(card.is_override and withheld.is_contract_withheld, null, card.usd_per_mtok) as usd_per_mtok,
     card.list_usd_per_mtok,
     if(card.is_override and withheld.is_contract_withheld, 'override', card.origin) as rate_origin,
     card.is_override,
     {{ money('by_kind.tokens', 'card.usd_per_mtok') }} as cost_usd,
     {{ money('by_kind.tokens', 'card.list_usd_per_mtok') }} as list_cost_usd,
-    by_kind.source = 'console'
-    or not bool_or(by_kind.source = 'console') over (
-        partition by by_kind.provider, by_kind.usage_date, by_kind.billing_mode
-    ) as is_in_force
+    by_kind.is_in_force
 from by_kind
 cross join withheld
 left join card

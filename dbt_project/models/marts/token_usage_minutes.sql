@@ -26,7 +26,8 @@ select
     if(bool_or(estimated_cost_usd is null), null, sum(estimated_cost_usd))::decimal(38, 12) as estimated_cost_usd,
     bool_or(cache_split_assumed) as cache_split_assumed,
     bool_or(spans_midnight) as spans_midnight,
-    billing_mode
+    billing_mode,
+    is_in_force
 from {{ ref('int_usage') }}
 where {{ in_scope('usage_date') }}
 group by all

@@ -1,13 +1,5 @@
 -- Metered usage of the chosen segments of one dimension on the chosen days, by model: what a day's cost is made of.
-with console_days as (
-    select distinct
-        provider,
-        usage_date
-    from marts.token_usage_minutes
-    where source = 'console' and $dimension not in ('user_id', 'project')
-),
-
-chosen as (
+with chosen as (
     select
         usage.*,
         case $dimension
@@ -19,11 +11,9 @@ chosen as (
             when 'project' then usage.project
         end as key
     from marts.token_usage_minutes as usage
-    left join console_days using (provider, usage_date)
     where usage.usage_date in (select unnest($days))
-        and (usage.source = 'sessions' or $dimension not in ('user_id', 'project'))
-        and (usage.source = 'console' or console_days.usage_date is null)
-        and usage.billing_mode is distinct from 'subscription'
+        and if($dimension in ('user_id', 'project'), usage.source = 'sessions', usage.is_in_force)
+        and usage.billing_mode = 'metered'
         and usage.estimated_cost_usd is not null
 )
 

@@ -1,6 +1,6 @@
 -- One observation a minute ($grain = 'minute': only rows whose bucket is one minute) or a UTC day ('day') with usage in
--- the segment. For each provider and day the console stands where it has rows of this grain, else
--- the sessions; no console knows users or projects, so segments by them come from the sessions alone.
+-- the segment. Days are of the usage in force; of minutes our logs also tell where the provider's account knows whole hours
+-- or days alone. No console knows users or projects, so segments by them come from the sessions alone.
 select
     case $dimension
         when 'all' then 'all'
@@ -24,15 +24,16 @@ left join (
     select distinct
         provider,
         usage_date,
-        true as console_stands
+        billing_mode,
+        true as has_minutes
     from marts.token_usage_minutes
-    where source = 'console'
-        and ($grain = 'day' or bucket_seconds = 60)
-        and $dimension not in ('user_id', 'project')
-) as console_days using (provider, usage_date)
+    where source = 'console' and bucket_seconds = 60
+) as accounts using (provider, usage_date, billing_mode)
 where ($grain = 'day' or bucket_seconds = 60)
-    and (source = 'sessions' or $dimension not in ('user_id', 'project'))
-    and (source = 'console' or console_stands is null)
+    and case
+        when $dimension in ('user_id', 'project') then source = 'sessions'
+        else is_in_force or ($grain = 'minute' and has_minutes is null)
+    end
     -- what a subscription covers costs nothing by the token
-    and (not $is_cost or billing_mode is distinct from 'subscription')
+    and (not $is_cost or billing_mode = 'metered')
 group by key, observed_at

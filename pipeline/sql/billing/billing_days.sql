@@ -22,7 +22,9 @@ with minutes as (
         estimated_cost_usd,
 
         is_in_force
-    from (${metered_usage})
+    from marts.token_usage_minutes
+    -- what a seat covers is on no bill
+    where billing_mode = 'metered'
 ),
 
 in_force as (

@@ -1,8 +1,8 @@
 -- The costliest values of model, api_key and workspace on the organisation's bills; a dimension with a single value is the whole.
 with in_force as (
     select model, api_key, workspace, estimated_cost_usd
-    from (${metered_usage})
-    where is_in_force
+    from marts.token_usage_minutes
+    where is_in_force and billing_mode = 'metered'
 ),
 
 valued as (

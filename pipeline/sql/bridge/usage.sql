@@ -18,7 +18,7 @@ select
     bool_or(usage.source = 'sessions') as from_sessions,
     min(usage.usage_date) as first_day,
     max(usage.usage_date) as last_day
-from (${metered_usage}) as usage
-where usage.is_in_force
+from marts.token_usage_minutes as usage
+where usage.is_in_force and usage.billing_mode = 'metered'
 group by all
 order by all

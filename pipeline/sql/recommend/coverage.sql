@@ -10,5 +10,5 @@ select
         select coalesce(sum(total_tokens), 0)::bigint from marts.requests
         where billing_mode = 'metered'
     ) as requests_tokens
-from (${metered_usage}) as minutes
-where minutes.is_in_force
+from marts.token_usage_minutes as minutes
+where minutes.is_in_force and minutes.billing_mode = 'metered'
