@@ -29,6 +29,20 @@ LEDGER = """
 UNUSUAL_TOKENS = [-1, 5.0, 5.7, 1e3, "7", " 7", "1_000", "", "+3", 10**15, 10**16, 1e400, None, True, [1]]
 
 counts = st.one_of(st.integers(0, 3), st.sampled_from([250, 10**15 - 1]), st.integers(0, 10**6))
+
+
+def iterations(outputs: st.SearchStrategy[Any]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """The samplings inside of a response."""
+    kinds = st.sampled_from(["message", "compaction", "advisor_message", "fallback_message"])
+    optional = {
+        "model": st.sampled_from(["claude-opus-4-7", None]),
+        "input_tokens": counts,
+        "output_tokens": outputs,
+        "cache_creation": st.none() | st.fixed_dictionaries({"ephemeral_1h_input_tokens": counts}),
+    }
+    return st.lists(st.fixed_dictionaries({"type": kinds}, optional=optional), max_size=3)
+
+
 usages = st.fixed_dictionaries(
     {"output_tokens": counts},
     optional={
@@ -42,6 +56,7 @@ usages = st.fixed_dictionaries(
         "inference_geo": st.sampled_from(["us", "not_available", ""]),
         "speed": st.sampled_from(["fast", "standard"]),
         "server_tool_use": st.fixed_dictionaries({"web_search_requests": st.integers(0, 2)}),
+        "iterations": iterations(counts),
     },
 )
 odd_usages = st.builds(
@@ -49,6 +64,10 @@ odd_usages = st.builds(
     usages,
     st.sampled_from(["output_tokens", "input_tokens", "cache_read_input_tokens"]),
     st.sampled_from(UNUSUAL_TOKENS),
+) | st.builds(
+    lambda usage, value: usage | {"iterations": value},
+    usages,
+    iterations(st.sampled_from(UNUSUAL_TOKENS)) | st.sampled_from([17, "one", {}, [3], [None]]),
 )
 times = st.sampled_from(
     [f"2026-02-17T09:00:0{second}.000Z" for second in range(4)]
@@ -171,7 +190,7 @@ def test_a_plain_line_means_the_same_to_the_decoder_and_to_the_judge(line: bytes
         requests = dict(zip(reports.keys, reports.reporting, strict=True))
         rows.add("sha", claude_code.Transcript(Loaded("request", 1, 1), requests, {}))
     assert both[0].table() == both[1].table()
-    assert decoded.lines == judged.lines == 1
+    assert decoded.lines == judged.lines == len(decoded.keys)
 
 
 COUNTS = [

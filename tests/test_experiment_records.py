@@ -132,7 +132,8 @@ def test_real_usage_bodies_hold_what_genai_prices_extracts_from_them(home, capsy
     found = {
         int((at - start).total_seconds()): (no_cache, write_5m + write_1h, read, output)
         for at, no_cache, write_5m, write_1h, read, output in home.query(
-            f"SELECT requested_at, {KINDS} FROM raw.requests"
+            # but for the calls inside of a response, which the library leaves out
+            f"SELECT requested_at, {KINDS} FROM raw.requests WHERE NOT contains(request_key, '#')"
         )
     }
     reasons = {row[0] - 1: row[2] for row in home.rejected()}
@@ -309,3 +310,49 @@ def test_a_home_of_an_earlier_version_gains_the_columns_of_the_account(home):
     warehouse.release_lock(home.settings)
     assert kinds(home, record(body, api_key="team")) == [(1, 0, 0, 0, 2)]
     assert home.query("SELECT api_key FROM raw.requests") == [("team",)]
+
+
+def iteration(kind: str, read: int, output: int, **fields: Any) -> Body:
+    return {"type": kind, "input_tokens": 1, "cache_read_input_tokens": read, "output_tokens": output} | fields
+
+
+def test_calls_inside_of_a_response_are_calls_beside_it_and_its_own_iterations_are_its_counts(home):
+    inside = [
+        iteration("message", 100, 20),
+        iteration("advisor_message", 0, 300, model="claude-opus-4-7", cache_creation_input_tokens=7),
+        iteration("compaction", 4_000, 50),
+        iteration("message", 100, 30),
+    ]
+    usage = {"input_tokens": 2, "cache_read_input_tokens": 200, "output_tokens": 50, "service_tier": "batch"}
+    home.land({"records.jsonl": record(usage | {"iterations": inside, "speed": "fast"}) + "\n"})
+    home.ingest()
+    assert home.query(f"SELECT model_version, usage_type, speed, {KINDS} FROM raw.requests ORDER BY request_key") == [
+        ("claude-haiku-4-5-20251001", "batch", "fast", 2, 0, 0, 200, 50),
+        ("claude-opus-4-7", "batch", "", 1, 7, 0, 0, 300),
+        ("claude-haiku-4-5-20251001", "batch", "fast", 1, 0, 0, 4_000, 50),
+    ]
+
+
+def test_attempts_that_a_model_declined_are_calls_of_that_model_where_they_had_output(home):
+    inside = [
+        iteration("message", 0, 0, model="claude-fable-5"),
+        iteration("message", 9, 4, model="claude-opus-5"),
+        iteration("fallback_message", 100, 20, model="claude-opus-4-8"),
+    ]
+    usage = {"input_tokens": 1, "cache_read_input_tokens": 100, "output_tokens": 20, "iterations": inside}
+    home.land({"records.jsonl": record(usage, model_version="claude-fable-5") + "\n"})
+    home.ingest()
+    assert home.query(f"SELECT model_version, {KINDS} FROM raw.requests ORDER BY request_key") == [
+        ("claude-opus-4-8", 1, 0, 0, 100, 20),
+        ("claude-opus-5", 1, 0, 0, 9, 4),
+    ]
+
+
+@pytest.mark.parametrize("bad", [{"output_tokens": -1}, {"cache_creation": {"ephemeral_1h_input_tokens": "x"}}])
+def test_a_bad_count_inside_of_a_response_rejects_its_record_whole_and_once(home, bad):
+    usage = {"input_tokens": 2, "output_tokens": 5, "iterations": [iteration("compaction", 1, 2) | bad] * 2}
+    rows = kinds(home, record(usage), record({"input_tokens": 1, "output_tokens": 1}, 1))
+    assert rows == [(1, 0, 0, 0, 1)]
+    ((line, _, reason, *_),) = home.rejected()
+    assert line == 1
+    assert reason.startswith("iterations: a count is")

@@ -330,6 +330,34 @@ def test_half_an_emoji_in_the_text_of_a_line_does_not_cost_its_usage(home):
     assert (home.ledger("t.jsonl")["rows_loaded"], home.rejected()) == (1, [])
 
 
+def test_calls_inside_of_a_response_count_once_however_often_it_is_repeated(home):
+    def repeat(seconds: int, output: int, *iterations: dict[str, Any], session: str = "s1") -> str:
+        line = json.loads(transcript_line("m1", output, timestamp=f"2026-02-17T09:00:{seconds:02}Z"))
+        line["sessionId"], line["requestId"] = session, "r1"
+        line["message"]["usage"]["iterations"] = iterations
+        return json.dumps(line)
+
+    own = {"type": "message", "input_tokens": 1, "output_tokens": 2}
+    adviser = {"type": "advisor_message", "model": "claude-opus-4-7", "input_tokens": 50, "output_tokens": 30}
+    summary = {"type": "compaction", "input_tokens": 180, "output_tokens": 35, "cache_read_input_tokens": 4}
+    lines = [repeat(1, 1), repeat(2, 2, own, adviser), repeat(3, 2, own, adviser, own, summary)]
+    fork = [repeat(3, 2, own, adviser, own, summary, session="s2")]
+    home.land({"a.jsonl": "\n".join(lines), "b.jsonl": "\n".join(fork)})
+    home.build()
+    assert home.query("""
+        SELECT request_key, session_id, model_version, requested_at::varchar, total_tokens
+        FROM marts.requests ORDER BY request_key
+    """) == [
+        ("m1#1:r1", "s1", "claude-opus-4-7", "2026-02-17 09:00:02", 80),
+        ("m1#2:r1", "s1", "claude-haiku-4-5-20251001", "2026-02-17 09:00:03", 219),
+        ("m1:r1", "s1", "claude-haiku-4-5-20251001", "2026-02-17 09:00:01", 3),
+    ]
+    assert home.query("SELECT path, rows_read, rows_loaded, rows_repeated FROM ingest.files ORDER BY path") == [
+        ("landing/a.jsonl", 6, 3, 3),
+        ("landing/b.jsonl", 3, 3, 0),
+    ]
+
+
 def test_folders_named_like_columns_do_not_change_the_values_in_a_file(home):
     table = pa.Table.from_pylist([dict(zip(SESSION_COLUMNS.split(","), session_row().split(","), strict=True))])
     home.land({"api_key=zz/workspace=yy/model_version=xx/a.csv": GOOD_FILES["usage.csv"]})

@@ -491,6 +491,9 @@ def test_the_usage_bodies_of_many_providers_are_written_number_for_number(tmp_pa
             if (value and type(value) is dict) or type(value) in (int, float)
         }
 
+    def iteration(node: dict[str, Any]) -> dict[str, Any]:
+        return numbers(node) | {name: node[name] for name in ("type", "model") if name in node}
+
     bodies = [entry["body"] for entry in json.loads(path.read_text())]
     tracker = TokenTracker("p", tmp_path)
     stated = [(body, body.get("usage") or body.get("usageMetadata")) for body in bodies]
@@ -499,6 +502,7 @@ def test_the_usage_bodies_of_many_providers_are_written_number_for_number(tmp_pa
         numbers(usage)
         | {name: usage[name] for name in ("service_tier", "inference_geo") if name in usage}
         | ({"service_tier": usage["serviceTier"]} if "serviceTier" in usage else {})
+        | ({"iterations": [iteration(each) for each in usage["iterations"]]} if usage.get("iterations") else {})
         for usage in tracked
     ]
     assert len(tracked) == sum(bool(usage) for _, usage in stated) == len(bodies) - tracker.errors

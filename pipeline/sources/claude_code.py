@@ -64,6 +64,16 @@ class _Tools(msgspec.Struct, frozen=True, gc=False):
     web_search_requests: _Count = 0
 
 
+class _Iteration(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    model: str | None = None
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    cache_read_input_tokens: _Count = 0
+    cache_creation_input_tokens: _Count = 0
+    cache_creation: _Writes | None = None
+
+
 class _Usage(msgspec.Struct, frozen=True, gc=False):
     # In the order in which Claude Code writes the fields, which is the quickest to decode.
     input_tokens: _Count = 0
@@ -74,10 +84,13 @@ class _Usage(msgspec.Struct, frozen=True, gc=False):
     service_tier: str | None = None
     inference_geo: str | None = None
     server_tool_use: _Tools | None = None
+    iterations: list[_Iteration] | None = None
     speed: str | None = None
 
 
 _NO_USAGE = _Usage()
+# Whose counts are the response's own.
+_OWN_ITERATIONS = frozenset(("", "message", "fallback_message"))
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
@@ -220,8 +233,62 @@ def _decoded(content: bytes | memoryview) -> _Reports | None:
     moments = [line.timestamp for line in reporting]
     if moments and (min(moments) < _FIRST_MOMENT or max(moments) >= _LAST_MOMENT):
         return None
+    inside = _calls_inside(reporting)
+    reporting += inside
     keys = _request_keys(reporting)
-    return _Reports(len(entries), keys, reporting) if all(keys) else None
+    return _Reports(len(entries) + len(inside), keys, reporting) if all(keys) else None
+
+
+def _calls_inside(lines: Sequence[_Line]) -> list[_Line]:
+    """The calls that the provider made inside of responses, each as a line of its own.
+
+    A response's counts are those of its own sampling, the iterations of type `message`; an adviser's or a compaction's
+    lie outside of them. Where another model served the response in its place (`fallback_message`), they are that
+    one's, and each `message` is an attempt that was declined: paid for where it had any output.
+    """
+    found = []
+    for line in lines:
+        usage = line.message.usage
+        iterations = usage.iterations
+        if not iterations:
+            continue
+        # Nothing else needs them, and in a large file they would take much memory.
+        msgspec.structs.force_setattr(usage, "iterations", None)
+        served = [each.model for each in iterations if each.type == "fallback_message"]
+        if served:
+            msgspec.structs.force_setattr(line.message, "model", served[-1] or line.message.model)
+        calls = [
+            each
+            for each in iterations
+            if each.type not in _OWN_ITERATIONS or (served and each.type == "message" and each.output_tokens)
+        ]
+        found += [_inside(line, call, f"#{place}") for place, call in enumerate(calls, 1)]
+    return found
+
+
+def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
+    """A call inside of a response: its model's and its counts, and all else the response's."""
+    message = line.message
+    model = call.model or message.model
+    return msgspec.structs.replace(
+        line,
+        uuid=line.uuid and line.uuid + place,
+        message=_Message(
+            model=model,
+            id=message.id and message.id + place,
+            usage=_Usage(
+                input_tokens=call.input_tokens,
+                cache_creation_input_tokens=call.cache_creation_input_tokens,
+                cache_read_input_tokens=call.cache_read_input_tokens,
+                cache_creation=call.cache_creation,
+                output_tokens=call.output_tokens,
+                service_tier=message.usage.service_tier,
+                inference_geo=message.usage.inference_geo,
+                # The fast mode is asked for of one model.
+                speed=message.usage.speed if model == message.model else None,
+            ),
+        ),
+    )
 
 
 def _request_keys(lines: Iterable[_Line]) -> list[str]:
@@ -257,23 +324,19 @@ def _judged(line: bytes) -> _Reports | str:
     if not isinstance(message.get("usage"), dict):
         return _Reports(1)
     usage = message["usage"]
-    writes, tools = _object(usage.get("cache_creation")), _object(usage.get("server_tool_use"))
-    counts = []
-    for record, name in (
-        (usage, "input_tokens"),
-        (usage, "cache_creation_input_tokens"),
-        (writes, "ephemeral_5m_input_tokens"),
-        (writes, "ephemeral_1h_input_tokens"),
-        (usage, "cache_read_input_tokens"),
-        (usage, "output_tokens"),
-        (tools, "web_search_requests"),
-    ):
-        value = record.get(name)
-        count = 0 if value is None else _count(_text(value))
-        if isinstance(count, str):
-            return f"{name} {count}"
-        counts.append(count)
-    fresh, created, for_5m, for_1h, read, output, searches = counts
+    counts = _counts(usage)
+    if isinstance(counts, str):
+        return counts
+    searches = _counted(_object(usage.get("server_tool_use")), "web_search_requests")
+    if isinstance(searches, str):
+        return searches
+    iterations = []
+    for each in listed if isinstance(listed := usage.get("iterations"), list) else []:
+        call = _iteration(_object(each))
+        if isinstance(call, str):
+            return "iterations: " + call
+        iterations.append(call)
+    fresh, created, for_5m, for_1h, read, output = counts
     moment = _moment(_text(entry.get("timestamp")))
     if moment is None:
         return f"no timestamp ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
@@ -293,6 +356,7 @@ def _judged(line: bytes) -> _Reports | str:
                 service_tier=_text(usage.get("service_tier")),
                 inference_geo=_text(usage.get("inference_geo")),
                 server_tool_use=_Tools(searches),
+                iterations=iterations,
                 speed=_text(usage.get("speed")),
             ),
         ),
@@ -301,8 +365,50 @@ def _judged(line: bytes) -> _Reports | str:
         uuid=_text(entry.get("uuid")),
         timestamp=moment,
     )
-    keys = _request_keys([plain])
-    return "neither message.id nor uuid" if "" in keys else _Reports(1, keys, [plain])
+    lines = [plain, *_calls_inside([plain])]
+    keys = _request_keys(lines)
+    return "neither message.id nor uuid" if "" in keys else _Reports(len(lines), keys, lines)
+
+
+def _counts(usage: Mapping[str, Any]) -> list[int] | str:
+    """Input, writes, those for 5 minutes and for an hour, reads and output, or what is wrong with one of them."""
+    writes = _object(usage.get("cache_creation"))
+    found = []
+    for record, name in (
+        (usage, "input_tokens"),
+        (usage, "cache_creation_input_tokens"),
+        (writes, "ephemeral_5m_input_tokens"),
+        (writes, "ephemeral_1h_input_tokens"),
+        (usage, "cache_read_input_tokens"),
+        (usage, "output_tokens"),
+    ):
+        count = _counted(record, name)
+        if isinstance(count, str):
+            return count
+        found.append(count)
+    return found
+
+
+def _iteration(record: Mapping[str, Any]) -> _Iteration | str:
+    counts = _counts(record)
+    if isinstance(counts, str):
+        return counts
+    fresh, created, for_5m, for_1h, read, output = counts
+    return _Iteration(
+        type=_text(record.get("type")),
+        model=_text(record.get("model")),
+        input_tokens=fresh,
+        output_tokens=output,
+        cache_read_input_tokens=read,
+        cache_creation_input_tokens=created,
+        cache_creation=_Writes(for_5m, for_1h),
+    )
+
+
+def _counted(record: Mapping[str, Any], name: str) -> int | str:
+    value = record.get(name)
+    count = 0 if value is None else _count(_text(value))
+    return f"{name} {count}" if isinstance(count, str) else count
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class NoUsageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read from one response: its usage body, reduced to numbers and three words, and who answered."""
+    """What was read from one response: its usage body, reduced to numbers and few words, and who answered."""
 
     usage: dict[str, Any]
     model: str = ""
@@ -81,12 +81,24 @@ def read(response: object) -> Read:
     usage = _numbers(body, _MAX_DEPTH)
     if not usage:
         raise NoUsageError
+    iterations = _get(body, "iterations")
+    if isinstance(iterations, list | tuple) and iterations:
+        usage["iterations"] = [_iteration(each) for each in iterations[:_MAX_FIELDS]]
     for name, names in _PRICED_LABELS:
         word = _first(body, names)
         word = _first(response, names) if word is None else word
         if isinstance(word, str) and _WORD.fullmatch(word):
             usage[name] = str(word)
     return Read(usage, _text(_first(response, _MODELS)), _text(_first(response, _IDS)))
+
+
+def _iteration(node: object) -> dict[str, Any]:
+    """The numbers of one sampling inside of a response, of which kind it was, and whose model's."""
+    kept = _numbers(node, _MAX_DEPTH - 1)
+    kind, model = _get(node, "type"), _text(_get(node, "model"))
+    if isinstance(kind, str) and _WORD.fullmatch(kind):
+        kept["type"] = str(kind)
+    return kept | ({"model": model} if model else {})
 
 
 def label(value: object) -> str:

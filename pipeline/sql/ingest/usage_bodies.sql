@@ -20,19 +20,76 @@ classified as (
     from readable
 ),
 
+opened as (
+    select
+        *,
+        case kind when 'nested' then json_extract(document, '${body}') when 'flat' then document::json end as own_body,
+        if(json_exists(own_body, '$$.input_tokens'), json_extract(own_body, '$$.iterations[*]'), []) as iterations,
+        list_filter(iterations, lambda each: json_extract_string(each, '$$.type') = 'fallback_message') as fallbacks
+    from classified
+),
+
+-- The calls that the provider made inside of a response lie outside of its counts, which are those of the iterations of
+-- type `message`. Where another model served the response in its place (`fallback_message`), they are that one's, and each
+-- `message` is an attempt that was declined: paid for where it had any output.
+iterated as (
+    select
+        *,
+        list_filter(iterations, lambda each: case coalesce(json_extract_string(each, '$$.type'), '')
+            when '' then false
+            when 'fallback_message' then false
+            when 'message'
+                then len(fallbacks) > 0 and coalesce(json_extract_string(each, '$$.output_tokens'), '0') <> '0'
+            else json_type(each) = 'OBJECT'
+        end) as calls_inside
+    from opened
+),
+
+-- A line with one bad count is a bad line: none of its calls is taken.
+checked as (
+    select
+        *,
+        if(calls_inside = [], null, list_filter(
+            flatten(list_transform([own_body] || calls_inside, lambda each: json_extract_string(each, [
+                '$$.input_tokens', '$$.output_tokens', '$$.cache_creation_input_tokens', '$$.cache_read_input_tokens',
+                '$$.cache_creation.ephemeral_5m_input_tokens', '$$.cache_creation.ephemeral_1h_input_tokens',
+                '$$.server_tool_use.web_search_requests'
+            ]))), lambda count: count is not null and tokens_problem(count) is not null
+        )[1]) as odd_count
+    from iterated
+),
+
+separate as (
+    select
+        kind,
+        line,
+        document,
+        unnest([own_body] || if(odd_count is null, calls_inside, [])) as usage_body,
+        unnest(range(if(odd_count is null, len(calls_inside), 0) + 1)) as place,
+        own_body,
+        json_extract_string(fallbacks[-1], '$$.model') as served_by,
+        odd_count
+    from checked
+),
+
 extracted as (
     select
         kind,
         if(kind = 'ignored', '', md5(line)) as line_md5,
         -- without the spaces between its parts, which a copy may have lost
         if(kind in ('nested', 'flat'), md5(json(document)), '') as record_md5,
+        if(place = 0, '', '#' || place) as part,
+        odd_count,
+        if(place = 0, served_by, json_extract_string(usage_body, '$$.model')) as called_model,
+        -- what holds for the response and all calls inside of it, but for the fast mode, which is asked for of one model
+        if(place = 0, null, json_extract_string(own_body, ['$$.service_tier', '$$.inference_geo', '$$.speed'])) as around,
         if(kind in ('nested', 'flat'), json_extract_string(document, [
             '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
             '$$.api_key', '$$.workspace', '$$.user_id', '$$.event_id', '$$.id', '$$.response_id', '$$.conversation_id',
             '$$.project', '$$.cost_usd'
         ]), null) as labels,
         if(kind in ('nested', 'flat'), json_extract_string(
-            if(kind = 'nested', json_extract(document, '${body}'), document::json), [
+            usage_body, [
                 '$$.service_tier', '$$.serviceTier', '$$.inference_geo', '$$.speed',
                 '$$.input_tokens', '$$.output_tokens', '$$.cache_creation_input_tokens', '$$.cache_read_input_tokens',
                 '$$.cache_creation.ephemeral_5m_input_tokens', '$$.cache_creation.ephemeral_1h_input_tokens',
@@ -50,8 +107,8 @@ extracted as (
                 '$$.inputTokens', '$$.outputTokens', '$$.cacheReadInputTokens', '$$.cacheWriteInputTokens'
             ]
         ), null) as fields,
-        if(kind = 'nested', json_type(document, '${body}.input_tokens_details') = 'OBJECT', false) as has_input_details
-    from classified
+        if(kind = 'nested', json_type(usage_body, '$$.input_tokens_details') = 'OBJECT', false) as has_input_details
+    from separate
 ),
 
 -- Gemini's counts have three spellings; each caching proxy of OpenAI's interface has its own name for the cached ones.
@@ -59,24 +116,28 @@ named as (
     select
         kind,
         line_md5,
-        record_md5,
+        record_md5 || part as record_md5,
+        part,
+        odd_count,
         has_input_details,
         coalesce(trim(labels[1]), '') as run_id,
         moment_or_null(labels[2]) as logged_at,
         coalesce(nullif(trim(labels[3]), ''), trim(labels[1]), '') as session_id,
-        coalesce(nullif(trim(labels[4]), ''), nullif(trim(labels[5]), ''), trim(labels[6]), '') as model_version,
+        coalesce(nullif(trim(labels[4]), ''), nullif(trim(labels[5]), ''), trim(labels[6]), '') as stated_model,
+        coalesce(nullif(trim(called_model), ''), stated_model) as model_version,
         coalesce(lower(trim(labels[7])), '') as stated_provider,
         without_secret(coalesce(trim(labels[8]), '')) as api_key,
         if(lower(trim(labels[9])) = 'default', 'Default', coalesce(trim(labels[9]), '')) as workspace,
         without_secret(coalesce(trim(labels[10]), '')) as user_id,
-        coalesce(trim(labels[11]), trim(labels[12]), '') as event_id,
-        coalesce(trim(labels[13]), '') as response_id,
+        nullif(coalesce(trim(labels[11]), trim(labels[12])), '') || part as event_id,
+        coalesce(nullif(trim(labels[13]), '') || part, '') as response_id,
         coalesce(trim(labels[14]), '') as conversation_id,
         coalesce(trim(labels[15]), '') as project,
-        try_cast(labels[16] as decimal(38, 12)) as stated_cost_usd,
-        lower(coalesce(fields[1], fields[2], '')) as usage_type,
-        if(coalesce(fields[3], '') = 'not_available', '', coalesce(fields[3], '')) as inference_geo,
-        coalesce(fields[4], '') as speed,
+        -- the caller's for the response with all that is in it
+        if(part = '', try_cast(labels[16] as decimal(38, 12)), null) as stated_cost_usd,
+        lower(coalesce(fields[1], fields[2], around[1], '')) as usage_type,
+        coalesce(nullif(coalesce(fields[3], around[2]), 'not_available'), '') as inference_geo,
+        coalesce(fields[4], if(model_version = stated_model, around[3], null), '') as speed,
         {
             input_tokens: fields[5],
             output_tokens: fields[6],
@@ -200,6 +261,7 @@ select
         when kind = 'malformed' then 'not a JSON object'
         when kind = 'ignored' then null
         when shape = 'unknown' then 'a usage body of no known provider'
+        when odd_count is not null then 'iterations: a count ' || tokens_problem(odd_count)
         when tokens_problem(input_text) is not null then 'input tokens ' || tokens_problem(input_text)
         when tokens_problem(tool_use_text) is not null then 'tool use tokens ' || tokens_problem(tool_use_text)
         when tokens_problem(read_text) is not null then 'cached tokens ' || tokens_problem(read_text)
@@ -217,3 +279,5 @@ select
                 || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)'
     end as reason
 from disjoint
+-- The calls inside of a line that cannot be used go with it.
+where part = '' or reason is null
