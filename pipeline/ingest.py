@@ -386,7 +386,7 @@ def _delete(
     }
     _execute(connection, sql("forget/scope", **conditions))
     # While the rows are still there: which other calls were matched with them cannot be told afterwards.
-    scope.add_neighbours(connection)
+    scope.add_alike(connection)
     _execute(connection, sql("forget/delete", **conditions))
 
 

@@ -4,11 +4,11 @@ Belongs here: planning a build in batches of bounded size, and remembering which
 belong here: the models themselves (dbt_project), which read schema `scope`.
 
 Why the result equals a rebuild. A day's console usage and costs depend on that day's rows, and on how far each export
-reaches, which is stored with the file. A response depends on the rows of its message id and, where several
-loggers tell of calls, on the records of equal counts around it; a session on its own records and on the responses that
-it owns. So a batch takes every response of its files, those that stand beside one of them, every session that owns or
-may own one of them, and every day on which any of these stands now or stood after the last build. All of that is
-computed anew from raw rows, and nothing else can have changed.
+reaches, which is stored with the file. A response depends on the rows of its message id, on those that are copies of
+one another and, where several loggers tell of calls, on the records of equal counts around it; a session on its own
+records and on the responses that it owns. So a batch takes every response of its files, those that stand beside one of
+them, every session that owns or may own one of them, and every day on which any of these stands now or stood after the
+last build. All of that is computed anew from raw rows, and nothing else can have changed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
             for name in _SCOPES:
                 connection.execute(f"DELETE FROM scope.{name}")
         connection.execute(sql("scope/responses"), [batch.files])
-        add_neighbours(connection)
+        add_alike(connection)
         connection.execute(sql("scope/sessions"), [batch.files])
         connection.execute(sql("scope/days"), [batch.days])
         if _exists(connection, "intermediate", "int_requests"):
@@ -88,16 +88,18 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
     return int(counted[0]) if counted else 0
 
 
-def add_neighbours(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put responses into scope that another logger may have told of too, where that rests on counts and times."""
-    loggers = _first(connection, "SELECT count(DISTINCT logger) FROM raw.requests")
-    if not loggers or loggers[0] < 2:
-        return
-    built = sql("scope/neighbours_built") if _exists(connection, "intermediate", "int_requests") else ""
-    neighbours = sql("scope/neighbours", built=built)
+def add_alike(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put responses into scope that may be one call with one in scope: copies, and what another logger tells of."""
+    inserts = []
+    if _first(connection, "SELECT 1 FROM raw.requests WHERE is_copied IS NOT FALSE LIMIT 1"):
+        inserts.append(sql("scope/copies"))
+    if (_first(connection, "SELECT count(DISTINCT logger) FROM raw.requests") or (0,))[0] > 1:
+        built = sql("scope/neighbours_built") if _exists(connection, "intermediate", "int_requests") else ""
+        inserts.append(sql("scope/neighbours", built=built))
     known = -1
-    while known != (known := int((_first(connection, "SELECT count(*) FROM scope.responses") or (0,))[0])):
-        connection.execute(neighbours)
+    while inserts and known != (known := int((_first(connection, "SELECT count(*) FROM scope.responses") or (0,))[0])):
+        for insert in inserts:
+            connection.execute(insert)
 
 
 def close(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> None:

@@ -95,11 +95,79 @@ def test_a_resumed_rollout_replays_a_session_that_counts_once(models):
     assert found == [(3, 200)]
 
 
-def test_a_counter_without_its_last_step_is_rejected(home):
-    odd = tokens(100, 100, 1)
-    del odd["payload"]["info"]["last_token_usage"]
-    assert kinds(home, lines(meta("a"), odd, tokens(150, 50, 2))) == [(45, 0, 0, 0, 5)]
-    assert [row[:3] for row in home.rejected()] == [(2, len(lines(meta("a"))), "output tokens is not a whole number")]
+def without_step(event: dict[str, Any]) -> dict[str, Any]:
+    event["payload"]["info"]["last_token_usage"] = None
+    return event
+
+
+def test_of_a_counter_without_its_last_step_the_difference_to_the_total_before_is_the_call(home):
+    events = [without_step(tokens(100, 100, 1)), without_step(tokens(150, 0, 2)), without_step(tokens(150, 0, 3))]
+    assert kinds(home, lines(meta("a"), *events, without_step(tokens(70, 0, 4)))) == [
+        (90, 0, 0, 0, 10),
+        (45, 0, 0, 0, 5),
+        # it has begun anew
+        (63, 0, 0, 0, 7),
+    ]
+
+
+def test_a_counter_that_states_no_output_is_rejected(home):
+    odd = without_step(tokens(150, 0, 2))
+    del odd["payload"]["info"]["total_token_usage"]["output_tokens"]
+    assert kinds(home, lines(meta("a"), tokens(100, 100, 1), odd)) == [(90, 0, 0, 0, 10)]
+    assert [row[:3] for row in home.rejected()] == [
+        (3, len(lines(meta("a"), tokens(100, 100, 1))), "output tokens is not a whole number")
+    ]
+
+
+def record(n: int, total: int, response: str, second: float = 0, thread: str = "a") -> dict[str, Any]:
+    """The usage of one response; `n` and `total` as in `tokens`."""
+    info = tokens(total, n)["payload"]["info"]
+    payload = {"thread_id": thread, "response_id": response, "usage": info["last_token_usage"]}
+    payload["thread_token_usage"] = info["total_token_usage"]
+    return {"timestamp": at(second), "type": "token_usage_record", "payload": payload}
+
+
+def test_a_call_that_codex_records_twice_counts_once_and_a_compaction_that_only_one_record_tells_of_counts(home):
+    entries = [
+        record(100, 100, "r1", 60),
+        tokens(100, 100, 60.1),
+        tokens(200, 100, 120),
+        record(100, 200, "r2", 120.1),
+        record(500, 700, "compaction", 180),
+        tokens(200, 0, 180.1),
+        record(100, 800, "r3", 240),
+        tokens(300, 100, 240.1),
+    ]
+    found = kinds(home, lines(meta("a"), *entries))
+    assert found == [(90, 0, 0, 0, 10), (90, 0, 0, 0, 10), (450, 0, 0, 0, 50), (90, 0, 0, 0, 10)]
+    assert home.query("SELECT response_id FROM raw.requests WHERE states_response_id ORDER BY 1") == [
+        ("compaction",), ("r1",), ("r2",), ("r3",)
+    ]  # fmt: skip
+    assert home.ledger("log")["rows_repeated"] == 4
+
+
+def test_records_of_codex_without_its_counter_count(home):
+    assert kinds(home, lines(meta("a"), record(100, 100, "r1", 60), record(50, 150, "r2", 61))) == [
+        (90, 0, 0, 0, 10),
+        (45, 0, 0, 0, 5),
+    ]
+
+
+def test_cache_writes_of_codex_are_part_of_its_input(home):
+    event = tokens(100, 100, 60, cached=50)
+    event["payload"]["info"]["last_token_usage"]["cache_write_input_tokens"] = 30
+    assert kinds(home, lines(meta("a"), event)) == [(10, 30, 0, 50, 10)]
+    assert home.query("SELECT stated_total_tokens, cache_split_assumed FROM raw.requests") == [(100, False)]
+
+
+def test_the_service_tier_of_codex_is_the_one_in_force(home):
+    def settings(tier: str | None) -> dict[str, Any]:
+        payload = {"type": "thread_settings_applied", "thread_settings": {"service_tier": tier}}
+        return {"timestamp": at(0), "type": "event_msg", "payload": payload}
+
+    entries = [tokens(10, 10, 60), settings("priority"), tokens(20, 10, 120), settings(None), tokens(30, 10, 180)]
+    kinds(home, lines(meta("a"), *entries))
+    assert home.query("SELECT usage_type FROM raw.requests ORDER BY requested_at") == [("",), ("priority",), ("",)]
 
 
 # ---------- OpenCode, Gemini CLI, Pi

@@ -14,3 +14,12 @@
     {%- set found = run_query('select count(distinct logger) from ' ~ source('raw', 'requests')) -%}
     {{ return(found.rows[0][0] != 1) }}
 {%- endmacro %}
+
+{# Whether some records are, or may be, copies that other sessions hold of a call. (An empty home gets the whole model.) #}
+{% macro has_copies() -%}
+    {%- if not execute or model.resource_type == 'unit_test' -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {%- set found = run_query('select count(*), count(*) filter (where is_copied is not false) from ' ~ source('raw', 'requests')) -%}
+    {{ return(found.rows[0][0] == 0 or found.rows[0][1] > 0) }}
+{%- endmacro %}

@@ -44,7 +44,7 @@ PARTS = (
 )  # fmt: skip
 LABELS = (
     "response_id", "session_id", "logged_at", "is_sidechain", "provider", "model", "project", "user_id", "api_key",
-    "workspace", "usage_type", "inference_geo", "speed", "web_searches",
+    "workspace", "usage_type", "inference_geo", "speed", "web_searches", "session_started_at", "copy_key", "is_copied",
 )  # fmt: skip
 MAX_DOCUMENT_BYTES = 1 << 28
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -65,10 +65,14 @@ class CallShape:
         logger: who writes it: tracker, transcript, gateway or span.
         columns: a name of `COUNTS`, `PARTS` or `LABELS` -> its places. Counts named `*_beside` are added to the count
             that they name, those of all places: tokens that the format keeps beside it. `logged_at` is ISO 8601, or
-            seconds, milliseconds, microseconds or nanoseconds since 1970.
+            seconds, milliseconds, microseconds or nanoseconds since 1970. Where `session_started_at` has a place, a
+            record that is older than its session was copied from another one; copies keep time, model and counts.
         key: places of the parts that together name a record; where none is stated, the record's content does.
         is_inclusive: whether `input` contains cached tokens, and `input_audio` cached audio. A record that states fewer
             tokens of input than cached ones, or a total that only fits so, is read as exclusive all the same.
+        are_equals_copies: whether records of two sessions that are equal in what copies keep are one call, although
+            neither is older than its session.
+        is_keyed_by_response: whether the provider's id of the response alone names a call, where it is stated.
         only: a path -> the values that it has in a record of a call; other records are ignored.
         records: path of the records in a line or document; `$` where each line, or each element of an array, is one.
         header: path and value that the one line has whose fields `^` means; '' where it means the document.
@@ -81,6 +85,8 @@ class CallShape:
     columns: Mapping[str, Places]
     key: tuple[str, ...]
     is_inclusive: bool
+    are_equals_copies: bool = False
+    is_keyed_by_response: bool = True
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     records: str = "$"
     header: tuple[str, str] | None = None
@@ -271,6 +277,8 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
             columns=",\n        ".join(f"{expression} as {name}" for name, expression in columns.items()),
             key=_key(shape, own, around),
             is_inclusive=str(shape.is_inclusive).lower(),
+            are_equals_copies=str(shape.are_equals_copies).lower(),
+            tells_copies_by_age=str("session_started_at" in shape.columns).lower(),
         )
     )
 
@@ -291,6 +299,7 @@ def _store(
         file_sha256=literal(sha256),
         source_format=literal(shape.format),
         logger=literal(shape.logger),
+        named_by="coalesce(nullif(response_id, ''), own_key)" if shape.is_keyed_by_response else "own_key",
     )
     loaded = store_records(connection, "call_records", insert, rejected, unread)
     connection.execute("DROP TABLE call_records")

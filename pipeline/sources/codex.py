@@ -1,7 +1,7 @@
 """Codex CLI rollouts (~/.codex/sessions/**/rollout-*.jsonl): one event a line, cumulative counts of tokens.
 
-Belongs here: which events report new usage, and to which session and model they belong. Does not belong here: the
-replay of a session in another file, which the models count once by its key. Of a line only the fields listed in
+Belongs here: which lines report a call, to which session and model it belongs, and which calls a fork copied from its
+parent. Does not belong here: counting copies once, which the models do. Of a line only the fields listed in
 pipeline/sql/ingest/codex_lines.sql are read.
 """
 
@@ -20,18 +20,26 @@ SHAPE = calls.CallShape(
     logger="transcript",
     key=("$.key",),
     columns={
+        "response_id": "$.response_id",
         "session_id": "$.session_id",
+        "copy_key": "$.copy_key",
+        "is_copied": "$.is_copied",
         "logged_at": "$.logged_at",
         "provider": "$.provider",
         "model": "$.model",
         "project": "$.cwd",
+        "usage_type": "$.service_tier",
         "input": "$.input_tokens",
         "cache_read": "$.cached_input_tokens",
+        # OpenAI has one kind of writes, kept for minutes.
+        "cache_write_5m": "$.cache_write_input_tokens",
         "output": "$.output_tokens",
+        "total": "$.total_tokens",
     },
     is_inclusive=True,
+    is_keyed_by_response=False,
 )
-_EVENTS = frozenset(("session_meta", "turn_context", "event_msg", "response_item", "compacted"))
+_EVENTS = frozenset(("session_meta", "turn_context", "event_msg", "response_item", "compacted", "token_usage_record"))
 
 
 def recognise(probe: Probe) -> str | None:
@@ -43,7 +51,7 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each change of the counter of a session."""
+    """Insert into raw.requests, one row for each call of a session."""
     return load_tidily(connection, probe, lambda file: _load(connection, file, sha256), tidy_lines)
 
 

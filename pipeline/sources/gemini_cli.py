@@ -21,6 +21,7 @@ SHAPE = calls.CallShape(
     key=("^.sessionId", "$.id"),
     columns={
         "session_id": "^.sessionId",
+        "session_started_at": "^.startTime",
         "logged_at": "$.timestamp",
         "provider": "=google",
         "model": "$.model",
@@ -29,6 +30,7 @@ SHAPE = calls.CallShape(
         "cache_read": "$.tokens.cached",
         "output": "$.tokens.output",
         "output_beside": "$.tokens.thoughts",
+        "total": "$.tokens.total",
     },
     is_inclusive=True,
 )

@@ -1,7 +1,8 @@
 """OpenCode session exports: one JSON document a session, usage on the assistant's messages.
 
 Belongs here: where such a document has what. Does not belong here: snapshots of one session in several files, which the
-models count once by the id of the message. Reasoning lies outside of output and is billed as output.
+models count once by the id of the message, and the messages that a fork took over under new ids, which they count once
+by what a copy keeps. Reasoning lies outside of output and is billed as output.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SHAPE = calls.CallShape(
     key=("$.info.id",),
     columns={
         "session_id": ("$.info.sessionID", "^.info.id"),
+        "session_started_at": "^.info.time.created",
         "logged_at": "$.info.time.created",
         "provider": "$.info.providerID",
         "model": "$.info.modelID",
@@ -29,8 +31,10 @@ SHAPE = calls.CallShape(
         "cache_write": "$.info.tokens.cache.write",
         "output": "$.info.tokens.output",
         "output_beside": "$.info.tokens.reasoning",
+        "total": "$.info.tokens.total",
     },
     is_inclusive=False,
+    are_equals_copies=True,
 )
 
 

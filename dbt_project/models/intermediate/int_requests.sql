@@ -7,6 +7,10 @@
     stands on a main line is that call again: the main line of its own key, else the earliest. The owner is the session
     with the earliest line, then the smallest id.
 
+    A record that its session copied from another one, or may have, is the call of the original with the same copy_key, whose
+    line and session are believed. Copies whose original is not here are one call among themselves. Two originals are never
+    one call, however alike.
+
     One call in the records of several loggers counts by the first of tracker, transcript, gateway and span; what that one
     does not state of session, user, project, key and workspace the others fill in. Records of one response (the provider's
     id) are one call. Those that share no id are matched one to one, in order of time, where model and all five kinds are
@@ -15,6 +19,7 @@
 {%- set levels = {2: 'transcript', 3: 'gateway', 4: 'span'} -%}
 {%- set labels = ['session_id', 'project', 'user_id', 'api_key', 'workspace'] -%}
 {%- set compares = several_loggers() -%}
+{%- set copies = has_copies() -%}
 
 with stored as (
     select
@@ -24,6 +29,45 @@ with stored as (
     where {{ in_scope('response_id', 'responses') }}
 ),
 
+{% if copies -%}
+-- The best record of each call that has copies: an original, then what may be one, then a copy.
+originals as (
+    select
+        copy_key,
+        min(coalesce(is_copied::integer * 2, 1)) as rank,
+        arg_min(
+            request_key,
+            {rank: coalesce(is_copied::integer * 2, 1), seen: requested_at, request_key: request_key}
+        ) as request_key
+    from stored
+    where copy_key <> ''
+    group by copy_key
+),
+
+copied as (
+    select
+        stored.request_key,
+        min(originals.request_key) as original_key
+    from stored
+    inner join originals using (copy_key)
+    where coalesce(stored.is_copied, stored.is_copy_key_exact or originals.rank = 0)
+    group by stored.request_key
+),
+
+identified as (
+    select stored.* replace (coalesce(copied.original_key, stored.request_key) as request_key)
+    from stored
+    left join copied on stored.request_key = copied.request_key
+    {#- the record of a copy may have the key of its original #}
+        and stored.request_key not in (select request_key from stored where not is_copied and copy_key <> '')
+),
+
+{% else -%}
+identified as (
+    select * from stored
+),
+
+{% endif -%}
 {% if compares -%}
 -- Responses of which more than transcripts tell: few, where a landing holds mostly transcripts.
 shared as (
@@ -35,27 +79,27 @@ shared as (
         arg_min({{ label }}, {rank: logger_rank, seen: requested_at, name: {{ label }}}) filter (where {{ label }} <> '')
             as {{ label }}{{ ',' if not loop.last }}
         {% endfor %}
-    from stored
-    where response_id in (select response_id from stored where logger <> 'transcript')
+    from identified
+    where response_id in (select response_id from identified where logger <> 'transcript')
     group by response_id
 ),
 
 requests as (
     select
-        stored.* replace (
+        identified.* replace (
             {% for label in labels -%}
-            coalesce(nullif(stored.{{ label }}, ''), shared.{{ label }}, '') as {{ label }}{{ ',' if not loop.last }}
+            coalesce(nullif(identified.{{ label }}, ''), shared.{{ label }}, '') as {{ label }}{{ ',' if not loop.last }}
             {% endfor %}
         ),
-        coalesce(shared.logger_ranks, [stored.logger_rank]) as logger_ranks
-    from stored
+        coalesce(shared.logger_ranks, [identified.logger_rank]) as logger_ranks
+    from identified
     left join shared using (response_id)
-    where shared.best_rank is null or stored.logger_rank = shared.best_rank
+    where shared.best_rank is null or identified.logger_rank = shared.best_rank
 ),
 
 {% else -%}
 requests as (
-    select * from stored
+    select * from identified
 ),
 
 {% endif -%}
@@ -78,8 +122,8 @@ keyed as (
         requests.* exclude (request_key),
         if(main_keys.request_key is null, coalesce(main_lines.request_key, requests.request_key), requests.request_key)
             as request_key,
-        {output: output_tokens, seen: kept_at, id: kept_id} as kept_order,
-        {seen: requested_at, id: session_id} as owner_order
+        {output: output_tokens, is_original: is_copied is not true, seen: kept_at, id: kept_id} as kept_order,
+        {is_copied: is_copied is true, seen: requested_at, id: session_id} as owner_order
     from requests
     left join main_lines using (response_id)
     left join main_keys on requests.request_key = main_keys.request_key

@@ -92,6 +92,9 @@ typed as (
         lower(coalesce(usage_type, '')) as usage_type,
         if(coalesce(inference_geo, '') = 'not_available', '', coalesce(inference_geo, '')) as inference_geo,
         coalesce(speed, '') as speed,
+        moment_or_null(session_started_at) as session_started_at,
+        coalesce(copy_key, '') as stated_copy_key,
+        coalesce(is_copied, 'false') as stated_copy,
         {
             input: coalesce(input, '0'),
             input_beside: coalesce(input_beside, '0'),
@@ -171,6 +174,22 @@ judged as (
 )
 
 select
-    * exclude (line, stated),
+    * exclude (line, stated, session_started_at, stated_copy_key, stated_copy),
+    -- What a copy of the record in another session keeps.
+    if(
+        ${tells_copies_by_age},
+        md5(concat_ws(
+            ':', epoch_us(logged_at), model_version, no_cache_tokens, write_5m_tokens, write_1h_tokens, read_tokens,
+            output_count
+        )),
+        stated_copy_key
+    ) as copy_key,
+    -- Null where it cannot be told: the session has no time, or gives its copies new ones.
+    case
+        when not ${tells_copies_by_age} then if(stated_copy = 'unknown', null, stated_copy = 'true')
+        when logged_at < session_started_at then true
+        when not ${are_equals_copies} and session_started_at is not null then false
+    end as is_copied,
+    ${tells_copies_by_age} as is_copy_key_exact,
     if(reason is null, '', md5(line)) as line_md5
 from judged

@@ -1,48 +1,64 @@
 -- The repeat rule inside one file: of the records of one call the one with the greatest output stands, then the latest;
--- its time is the first one's. The provider's id names a call where the record states it, else the format's own key.
+-- its time is the first one's. A call is named by the provider's id where the record states it and the format trusts it,
+-- else by the format's own key.
 with keyed as (
     select
         *,
-        ${source_format} || ':' || coalesce(nullif(response_id, ''), own_key) as request_key
+        ${source_format} || ':' || ${named_by} as request_key
     from call_records
     where kind = 'usage' and reason is null
+),
+
+calls as (
+    select
+        ${file_sha256} as file_sha256,
+        ${source_format} as source_format,
+        ${logger} as logger,
+        request_key,
+        coalesce(nullif(max(response_id), ''), request_key) as response_id,
+        max(response_id) <> '' as states_response_id,
+        arg_min(session_id, {seen: logged_at, id: session_id}) as session_id,
+        bool_and(is_sidechain) as is_sidechain,
+        min(logged_at) as requested_at,
+        arg_max(logged_at, {output: output_count, seen: logged_at, id: own_key}) as kept_at,
+        arg_max(own_key, {output: output_count, seen: logged_at, id: own_key}) as kept_id,
+        arg_max(provider, {output: output_count, seen: logged_at, id: own_key}) as provider,
+        arg_max(model_version, {output: output_count, seen: logged_at, id: own_key}) as model_version,
+        arg_min(project, {seen: logged_at, id: project}) as project,
+        coalesce(arg_min(user_id, {seen: logged_at, id: user_id}) filter (where user_id <> ''), '') as user_id,
+        coalesce(arg_min(api_key, {seen: logged_at, id: api_key}) filter (where api_key <> ''), '') as api_key,
+        coalesce(arg_min(workspace, {seen: logged_at, id: workspace}) filter (where workspace <> ''), '') as workspace,
+        coalesce(arg_min(usage_type, {seen: logged_at, id: usage_type}) filter (where usage_type <> ''), '') as usage_type,
+        coalesce(arg_min(inference_geo, {seen: logged_at, id: inference_geo}) filter (where inference_geo <> ''), '')
+            as inference_geo,
+        coalesce(arg_min(speed, {seen: logged_at, id: speed}) filter (where speed <> ''), '') as speed,
+        arg_max(no_cache_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_no_cache,
+        arg_max(write_5m_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_write_5m,
+        arg_max(write_1h_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_write_1h,
+        arg_max(read_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_read,
+        arg_max(output_count, {output: output_count, seen: logged_at, id: own_key}) as output_tokens,
+        arg_max(web_search_count, {output: output_count, seen: logged_at, id: own_key}) as web_search_count,
+        arg_max(parts.input_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_audio_tokens,
+        arg_max(parts.input_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_image_tokens,
+        arg_max(parts.cache_read_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_audio_tokens,
+        arg_max(parts.cache_read_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_image_tokens,
+        arg_max(parts.output_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_audio_tokens,
+        arg_max(parts.output_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_image_tokens,
+        arg_max(stated_total_tokens, {output: output_count, seen: logged_at, id: own_key}) as stated_total_tokens,
+        arg_max(unsplit_writes > 0, {output: output_count, seen: logged_at, id: own_key}) as cache_split_assumed,
+        arg_max(copy_key, {output: output_count, seen: logged_at, id: own_key}) as copy_key,
+        bool_and(is_copied) as is_copied,
+        any_value(is_copy_key_exact) as is_copy_key_exact
+    from keyed
+    group by request_key
 )
 
 select
-    ${file_sha256} as file_sha256,
-    ${source_format} as source_format,
-    ${logger} as logger,
-    request_key,
-    coalesce(nullif(any_value(response_id), ''), request_key) as response_id,
-    any_value(response_id) <> '' as states_response_id,
-    arg_min(session_id, {seen: logged_at, id: session_id}) as session_id,
-    bool_and(is_sidechain) as is_sidechain,
-    min(logged_at) as requested_at,
-    arg_max(logged_at, {output: output_count, seen: logged_at, id: own_key}) as kept_at,
-    arg_max(own_key, {output: output_count, seen: logged_at, id: own_key}) as kept_id,
-    arg_max(provider, {output: output_count, seen: logged_at, id: own_key}) as provider,
-    arg_max(model_version, {output: output_count, seen: logged_at, id: own_key}) as model_version,
-    arg_min(project, {seen: logged_at, id: project}) as project,
-    coalesce(arg_min(user_id, {seen: logged_at, id: user_id}) filter (where user_id <> ''), '') as user_id,
-    coalesce(arg_min(api_key, {seen: logged_at, id: api_key}) filter (where api_key <> ''), '') as api_key,
-    coalesce(arg_min(workspace, {seen: logged_at, id: workspace}) filter (where workspace <> ''), '') as workspace,
-    coalesce(arg_min(usage_type, {seen: logged_at, id: usage_type}) filter (where usage_type <> ''), '') as usage_type,
-    coalesce(arg_min(inference_geo, {seen: logged_at, id: inference_geo}) filter (where inference_geo <> ''), '')
-        as inference_geo,
-    coalesce(arg_min(speed, {seen: logged_at, id: speed}) filter (where speed <> ''), '') as speed,
-    arg_max(no_cache_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_no_cache,
-    arg_max(write_5m_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_write_5m,
-    arg_max(write_1h_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_write_1h,
-    arg_max(read_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_read,
-    arg_max(output_count, {output: output_count, seen: logged_at, id: own_key}) as output_tokens,
-    arg_max(web_search_count, {output: output_count, seen: logged_at, id: own_key}) as web_search_count,
-    arg_max(parts.input_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_audio_tokens,
-    arg_max(parts.input_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_image_tokens,
-    arg_max(parts.cache_read_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_audio_tokens,
-    arg_max(parts.cache_read_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_image_tokens,
-    arg_max(parts.output_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_audio_tokens,
-    arg_max(parts.output_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_image_tokens,
-    arg_max(stated_total_tokens, {output: output_count, seen: logged_at, id: own_key}) as stated_total_tokens,
-    arg_max(unsplit_writes > 0, {output: output_count, seen: logged_at, id: own_key}) as cache_split_assumed
-from keyed
-group by request_key
+    * replace (
+        -- Of calls of one session that are equal in all that copies keep, each has a copy of its own.
+        if(
+            copy_key = '', '',
+            copy_key || ':' || row_number() over (partition by session_id, copy_key order by request_key)
+        ) as copy_key
+    )
+from calls

@@ -6,28 +6,51 @@ with lines as (
         case when json_valid(line) then json_extract_string(line, [
             '$$.type', '$$.payload.type', '$$.timestamp', '$$.payload.id', '$$.payload.cwd', '$$.payload.model',
             '$$.payload.model_provider',
-            '$$.payload.info.last_token_usage.input_tokens', '$$.payload.info.last_token_usage.cached_input_tokens',
-            '$$.payload.info.last_token_usage.output_tokens',
-            '$$.payload.info.total_token_usage.input_tokens', '$$.payload.info.total_token_usage.cached_input_tokens',
-            '$$.payload.info.total_token_usage.output_tokens',
-            '$$.payload.info.total_token_usage.reasoning_output_tokens', '$$.payload.info.total_token_usage.total_tokens'
-        ]) end as fields
+            '$$.payload.forked_from_id', '$$.payload.parent_thread_id',
+            '$$.payload.source.subagent.thread_spawn.parent_thread_id', '$$.payload.thread_settings.service_tier',
+            '$$.payload.thread_id', '$$.payload.response_id', '$$.payload.timestamp'
+        ]) end as fields,
+        case when json_valid(line) then json_extract(line, [
+            '$$.payload.info.last_token_usage', '$$.payload.info.total_token_usage',
+            '$$.payload.usage', '$$.payload.thread_token_usage'
+        ]) end as usages
     from ${relation}
     where line is not null and trim(line) <> ''
+),
+
+typed as (
+    select
+        *,
+        fields[1] = 'event_msg' and fields[2] = 'token_count' as is_count,
+        fields[1] = 'token_usage_record' as is_record
+    from lines
 )
 
 select
     -- the text only where it may be needed to find the line again
-    if(fields is null or fields[2] = 'token_count', line, '{}') as line,
+    if(fields is null or is_count or is_record, line, '{}') as line,
     fields is null as is_malformed,
-    fields[1] = 'event_msg' and fields[2] = 'token_count' as is_count,
+    coalesce(fields[1] = 'session_meta', false) as is_meta,
+    coalesce(is_count, false) as is_count,
+    coalesce(is_record, false) as is_record,
     fields[3] as logged_at,
-    if(fields[1] = 'session_meta', fields[4], null) as session_id,
-    if(fields[1] in ('session_meta', 'turn_context'), fields[5], null) as cwd,
+    moment_or_null(fields[3]) as seen,
+    if(is_meta, fields[4], null) as session_id,
+    if(is_meta, coalesce(moment_or_null(fields[14]), seen), null) as began,
+    if(is_meta, coalesce(fields[8], fields[9], fields[10]), null) as parent_id,
+    is_meta and fields[8] is not null as is_fork,
+    if(is_meta or fields[1] = 'turn_context', fields[5], null) as cwd,
     if(fields[1] = 'turn_context', fields[6], null) as model,
-    if(fields[1] = 'session_meta', fields[7], null) as model_provider,
-    fields[8] as input_tokens,
-    fields[9] as cached_input_tokens,
-    fields[10] as output_tokens,
-    concat_ws(',', fields[11], fields[12], fields[13], fields[14], fields[15]) as total_usage
-from lines
+    if(is_meta, fields[7], null) as model_provider,
+    case
+        when coalesce(fields[2], '') <> 'thread_settings_applied' then null
+        when lower(fields[11]) in ('default', 'auto') then 'standard'
+        when lower(fields[11]) = 'fast' then 'priority'
+        -- the settings of a thread may take a tier back
+        else coalesce(fields[11], '')
+    end as service_tier,
+    if(is_record, nullif(fields[12], ''), null) as thread_id,
+    if(is_record, nullif(fields[13], ''), null) as response_id,
+    codex_counts(usages[if(is_record, 3, 1)]) as stated_usage,
+    codex_counts(usages[if(is_record, 4, 2)]) as total_usage
+from typed

@@ -62,6 +62,18 @@ create or replace temp macro parts_too_great(parts, no_cache, cache_read, output
         when parts.output_audio_tokens + parts.output_image_tokens > output
             then 'more audio and image tokens than output tokens'
     end;
+-- Counts of a rollout of Codex: input, cached, output, reasoning, total, written to the cache; null where it states none.
+create or replace temp macro codex_counts(usage) as
+    nullif(
+        json_extract_string(
+            usage,
+            [
+                '$$.input_tokens', '$$.cached_input_tokens', '$$.output_tokens', '$$.reasoning_output_tokens',
+                '$$.total_tokens', '$$.cache_write_input_tokens'
+            ]
+        ),
+        [null, null, null, null, null, null]
+    );
 -- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
 create or replace temp macro utc_or_null(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;

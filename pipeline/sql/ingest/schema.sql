@@ -169,6 +169,11 @@ alter table raw.requests add column if not exists cache_read_image_tokens bigint
 alter table raw.requests add column if not exists output_audio_tokens bigint default 0;
 alter table raw.requests add column if not exists output_image_tokens bigint default 0;
 alter table raw.requests add column if not exists stated_total_tokens bigint;
+-- What a copy of the call in another session keeps ('' where the format has no copies), whether this record is a copy (null
+-- where it may be), and whether no two calls have that in common, as they may where it has no time.
+alter table raw.requests add column if not exists copy_key varchar default '';
+alter table raw.requests add column if not exists is_copied boolean default false;
+alter table raw.requests add column if not exists is_copy_key_exact boolean default false;
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);

@@ -1,0 +1,41 @@
+-- The lines of a session of Pi, in the file's order; those with usage but no model with the one in force.
+create or replace temp table pi_lines as
+with lines as (
+    select
+        line,
+        row_number() over () as place,
+        case when json_valid(line) then json_extract_string(line, [
+            '$$.message.provider', '$$.message.model', '$$.provider', '$$.modelId', '$$.model',
+            '$$.message.usage.output', '$$.usage.output'
+        ]) end as fields
+    from ${relation}
+    where line is not null and trim(line) <> ''
+),
+
+stated as (
+    select
+        line,
+        place,
+        coalesce(fields[1], fields[3]) as provider,
+        coalesce(fields[2], fields[4], fields[5]) as model,
+        coalesce(fields[6], fields[7]) is not null as has_usage
+    from lines
+),
+
+in_force as (
+    select
+        *,
+        last_value(provider ignore nulls) over so_far as provider_in_force,
+        last_value(model ignore nulls) over so_far as model_in_force
+    from stated
+    window so_far as (order by place rows between unbounded preceding and current row)
+)
+
+select
+    line,
+    if(
+        has_usage and model is null,
+        json_merge_patch(line::json, to_json({in_force: {provider: provider_in_force, model: model_in_force}}))::varchar,
+        line
+    ) as document
+from in_force

@@ -1,0 +1,10 @@
+-- Responses of which one in scope is a copy, and its other copies. Repeated until nothing is added.
+insert or ignore into scope.responses
+select distinct response_id
+from raw.requests
+where
+    copy_key in (
+        select copy_key
+        from raw.requests
+        where copy_key <> '' and response_id in (select item from scope.responses)
+    )
