@@ -501,7 +501,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
         )
     for row in summary.get("unpriced", [])[:5]:
         searches = f" and {row['web_searches']:,} searches" if row["web_searches"] else ""
-        text = f"        no rate for {row['model'] or 'an unnamed model'}: {row['tokens'] or 0:,} tokens{searches}"
+        model = (row["model"] or "an unnamed model") + (f" with {row['missing']}" if row["missing"] else "")
+        text = f"        no rate for {model}: {row['tokens'] or 0:,} tokens{searches}"
         out.print(Text(f"{text} ({row['first_used']} to {row['last_used']})", style="yellow"))
     if len(summary.get("unpriced", [])) > 5:
         out.print(f"        … {len(summary['unpriced']) - 5} more: marts.unpriced_usage", style="yellow")

@@ -24,11 +24,15 @@ import pyarrow as pa
 from pipeline import usercsv
 
 if TYPE_CHECKING:
+    import duckdb
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant, Provider, TieredPrices
 
-TOKEN_KINDS = ("input_no_cache", "cache_write_5m", "cache_write_1h", "cache_read", "output", "web_search")
+TOKEN_KINDS = (
+    "input_no_cache", "cache_write_5m", "cache_write_1h", "cache_read", "output", "web_search",
+    "input_audio", "input_image", "cache_read_audio", "cache_read_image", "output_audio", "output_image",
+)  # fmt: skip
 # What an empty cell of an override stands for; a value that some line of the file names is added to these.
-USAGE_TYPES = ("standard", "batch", "priority", "priority_on_demand", "flex", "flex_discount")
+USAGE_TYPES = ("standard", "batch", "priority", "priority_on_demand", "flex", "flex_discount", "fast")
 INFERENCE_GEOS = ("", "us")
 SPEEDS = ("standard", "fast")
 
@@ -67,7 +71,13 @@ COMMITMENT_SCHEMA = pa.schema(
     ]
 )
 NAME_SCHEMA = pa.schema(
-    [("name", pa.string()), ("model", pa.string()), ("provider", pa.string()), ("known", pa.bool_())]
+    [
+        ("name", pa.string()),
+        ("model", pa.string()),
+        ("provider", pa.string()),
+        ("known", pa.bool_()),
+        ("region", pa.string()),
+    ]
 )
 WINDOW_SCHEMA = pa.schema(
     [
@@ -79,7 +89,8 @@ WINDOW_SCHEMA = pa.schema(
 )
 
 SYNTHETIC_MODEL = "<synthetic>"
-# Entries of genai-prices for companies that price models of their own; resellers have other prices for the same names.
+# Entries of genai-prices for companies that price models of their own. Who resells a model has the maker's prices,
+# unless the list has an entry of the reseller's own.
 MAKERS = (
     "anthropic",
     "openai",
@@ -93,6 +104,18 @@ MAKERS = (
     "cohere",
     "meta",
     "voyageai",
+)
+# Who runs a model on a machine of one's own sells nothing.
+LOCAL_PROVIDERS = (
+    "ollama",
+    "lmstudio",
+    "lm_studio",
+    "llama.cpp",
+    "llamacpp",
+    "llamafile",
+    "vllm",
+    "hosted_vllm",
+    "local",
 )
 # US-only inference costs 1.1x for tokens from Claude Opus 4.6 and Sonnet 4.6 on; genai-prices does not have it.
 # https://platform.claude.com/docs/en/manage-claude/data-residency
@@ -122,8 +145,16 @@ _DECORATION = re.compile(r"(?<=\S)\s*[\[(][^\[\]()]*[\])]$")
 _ROUTE = re.compile(
     r"^(?:anthropic|openai|google(?:-gla|-vertex)?|vertex(?:_ai)?|bedrock|openrouter|mistral|deepseek):"
 )
-_REGION = re.compile(r"^(?:us-gov|us|eu|apac|ap|au|ca|jp|sa|global)\.(?=[a-z0-9-]+\.)")
+_REGION = re.compile(r"^(?:us-gov|us|eu|apac|ap|au|ca|jp|in|sa|global|regional)\.(?=[a-z0-9-]+\.)")
 _VENDOR = re.compile(r"^(?:anthropic|openai|google|mistral|deepseek|x-?ai|moonshotai|minimax|cohere|meta|zai)\.")
+# Bedrock names a model by vendor and id, and the region of an inference profile before them.
+BEDROCK = "aws"
+_BEDROCK_NAME = re.compile(
+    r"^(?:(us-gov|us|eu|apac|ap|au|ca|jp|in|sa|global)\.)?"
+    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshotai|moonshot|nvidia|openai|qwen"
+    r"|stability|twelvelabs|writer|xai|zai)\.[a-z]"
+)
+_IN_ONE_REGION = "regional"
 _ROUTER_VARIANT = re.compile(r":(?:beta|thinking)$")
 _HOST_VERSION = re.compile(r"(?<!^claude)-v\d+(?:-\d+)?(?:-\d+k)?$")
 _NUMBERED_HOST_VERSION = re.compile(r"-v\d+-\d+(?:-\d+k)?$")
@@ -153,11 +184,29 @@ def canonical_model(name: str, aliases: Mapping[str, str] = _NO_ALIASES) -> Mode
 
 
 def model_names(strings: Iterable[str], aliases: Mapping[str, str] = _NO_ALIASES) -> pa.Table:
-    """One row a distinct string of `strings`, in order: name (as given), model, provider, known; see NAME_SCHEMA."""
+    """One row a distinct string of `strings`, in order: name (as given), model, provider, known, region.
+
+    See NAME_SCHEMA; `region` is that of `bedrock_region`.
+    """
     names = list(dict.fromkeys(strings))
     found = [canonical_model(name, aliases) for name in names]
-    columns = [names, [n.model for n in found], [n.provider for n in found], [n.known for n in found]]
+    columns = [
+        names,
+        [n.model for n in found],
+        [n.provider for n in found],
+        [n.known for n in found],
+        [bedrock_region(name) for name in names],
+    ]
     return pa.table(columns, schema=NAME_SCHEMA)
+
+
+def bedrock_region(name: str) -> str:
+    """Where Bedrock runs a model that is called so: us, eu, global, ..., or `regional` without a profile.
+
+    Other ways to call a model say nothing of it: `''`.
+    """
+    found = _BEDROCK_NAME.match(name.strip().lower().rstrip("/").rsplit("/", 1)[-1])
+    return "" if found is None else found[1] or _IN_ONE_REGION
 
 
 @lru_cache(maxsize=4096)
@@ -254,6 +303,7 @@ class _Window(NamedTuple):
 
 
 class _Key(NamedTuple):
+    provider: str
     model: str
     token_kind: str
     context_window: str
@@ -287,6 +337,7 @@ _LISTED_TIERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("batch", "standard", {"processing": "batch"}),
     ("priority", "standard", {"service_tier": "priority"}),
     ("flex", "standard", {"service_tier": "flex"}),
+    ("fast", "standard", {"service_tier": "fast"}),
     ("standard", "fast", {"speed": "fast"}),
 )
 _STANDARD_WINDOWS = (_Window("0-200k", 0, _LONG_CONTEXT_TOKENS), _Window("200k-1M", _LONG_CONTEXT_TOKENS, None))
@@ -299,15 +350,25 @@ _PRICE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "cache_read": ("cache_read_mtok",),
     "output": ("output_mtok",),
     "web_search": ("web_searches_kcount",),
+    "input_audio": ("input_audio_mtok",),
+    "input_image": ("input_image_mtok",),
+    "cache_read_audio": ("cache_audio_read_mtok",),
+    "cache_read_image": ("cache_image_read_mtok",),
+    "output_audio": ("output_audio_mtok",),
+    "output_image": ("output_image_mtok",),
 }
 
 
 @lru_cache(maxsize=1)
-def _makers() -> tuple[Provider, ...]:
+def _providers() -> Mapping[str, Provider]:
     from genai_prices.data_snapshot import get_snapshot
 
-    by_id = {provider.id: provider for provider in get_snapshot().providers}
-    return tuple(by_id[maker] for maker in MAKERS if maker in by_id)
+    return {provider.id: provider for provider in get_snapshot().providers}
+
+
+@lru_cache(maxsize=1)
+def _makers() -> tuple[Provider, ...]:
+    return tuple(_providers()[maker] for maker in MAKERS if maker in _providers())
 
 
 @lru_cache(maxsize=1)
@@ -467,6 +528,7 @@ def _rate_in(price: Decimal | TieredPrices, window: _Window) -> Decimal | None:
 
 
 def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
+    """What an entry of the list says of `model`, which its provider sells."""
     info = listed.info
     hours = _hours_of_other_prices(info)
     if hours > 12:
@@ -481,13 +543,62 @@ def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
             for kind, price in _kind_prices(_prices_on(info, start, when)):
                 for window in windows:
                     if (usd := _rate_in(price, window)) is not None:
-                        key = _Key(model, kind, window.name, usage_type, "", speed)
+                        key = _Key(listed.provider, model, kind, window.name, usage_type, "", speed)
                         rate = _rounded(usd * THOUSANDS_PER_MILLION if kind == "web_search" else usd)
                         _append(spans[key], _listed_span(start, end, rate, origin))
-    if _has_us_rate(model):
+    if listed.provider == "anthropic" and _has_us_rate(model):
         for key, found in list(spans.items()):
             spans[key._replace(inference_geo="us")] = [_us_span(key.token_kind, span) for span in found]
     return spans
+
+
+def _sold_spans(seller: str, model: str, versions: Sequence[str]) -> dict[_Key, list[_Span]]:
+    """What `seller` takes for `model`, which was called by `versions`.
+
+    The maker's prices, and over them those of the list's entries of the seller's own. A region without prices of its
+    own has those of all.
+    """
+    listed = _find(model)
+    made = _list_spans(model, listed) if listed is not None else {}
+    if listed is not None and seller == listed.provider:
+        return made
+    if seller in LOCAL_PROVIDERS:
+        return {}
+    sold = {key._replace(provider=seller): spans for key, spans in made.items()}
+    for region, called in sorted({(_priced_region(seller, version), version) for version in versions}):
+        everywhere = {key: spans for key, spans in sold.items() if key.inference_geo == ""}
+        for key, spans in everywhere.items():
+            sold.setdefault(key._replace(inference_geo=region), spans)
+        if (info := _sellers_entry(seller, model, called)) is not None:
+            own = _list_spans(model, _Listed(seller, info))
+            sold.update({key._replace(inference_geo=region): spans for key, spans in own.items()})
+    return sold
+
+
+def _priced_region(seller: str, version: str) -> str:
+    """The region that a model's name states, as the rate card names it."""
+    region = bedrock_region(version) if seller == BEDROCK else ""
+    return "" if region == "global" else region
+
+
+def _sellers_entry(seller: str, model: str, version: str) -> ModelInfo | None:
+    """The seller's own entry of a model that is called `version`, or None.
+
+    Entries of other models may match the name too: an entry has to lead to the same id.
+    """
+    provider = _providers().get(seller)
+    if provider is None:
+        return None
+    name = _DECORATION.sub("", version.strip().lower()).rstrip("/")
+    names = [name, name.partition("/")[2], name.rsplit("/", 1)[-1]]
+    if seller == BEDROCK and not bedrock_region(version):
+        # The list takes a plain name for that of one region; nothing says that it ran in one.
+        names = [f"global.{canonical_model(version).provider}.{names[-1]}"]
+    for each in filter(None, names):
+        info = provider.find_model(each)
+        if info is not None and canonical_model(info.id).model == model:
+            return info
+    return None
 
 
 def _listed_span(start: date, end: date | None, usd: Decimal, origin: str) -> _Span:
@@ -558,11 +669,10 @@ class _Override:
     multiplier: Decimal | None
     commitment_usd: Decimal | None
 
-    @property
-    def rank(self) -> tuple[int, date, int]:
-        """Of two lines for one key and day the greater rank holds."""
+    def rank(self, key: _Key) -> tuple[int, bool, date, int]:
+        """Of two lines for one key and day the greater rank holds: one for the seller before one for the maker."""
         filled = sum(getattr(self, name) is not None for name in _SELECTING)
-        return filled, self.valid_from, self.line
+        return filled, self.provider == key.provider, self.valid_from, self.line
 
     @property
     def origin(self) -> str:
@@ -653,20 +763,29 @@ def _window_name(cell: str) -> str | None:
     return _SPELLINGS["context_window"].get(value, value) or None
 
 
-def _check_targets(overrides: Sequence[_Override], models: Mapping[str, str]) -> None:
+def _check_targets(overrides: Sequence[_Override], sold: Iterable[tuple[str, str]], makers: Mapping[str, str]) -> None:
     """Errors for lines that could never hold: nothing that a user wrote is passed over."""
+    sellers = {seller for seller, _ in sold}
     for line in overrides:
-        if line.model is not None and line.provider not in (None, models[line.model]):
-            maker = models[line.model] or "unknown"
+        known = {*_providers(), *sellers, *makers.values()}
+        if line.model is None and line.provider is not None and line.provider not in known:
+            line.fail("provider", f"{line.provider!r} is unknown", f"use one of {', '.join(MAKERS)}, or who resells it")
+        if line.model is not None and not _may_sell(line, sold, makers[line.model]):
+            maker = makers[line.model] or "unknown"
             line.fail("provider", f"{line.model} belongs to {maker}, not {line.provider}", "correct or empty the cell")
-        if line.model is None and line.provider is not None and line.provider not in (*MAKERS, *models.values()):
-            line.fail("provider", f"{line.provider!r} is unknown", f"use one of {', '.join(MAKERS)}, or name a model")
         if line.context_window is not None:
-            targets = [line.model] if line.model is not None else list(models)
+            targets = [line.model] if line.model is not None else list(makers)
             names = list(dict.fromkeys(window.name for model in targets for window in _windows(model)))
             if line.context_window not in names:
                 problem = f"{line.context_window!r} is unknown"
                 line.fail("context_window", problem, f"use one of {', '.join(names)}, or leave it empty")
+
+
+def _may_sell(line: _Override, sold: Iterable[tuple[str, str]], maker: str) -> bool:
+    """Whether a line's provider made its model, sold it, or is no maker of other models alone."""
+    if line.model is None or line.provider in (None, maker) or line.provider not in MAKERS:
+        return True
+    return (line.provider, line.model) in sold or _sellers_entry(line.provider, line.model, line.model) is not None
 
 
 class _Choices(NamedTuple):
@@ -677,35 +796,41 @@ class _Choices(NamedTuple):
     speeds: tuple[str, ...]
 
 
-def _keys(line: _Override, models: Mapping[str, str], any_of: _Choices) -> Iterator[_Key]:
-    """Every key that a line names."""
+def _keys(
+    line: _Override, sold: Iterable[tuple[str, str]], makers: Mapping[str, str], any_of: _Choices
+) -> Iterator[_Key]:
+    """Every key that a line names; a line that names the maker of a model holds whoever sells it."""
     usage_types = any_of.usage_types if line.usage_type is None else (line.usage_type,)
     geos = any_of.inference_geos if line.inference_geo is None else (line.inference_geo,)
     speeds = any_of.speeds if line.speed is None else (line.speed,)
     kinds = TOKEN_KINDS if line.token_kind is None else (line.token_kind,)
-    for model, provider in models.items():
-        if line.model not in (None, model) or line.provider not in (None, provider):
+    for seller, model in sold:
+        if line.model not in (None, model) or line.provider not in (None, seller, makers[model]):
             continue
         windows = [w.name for w in _windows(model)] if line.context_window is None else [line.context_window]
         for rest in product(kinds, windows, usage_types, geos, speeds):
-            yield _Key(model, *rest)
+            yield _Key(seller, model, *rest)
 
 
 def _overridden(
-    card: Mapping[_Key, list[_Span]], overrides: Sequence[_Override], models: Mapping[str, str]
+    card: Mapping[_Key, list[_Span]],
+    overrides: Sequence[_Override],
+    sold: Iterable[tuple[str, str]],
+    makers: Mapping[str, str],
 ) -> dict[_Key, list[_Span]]:
     """The card with every override laid over it."""
+    regions = sorted({key.inference_geo for key in card})
     any_of = _Choices(
         tuple(dict.fromkeys([*USAGE_TYPES, *(o.usage_type for o in overrides if o.usage_type)])),
-        tuple(dict.fromkeys([*INFERENCE_GEOS, *(o.inference_geo for o in overrides if o.inference_geo)])),
+        tuple(dict.fromkeys([*INFERENCE_GEOS, *regions, *(o.inference_geo for o in overrides if o.inference_geo)])),
         tuple(dict.fromkeys([*SPEEDS, *(o.speed for o in overrides if o.speed)])),
     )
     claims: dict[_Key, list[_Override]] = defaultdict(list)
-    for line in sorted(overrides, key=lambda o: o.rank, reverse=True):
+    for line in overrides:
         if line.usd_per_mtok is None and line.multiplier is None:
             continue
         effective = False
-        for key in _keys(line, models, any_of):
+        for key in _keys(line, sold, makers, any_of):
             if line.multiplier is None or line.multiplied_key(key) in card:
                 claims[key].append(line)
                 effective = True
@@ -713,7 +838,7 @@ def _overridden(
             line.fail("multiplier", f"{line.model} has no list price to multiply here", "give usd_per_mtok instead")
     merged = dict(card)
     for key, lines in claims.items():
-        merged[key] = _laid_over(key, lines, card)
+        merged[key] = _laid_over(key, sorted(lines, key=lambda line: line.rank(key), reverse=True), card)
     return merged
 
 
@@ -757,7 +882,10 @@ def _span_on(spans: Sequence[_Span], day: date) -> _Span | None:
 
 
 def rate_card(
-    models: Iterable[str], overrides: Path | None = None, aliases: Mapping[str, str] = _NO_ALIASES
+    models: Iterable[str],
+    overrides: Path | None = None,
+    aliases: Mapping[str, str] = _NO_ALIASES,
+    sold: Iterable[tuple[str, str]] = (),
 ) -> pa.Table:
     """The rates of `models` (canonical ids), of all Anthropic models and of every model that `overrides` names.
 
@@ -767,27 +895,52 @@ def rate_card(
     key never overlap. What has no row has no known price. `aliases` are those of `canonical_model`, for the names in
     the overrides file; docs/rates.md describes its format.
 
+    `sold` are providers and the names by which models were called there: each provider has rows of its own, with the
+    prices of the model's maker, unless the list has an entry of that provider.
+
     Raises:
         ConfigurationError: a cell of the overrides file is wrong; the message names file, line, column and remedy.
 
     """
     lines = _read_overrides(overrides, aliases) if overrides is not None else []
-    named: dict[str, str | None] = {}
+    named: dict[str, str] = {}
     for line in lines:
         if line.model is not None:
-            named[line.model] = named.get(line.model) or line.provider
-    providers: dict[str, str] = {}
-    card: dict[_Key, list[_Span]] = {}
-    for model in sorted({*models, *_anthropic_models(), *named}):
+            named[line.model] = named.get(line.model, "") or line.provider or ""
+    versions: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for seller, version in sold:
+        name = canonical_model(version, aliases)
+        versions[seller_of(seller, version, name.provider), name.model].append(version)
+    makers: dict[str, str] = {}
+    for model in {*models, *_anthropic_models(), *named, *(model for _, model in versions)}:
         listed = _find(model)
-        providers[model] = listed.provider if listed else named.get(model) or canonical_model(model).provider
-        if listed is not None:
-            card.update(_list_spans(model, listed))
-    _check_targets(lines, providers)
+        makers[model] = listed.provider if listed else canonical_model(model).provider or named.get(model, "")
+        versions.setdefault((makers[model], model), [])
+    _check_targets(lines, versions, makers)
+    for line in lines:
+        if line.model is not None and line.provider is not None:
+            versions.setdefault((line.provider, line.model), [])
+    pairs = sorted(versions)
+    card: dict[_Key, list[_Span]] = {}
+    for seller, model in pairs:
+        card.update(_sold_spans(seller, model, versions[seller, model]))
     if lines:
-        card = _overridden(card, lines, providers)
-    rows = sorted((providers[key.model], *key, *span) for key, spans in card.items() for span in spans)
+        card = _overridden(card, lines, pairs, makers)
+    rows = sorted((*key, *span) for key, spans in card.items() for span in spans)
     return pa.table(list(zip(*rows, strict=True)), schema=RATE_SCHEMA)
+
+
+def sold_in(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """Who sold which models in the marts that `connection` has open, as `rate_card` takes it."""
+    return connection.execute("SELECT DISTINCT provider, model_version FROM marts.token_usage_minutes").fetchall()
+
+
+def seller_of(stated: str, version: str, maker: str) -> str:
+    """Who sold a call: who the record states, else Bedrock where a profile of it was called, else the maker.
+
+    The models say the same (macro seller_of).
+    """
+    return stated or (maker if bedrock_region(version) in ("", _IN_ONE_REGION) else BEDROCK)
 
 
 def commitments(overrides: Path | None = None, aliases: Mapping[str, str] = _NO_ALIASES) -> pa.Table:

@@ -22,7 +22,11 @@ from pipeline.sqlfiles import literal, sql
 
 # What each token of a kind becomes under a policy; other kinds stay what they are.
 CACHE_POLICIES: Mapping[str, Mapping[str, str]] = {
-    "none": dict.fromkeys(("cache_write_5m", "cache_write_1h", "cache_read"), "input_no_cache"),
+    "none": {
+        **dict.fromkeys(("cache_write_5m", "cache_write_1h", "cache_read"), "input_no_cache"),
+        "cache_read_audio": "input_audio",
+        "cache_read_image": "input_image",
+    },
     "5m": {"cache_write_1h": "cache_write_5m"},
     "1h": {"cache_write_5m": "cache_write_1h"},
 }
@@ -101,14 +105,16 @@ def reprice(
     """
     model_map = model_map or {}
     used = [str(model) for (model,) in connection.execute("SELECT DISTINCT model FROM marts.charges").fetchall()]
-    card = rates.rate_card([*used, *model_map.values()], overrides, aliases)
+    card = rates.rate_card([*used, *model_map.values()], overrides, aliases, rates.sold_in(connection))
     priced = set(card.column("model").to_pylist())
     if unknown := sorted(set(model_map.values()) - priced):
         raise ConfigurationError(f"--map: there is no price for {', '.join(unknown)}; give one in the file of --rates")
     if unused := sorted(set(model_map) - set(used)):
         raise ConfigurationError(f"--map: {', '.join(unused)} was never used; see token-analytics show models")
+    # Under another model the rates are those of its maker.
+    makers = {new: _maker(card, new) for new in model_map.values()}
     windows = [
-        (old, window, new, rates.window_of(old, window, new))
+        (old, window, new, rates.window_of(old, window, new), makers[new])
         for old, new in model_map.items()
         for (window,) in connection.execute(
             "SELECT DISTINCT context_window FROM marts.charges WHERE model = ?", [old]
@@ -116,7 +122,7 @@ def reprice(
     ]
     tables = {
         "new_card": card,
-        "model_map": _table(("model", "context_window", "new_model", "new_window"), windows),
+        "model_map": _table(("model", "context_window", "new_model", "new_window", "new_provider"), windows),
         "kind_map": _table(("token_kind", "new_kind"), list(CACHE_POLICIES[cache].items()) if cache else []),
         "usage_type_map": _table(("usage_type", "new_usage_type"), [("standard", usage_type)] if usage_type else []),
     }
@@ -136,6 +142,13 @@ def reprice(
     is_own = any(in_use.column("is_override").to_pylist())
     query = None if is_own else _query(tables | {"new_card": in_use.drop_columns(["is_override"])})
     return Repriced(tuple(_assumptions(overrides, model_map, cache, usage_type)), rows, first_day, last_day, query)
+
+
+def _maker(card: pa.Table, model: str) -> str:
+    """The provider by whose rates another model is priced: its maker, else the first that the card has for it."""
+    sellers = {row["provider"] for row in card.select(["provider", "model"]).to_pylist() if row["model"] == model}
+    maker = rates.canonical_model(model).provider
+    return maker if maker in sellers else min(sellers)
 
 
 def _query(tables: Mapping[str, pa.Table]) -> str:

@@ -91,10 +91,11 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
         ConfigurationError: the overrides file has a line that cannot be used, or a scope names an unknown format.
 
     """
-    found = [str(name) for (name,) in connection.execute(sql("transform/model_versions")).fetchall()]
-    names = rates.model_names(found, settings.model_aliases)
+    called = connection.execute(sql("transform/model_versions")).fetchall()
+    names = rates.model_names((str(name) for name, _ in called), settings.model_aliases)
     models = sorted(set(names.column("model").to_pylist()))
-    card = rates.rate_card(models, settings.overrides_file, settings.model_aliases)
+    sold = [(str(provider), str(name)) for name, provider in called]
+    card = rates.rate_card(models, settings.overrides_file, settings.model_aliases, sold)
     windows = rates.context_windows(models)
     finance = {
         "commitments": rates.commitments(settings.overrides_file, settings.model_aliases),

@@ -405,7 +405,9 @@ HISTORY = {
 
 @pytest.fixture(scope="module")
 def history(models: Models) -> Any:
-    with models.over(HISTORY, "marts.charges", "marts.cache_efficiency_stats") as connection:
+    with models.over(
+        HISTORY, "marts.charges", "marts.token_usage_minutes", "marts.cache_efficiency_stats"
+    ) as connection:
         yield connection
 
 
@@ -486,7 +488,9 @@ def bill_at(factor: Fraction, seed: int, days: int, changes_on: int = 0) -> dict
 
 
 def checked(models: Models, files: dict[str, str], overrides: Path | None = None) -> tuple[rate_check.Finding, ...]:
-    with models.over(files, "marts.charges", "marts.billed_costs", "marts.usage_reconciliation") as connection:
+    with models.over(
+        files, "marts.charges", "marts.token_usage_minutes", "marts.billed_costs", "marts.usage_reconciliation"
+    ) as connection:
         return rate_check.check(connection, overrides, {})
 
 

@@ -1,4 +1,4 @@
-{# Each kind of token, and web searches, with its rate in int_rates. #}
+{# Each kind of token, and web searches, with the rate of its text in int_rates. #}
 {% macro rate_columns() -%}
     {{ return({
         'input_tokens_no_cache': 'input_no_cache', 'input_tokens_cache_write_5m': 'cache_write_5m',
@@ -7,36 +7,74 @@
     }) }}
 {%- endmacro %}
 
+{# What has a rate of its own -> its tokens in a row of `usage`: each kind without its parts, and the parts. #}
+{% macro priced_tokens(usage='') -%}
+    {%- set of = usage ~ '.' if usage else '' -%}
+    {%- set tokens = {} -%}
+    {%- for column, kind in rate_columns().items() -%}
+        {%- set terms = [of ~ column] -%}
+        {%- for part, whole in part_kinds().items() if whole == column -%}
+            {%- do terms.append(of ~ part) -%}
+        {%- endfor -%}
+        {%- do tokens.update({kind: terms[0] if terms | length == 1 else '(' ~ terms | join(' - ') ~ ')'}) -%}
+    {%- endfor -%}
+    {%- for part in part_kinds() -%}
+        {%- do tokens.update({part.removesuffix('_tokens'): of ~ part}) -%}
+    {%- endfor -%}
+    {{ return(tokens) }}
+{%- endmacro %}
+
 {# Exact money: never a division, never a float. Rates are USD per million tokens (or searches). #}
 {% macro money(tokens, usd_per_mtok) -%}
     cast({{ tokens }} * cast({{ usd_per_mtok }} as decimal(18, 6)) * 0.000001 as decimal(38, 12))
 {%- endmacro %}
 
-{# Cost of one usage row under the rates of `rates`; a kind without tokens costs nothing, whether or not it has a rate. #}
-{% macro cost_of(usage, rates) -%}
-    {% for column, kind in rate_columns().items() -%}
-    if({{ usage }}.{{ column }} = 0, 0, {{ money(usage ~ '.' ~ column, rates ~ '.' ~ kind ~ '_usd_per_mtok') }})
+{# Cost of the tokens of `amounts` (rate -> how many); what is not there costs nothing, whether or not it has a rate. #}
+{% macro cost_of_amounts(amounts, rates) -%}
+    {%- set of = rates ~ '.' if rates else '' -%}
+    {% for rate, tokens in amounts.items() -%}
+    if({{ tokens }} = 0, 0, {{ money(tokens, of ~ rate ~ '_usd_per_mtok') }})
     {%- if not loop.last %} + {% endif %}
     {% endfor %}
 {%- endmacro %}
 
-{# What the same row would cost without any cache: all of its input at the input rate. #}
+{# Cost of one usage row under the rates of `rates`. #}
+{% macro cost_of(usage, rates) -%}
+    {{ cost_of_amounts(priced_tokens(usage), rates) }}
+{%- endmacro %}
+
+{# Cost of one kind of a row, that of its parts included: what the cell of this kind costs. #}
+{% macro cost_of_kind(column, rates='') -%}
+    {%- set tokens = priced_tokens() -%}
+    {%- set kind = rate_columns()[column] -%}
+    {%- set amounts = {kind: tokens[kind]} -%}
+    {%- for part, whole in part_kinds().items() if whole == column -%}
+        {%- do amounts.update({part.removesuffix('_tokens'): part}) -%}
+    {%- endfor -%}
+    {{ cost_of_amounts(amounts, rates) }}
+{%- endmacro %}
+
+{# What the same row would cost without any cache: all of its input at the input rates. #}
 {% macro cost_without_cache_of(usage, rates) -%}
-    if({{ usage }}.total_tokens = {{ usage }}.output_tokens, 0, {{ money(
-        '(' ~ usage ~ '.total_tokens - ' ~ usage ~ '.output_tokens)', rates ~ '.input_no_cache_usd_per_mtok'
-    ) }})
-    + if({{ usage }}.output_tokens = 0, 0, {{ money(usage ~ '.output_tokens', rates ~ '.output_usd_per_mtok') }})
-    + if({{ usage }}.web_search_count = 0, 0, {{ money(usage ~ '.web_search_count', rates ~ '.web_search_usd_per_mtok') }})
+    {%- set tokens = priced_tokens(usage) -%}
+    {%- set of = usage ~ '.' -%}
+    {{ cost_of_amounts({
+        'input_no_cache': '(' ~ of ~ 'total_tokens - ' ~ of ~ 'output_tokens - ' ~ of ~ 'input_audio_tokens - ' ~ of ~ 'input_image_tokens - '
+            ~ of ~ 'cache_read_audio_tokens - ' ~ of ~ 'cache_read_image_tokens)',
+        'input_audio': '(' ~ of ~ 'input_audio_tokens + ' ~ of ~ 'cache_read_audio_tokens)',
+        'input_image': '(' ~ of ~ 'input_image_tokens + ' ~ of ~ 'cache_read_image_tokens)',
+        'output': tokens.output, 'output_audio': tokens.output_audio, 'output_image': tokens.output_image,
+        'web_search': tokens.web_search
+    }, rates) }}
 {%- endmacro %}
 
 {#
-    Where a row of usage stands at a row of a rate card: model, tier and day; a rate without a provider is for all of them, as
-    is usage without one. The usage's columns of the tier begin with `stem`, unless `window` stands in for its own;
+    Where a row of usage stands at a row of a rate card: provider, model, tier and day. The usage's columns of the tier begin with `stem`, unless `window` stands in for its own;
     `by_kind` where both have one row a kind of token.
 #}
 {% macro at_rate(usage, card, stem='', window=none, by_kind=false) -%}
     {{ usage }}.model = {{ card }}.model
-    and ({{ usage }}.provider = {{ card }}.provider or {{ card }}.provider = '' or {{ usage }}.provider = '')
+    and {{ usage }}.provider = {{ card }}.provider
     and {{ window or usage ~ '.' ~ stem ~ 'context_window' }} = {{ card }}.context_window
     {% for column in ['usage_type', 'inference_geo', 'speed'] -%}
     and {{ usage }}.{{ stem }}{{ column }} = {{ card }}.{{ column }}
@@ -46,4 +84,11 @@
     {% endif -%}
     and {{ usage }}.usage_date >= {{ card }}.valid_from
     and ({{ card }}.valid_to is null or {{ usage }}.usage_date < {{ card }}.valid_to)
+{%- endmacro %}
+
+{# Who sold a call: who the record states, else Bedrock where a profile of it was called, else the model's maker. #}
+{% macro seller_of(record, name) -%}
+    coalesce(
+        nullif({{ record }}.provider, ''), if({{ name }}.region not in ('', 'regional'), 'aws', null), {{ name }}.provider, ''
+    )
 {%- endmacro %}

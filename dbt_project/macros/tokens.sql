@@ -6,6 +6,19 @@
     ]) }}
 {%- endmacro %}
 
+{# Tokens that are no text, each with the kind of which it is a part: they have rates of their own. #}
+{% macro part_kinds() -%}
+    {{ return({
+        'input_audio_tokens': 'input_tokens_no_cache', 'input_image_tokens': 'input_tokens_no_cache',
+        'cache_read_audio_tokens': 'input_tokens_cache_read', 'cache_read_image_tokens': 'input_tokens_cache_read',
+        'output_audio_tokens': 'output_tokens', 'output_image_tokens': 'output_tokens'
+    }) }}
+{%- endmacro %}
+
+{% macro part_columns(alias='') -%}
+    {% for part in part_kinds() %}{{ alias ~ '.' if alias }}{{ part }}{{ ', ' if not loop.last }}{% endfor %}
+{%- endmacro %}
+
 {% macro kind_columns(alias='') -%}
     {% for kind in kinds() %}{{ alias ~ '.' if alias }}{{ kind }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endmacro %}
@@ -14,6 +27,12 @@
 {% macro sum_kinds() -%}
     {% for kind in kinds() -%}
     sum({{ kind }})::bigint as {{ kind }}{{ ',\n    ' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}
+
+{% macro sum_parts() -%}
+    {% for part in part_kinds() -%}
+    sum({{ part }})::bigint as {{ part }}{{ ',\n    ' if not loop.last }}
     {%- endfor %}
 {%- endmacro %}
 

@@ -17,6 +17,7 @@
 #}
 {%- set columns = console_dimensions() -%}
 {%- set counted = kinds() + ['web_search_count', 'request_count'] -%}
+{%- set parts = part_kinds() | list -%}
 {%- set levels = console_levels() -%}
 {%- set ranks = exports_overlap() -%}
 {%- set channels = several_channels() -%}
@@ -126,7 +127,7 @@ finer_{{ this }} as (
         time_bucket(to_seconds({{ grain }}), usage_start) as usage_start,
         {{ group_columns[1:] | join(', ') }},
         bool_or(cache_split_assumed) as cache_split_assumed,
-        {% for kind in counted -%}
+        {% for kind in counted + parts -%}
         sum({{ kind }})::bigint as {{ kind }}{{ ',' if not loop.last }}
         {% endfor %}
     from (
@@ -142,7 +143,7 @@ beside_{{ this }} as (
     select
         coarser.*,
         finer.usage_start is not null as is_beside,
-        {% for kind in counted -%}
+        {% for kind in counted + parts -%}
         coalesce(finer.{{ kind }}, 0) as finer_{{ kind }},
         {% if absent -%}
         (sum(coarser.{{ kind }}) over whole_group)::bigint as group_{{ kind }},
@@ -204,12 +205,12 @@ open_{{ this }} as materialized (
     select
         * exclude (
             is_beside, is_negative, writes_as_one,
-            {% for kind in counted -%}
+            {% for kind in counted + parts -%}
             finer_{{ kind }}, group_{{ kind }}, so_far_{{ kind }}{{ ',' if not loop.last }}
             {% endfor %}
         )
         replace (
-            {% for kind in counted -%}
+            {% for kind in counted + parts -%}
             case
                 -- a source without a count of requests has none in its rest either
                 when not is_beside or {{ kind }} is null then {{ kind }}
@@ -224,8 +225,16 @@ open_{{ this }} as materialized (
 ),
 
 {% endfor -%}
+-- A finer row may not tell audio and images from text: of a rest there are never more of them than of their kind.
 rest_{{ n }} as (
-    select * from open_{{ n }}_{{ pass.n }}
+    select
+        * replace (
+            {% for part, kind in part_kinds().items() -%}
+            {%- set before = parts[loop.index0 - 1] if 'image' in part else none -%}
+            least({{ part }}, {{ kind }}{{ ' - least(' ~ before ~ ', ' ~ kind ~ ')' if before }}) as {{ part }}{{ ',' if not loop.last }}
+            {% endfor %}
+        )
+    from open_{{ n }}_{{ pass.n }}
 ),
 
 {% do step.earlier.append({'n': n, 'stated': stated}) -%}

@@ -22,7 +22,7 @@ periods as (
 
 select
     periods.*,
-    {% for kind in rate_columns().values() -%}
+    {% for kind in priced_tokens() -%}
     max(card.usd_per_mtok) filter (where card.token_kind = '{{ kind }}') as {{ kind }}_usd_per_mtok{{ ',' if not loop.last }}
     {% endfor %}
 from periods

@@ -37,7 +37,7 @@ usage_by_tier as (
         if(inference_geo = 'global', '', inference_geo) as inference_geo,
         if(speed = '', 'standard', speed) as speed,
         max(last_at) as known_to,
-        {% for column in rate_columns() -%}
+        {% for column in rate_columns() | list + part_kinds() | list -%}
         sum({{ column }}) as {{ column }}{{ ',' if not loop.last }}
         {% endfor %}
     from usage
@@ -47,7 +47,7 @@ usage_by_tier as (
 rated as (
     select
         usage.*,
-        {% for kind in rate_columns().values() -%}
+        {% for kind in priced_tokens() -%}
         rates.{{ kind }}_usd_per_mtok{{ ',' if not loop.last }}
         {% endfor %}
     from usage_by_tier as usage
@@ -61,7 +61,7 @@ by_kind as (
         usage_date, side, source_format, provider, model, api_key, workspace, key_origin, is_session, last_usage_date, known_to,
         '{{ kind }}' as token_kind,
         {{ column }} as tokens,
-        {{ money(column, kind ~ '_usd_per_mtok') }} as cost_usd
+        {{ cost_of_kind(column) }} as cost_usd
     from rated
     where {{ column }} > 0
     {{ 'union all' if not loop.last }}
@@ -85,7 +85,6 @@ usage_cells as (
         -- a cell with tokens of unknown price has no price
         if(bool_or(cost_usd is null), null, sum(cost_usd))::decimal(38, 12) as cost_usd,
         0::bigint as cost_rows,
-        0::decimal(38, 12) as rounding_tolerance_usd,
         max(known_to) as known_to
     from by_kind
     group by all
@@ -107,7 +106,6 @@ billed_cells as (
         0::bigint as tokens,
         sum(cost_usd)::decimal(38, 12) as cost_usd,
         sum(cost_rows)::bigint as cost_rows,
-        sum(rounding_tolerance_usd)::decimal(38, 12) as rounding_tolerance_usd,
         usage_date::timestamp + interval 1 day as known_to
     from billed_costs
     group by all

@@ -148,7 +148,7 @@ calls as (
         arg_min(scope_api_key, scope_rule) as scope_api_key,
         arg_min(scope_workspace, scope_rule) as scope_workspace,
         bool_and(is_sidechain) as is_sidechain,
-        {% for kind in kinds() + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
+        {% for kind in kinds() + part_kinds() | list + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
         arg_max({{ kind }}, kept_order) as {{ kind }},
         {% endfor -%}
         {% if compares -%}

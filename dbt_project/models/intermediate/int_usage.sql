@@ -68,6 +68,7 @@ console_records as (
         speed,
         false as is_sidechain,
         {{ kind_columns() }},
+        {{ part_columns() }},
         web_search_count,
         request_count,
         cache_split_assumed
@@ -100,6 +101,7 @@ request_records as (
         requests.speed,
         requests.is_sidechain,
         {{ kind_columns('requests') }},
+        {{ part_columns('requests') }},
         requests.web_search_count,
         1::bigint as request_count,
         requests.cache_split_assumed
@@ -144,6 +146,9 @@ session_rests as (
         {% for kind in kinds() -%}
         rest_{{ kind }} as {{ kind }},
         {% endfor -%}
+        {% for part in part_kinds() -%}
+        0::bigint as {{ part }},
+        {% endfor -%}
         rest_web_search_count as web_search_count,
         if(has_requests, null, request_count) as request_count,
         cache_split_assumed
@@ -187,8 +192,8 @@ priced as (
     select
         tiered.*,
         list_filter([
-            {% for column, kind in rate_columns().items() -%}
-            if(tiered.{{ column }} > 0 and rates.{{ kind }}_usd_per_mtok is null, '{{ kind }}', null){{ ',' if not loop.last }}
+            {% for kind, tokens in priced_tokens('tiered').items() -%}
+            if({{ tokens }} > 0 and rates.{{ kind }}_usd_per_mtok is null, '{{ kind }}', null){{ ',' if not loop.last }}
             {% endfor %}
         ], lambda kind: kind is not null) as unpriced_kinds,
         {{ billing_mode_of('tiered.api_key', 'tiered.project') }} as billing_mode,

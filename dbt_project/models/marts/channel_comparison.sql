@@ -4,6 +4,8 @@
     The two channels of a provider's account (exports of its console, and pages of its API) on the days that both have: one
     counts, and the other one checks it. Keys and workspaces are left out: an export names them, an API gives their ids.
 #}
+{%- set tolerance_usd = 0.005 -%}
+
 with usage_days as (
     select
         provider,
@@ -67,7 +69,7 @@ amounts as (
         is_in_force,
         {{ column }} as tokens,
         null::decimal(38, 12) as cost_usd,
-        0::decimal(38, 12) as rounding_tolerance_usd
+        0::bigint as rounded_rows
     from usage
     where {{ column }} > 0
     union all by name
@@ -81,7 +83,8 @@ amounts as (
         is_in_force,
         null::bigint as tokens,
         cost_usd,
-        rounding_tolerance_usd
+        -- an export's amounts are rounded to the cent
+        if(channel = 'csv', cost_rows, 0) as rounded_rows
     from costs
 ),
 
@@ -97,7 +100,7 @@ cells as (
         sum(amounts.tokens) filter (where not amounts.is_in_force) as checking_tokens,
         sum(amounts.cost_usd) filter (where amounts.is_in_force) as in_force_usd,
         sum(amounts.cost_usd) filter (where not amounts.is_in_force) as checking_usd,
-        sum(amounts.rounding_tolerance_usd) as tolerance_usd
+        {{ tolerance_usd }} * sum(amounts.rounded_rows) as tolerance_usd
     from amounts
     inner join days using (account_of, provider, usage_date)
     group by all

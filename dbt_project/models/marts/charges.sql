@@ -34,22 +34,22 @@ by_tier as materialized (
         priced_context_window as context_window,
         if(inference_geo = 'global', '', inference_geo) as inference_geo,
         if(speed = '', 'standard', speed) as speed,
-        {% for column in rate_columns() -%}
-        sum({{ column }})::bigint as {{ column }}{{ ',' if not loop.last }}
+        {% for kind, tokens in priced_tokens().items() -%}
+        sum({{ tokens }})::bigint as {{ kind }}_tokens{{ ',' if not loop.last }}
         {% endfor %}
     from usage
     group by all
 ),
 
 by_kind as (
-    {% for column, kind in rate_columns().items() -%}
+    {% for kind in priced_tokens() -%}
     select
         usage_date, source, provider, model, api_key, workspace, user_id, project, billing_mode,
         usage_type, context_window, inference_geo, speed, is_in_force,
         '{{ kind }}' as token_kind,
-        {{ column }} as tokens
+        {{ kind }}_tokens as tokens
     from by_tier
-    where {{ column }} > 0
+    where {{ kind }}_tokens > 0
     {{ 'union all' if not loop.last }}
     {% endfor %}
 )

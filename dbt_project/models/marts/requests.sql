@@ -23,6 +23,7 @@ select
 
     ---------- numerics
     {{ kind_columns() }},
+    {{ part_columns() }},
     web_search_count,
     total_tokens,
     estimated_cost_usd,

@@ -20,6 +20,7 @@ select
     ---------- numerics
     usage_date,
     {{ sum_kinds() }},
+    {{ sum_parts() }},
     sum(web_search_count)::bigint as web_search_count,
     sum(total_tokens)::bigint as total_tokens,
     sum(request_count)::bigint as request_count,

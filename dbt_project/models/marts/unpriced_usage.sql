@@ -9,6 +9,7 @@ select
     inference_geo,
     speed,
     token_kind,
+    string_agg(distinct missing, ', ' order by missing) as missing,
     sum(tokens)::bigint as tokens,
     sum(usage_rows)::bigint as usage_rows,
     min(usage_date) as first_used,

@@ -61,6 +61,7 @@ summed as (
 
         ---------- tokens
         {{ sum_kinds() }},
+        {{ sum_parts() }},
         sum(web_search_count)::bigint as web_search_count,
         sum(request_count)::bigint as request_count,
         bool_or(cache_split_assumed) as cache_split_assumed

@@ -15,8 +15,14 @@ scoped_files as (
 )
 
 select
-    requests.* exclude (provider, api_key, user_id, logged_cost_usd),
-    coalesce(nullif(requests.provider, ''), model_names.provider, '') as provider,
+    requests.* exclude (provider, api_key, user_id, inference_geo, logged_cost_usd, stated_total_tokens),
+    {{ seller_of('requests', 'model_names') }} as provider,
+    -- Bedrock's name of a model says where it runs
+    if(
+        requests.inference_geo = '' and {{ seller_of('requests', 'model_names') }} = 'aws',
+        coalesce(model_names.region, ''),
+        requests.inference_geo
+    ) as inference_geo,
     coalesce(model_names.model, requests.model_version) as model,
     coalesce(api_key_aliases.current_api_key, requests.api_key, '') as api_key,
     {{ configured_user_id('requests.user_id') }} as user_id,

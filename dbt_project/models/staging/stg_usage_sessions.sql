@@ -16,7 +16,7 @@ scoped_files as (
 
 select
     sessions.* exclude (api_key, provider, user_id),
-    coalesce(nullif(sessions.provider, ''), model_names.provider, '') as provider,
+    {{ seller_of('sessions', 'model_names') }} as provider,
     coalesce(model_names.model, sessions.model_version) as model,
     coalesce(api_key_aliases.current_api_key, sessions.api_key) as api_key,
     {{ configured_user_id('sessions.user_id') }} as user_id,

@@ -86,13 +86,32 @@ create or replace temp macro moment_or_null(v) as
         when regexp_full_match(v, '[0-9]{19}') then make_timestamp(v::bigint // 1000)
         else utc_or_null(v)
     end;
--- A provider as the rate card names it, whichever way a logger spells it.
+-- A provider as the price list names it, whichever way a logger spells it: OpenTelemetry's names (gen_ai.provider.name, and
+-- gen_ai.system before it), LiteLLM's, those of agents and of LangChain. Others stay what they are.
 create or replace temp macro provider_name(v) as
     case
-        when lower(v) in ('gemini', 'google_genai', 'vertex_ai', 'gcp.gemini', 'gcp.vertex_ai', 'gcp.gen_ai') then 'google'
-        when lower(v) in ('bedrock', 'aws.bedrock', 'aws_bedrock') then 'aws'
-        when lower(v) in ('azure_openai', 'az.ai.openai', 'azure.ai.openai', 'azure.ai.inference') then 'azure'
-        when lower(v) in ('xai', 'x_ai') then 'x-ai'
+        when v = '' or lower(v) in ('anthropic', 'openai', 'google') then lower(v)
+        when regexp_full_match(lower(v), '(amazon|aws)?[-_. ]?bedrock([-_./ ].*)?|aws|amazon') then 'aws'
+        when regexp_full_match(lower(v), '(az|azure|microsoft)([-_. ].*)?') then 'azure'
+        when regexp_full_match(lower(v), '(google|gcp|vertex|vertexai|gemini|palm)([-_. ].*)?') then 'google'
+        when regexp_full_match(lower(v), 'openai([-_.](codex|responses|compatible|chat))?|(custom|text[-_]completion)[-_]openai|chatgpt|codex')
+            then 'openai'
+        when regexp_full_match(lower(v), 'anthropic[-_.](text|messages)|claude([-_]code)?') then 'anthropic'
+        when regexp_full_match(lower(v), '(mistral[-_ ]?ai|codestral|text[-_]completion[-_]codestral)') then 'mistral'
+        when regexp_full_match(lower(v), 'cohere[-_.]chat') then 'cohere'
+        when regexp_full_match(lower(v), 'x[-_. ]?ai') then 'x-ai'
+        when regexp_full_match(lower(v), '(moonshot|kimi)([-_. ]?ai|[-_].*)?') then 'moonshotai'
+        when regexp_full_match(lower(v), 'minimax[-_].*') then 'minimax'
+        when regexp_full_match(lower(v), 'z[-_.]ai([-_].*)?|zai[-_].*') then 'zai'
+        when regexp_full_match(lower(v), 'zhipu|bigmodel') then 'zhipuai'
+        when regexp_full_match(lower(v), 'deep[-_ ]seek') then 'deepseek'
+        when regexp_full_match(lower(v), 'meta[-_.]llama|llama[-_]?api') then 'meta'
+        when regexp_full_match(lower(v), 'voyage([-_. ]ai)?') then 'voyageai'
+        when regexp_full_match(lower(v), 'together[-_. ]?ai') then 'together'
+        when regexp_full_match(lower(v), 'fireworks[-_. ]?ai') then 'fireworks'
+        when regexp_full_match(lower(v), '(github[-_ ]?)?copilot([-_].*)?') then 'github-copilot'
+        when regexp_full_match(lower(v), 'perplexity[-_. ]?ai') then 'perplexity'
+        when regexp_full_match(lower(v), '(cloudflare|workers)[-_ ](workers[-_ ])?ai') then 'cloudflare'
         else lower(v)
     end;
 create or replace temp macro without_secret(v) as

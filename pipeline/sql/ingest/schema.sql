@@ -102,8 +102,6 @@ create table if not exists raw.console_costs (
 alter table raw.console_costs add column if not exists provider varchar default 'anthropic';
 alter table raw.console_costs add column if not exists channel varchar default 'csv';
 alter table raw.console_costs add column if not exists states_kind boolean default true;
-alter table raw.console_costs add column if not exists user_id varchar default '';
-alter table raw.console_costs add column if not exists states_user_id boolean default false;
 
 create table if not exists raw.usage_sessions (
     file_sha256 varchar not null,
@@ -201,6 +199,8 @@ create table if not exists raw.billing_modes (
 create table if not exists raw.model_names (
     model_version varchar not null, model varchar not null, provider varchar not null, is_known boolean not null
 );
+-- Where Bedrock runs a model that is called so; '' for all other names.
+alter table raw.model_names add column if not exists region varchar default '';
 create table if not exists raw.rate_card (
     provider varchar not null,
     model varchar not null,

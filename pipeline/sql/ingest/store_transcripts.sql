@@ -11,7 +11,9 @@ select
     requested_at,
     kept_at,
     kept_id,
-    'anthropic' as provider,
+    -- who resells Anthropic's models marks their ids; else the model tells who made or sold it
+    case when starts_with(response_id, 'msg_bdrk_') then 'aws' when starts_with(response_id, 'msg_vrtx_') then 'google' else '' end
+        as provider,
     model_version,
     project,
     usage_type,

@@ -21,7 +21,7 @@ select
     min(logged_at) as requested_at,
     arg_max(logged_at, {output: output_count, seen: logged_at, id: record_md5}) as kept_at,
     arg_max(record_md5, {output: output_count, seen: logged_at, id: record_md5}) as kept_id,
-    arg_max(provider_name(provider), {output: output_count, seen: logged_at, id: record_md5}) as provider,
+    arg_max(provider, {output: output_count, seen: logged_at, id: record_md5}) as provider,
     arg_max(model_version, {output: output_count, seen: logged_at, id: record_md5}) as model_version,
     arg_min(project, {seen: logged_at, id: record_md5}) as project,
     arg_min(user_id, {seen: logged_at, id: record_md5}) as user_id,

@@ -125,7 +125,7 @@ named as (
         coalesce(nullif(trim(labels[3]), ''), trim(labels[1]), '') as session_id,
         coalesce(nullif(trim(labels[4]), ''), nullif(trim(labels[5]), ''), trim(labels[6]), '') as stated_model,
         coalesce(nullif(trim(called_model), ''), stated_model) as model_version,
-        coalesce(lower(trim(labels[7])), '') as stated_provider,
+        provider_name(coalesce(trim(labels[7]), '')) as stated_provider,
         without_secret(coalesce(trim(labels[8]), '')) as api_key,
         if(lower(trim(labels[9])) = 'default', 'Default', coalesce(trim(labels[9]), '')) as workspace,
         without_secret(coalesce(trim(labels[10]), '')) as user_id,

@@ -68,7 +68,7 @@ select
     session_id,
     conversation_id,
     without_secret(user_id) as user_id,
-    lower(provider) as provider,
+    provider_name(provider) as provider,
     without_secret(if(api_key = '' and ${states_api_key}, '(workbench)', api_key)) as api_key,
     without_secret(if(lower(workspace) in ('', 'default') and ${states_workspace}, 'Default', workspace)) as workspace,
     project,

@@ -1,6 +1,6 @@
 -- Where a row of marts.charges stands at a row of a rate card; the macro at_rate of dbt_project says the same of usage.
 ${usage}.model = ${card}.model
-and (${usage}.provider = ${card}.provider or ${card}.provider = '' or ${usage}.provider = '')
+and ${usage}.provider = ${card}.provider
 and ${usage}.context_window = ${card}.context_window
 and ${usage}.usage_type = ${card}.usage_type
 and ${usage}.inference_geo = ${card}.inference_geo

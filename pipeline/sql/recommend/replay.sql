@@ -46,7 +46,7 @@ rates as (
     inner join ${card} as card
         on
             tiers.model = card.model
-            and (tiers.provider = card.provider or card.provider = '' or tiers.provider = '')
+            and tiers.provider = card.provider
             and tiers.priced_context_window = card.context_window
             and tiers.usage_type = card.usage_type
             and tiers.inference_geo = card.inference_geo

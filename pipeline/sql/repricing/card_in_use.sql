@@ -1,6 +1,7 @@
 -- The rates of the other card that reprice.sql can join: those of the tiers that were used or are mapped to.
 with used as (
     select distinct
+        coalesce(model_map.new_provider, charges.provider) as provider,
         coalesce(model_map.new_model, charges.model) as model,
         if(model_map.new_model is null, charges.context_window, model_map.new_window) as context_window,
         coalesce(usage_type_map.new_usage_type, charges.usage_type) as usage_type,
@@ -26,5 +27,5 @@ select
     new_card.usd_per_mtok,
     new_card.is_override
 from new_card
-inner join used using (model, context_window, usage_type, inference_geo, speed)
+inner join used using (provider, model, context_window, usage_type, inference_geo, speed)
 order by all

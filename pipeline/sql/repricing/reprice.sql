@@ -5,7 +5,6 @@ with in_force as (
     where billing_mode = 'metered' and is_in_force
 ),
 
--- Under another model the rate of any provider will do.
 mapped as (
     select
         in_force.* replace (
@@ -13,7 +12,7 @@ mapped as (
             coalesce(kind_map.new_kind, in_force.token_kind) as token_kind,
             if(model_map.new_model is null, in_force.context_window, model_map.new_window) as context_window,
             coalesce(usage_type_map.new_usage_type, in_force.usage_type) as usage_type,
-            if(model_map.new_model is null, in_force.provider, '') as provider
+            coalesce(model_map.new_provider, in_force.provider) as provider
         ),
         in_force.model as old_model,
         in_force.provider as old_provider

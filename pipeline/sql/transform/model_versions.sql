@@ -1,8 +1,9 @@
-select model_version from raw.console_usage
+-- Each name of a model, and who is stated to have sold it: '' where nobody is.
+select distinct model_version, provider from raw.console_usage
 union
-select model_version from raw.console_costs
+select distinct model_version, provider from raw.console_costs
 union
-select model_version from raw.usage_sessions
+select distinct model_version, provider from raw.usage_sessions
 union
-select model_version from raw.requests
-order by model_version
+select distinct model_version, provider from raw.requests
+order by model_version, provider

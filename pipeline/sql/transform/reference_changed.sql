@@ -4,7 +4,7 @@ with known_models as (
 ),
 
 new_names as (
-    select name as model_version, model, provider from names_arrow
+    select name as model_version, model, provider, region from names_arrow
 )
 
 select
@@ -12,7 +12,7 @@ select
     or exists (
         from raw.model_names as old
         inner join new_names as new using (model_version)
-        where old.model <> new.model or old.provider <> new.provider
+        where old.model <> new.model or old.provider <> new.provider or old.region is distinct from new.region
     )
     or exists (
         (from raw.rate_card where model in (from known_models))
