@@ -3,7 +3,7 @@
 Belongs here: intervals that the rounding of the bill leaves, pooled over the cells of a rate, and proposals. Does not
 belong here: the reconciliation of amounts (dbt_project, usage_reconciliation), and the card itself (rates).
 
-A cell of `n` billed rows and `t` tokens says that rate x t lies within 0.005 USD x n of what was billed. All cells of a
+A cell of `t` tokens says that rate x t lies within the rounding of its billed rows of what was billed. All cells of a
 rate must hold at once, and so must their sum: where single cells are too small to tell, the sum is not. Days are taken
 in order while one rate fits them all; where none does, the rate has changed.
 """
@@ -26,7 +26,6 @@ import duckdb
 from pipeline import rates
 from pipeline.sqlfiles import sql
 
-_CENT_ROUNDING = Fraction(5, 1000)
 _PER_MILLION = 10**6
 # A rate of which the bill leaves a wider range than this, of the card's rate, is not known from the bill.
 _TELLING = Fraction(1, 50)
@@ -51,7 +50,7 @@ class _Cells:
 
     tokens: int = 0
     billed_usd: Fraction = Fraction(0)
-    rows: int = 0
+    slack: Fraction = Fraction(0)
     cells: int = 0
     low: Fraction = Fraction(0)
     high: Fraction | None = None
@@ -60,14 +59,13 @@ class _Cells:
         both = _Cells(
             self.tokens + other.tokens,
             self.billed_usd + other.billed_usd,
-            self.rows + other.rows,
+            self.slack + other.slack,
             self.cells + other.cells,
             max(self.low, other.low),
             _least(self.high, other.high),
         )
-        slack = _CENT_ROUNDING * both.rows
-        low = (both.billed_usd - slack) * _PER_MILLION / both.tokens
-        high = (both.billed_usd + slack) * _PER_MILLION / both.tokens
+        low = (both.billed_usd - both.slack) * _PER_MILLION / both.tokens
+        high = (both.billed_usd + both.slack) * _PER_MILLION / both.tokens
         return replace(both, low=max(both.low, low), high=_least(both.high, high))
 
     @property
@@ -168,10 +166,9 @@ def _findings(key: Key, cells: Sequence[dict[str, Any]]) -> Iterable[Finding]:
 
 
 def _cell(cell: Mapping[str, Any]) -> _Cells:
-    alone = _Cells(cell["tokens"], Fraction(cell["billed_usd"]), cell["billed_rows"], 1)
-    slack = _CENT_ROUNDING * alone.rows
-    low = (alone.billed_usd - slack) * _PER_MILLION / alone.tokens
-    high = (alone.billed_usd + slack) * _PER_MILLION / alone.tokens
+    alone = _Cells(cell["tokens"], Fraction(cell["billed_usd"]), Fraction(cell["rounding_usd"]), 1)
+    low = (alone.billed_usd - alone.slack) * _PER_MILLION / alone.tokens
+    high = (alone.billed_usd + alone.slack) * _PER_MILLION / alone.tokens
     return replace(alone, low=max(low, Fraction(0)), high=high)
 
 

@@ -30,7 +30,7 @@ MEANINGS = {
     "unbilled": "The logs, or the provider's usage, hold more than was billed.",
     "late": "The export ends before the other side does: the rest of the day is still to come.",
     "unpriced": "There is no rate for this usage, so nothing can be computed.",
-    "not_comparable": "Only one side covers the day, or usage is never listed for this kind of cost.",
+    "not_comparable": "Only one side covers the day, or usage is never listed for this kind of cost, as for credits.",
     "out_of_scope": "Keys that the landed logs do not speak for, and usage that a subscription covers.",
 }
 _KINDS = {
@@ -41,7 +41,7 @@ _KINDS = {
     "output": "output",
     "web_search": "web searches",
 }
-# Steps of the waterfall, from what is explained to the bill; the last two lie outside of the comparison.
+# Steps of the waterfall, from what is explained to the bill; the last ones lie outside of the comparison.
 _STEPS = {
     "unlogged": "Billed, in no log",
     "mispriced": "Billed at another rate",
@@ -51,7 +51,7 @@ _STEPS = {
     "consistent": "Sessions across midnight",
     "within_rounding": "Rounding to the cent",
 }
-_OUTSIDE = {"not_comparable": "On the bill alone", "out_of_scope": "Other keys"}
+_OUTSIDE = {"not_comparable": "On the bill alone", "credit": "Credits", "out_of_scope": "Other keys"}
 # A chart of more columns than this is drawn by week, then by month.
 _MOST_COLUMNS = 92
 

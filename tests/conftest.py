@@ -160,6 +160,12 @@ class Model:
 
 # What tells the levels of raw.console_usage apart, and a level as it stands there.
 LEVEL = ("bucket_seconds", "stated", "states_context_window", "states_geo_speed")
+COST_LEVEL = ("states_api_key", "states_kind", "states_user_id", "states_workspace")
+# Those of raw.console_costs for which the model is compiled where there are none.
+USUAL_COST_LEVELS = {
+    (True, True, False, True), (True, True, False, False), (False, True, False, True), (False, True, False, False),
+    (False, False, False, True), (False, False, False, False),
+}  # fmt: skip
 DAYS_WITHOUT_WINDOWS = (86400, None, False, False)
 
 
@@ -167,11 +173,16 @@ class Models:
     """dbt's models, compiled once, and run as plain SQL in memory: milliseconds where a build by dbt takes seconds."""
 
     def __init__(
-        self, models: Sequence[Model], scratch: Callable[[], Path], for_levels: Callable[[frozenset[Any]], str]
+        self,
+        models: Sequence[Model],
+        scratch: Callable[[], Path],
+        for_levels: Callable[[frozenset[Any]], str],
+        for_cost_levels: Callable[[frozenset[Any]], str],
     ) -> None:
         self.all = models
         self._scratch = scratch
         self._for_levels = cache(for_levels)
+        self._for_cost_levels = cache(for_cost_levels)
         self._seen: Counter[frozenset[Any]] = Counter()
 
     def build(self, model: Model, connection: duckdb.DuckDBPyConnection) -> None:
@@ -183,6 +194,10 @@ class Models:
             # Compiling takes as long as planning: it is worth it for levels that come again.
             if len(levels) == 1 or self._seen[levels] > 3:
                 model = replace(model, text=self._for_levels(levels))
+        if model.name == "intermediate.int_billed_costs":
+            found = connection.execute(f"SELECT DISTINCT {', '.join(COST_LEVEL)} FROM raw.console_costs").fetchall()
+            if set(found) - USUAL_COST_LEVELS:
+                model = replace(model, text=self._for_cost_levels(frozenset(found)))
         model.build(connection)
 
     def _up_to(self, *names: str) -> list[Model]:
@@ -238,25 +253,30 @@ def compiled_hooks(known: settings.Settings, nodes: Mapping[str, Any]) -> dict[t
     return dict(zip(texts, compiled(known, "--inline", border.join(texts.values())).split(border), strict=True))
 
 
-def compiled_for_levels(known: settings.Settings, levels: frozenset[Any]) -> str:
-    """int_console_usage as dbt compiles it where the exports are of these levels, and overlap, by both channels."""
-    neutral = {"VARCHAR": "", "BIGINT": 0, "INTEGER": 0, "BOOLEAN": False, "TIMESTAMP": utc("1990-01-01")}
+def compiled_for_levels(
+    known: settings.Settings, model: str, table: str, names: Sequence[str], levels: frozenset[Any]
+) -> str:
+    """A model as dbt compiles it where the exports in `table` are of these levels, and overlap, by both channels."""
+    neutral = {
+        "VARCHAR": "", "BIGINT": 0, "INTEGER": 0, "BOOLEAN": False, "TIMESTAMP": utc("1990-01-01"),
+        "DATE": utc("1990-01-01"), "DECIMAL(38,12)": 0,
+    }  # fmt: skip
     with warehouse.connect(known) as connection:
-        columns = connection.execute("SELECT column_name, column_type FROM (DESCRIBE raw.console_usage)").fetchall()
+        columns = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {table})").fetchall()
         for level, channel in itertools.product(levels, ("csv", "api")):
-            row = {name: neutral[kind] for name, kind in columns} | dict(zip(LEVEL, level, strict=True))
+            row = {name: neutral[kind] for name, kind in columns} | dict(zip(names, level, strict=True))
             row |= {"channel": channel, "file_sha256": channel}
             marks = ", ".join("?" for _ in row)
-            connection.execute(f"INSERT INTO raw.console_usage ({', '.join(row)}) VALUES ({marks})", [*row.values()])
+            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
         # More runs of days than the model names one by one: it then names the first day and the last.
         connection.execute(
             "INSERT INTO scope.days SELECT unnest(range(DATE '1990-01-01', DATE '2090-01-01', INTERVAL 2 YEAR))"
         )
     try:
-        return compiled(known, "--select", "int_console_usage")
+        return compiled(known, "--select", model)
     finally:
         with warehouse.connect(known) as connection:
-            connection.execute("DELETE FROM scope.days; DELETE FROM raw.console_usage")
+            connection.execute(f"DELETE FROM scope.days; DELETE FROM {table}")
 
 
 @pytest.fixture(scope="session")
@@ -285,7 +305,12 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
         if (key := result["unique_id"]) in names
     ]
     folder, number = tmp_path_factory.mktemp("models"), itertools.count()
-    return Models(built, lambda: folder / str(next(number)), partial(compiled_for_levels, empty.settings))
+    return Models(
+        built,
+        lambda: folder / str(next(number)),
+        partial(compiled_for_levels, empty.settings, "int_console_usage", "raw.console_usage", LEVEL),
+        partial(compiled_for_levels, empty.settings, "int_billed_costs", "raw.console_costs", COST_LEVEL),
+    )
 
 
 class Warehouse:

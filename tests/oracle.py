@@ -1,7 +1,7 @@
 """The counting rules of the input formats, stated a second time in plain Python, to test the SQL against.
 
-Belongs here: which of overlapping console exports is in force and how much of it counts, and what a set of Claude Code
-transcripts adds up to. Does not belong here: reading files, and anything taken from the product's own code.
+Belongs here: which of overlapping console exports and bills is in force and how much of it counts, and what a set of
+Claude Code transcripts adds up to. Does not belong here: reading files, and anything taken from the product's own code.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 # Counts of a console row, in this order: input without cache, write 5m, write 1h, read, output, web searches.
@@ -146,6 +147,46 @@ def _less(group: list[InForce], inside: Sequence[InForce]) -> list[InForce]:
         taken = [left - less for left, less in zip(taken, off, strict=True)]
         counts: Any = tuple(has - less for has, less in zip(found.counts, off, strict=True))
         result.append(replace(found, counts=counts, has_finer=True))
+    return result
+
+
+# What a bill tells apart -> value; and an amount.
+Charge = tuple[Mapping[str, str], Decimal]
+
+
+def billed(exports: Iterable[tuple[frozenset[str], Sequence[Charge]]]) -> Decimal:
+    """What one day cost, by bills in different groupings: each a set of dimensions, and amounts told apart by them.
+
+    The bill that tells most apart stands, one by `kind` before others; each further one adds what is beyond all before
+    it, compared on what both state. (Here no two bills have one grouping, and nothing is rounded.)
+    """
+    kept: list[tuple[frozenset[str], list[Charge]]] = []
+    in_order = sorted(exports, key=lambda each: (-len(each[0]), "kind" not in each[0], sorted(each[0])))
+    for stated, charges in in_order:
+        left = [(dict(key), amount) for key, amount in charges]
+        for absent in sorted({stated - other for other, _ in kept}, key=lambda names: (len(names), sorted(names))):
+            finer = [charge for other, found in kept if stated - other == absent for charge in found]
+            left = _beyond_bill(left, finer, sorted(stated - absent))
+        kept.append((stated, left))
+    return sum((amount for _, found in kept for _, amount in found), Decimal(0))
+
+
+def _beyond_bill(charges: Sequence[Charge], finer: Sequence[Charge], common: Sequence[str]) -> list[Charge]:
+    """The amounts beyond the finer ones, in one sum for each group that shares what both state."""
+    groups: dict[tuple[str, ...], list[Charge]] = defaultdict(list)
+    for charge in charges:
+        groups[tuple(charge[0][name] for name in common)].append(charge)
+    result: list[Charge] = []
+    for key, group in groups.items():
+        inside = [amount for found, amount in finer if tuple(found[name] for name in common) == key]
+        if not inside:
+            result += group
+            continue
+        rest = sum((amount for _, amount in group), Decimal(0)) - sum(inside, Decimal(0))
+        so_far = -sum(inside, Decimal(0))
+        for found, amount in group:
+            before, so_far = max(so_far, Decimal(0)), so_far + amount
+            result.append((found, max(so_far, Decimal(0)) - before if rest > 0 else Decimal(0)))
     return result
 
 

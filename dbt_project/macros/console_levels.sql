@@ -46,25 +46,44 @@
     {{ return(levels) }}
 {%- endmacro %}
 
+{# The dimensions by which a provider's bill is told apart, and the columns that hold each. #}
+{% macro cost_dimensions() -%}
+    {{ return({
+        'api_key': ['api_key'], 'kind': ['model', 'token_kind'], 'user_id': ['user_id'], 'workspace': ['workspace']
+    }) }}
+{%- endmacro %}
+
+{# What a row of a bill states, as in raw.exports: sorted and joined by commas. #}
+{% macro stated_cost_dimensions() -%}
+    concat_ws(
+        ',', if(states_api_key, 'api_key', null), if(states_kind, 'kind', null), if(states_user_id, 'user_id', null),
+        if(states_workspace, 'workspace', null)
+    )
+{%- endmacro %}
+
 {#
-    The levels of the cost exports in scope: whether kinds, keys and workspaces are told apart, from the finest to the
-    coarsest. As above, without any it is all that usually occur.
+    The levels of the cost exports in scope: which dimensions they state, from the finest to the coarsest. Of two that state
+    equally many the one that names models and kinds comes first: usage is compared with these. As above, without any
+    exports it is those that usually occur.
 #}
 {% macro cost_levels() -%}
     {%- set levels = [] -%}
     {%- if execute and model.resource_type != 'unit_test' -%}
         {%- set found = run_query(
-            'select distinct states_kind, states_api_key, states_workspace from ' ~ source('raw', 'console_costs')
-            ~ ' where ' ~ in_scope('usage_date') ~ ' order by all desc'
+            'select distinct ' ~ stated_cost_dimensions() ~ ' as stated_here, states_kind from ' ~ source('raw', 'console_costs')
+            ~ ' where ' ~ in_scope('usage_date')
+            ~ ' order by len(string_split(stated_here, \',\')) - (stated_here = \'\')::integer desc, states_kind desc, stated_here'
         ) -%}
         {%- for row in found.rows -%}
-            {%- do levels.append((row[0], row[1], row[2])) -%}
+            {%- do levels.append(row[0]) -%}
         {%- endfor -%}
     {%- endif -%}
-    {{ return(levels or [
-        (true, true, true), (true, true, false), (true, false, true), (true, false, false), (false, false, true),
-        (false, false, false)
-    ]) }}
+    {{ return(levels or ['api_key,kind,workspace', 'api_key,kind', 'kind,workspace', 'kind', 'workspace', '']) }}
+{%- endmacro %}
+
+{# What rounding leaves open in one amount of a bill: half a cent in Console exports, less than the price of a token in others. #}
+{% macro rounding_usd(provider, channel) -%}
+    if({{ provider }} = 'anthropic' and {{ channel }} = 'csv', 0.005, 0.000000001)::decimal(38, 12)
 {%- endmacro %}
 
 {#

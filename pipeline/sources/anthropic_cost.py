@@ -32,6 +32,7 @@ SHAPE = AccountShape(
         "currency": "currency",
         "api_key": "api_key_id",
         "workspace": "workspace_id",
+        "user_id": "user_id",
         "description": "description",
         "model": "model",
         "token_type": "token_type",
@@ -46,6 +47,8 @@ SHAPE = AccountShape(
         "item_model": "model",
         "item_kind": _KIND,
         "item_type": "if(lower(cost_type) = 'tokens', 'token', lower(cost_type))",
+        "item_tier": "lower(service_tier)",
+        "item_window": "context_window",
     },
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import duckdb
 
 from pipeline.sources.contract import Loaded, Probe
-from pipeline.sources.provider_pages import AccountShape, load_pages, source_of
+from pipeline.sources.provider_pages import MODALITIES, AccountShape, load_pages, source_of
 
 FORMAT = "anthropic_usage"
 SHAPE = AccountShape(
@@ -35,6 +35,7 @@ SHAPE = AccountShape(
         "context_window": "context_window",
         "inference_geo": "inference_geo",
         "speed": "speed",
+        **MODALITIES,
     },
     parts={"is_inclusive": "false"},
 )

@@ -455,6 +455,7 @@ def load_csv(
     table: str,
     select: Callable[..., str],
     grain: str,
+    ignored: str = "false",
 ) -> Loaded:
     """Run `select` over a CSV file and insert its good rows into `table`.
 
@@ -467,6 +468,7 @@ def load_csv(
             column_name and value; null in a good row) and `cells` (the row's values as they stand in the file; null in
             a good row).
         grain: what one row is, for the ledger.
+        ignored: a condition on the cells of rows in which there is nothing to load.
 
     Raises:
         SourceError: the file cannot be read at all, or not every row of it could be accounted for.
@@ -477,7 +479,7 @@ def load_csv(
         return load_tidily(
             connection,
             probe,
-            lambda file: _load_csv(connection, file, header, table, select, grain),
+            lambda file: _load_csv(connection, file, header, table, select, grain, ignored),
             lambda file, path: tidy_csv(file, header, path),
         )
 
@@ -515,6 +517,7 @@ def _load_csv(
     table: str,
     select: Callable[..., str],
     grain: str,
+    ignored: str,
 ) -> Loaded:
     if probe.origin is None and probe.text.startswith(("\r", "\n")):
         raise MisreadError("empty lines above the header")
@@ -522,20 +525,22 @@ def _load_csv(
         raise MisreadError("NUL bytes: export it again")
     forget_reader_errors(connection)
     relation = csv_relation(probe, header)
-    rows = select(relation=relation)
+    rows = select(relation=relation if ignored == "false" else f"(SELECT * FROM {relation} WHERE NOT ({ignored}))")
     try:
         # Streamed, and not by way of a table: a file of ten million rows would not fit in memory with all of its cells.
         (inserted,) = connection.execute(
             f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
         ).fetchall()
-        (parsed,) = connection.execute(f"SELECT count(*) FROM {relation}").fetchall()
-        loaded, is_clean = int(inserted[0]), inserted[0] == parsed[0]
+        ((parsed, empty),) = connection.execute(
+            f"SELECT count(*), count(*) FILTER ({ignored}) FROM {relation}"
+        ).fetchall()
+        loaded, is_clean = int(inserted[0]), inserted[0] + empty == parsed
         query = f"SELECT cells, problem FROM ({rows}) WHERE problem IS NOT NULL"
         bad = [] if is_clean else connection.execute(query).fetchall()
     except (duckdb.InvalidInputException, duckdb.IOException):
         # The exception quotes the line, which may hold content.
         raise MisreadError("not readable as CSV: export it again") from None
-    expected = count_reader_errors(connection) + probe.left_out + int(parsed[0]) - loaded
+    expected = count_reader_errors(connection) + probe.left_out + parsed - loaded - empty
     problems = {tuple(cells): (p["reason"], p["column_name"], p["value"]) for cells, p in bad}
     rejected = tuple(locate_csv_rows(probe, header, problems)) if expected else ()
     if len(rejected) != expected:
@@ -543,7 +548,8 @@ def _load_csv(
             f"{expected} rows are bad, but {len(rejected)} could be found again: "
             "its quoting is damaged; export it again"
         )
-    return Loaded(grain, rows_read=loaded + len(rejected), rows_loaded=loaded, rejected=rejected)
+    read = loaded + len(rejected) + empty
+    return Loaded(grain, rows_read=read, rows_loaded=loaded, rows_ignored=empty, rejected=rejected)
 
 
 def cells(header: tuple[str, ...], known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -38,6 +38,16 @@ DIMENSIONS = {
     "description": "kind",
     "line_item": "kind",
 }
+# Column of sql/ingest/provider_console.sql -> field of a result: tokens that are parts of the kinds. (OpenAI alone has
+# them.)
+MODALITIES = {
+    "input_audio": "input_audio_tokens",
+    "input_image": "input_image_tokens",
+    "cached_audio": "input_cached_audio_tokens",
+    "cached_image": "input_cached_image_tokens",
+    "output_audio": "output_audio_tokens",
+    "output_image": "output_image_tokens",
+}
 GRAINS = {60: "minute", 3600: "hour", 86400: "day"}
 _FIELD_NAME = re.compile(r"[a-z0-9_]{1,60}")
 
@@ -56,6 +66,8 @@ class AccountShape:
         csv: columns of the CSV export.
         renamed: header of the CSV export -> the field that it stands for, where the names differ.
         of_others: usage fields that are parts of those that are read, as a pattern.
+        counts_tokens: what `object` says of results that count tokens, as a pattern, where the API has others too.
+        counts_output: what `object` says of results that must state their output, where others have none.
 
     """
 
@@ -67,6 +79,8 @@ class AccountShape:
     csv: CsvShape | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     of_others: str = ""
+    counts_tokens: str = ""
+    counts_output: str = ""
 
     @property
     def table(self) -> str:
@@ -120,7 +134,8 @@ def _source_of_result(bucket: Mapping[str, Any], result: Mapping[str, Any]) -> s
             return "anthropic_usage"
         return "anthropic_cost" if "amount" in result else None
     if "start_time" in bucket:
-        if {"input_tokens", "output_tokens"} <= result.keys():
+        is_usage = str(result.get("object")).startswith("organization.usage.")
+        if is_usage or ("input_tokens" in result and result.keys() & {"output_tokens", "num_model_requests"}):
             return "openai_usage"
         return "openai_costs" if isinstance(result.get("amount"), dict) else None
     return None
@@ -135,6 +150,7 @@ def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str,
     """
     asked = header_of(probe)
     _read(connection, probe)
+    ignored, message = _ignore(connection, shape)
     names = list(shape.fields)
     own = [name for name in names if name not in ("starts", "ends")]
     paths = ", ".join(literal("$." + ".".join(f'"{part}"' for part in shape.fields[name].split("."))) for name in own)
@@ -142,7 +158,8 @@ def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str,
     rows = _select(shape, asked)(
         channel=literal("api"),
         file_sha256=literal(sha256),
-        cells=f"place, misshapen, coalesce(starts, '') as starts, coalesce(ends, '') as ends, {values}",
+        cells=f"place, misshapen, coalesce(starts, '') as starts, coalesce(ends, '') as ends, {values}, "
+        f"{_lacks_output(shape)} as lacks_output",
         values="place",
         relation=f"(select *, json_extract_string(result, [{paths}]) as fields from page_results)",
         **{f"name_{name}": shape.fields[name] for name in names},
@@ -154,10 +171,33 @@ def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str,
     # A document's rows have no lines of their own: line is the result's number from 1, the offset is 0.
     rejected = tuple(RejectedRow(int(place), 0, reason) for place, reason in bad.fetchall())
     grain = _enter_export(connection, sha256, shape, asked)
-    message = _unread(connection, shape)
+    message = "; ".join(filter(None, (message, _unread(connection, shape))))
     connection.execute("DROP TABLE page_results")
     connection.execute("DROP TABLE page_buckets")
-    return Loaded(grain, loaded + len(rejected), loaded, rejected=rejected, message=message)
+    return Loaded(
+        grain, loaded + len(rejected) + ignored, loaded, rows_ignored=ignored, rejected=rejected, message=message
+    )
+
+
+def _lacks_output(shape: AccountShape) -> str:
+    """SQL condition on a result: those of its kind state no output."""
+    if not shape.counts_output:
+        return "false"
+    kind = "json_extract_string(result, '$.object')"
+    return f"not coalesce(json_exists(result, '$.output_tokens') or {kind} = {literal(shape.counts_output)}, false)"
+
+
+def _ignore(connection: duckdb.DuckDBPyConnection, shape: AccountShape) -> tuple[int, str]:
+    """Take results that count no tokens out of page_results: how many they are, and a sentence on them."""
+    if not shape.counts_tokens:
+        return 0, ""
+    kind = "json_extract_string(result, '$.object')"
+    found = connection.execute(
+        f"DELETE FROM page_results WHERE regexp_full_match({kind}, 'organization\\.usage\\.[a-z_]+\\.result') "
+        f"AND NOT regexp_full_match({kind}, {literal(shape.counts_tokens)}) RETURNING split_part({kind}, '.', 3)"
+    ).fetchall()
+    endpoints = ", ".join(sorted({str(endpoint) for (endpoint,) in found}))
+    return len(found), f"usage that is not counted in tokens: {endpoints}" if found else ""
 
 
 def load_export(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: AccountShape) -> Loaded:
@@ -165,6 +205,7 @@ def load_export(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str
     named = csv_header(probe)
     header = tuple(shape.renamed.get(name, name) for name in named)
     in_file = dict(zip(header, named, strict=True))
+    lacks_output = str(shape.fields.get("output") not in header).lower()
     cells = ", ".join(
         f"coalesce(trim({identifier(header_name)}), '') as {name}" if header_name in header else f"'' as {name}"
         for name, header_name in shape.fields.items()
@@ -173,13 +214,20 @@ def load_export(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str
         _select(shape, {}),
         channel=literal("csv"),
         file_sha256=literal(sha256),
-        cells=f"null::varchar as misshapen, {cells}",
+        cells=f"null::varchar as misshapen, {cells}, {lacks_output} as lacks_output",
         values=csv_values(header),
         **{f"name_{name}": in_file.get(header_name, header_name) for name, header_name in shape.fields.items()},
     )
-    loaded = load_csv(connection, probe, header, shape.table, select, grain="day")
+    # A day on which there was nothing is a row of its times alone.
+    own = [
+        identifier(name) for name in shape.fields.values() if name in header and name not in ("start_time", "end_time")
+    ]
+    nothing = " AND ".join(f"coalesce(trim({name}), '') = ''" for name in own) or "true"
+    loaded = load_csv(connection, probe, header, shape.table, select, grain="day", ignored=nothing)
     grain = _enter_export(connection, sha256, shape, {})
-    return Loaded(grain, loaded.rows_read, loaded.rows_loaded, rejected=loaded.rejected)
+    is_empty = loaded.rows_ignored == loaded.rows_read
+    what = "usage" if shape.side == "console" else "costs"
+    return replace(loaded, grain=grain, message=f"the export holds no {what}: its days have none" if is_empty else "")
 
 
 def csv_problem(probe: Probe, shape: AccountShape) -> str | None:

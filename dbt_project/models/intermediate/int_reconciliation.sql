@@ -85,6 +85,7 @@ usage_cells as (
         -- a cell with tokens of unknown price has no price
         if(bool_or(cost_usd is null), null, sum(cost_usd))::decimal(38, 12) as cost_usd,
         0::bigint as cost_rows,
+        0::decimal(38, 12) as rounding_tolerance_usd,
         max(known_to) as known_to
     from by_kind
     group by all
@@ -106,6 +107,7 @@ billed_cells as (
         0::bigint as tokens,
         sum(cost_usd)::decimal(38, 12) as cost_usd,
         sum(cost_rows)::bigint as cost_rows,
+        sum(rounding_tolerance_usd)::decimal(38, 12) as rounding_tolerance_usd,
         usage_date::timestamp + interval 1 day as known_to
     from billed_costs
     group by all

@@ -14,7 +14,8 @@ select
     token_kind,
     sum(cost_usd)::decimal(38, 12) as cost_usd,
     sum(list_price_usd)::decimal(38, 12) as list_price_usd,
-    sum(cost_rows)::bigint as cost_rows
+    sum(cost_rows)::bigint as cost_rows,
+    sum(rounding_tolerance_usd)::decimal(38, 12) as rounding_tolerance_usd
 from {{ ref('int_billed_costs') }}
 where is_in_force and cost_rows > 0 and {{ in_scope('usage_date') }}
 group by all

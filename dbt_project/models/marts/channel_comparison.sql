@@ -4,8 +4,6 @@
     The two channels of a provider's account (exports of its console, and pages of its API) on the days that both have: one
     counts, and the other one checks it. Keys and workspaces are left out: an export names them, an API gives their ids.
 #}
-{%- set tolerance_usd = 0.005 -%}
-
 with usage_days as (
     select
         provider,
@@ -69,7 +67,7 @@ amounts as (
         is_in_force,
         {{ column }} as tokens,
         null::decimal(38, 12) as cost_usd,
-        0::bigint as rounded_rows
+        0::decimal(38, 12) as rounding_tolerance_usd
     from usage
     where {{ column }} > 0
     union all by name
@@ -83,8 +81,7 @@ amounts as (
         is_in_force,
         null::bigint as tokens,
         cost_usd,
-        -- an export's amounts are rounded to the cent
-        if(channel = 'csv', cost_rows, 0) as rounded_rows
+        rounding_tolerance_usd
     from costs
 ),
 
@@ -100,7 +97,7 @@ cells as (
         sum(amounts.tokens) filter (where not amounts.is_in_force) as checking_tokens,
         sum(amounts.cost_usd) filter (where amounts.is_in_force) as in_force_usd,
         sum(amounts.cost_usd) filter (where not amounts.is_in_force) as checking_usd,
-        {{ tolerance_usd }} * sum(amounts.rounded_rows) as tolerance_usd
+        sum(amounts.rounding_tolerance_usd) as tolerance_usd
     from amounts
     inner join days using (account_of, provider, usage_date)
     group by all

@@ -5,7 +5,7 @@
     kind of token. Unit prices and quantities are of the rate card and of usage; BilledCost is of the cost exports alone.
     Usage is the provider's own where it lists the day, else our logs'. An amount of the bill goes to the usage of its tier,
     else to the greatest usage of its key, model and kind; where no priced usage is listed for it, it is a row of its own
-    (category Adjustment). Usage without a price and without a bill is in unpriced_usage, never here as 0.
+    (category Adjustment). Credits, which are negative amounts, are rows of their own (category Credit). Usage without a price and without a bill is in unpriced_usage, never here as 0.
 #}
 {%- set cell = 'usage_date, provider, model, api_key, workspace, token_kind' -%}
 {%- set tier = 'usage_type, context_window, inference_geo, speed' -%}
@@ -123,7 +123,7 @@ rows_of_both as (
         billed_cost_usd as cost_usd,
         billed_cost_usd as list_cost_usd,
         billed_cost_usd,
-        'Adjustment' as category
+        if(token_kind = 'credit', 'Credit', 'Adjustment') as category
     from placed
     where place is null
 ),
@@ -166,9 +166,12 @@ select
     date_trunc('month', usage_date)::timestamp as BillingPeriodStart,
     category as ChargeCategory,
     null::varchar as ChargeClass,
-    if(is_usage, meter || ' of ' || model, meter || ' billed' || if(model = '', '', ' for ' || model) || ', quantity not listed')
-        as ChargeDescription,
-    'Usage-Based' as ChargeFrequency,
+    case
+        when is_usage then meter || ' of ' || model
+        when category = 'Credit' then 'Credit' || if(model = '', '', ' for ' || model)
+        else meter || ' billed' || if(model = '', '', ' for ' || model) || ', quantity not listed'
+    end as ChargeDescription,
+    if(category = 'Credit', 'One-Time', 'Usage-Based') as ChargeFrequency,
     (usage_date + interval 1 day)::timestamp as ChargePeriodEnd,
     usage_date::timestamp as ChargePeriodStart,
     null::varchar as CommitmentDiscountCategory,

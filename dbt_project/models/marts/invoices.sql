@@ -16,7 +16,7 @@ with invoices as (
 ),
 
 billed_costs as (
-    select usage_date, sum(cost_usd) as cost_usd, sum(cost_rows) as cost_rows
+    select usage_date, sum(cost_usd) as cost_usd, sum(rounding_tolerance_usd) as rounding_tolerance_usd
     from {{ ref('billed_costs') }}
     group by usage_date
 ),
@@ -30,7 +30,7 @@ billed as (
         invoices.period_start,
         invoices.period_end,
         sum(billed_costs.cost_usd)::decimal(38, 12) as billed_cost_usd,
-        coalesce(sum(billed_costs.cost_rows), 0)::bigint as billed_rows,
+        coalesce(sum(billed_costs.rounding_tolerance_usd), 0) as rounding_tolerance_usd,
         count(*) as covered_days
     from (select distinct period_start, period_end from invoices) as invoices
     inner join covered on covered.usage_date between invoices.period_start and invoices.period_end
@@ -45,7 +45,8 @@ compared as (
         invoices.period_end - invoices.period_start + 1 as period_days,
         if(currency = 'USD' and covered_days > 0, coalesce(billed.billed_cost_usd, 0), null)::decimal(38, 12) as billed_cost_usd,
         -- the invoice is rounded to the cent too
-        if(currency = 'USD' and covered_days > 0, 0.005 * (billed.billed_rows + 1), null)::decimal(38, 12) as rounding_tolerance_usd
+        if(currency = 'USD' and covered_days > 0, billed.rounding_tolerance_usd + 0.005, null)::decimal(38, 12)
+            as rounding_tolerance_usd
     from invoices
     left join billed using (period_start, period_end)
 )

@@ -34,7 +34,7 @@ sides as (
     select
         {{ grain }}, side, '' as scope,
         tokens, 0::bigint as tokens_low, 0::bigint as tokens_high,
-        cost_usd, 0::decimal(38, 12) as cost_low_usd, 0::decimal(38, 12) as cost_high_usd, cost_rows
+        cost_usd, 0::decimal(38, 12) as cost_low_usd, 0::decimal(38, 12) as cost_high_usd, cost_rows, rounding_tolerance_usd
     from cells
     where side in ('console', 'billed') and {{ in_scope('usage_date', 'reconciliation_days') }}
     union all
@@ -46,7 +46,8 @@ sides as (
         if(day = usage_date, cost_usd, if(cost_usd is null, null, 0))::decimal(38, 12) as cost_usd,
         if(last_usage_date = usage_date, cost_usd, if(cost_usd is null, null, 0))::decimal(38, 12) as cost_low_usd,
         cost_usd as cost_high_usd,
-        0 as cost_rows
+        0 as cost_rows,
+        0 as rounding_tolerance_usd
     from log_bounds
     where {{ in_scope('day', 'reconciliation_days') }}
 ),
@@ -88,6 +89,7 @@ joined as (
         sum(tokens_high) filter (where side = 'logged') as logged_tokens_high,
         sum(cost_usd) filter (where side = 'billed') as billed_cost_usd,
         sum(cost_rows) filter (where side = 'billed') as billed_rows,
+        sum(rounding_tolerance_usd) filter (where side = 'billed') as rounding_tolerance_usd,
         sum(cost_usd) filter (where side = 'console') as console_cost_usd,
         sum(cost_usd) filter (where side = 'logged') as logged_cost_usd,
         sum(cost_low_usd) filter (where side = 'logged') as logged_cost_low_usd,
@@ -160,6 +162,7 @@ compared as (
         if(has_logged and not is_logged_unpriced, coalesce({{ column }}, 0), null)::decimal(38, 12) as {{ column }},
         {% endfor -%}
         if(has_billed, coalesce(billed_rows, 0), null)::bigint as billed_rows,
+        if(has_billed, coalesce(rounding_tolerance_usd, 0), null)::decimal(38, 12) as rounding_tolerance_usd,
         console_ends_inside_day,
         console_ends_before_logs,
         billed_ends_before_logs
@@ -170,7 +173,6 @@ differences as (
     select
         *,
         has_console::integer + has_billed::integer + has_logged::integer as n_sides,
-        (0.005 * billed_rows)::decimal(38, 12) as rounding_tolerance_usd,
         console_tokens - logged_tokens as token_gap,
         if(has_logged, billed_cost_usd - logged_cost_usd, billed_cost_usd - console_cost_usd)::decimal(38, 12)
             as cost_gap_usd,

@@ -18,13 +18,29 @@ exports as (
     select * from {{ source('raw', 'exports') }}
 ),
 
+-- A bill that speaks of long context means the window above the first one of the model.
+long_contexts as (
+    select
+        model,
+        min_by(context_window, above_tokens) as context_window
+    from {{ source('raw', 'context_windows') }}
+    where above_tokens > 0
+    group by model
+),
+
 named as (
     select
         exports.reaches_to as export_reaches_to,
-        costs.* exclude (api_key, workspace, token_type),
+        costs.* exclude (api_key, workspace, user_id, context_window, token_type),
         coalesce(api_key_aliases.current_api_key, costs.api_key) as api_key,
         coalesce(workspace_aliases.current_workspace, costs.workspace) as workspace,
+        {{ configured_user_id('costs.user_id') }} as user_id,
         coalesce(model_names.model, costs.model_version) as model,
+        if(
+            costs.context_window = 'long context',
+            coalesce(long_contexts.context_window, costs.context_window), costs.context_window
+        ) as context_window,
+        costs.cost_usd < 0 as is_credit,
         case costs.token_type
             when 'input_cache_read' then 'cache_read'
             when 'input_cache_write_5m' then 'cache_write_5m'
@@ -40,9 +56,10 @@ named as (
     left join api_key_aliases on costs.api_key = api_key_aliases.api_key
     left join workspace_aliases on costs.workspace = workspace_aliases.workspace
     left join exports on costs.file_sha256 = exports.file_sha256
+    left join long_contexts on coalesce(model_names.model, costs.model_version) = long_contexts.model
 )
 
--- Equal rows are separate amounts: they are added, and counted for the rounding tolerance.
+-- Equal rows are separate amounts: they are added, and counted for the rounding tolerance. Credits are kept apart.
 select
     file_sha256,
     export_reaches_to,
@@ -52,14 +69,17 @@ select
     model,
     api_key,
     workspace,
+    user_id,
     usage_type,
     context_window,
     inference_geo,
     speed,
     cost_type,
     token_kind,
+    is_credit,
     states_api_key,
     states_workspace,
+    states_user_id,
     states_kind,
     sum(cost_usd)::decimal(38, 12) as cost_usd,
     sum(list_price_usd)::decimal(38, 12) as list_price_usd,

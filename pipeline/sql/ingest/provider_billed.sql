@@ -12,6 +12,7 @@ stating as (
         coalesce(${grouped_by}, list_filter([
             if(bool_or(api_key <> ''), 'api_key', null),
             if(bool_or(description <> '' or model <> '' or token_type <> ''), 'kind', null),
+            if(bool_or(user_id <> ''), 'user_id', null),
             if(bool_or(workspace <> ''), 'workspace', null)
         ], lambda unit: unit is not null)) as units
     from cells
@@ -26,7 +27,9 @@ typed as (
         (try_cast(amount as decimal(38, 14)) * ${usd_per_unit})::decimal(38, 12) as amount_usd,
         ${item_model} as item_model,
         ${item_kind} as item_kind,
-        ${item_type} as item_type
+        ${item_type} as item_type,
+        ${item_tier} as item_tier,
+        ${item_window} as item_window
     from cells
     cross join stating
 ),
@@ -68,12 +71,14 @@ select
     list_contains(units, 'api_key') as states_api_key,
     list_contains(units, 'workspace') as states_workspace,
     list_contains(units, 'kind') as states_kind,
+    list_contains(units, 'user_id') as states_user_id,
+    without_secret(user_id) as user_id,
     without_secret(if(api_key = '' and list_contains(units, 'api_key'), '(workbench)', api_key)) as api_key,
     without_secret(
         if(lower(workspace) in ('', 'default') and list_contains(units, 'workspace'), 'Default', workspace)
     ) as workspace,
-    if(lower(service_tier) in ('default', 'auto'), 'standard', lower(service_tier)) as usage_type,
-    context_window_name(context_window) as context_window,
+    if(item_tier in ('default', 'auto'), 'standard', item_tier) as usage_type,
+    context_window_name(item_window) as context_window,
     if(inference_geo = 'not_available', '', inference_geo) as inference_geo,
     speed,
     item_type as cost_type,

@@ -28,7 +28,14 @@ typed as (
             if(cache_write_5m = '', '0', cache_write_5m) as cache_write_5m,
             if(cache_write_1h = '', '0', cache_write_1h) as cache_write_1h,
             if(cache_read = '', '0', cache_read) as cache_read,
-            if(web_searches = '', '0', web_searches) as web_searches
+            if(output = '' and lacks_output, '0', output) as output,
+            if(web_searches = '', '0', web_searches) as web_searches,
+            if(input_audio = '', '0', input_audio) as input_audio,
+            if(input_image = '', '0', input_image) as input_image,
+            if(cached_audio = '', '0', cached_audio) as cached_audio,
+            if(cached_image = '', '0', cached_image) as cached_image,
+            if(output_audio = '', '0', output_audio) as output_audio,
+            if(output_image = '', '0', output_image) as output_image
         ),
         moment_or_null(starts) as starts_at,
         moment_or_null(ends) as ends_at,
@@ -40,9 +47,22 @@ typed as (
 counted as (
     select
         *,
-        tokens_or_null(input) - if(${is_inclusive}, tokens_or_null(cache_read), 0) as no_cache_tokens,
-        no_cache_tokens + tokens_or_null(cache_write_5m) + tokens_or_null(cache_write_1h) + tokens_or_null(cache_read)
-        + tokens_or_null(output) as all_tokens
+        tokens_or_null(cache_read) as cache_read_tokens,
+        tokens_or_null(cache_write_5m) + tokens_or_null(cache_write_1h) as cache_write_tokens,
+        tokens_or_null(input) - if(${is_inclusive}, cache_read_tokens + cache_write_tokens, 0) as no_cache_tokens,
+        tokens_or_null(output) as all_output_tokens,
+        no_cache_tokens + cache_write_tokens + cache_read_tokens + all_output_tokens as all_tokens,
+        -- audio and image tokens of input lie outside of the cached ones; older pages count the cached ones with them
+        least(tokens_or_null(input_audio), no_cache_tokens) as audio_tokens,
+        least(tokens_or_null(input_image), no_cache_tokens - audio_tokens) as image_tokens,
+        least(greatest(tokens_or_null(cached_audio), tokens_or_null(input_audio) - audio_tokens), cache_read_tokens)
+            as cached_audio_tokens,
+        least(
+            greatest(tokens_or_null(cached_image), tokens_or_null(input_image) - image_tokens),
+            cache_read_tokens - cached_audio_tokens
+        ) as cached_image_tokens,
+        least(tokens_or_null(output_audio), all_output_tokens) as audio_output_tokens,
+        least(tokens_or_null(output_image), all_output_tokens - audio_output_tokens) as image_output_tokens
     from typed
 ),
 
@@ -57,13 +77,23 @@ checked as (
             {column_name: '${name_cache_read}', value: cache_read, reason: tokens_problem(cache_read)},
             {column_name: '${name_output}', value: output, reason: tokens_problem(output)},
             {column_name: '${name_web_searches}', value: web_searches, reason: tokens_problem(web_searches)},
+            {column_name: '${name_input_audio}', value: input_audio, reason: tokens_problem(input_audio)},
+            {column_name: '${name_input_image}', value: input_image, reason: tokens_problem(input_image)},
+            {column_name: '${name_cached_audio}', value: cached_audio, reason: tokens_problem(cached_audio)},
+            {column_name: '${name_cached_image}', value: cached_image, reason: tokens_problem(cached_image)},
+            {column_name: '${name_output_audio}', value: output_audio, reason: tokens_problem(output_audio)},
+            {column_name: '${name_output_image}', value: output_image, reason: tokens_problem(output_image)},
             {
                 column_name: '${name_requests}', value: requests,
                 reason: if(requests = '', null, tokens_problem(requests))
             },
             {
                 column_name: '${name_cache_read}', value: cache_read,
-                reason: if(no_cache_tokens < 0, 'is greater than ${name_input}', null)
+                reason: if(${is_inclusive} and cache_read_tokens > tokens_or_null(input), 'is greater than ${name_input}', null)
+            },
+            {
+                column_name: '${name_cache_write_5m}', value: cache_write_5m,
+                reason: if(no_cache_tokens < 0, 'is greater than ${name_input} without ${name_cache_read}', null)
             },
             {
                 column_name: '${name_starts}', value: starts,
@@ -108,8 +138,14 @@ select
     no_cache_tokens as input_tokens_no_cache,
     tokens_or_null(cache_write_5m) as input_tokens_cache_write_5m,
     tokens_or_null(cache_write_1h) as input_tokens_cache_write_1h,
-    tokens_or_null(cache_read) as input_tokens_cache_read,
-    tokens_or_null(output) as output_tokens,
+    cache_read_tokens as input_tokens_cache_read,
+    all_output_tokens as output_tokens,
+    audio_tokens as input_audio_tokens,
+    image_tokens as input_image_tokens,
+    cached_audio_tokens as cache_read_audio_tokens,
+    cached_image_tokens as cache_read_image_tokens,
+    audio_output_tokens as output_audio_tokens,
+    image_output_tokens as output_image_tokens,
     tokens_or_null(web_searches) as web_search_count,
     tokens_or_null(requests) as request_count,
     false as cache_split_assumed,

@@ -102,6 +102,8 @@ create table if not exists raw.console_costs (
 alter table raw.console_costs add column if not exists provider varchar default 'anthropic';
 alter table raw.console_costs add column if not exists channel varchar default 'csv';
 alter table raw.console_costs add column if not exists states_kind boolean default true;
+alter table raw.console_costs add column if not exists user_id varchar default '';
+alter table raw.console_costs add column if not exists states_user_id boolean default false;
 
 create table if not exists raw.usage_sessions (
     file_sha256 varchar not null,

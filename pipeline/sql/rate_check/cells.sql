@@ -22,7 +22,7 @@ billed as (
         if(speed = '', 'standard', speed) as speed,
         token_kind,
         sum(cost_usd)::decimal(38, 12) as billed_usd,
-        sum(cost_rows)::bigint as billed_rows
+        sum(rounding_tolerance_usd)::decimal(38, 12) as rounding_usd
     from marts.billed_costs
     group by all
 ),
@@ -44,7 +44,7 @@ select
     usage_date,
     tokens,
     billed_usd,
-    billed_rows,
+    rounding_usd,
     card.usd_per_mtok,
     card.list_usd_per_mtok,
     card.valid_from,

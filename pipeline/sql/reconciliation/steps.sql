@@ -1,6 +1,6 @@
--- From what is explained to the bill: the gap of each status. Cells without a bill are no step of it.
+-- From what is explained to the bill: the gap of each status, and credits. Cells without a bill are no step of it.
 select
-    status,
+    if(token_kind = 'credit' and status <> 'out_of_scope', 'credit', status) as status,
     count(*) as cells,
     sum(if(status = 'out_of_scope', 0, computed_usd)) as computed_usd,
     sum(billed_cost_usd) as billed_usd,
@@ -8,4 +8,4 @@ select
     sum(rounding_tolerance_usd) as tolerance_usd
 from cells
 where has_bill
-group by status
+group by all
