@@ -91,6 +91,8 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
 def add_alike(connection: duckdb.DuckDBPyConnection) -> None:
     """Put responses into scope that may be one call with one in scope: copies, and what another logger tells of."""
     inserts = []
+    if _first(connection, "SELECT 1 FROM raw.requests WHERE message_id <> '' LIMIT 1"):
+        inserts.append(sql("scope/same_message"))
     if _first(connection, "SELECT 1 FROM raw.requests WHERE is_copied IS NOT FALSE LIMIT 1"):
         inserts.append(sql("scope/copies"))
     if (_first(connection, "SELECT count(DISTINCT logger) FROM raw.requests") or (0,))[0] > 1:

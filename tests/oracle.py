@@ -217,18 +217,20 @@ class Request:
 
 @dataclass(frozen=True)
 class _Line:
-    key: str
+    """A line that reports usage, or a call inside of one: its message's id has the call's place then."""
+
     message_id: str
+    model: str
+    usage: Mapping[str, Any]
     entry: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        return ":".join(part for part in (self.message_id, self.entry.get("requestId")) if part)
 
     @property
     def seen(self) -> dt.datetime:
         return dt.datetime.fromisoformat(self.entry["timestamp"]).astimezone(dt.UTC).replace(tzinfo=None)
-
-    @property
-    def usage(self) -> Mapping[str, Any]:
-        usage: Mapping[str, Any] = self.entry["message"]["usage"]
-        return usage
 
     def first(self, name: str) -> str:
         return str(self.usage.get(name) or "").replace("not_available", "")
@@ -244,30 +246,117 @@ class _Line:
         read = usage.get("cache_read_input_tokens", 0)
         return (usage["input_tokens"], write_5m, write_1h, read, usage["output_tokens"], searches)
 
+    @property
+    def input(self) -> tuple[int, int, int]:
+        no_cache, write_5m, write_1h, read, *_ = self.counts
+        return no_cache, write_5m + write_1h, read
 
-def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[dict[str, Request], dict[str, FileCounts]]:
-    """What the transcripts `files` (lines by name) add up to: requests by key, and the ledger of each file."""
-    lines: list[_Line] = []
+    @property
+    def precedence(self) -> tuple[int, dt.datetime, str]:
+        return self.usage["output_tokens"], self.seen, self.entry["uuid"]
+
+
+# No two lines of one response are further apart.
+PAUSE = dt.timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one file tells of one response."""
+
+    lines: tuple[_Line, ...]
+
+    @property
+    def key(self) -> str:
+        return self.lines[0].key
+
+    @property
+    def is_named(self) -> bool:
+        return bool(self.lines[0].entry.get("requestId"))
+
+    @property
+    def kept(self) -> _Line:
+        return max(self.lines, key=lambda line: line.precedence)
+
+    @property
+    def began(self) -> dt.datetime:
+        return min(line.seen for line in self.lines)
+
+    @property
+    def is_sidechain(self) -> bool:
+        return all(line.entry.get("isSidechain", False) for line in self.lines)
+
+    @property
+    def message(self) -> tuple[Any, ...]:
+        return self.lines[0].message_id, self.kept.input
+
+
+def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict[str, FileCounts]]:
+    """What the transcripts `files` (lines by name) add up to: the calls, and the ledger of each file."""
+    told: list[_Told] = []
     ledger: dict[str, FileCounts] = {}
     for name, texts in files.items():
         found, rejected, ignored = _usage_lines([text for text in texts if text.strip()])
-        keys = len({line.key for line in found})
-        read = len(found) + rejected + ignored
-        ledger[name] = FileCounts(read, keys, rejected, ignored, len(found) - keys)
-        lines += found
+        mine = _told(found)
+        ledger[name] = FileCounts(len(found) + rejected + ignored, len(mine), rejected, ignored, len(found) - len(mine))
+        told += mine
+    named = [each for each in told if each.is_named]
+    keys: list[tuple[_Told, Any, Any]] = [(each, each.lines[0].message_id, each.key) for each in named]
+    for turn in _turns([each for each in told if not each.is_named]):
+        # The same message and input beside a request's id is that call; of several the nearest.
+        alike = [each for each in named if each.message == turn[0].message]
+        near = min(((abs(each.began - part.began), each.key) for each in alike for part in turn), default=None)
+        first = f"{turn[0].key}@{min(each.began for each in turn)}"
+        response = turn[0].lines[0].message_id if near else turn[0].message
+        keys += [(each, response, near[1] if near else first) for each in turn]
 
-    # A sidechain line whose message.id also stands on a main line is that call again: of its own key, else the first.
-    main: dict[str, tuple[dt.datetime, str]] = {}
-    for line in lines:
-        if not line.entry.get("isSidechain"):
-            mine = (line.seen, line.key)
-            main[line.message_id] = min(mine, main.get(line.message_id, mine))
-    main_keys = {line.key for line in lines if not line.entry.get("isSidechain")}
+    # A sidechain's line whose id and input stand on a main line is that call again: of its own key, else the first.
+    main: dict[Any, tuple[dt.datetime, str]] = {}
+    for each, response, key in keys:
+        if not each.is_sidechain:
+            place = response, each.kept.input
+            main[place] = min((each.began, key), main.get(place, (each.began, key)))
+    main_keys = {key for each, _, key in keys if not each.is_sidechain}
     calls: dict[str, list[_Line]] = defaultdict(list)
-    for line in lines:
-        is_repeat = line.key not in main_keys and line.message_id in main
-        calls[main[line.message_id][1] if is_repeat else line.key].append(line)
-    return {key: _request(parts) for key, parts in calls.items()}, ledger
+    for each, response, key in keys:
+        found_again = None if key in main_keys else main.get((response, each.kept.input))
+        calls[found_again[1] if found_again else key] += each.lines
+    return [_request(parts) for parts in calls.values()], ledger
+
+
+def _told(lines: Iterable[_Line]) -> list[_Told]:
+    """The responses of one file: by message and request; without a request's id by session, input and time."""
+    groups: dict[Any, list[_Line]] = defaultdict(list)
+    for line in sorted(lines, key=lambda line: line.seen):
+        if line.entry.get("requestId"):
+            groups[line.key].append(line)
+            continue
+        run = 0
+        place = line.entry["sessionId"], line.message_id, line.input
+        while (place, run) in groups and line.seen - groups[place, run][-1].seen > PAUSE:
+            run += 1
+        groups[place, run].append(line)
+    return [_Told(tuple(parts)) for parts in groups.values()]
+
+
+def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
+    """What belongs together of what files tell without a request's id: one message and input, and a session or time."""
+
+    def belongs(one: _Told, other: _Told) -> bool:
+        if one.message != other.message:
+            return False
+        if {one.began} & {other.began} or {one.kept.seen} & {other.kept.seen}:
+            return True
+        early, late = sorted((one, other), key=lambda each: each.began)
+        same_session = one.lines[0].entry["sessionId"] == other.lines[0].entry["sessionId"]
+        return same_session and late.began - early.kept.seen <= PAUSE
+
+    turns: list[list[_Told]] = []
+    for each in told:
+        joined = [turn for turn in turns if any(belongs(each, part) for part in turn)]
+        turns = [turn for turn in turns if turn not in joined]
+        turns.append([each, *(part for turn in joined for part in turn)])
+    return turns
 
 
 def _usage_lines(texts: Iterable[str]) -> tuple[list[_Line], int, int]:
@@ -289,14 +378,19 @@ def _usage_lines(texts: Iterable[str]) -> tuple[list[_Line], int, int]:
         elif not entry.get("timestamp"):
             rejected += 1
         else:
-            key = ":".join(part for part in (message["id"], entry.get("requestId")) if part)
-            found.append(_Line(key, message["id"], entry))
+            found.append(_Line(message["id"], message["model"], message["usage"], entry))
+            inside = [each for each in message["usage"].get("iterations", ()) if each["type"] != "message"]
+            around = {name: message["usage"].get(name) for name in ("service_tier", "inference_geo", "speed")}
+            for place, call in enumerate(inside, 1):
+                model = call.get("model", message["model"])
+                usage = around | call | ({} if model == message["model"] else {"speed": None})
+                found.append(_Line(f"{message['id']}#{place}", model, usage, entry))
     return found, rejected, ignored
 
 
 def _request(lines: Sequence[_Line]) -> Request:
     """Of the lines of one response, over all files, what counts."""
-    kept = max(lines, key=lambda line: (line.usage["output_tokens"], line.seen, line.entry["uuid"]))
+    kept = max(lines, key=lambda line: line.precedence)
     in_order = sorted(lines, key=lambda line: (line.seen, line.entry["sessionId"]))
     tier, geo, speed = (
         next((value for line in in_order if (value := line.first(name))), "")
@@ -305,7 +399,7 @@ def _request(lines: Sequence[_Line]) -> Request:
     return Request(
         session_id=in_order[0].entry["sessionId"],
         requested_at=in_order[0].seen,
-        model_version=kept.entry["message"]["model"],
+        model_version=kept.model,
         usage_type=tier,
         inference_geo=geo,
         speed=speed,

@@ -23,3 +23,12 @@
     {%- set found = run_query('select count(*), count(*) filter (where is_copied is not false) from ' ~ source('raw', 'requests')) -%}
     {{ return(found.rows[0][0] == 0 or found.rows[0][1] > 0) }}
 {%- endmacro %}
+
+{# Whether of some calls only the message's id tells, without a request's. (An empty home gets the whole model.) #}
+{% macro has_unnamed_calls() -%}
+    {%- if not execute or model.resource_type == 'unit_test' -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {%- set found = run_query("select count(*), count(*) filter (where message_id <> '') from " ~ source('raw', 'requests')) -%}
+    {{ return(found.rows[0][0] == 0 or found.rows[0][1] > 0) }}
+{%- endmacro %}

@@ -15,10 +15,11 @@ import functools
 import io
 import json
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -49,6 +50,8 @@ _NEGATIVE = re.compile(r"-[0-9]+([.]0+)?")
 # Zero times of other systems (years 1 and 1970) are no times of usage.
 _THIS_CENTURY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$)")
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
+# The longest pause inside of one response. (The API's clients wait as long for an answer.)
+_PAUSE = timedelta(minutes=10)
 _FIRST_MOMENT, _LAST_MOMENT = datetime(2000, 1, 2, tzinfo=UTC), datetime(2099, 12, 30, tzinfo=UTC)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
@@ -117,7 +120,8 @@ _LINES = msgspec.json.Decoder(_Line)
 # What is stored of a line, before store_transcripts.sql; times count from 1970, which takes a fifth of the time that
 # pyarrow takes for times with a zone.
 _COLUMNS = {
-    "request_key": pa.string(), "response_id": pa.string(), "session_id": pa.string(), "is_sidechain": pa.bool_(),
+    "request_key": pa.string(), "response_id": pa.string(), "message_id": pa.string(), "session_id": pa.string(),
+    "is_sidechain": pa.bool_(),
     "requested_at": pa.duration("us"), "kept_at": pa.duration("us"), "kept_id": pa.string(),
     "model_version": pa.string(), "project": pa.string(), "usage_type": pa.string(), "inference_geo": pa.string(),
     "speed": pa.string(), "input_tokens_no_cache": pa.int64(), "cache_creation": pa.int64(),
@@ -292,7 +296,10 @@ def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
 
 
 def _request_keys(lines: Iterable[_Line]) -> list[str]:
-    """What tells responses apart: the message's id with the request's, or the line's own; '' where it has neither."""
+    """What tells responses apart: the message's id with the request's, or the line's own; '' where it has neither.
+
+    The message's id alone does not (see `_by_turn`).
+    """
     return [
         f"{message_id}:{line.requestId}"
         if (message_id := line.message.id) and line.requestId
@@ -455,11 +462,7 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
     requests: dict[str, _Line] = {}
     first_seen: dict[str, datetime] = {}
     unlike: defaultdict[str, list[_Line]] = defaultdict(list)
-    words: dict[str, str] = {}
-    for piece in pieces:
-        found = piece.reports(rejected)
-        if len(piece.content) >= _PIECE_BYTES:
-            _share_words(found.reporting, words)
+    for found in _responses(pieces, rejected):
         read += found.lines
         usage += len(found.reporting)
         for key, line in zip(found.keys, found.reporting, strict=True):
@@ -497,6 +500,94 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
         rejected=tuple(rejected),
     )
     return Transcript(loaded, requests, first_seen)
+
+
+def _responses(pieces: Iterable[_Piece], rejected: list[RejectedRow]) -> Iterator[_Reports]:
+    """What the pieces of a file report; at the end the lines without a request's id, which only together have keys."""
+    words: dict[str, str] = {}
+    unnamed: list[_Line] = []
+    for piece in pieces:
+        found = piece.reports(rejected)
+        if len(piece.content) >= _PIECE_BYTES:
+            _share_words(found.reporting, words)
+        if not all(line.requestId for line in found.reporting):
+            unnamed += [line for line in found.reporting if _is_unnamed(line)]
+            named = [i for i, line in enumerate(found.reporting) if not _is_unnamed(line)]
+            found.keys = [found.keys[i] for i in named]
+            found.reporting = [found.reporting[i] for i in named]
+        yield found
+    if unnamed:
+        yield _by_turn(unnamed)
+
+
+def _is_unnamed(line: _Line) -> bool:
+    """Whether nothing but its message's id names the response: gateways give all of their responses the same one."""
+    return not line.requestId and line.message.id != ""
+
+
+def _by_turn(lines: Iterable[_Line]) -> _Reports:
+    """Lines without a request's id, each with a key of its message's id, its input and the time of its first line."""
+    places: defaultdict[tuple[str, str], list[_Line]] = defaultdict(list)
+    for line in lines:
+        places[line.sessionId, line.message.id].append(line)
+    reports = _Reports()
+    for together in places.values():
+        for turn in _turns(sorted(together, key=lambda line: line.timestamp)):
+            first = min(line.timestamp for line in turn).astimezone(UTC)
+            key = f"{turn[0].message.id}@{first:%Y-%m-%dT%H:%M:%S.%f}:{_input(turn[0].message.usage)}"
+            reports.keys += [key] * len(turn)
+            reports.reporting += turn
+    return reports
+
+
+def _turns(lines: Iterable[_Line]) -> list[list[_Line]]:
+    """The responses of one session under one message's id, whose lines come in order of time.
+
+    What is streamed repeats its input and grows its output, without a long pause; each turn of a session has an input
+    of its own. Lines that tell of no input yet belong to what follows; where none ever does, output that falls tells
+    that another turn has begun.
+    """
+    turns: list[list[_Line]] = []
+    latest: dict[str, list[_Line]] = {}
+    early: list[_Line] = []
+    for line in lines:
+        told = _input(line.message.usage)
+        if told == _NO_INPUT:
+            early.append(line)
+        elif told in latest and line.timestamp - latest[told][-1].timestamp <= _PAUSE:
+            latest[told].append(line)
+        else:
+            latest[told] = [line]
+            turns.append(latest[told])
+    by_end = sorted(turns, key=lambda turn: turn[-1].timestamp)
+    ends = [turn[-1].timestamp for turn in by_end]
+    outputs = [max(map(_output, turn)) for turn in by_end]
+    untold: list[list[_Line]] = []
+    for line in early:
+        at = bisect_left(ends, line.timestamp)
+        if at < len(ends) and by_end[at][0].timestamp - line.timestamp <= _PAUSE and _output(line) <= outputs[at]:
+            by_end[at].append(line)
+            continue
+        before = untold[-1][-1] if untold else line
+        if before is line or line.timestamp - before.timestamp > _PAUSE or _output(line) < _output(before):
+            untold.append([])
+        untold[-1].append(line)
+    return turns + untold
+
+
+def _output(line: _Line) -> int:
+    return line.message.usage.output_tokens
+
+
+def _input(usage: _Usage) -> str:
+    """The input of a call as text: without cache, written to it, read from it."""
+    writes = usage.cache_creation
+    split = writes.ephemeral_5m_input_tokens + writes.ephemeral_1h_input_tokens if writes else 0
+    written = max(usage.cache_creation_input_tokens, split)
+    return f"{usage.input_tokens}.{written}.{usage.cache_read_input_tokens}"
+
+
+_NO_INPUT = _input(_NO_USAGE)
 
 
 def _share_words(lines: Iterable[_Line], words: dict[str, str]) -> None:
@@ -587,7 +678,11 @@ class Rows:
         tools = [usage.server_tool_use for usage in usages]
         values: dict[str, list[Any]] = {
             "request_key": self._keys,
-            "response_id": [message.id for message in messages],
+            "response_id": [
+                message.id if line.requestId or not message.id else f"{message.id}~{_input(message.usage)}"
+                for line, message in zip(lines, messages, strict=True)
+            ],
+            "message_id": ["" if line.requestId else line.message.id for line in lines],
             "session_id": [line.sessionId for line in lines],
             "is_sidechain": [line.isSidechain for line in lines],
             "requested_at": [moment - _1970 for moment in self._first_seen],

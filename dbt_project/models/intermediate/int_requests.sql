@@ -11,6 +11,11 @@
     line and session are believed. Copies whose original is not here are one call among themselves. Two originals are never
     one call, however alike.
 
+    A message's id without a request's names a response only together with its input, since gateways give all of their
+    responses one id: lines of a session that are at most ten minutes apart are one call, and so are lines of several
+    sessions, of which one is a copy, that share a time. Where another line of the same id and input states its request,
+    they are that call again.
+
     One call in the records of several loggers counts by the first of tracker, transcript, gateway and span; what that one
     does not state of session, user, project, key and workspace the others fill in. Records of one response (the provider's
     id) are one call. Those that share no id are matched one to one, in order of time, where model and all five kinds are
@@ -20,15 +25,88 @@
 {%- set labels = ['session_id', 'project', 'user_id', 'api_key', 'workspace'] -%}
 {%- set compares = several_loggers() -%}
 {%- set copies = has_copies() -%}
+{%- set bonds = ['requested_at', 'kept_at', 'session_id, turn'] * 2 -%}
 
-with stored as (
+with recorded as (
     select
         *,
-        {{ logger_rank() }} as logger_rank
+        {{ logger_rank() }} as logger_rank,
+        hash(
+            input_tokens_no_cache, input_tokens_cache_write_5m + input_tokens_cache_write_1h, input_tokens_cache_read
+        ) as input_hash
     from {{ ref('stg_requests') }}
     where {{ in_scope('response_id', 'responses') }}
 ),
 
+{% if has_unnamed_calls() -%}
+named as (
+    select * from recorded
+    where coalesce(message_id, '') = ''
+),
+
+-- Of these only the message's id tells.
+unnamed as (
+    select
+        *,
+        input_tokens_no_cache + input_tokens_cache_write_5m + input_tokens_cache_write_1h + input_tokens_cache_read = 0
+        or coalesce(
+            requested_at - interval 10 minute > max(kept_at) over (
+                partition by response_id, session_id order by requested_at, kept_at, request_key
+                rows between unbounded preceding and 1 preceding
+            ), true
+        ) as opens
+    from recorded
+    where message_id <> ''
+),
+
+turns_0 as (
+    select
+        *,
+        count(*) filter (where opens) over (
+            partition by response_id, session_id order by requested_at, kept_at, request_key rows unbounded preceding
+        ) as turn
+    from unnamed
+),
+
+-- Of lines that hang together the least key stands, step by step; a copy of a copy needs the second round.
+{% for bond in bonds -%}
+turns_{{ loop.index }} as (
+    select * replace (min(request_key) over (partition by response_id, {{ bond }}) as request_key)
+    from turns_{{ loop.index0 }}
+),
+
+{% endfor -%}
+links as (
+    select
+        turns.request_key as turn_key,
+        named.response_id,
+        arg_min(
+            named.request_key, {away: abs(epoch_us(named.requested_at) - epoch_us(turns.requested_at)), key: named.request_key}
+        ) filter (where named.logger = 'transcript') as request_key
+    from turns_{{ bonds | length }} as turns
+    inner join named on turns.message_id = named.response_id and turns.input_hash = named.input_hash
+    group by all
+),
+
+stored as (
+    select * from named
+    union all by name
+    select
+        turns.* exclude (opens, turn) replace (
+            coalesce(links.request_key, turns.request_key) as request_key,
+            coalesce(links.response_id, turns.response_id) as response_id,
+            links.response_id is not null as states_response_id
+        )
+    from turns_{{ bonds | length }} as turns
+    left join links on turns.request_key = links.turn_key
+),
+
+{% else -%}
+stored as (
+    select * from recorded
+),
+
+{% endif -%}
 {% if copies -%}
 -- The best record of each call that has copies: an original, then what may be one, then a copy.
 originals as (
@@ -106,10 +184,11 @@ requests as (
 main_lines as (
     select
         response_id,
+        input_hash,
         arg_min(request_key, {seen: requested_at, request_key: request_key}) as request_key
     from requests
     where not is_sidechain
-    group by response_id
+    group by response_id, input_hash
 ),
 
 main_keys as (
@@ -125,7 +204,7 @@ keyed as (
         {output: output_tokens, is_original: is_copied is not true, seen: kept_at, id: kept_id} as kept_order,
         {is_copied: is_copied is true, seen: requested_at, id: session_id} as owner_order
     from requests
-    left join main_lines using (response_id)
+    left join main_lines using (response_id, input_hash)
     left join main_keys on requests.request_key = main_keys.request_key
 ),
 

@@ -176,6 +176,9 @@ alter table raw.requests add column if not exists stated_total_tokens bigint;
 alter table raw.requests add column if not exists copy_key varchar default '';
 alter table raw.requests add column if not exists is_copied boolean default false;
 alter table raw.requests add column if not exists is_copy_key_exact boolean default false;
+-- The id of a transcript's message where no request's id stands beside it, so that it may be one that a gateway gives to all
+-- of its responses; response_id is then that id with the input tokens.
+alter table raw.requests add column if not exists message_id varchar default '';
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
