@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import duckdb
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -45,6 +44,7 @@ from pipeline import (
     rate_check,
     reconciliation,
     repricing,
+    terminal,
     warehouse,
 )  # fmt: skip
 from pipeline import settings as settings_module
@@ -60,8 +60,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = terminal.console()
+err = terminal.console(stderr=True)
 
 rates_app = typer.Typer(help="The rate card.", no_args_is_help=True)
 app.add_typer(rates_app, name="rates")
@@ -91,6 +91,11 @@ STAGES = {
     "closing": "Comparing with closed months",
     "publish": "Publishing",
 }
+STOPPED = "token-analytics: stopped; what was published stays as it was, and the next run completes the work"
+VERBOSE = "--verbose"
+HERE = Path(__file__).parent
+# What Dagster takes for a pattern (* ? [), a variable ($) or part of a URL (%, ?), and dbt for one of its expressions.
+REFUSED_IN_PATHS = "*?[%${"
 # Runs of this command carry this tag; they hold the home's lock from their first moment to their last.
 LAUNCHED_HERE = {"token_analytics/launched_by": "command line"}
 
@@ -309,7 +314,7 @@ def _run(
         with _shown_progress(quiet=as_json), _libraries_held_back(verbose):
             result = _materialize(settings, verbose, full_refresh)
     except KeyboardInterrupt:
-        err.print("token-analytics: stopped; what was published stays as it was, and the next run completes the work")
+        err.print(STOPPED)
         raise typer.Exit(130) from None
     except ConfigurationError:
         raise
@@ -377,7 +382,7 @@ def _libraries_held_back(verbose: bool) -> Iterator[None]:
     kept = io.StringIO()
     with contextlib.redirect_stdout(kept), contextlib.redirect_stderr(kept):
         yield
-    sys.stderr.write(kept.getvalue())
+    sys.stderr.write(terminal.printable_lines(kept.getvalue()))
 
 
 def _close_dead_runs(instance: DagsterInstance, tags: dict[str, str]) -> None:
@@ -405,10 +410,10 @@ def dagster_home(settings: Settings) -> Path:
 
     """
     folder = settings.dagster_home
-    # Dagster takes them in the path of its configuration for a pattern, and SQLite's URL ends at a question mark.
-    if set(str(folder)) & set("*?["):
+    if any(character in REFUSED_IN_PATHS or not character.isprintable() for character in str(folder)):
+        known = " ".join(REFUSED_IN_PATHS)
         raise ConfigurationError(
-            f"Dagster cannot keep its history in {folder}: use a home without *, ? and [ in its path"
+            f"Dagster cannot keep its history in {folder}: use a home whose path is printable and has none of {known}"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = bundled.ROOT / "dagster.yaml"
@@ -437,8 +442,10 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         if "status" in evaluation.metadata
     ]
     published: dict[str, Any] = {"usage": [], "reconciliation": None}
+    # Of a run that failed, what an earlier one published may be damaged, or of another version.
+    unusable = () if result.success else (ConfigurationError,)
     if settings.published.exists():
-        with warehouse.connect_published(settings) as connection:
+        with contextlib.suppress(*unusable), warehouse.connect_published(settings) as connection:
             published["usage"] = _rows(connection, sql("summary/usage"))
             published["reconciliation"] = _rows(connection, sql("summary/reconciliation"))[0]
             published["problems"] = _rows(connection, sql("status/problems"))
@@ -865,6 +872,7 @@ def query(
     settings = settings_module.load(home)
     with warehouse.connect_published(settings) as connection:
         try:
+            warehouse.refuse_writing(connection, text)
             names, rows = _table(connection, text)
         except duckdb.Error as error:
             raise ConfigurationError(f"query: {str(error).splitlines()[0]}") from None
@@ -960,7 +968,18 @@ def _close_runs_of_former_ui(settings: Settings) -> None:
 def _rows(
     connection: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[object] | None = None
 ) -> list[dict[str, Any]]:
-    names, rows = _table(connection, text, parameters)
+    """Rows of a query of our own.
+
+    Raises:
+        ConfigurationError: what is published lacks what it asks for.
+
+    """
+    try:
+        names, rows = _table(connection, text, parameters)
+    except (duckdb.CatalogException, duckdb.BinderException):
+        raise ConfigurationError(
+            "what is published was written by another version of token-analytics: `token-analytics run` writes it anew"
+        ) from None
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -1029,7 +1048,7 @@ def _cell(value: Any) -> str:
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
     if isinstance(value, datetime):
         return value.isoformat(" ", "seconds")
-    return str(value)
+    return terminal.printable(str(value))
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str) -> None:
@@ -1046,7 +1065,7 @@ def _print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str) -> None:
         out.print(table)
     else:
         # Without a terminal nothing is cut to a width.
-        Console(highlight=False, width=10_000, file=sys.stdout).print(table)
+        terminal.console(width=10_000, file=sys.stdout).print(table)
 
 
 @contextlib.contextmanager
@@ -1055,13 +1074,13 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
     if quiet:
         yield
         return
-    shown = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    shown = terminal.console(file=sys.stderr)
     if shown.is_terminal:
         with Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.fields[what]}", markup=False),
             TimeElapsedColumn(),
             console=shown,
             transient=True,
@@ -1072,7 +1091,11 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
 
             def draw(stage: str, done: int, total: int, what: str) -> None:
                 bar.update(
-                    task, description=STAGES.get(stage, stage), completed=done, total=total or None, what=what[-60:]
+                    task,
+                    description=STAGES.get(stage, stage),
+                    completed=done,
+                    total=total or None,
+                    what=terminal.printable(what)[-60:],
                 )
 
             with progress.watched(draw):
@@ -1092,13 +1115,30 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
 
 
 def main() -> None:
-    """Entry point: errors of configuration become one line and exit code 2."""
+    """Entry point: whatever fails becomes one line and exit code 2."""
     os.umask(0o077)
     try:
         app()
-    except ConfigurationError as error:
-        err.print(Text(f"token-analytics: {error}", style="red"))
+    except KeyboardInterrupt:
+        err.print(STOPPED)
+        sys.exit(130)
+    except Exception as error:
+        if VERBOSE in sys.argv and not isinstance(error, ConfigurationError):
+            err.print(Text(traceback.format_exc()))
+        problem = " ".join(_problem(error).split())
+        err.print(Text(f"token-analytics: {terminal.printable(problem)}", style="red"))
         sys.exit(2)
+
+
+def _problem(error: Exception) -> str:
+    """What went wrong, without content of a file: other messages than our own may quote it."""
+    if isinstance(error, ConfigurationError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(HERE)]
+    place = f" in {Path(ours[-1].filename).relative_to(HERE.parent)}, line {ours[-1].lineno}" if ours else ""
+    return f"stopped by a fault of its own: {type(error).__name__}{place}; please report it (run --verbose tells more)"
 
 
 if __name__ == "__main__":

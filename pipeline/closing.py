@@ -87,7 +87,7 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
 
     """
     name = f"{month:%Y-%m}"
-    if now.date() < _month_after(month):
+    if month > now.date() or now.date() < _month_after(month):
         raise ConfigurationError(f"close: {name} is not over yet; close it when its last bill has been landed")
     built = connection.execute(
         "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'marts' AND table_name = 'chargeback'"

@@ -322,7 +322,7 @@ class _Client:
             if answer.status_code == 200:
                 try:
                     return _page(answer.content)
-                except ValueError:
+                except (ValueError, RecursionError):
                     problem = "an answer that is no page"
                     continue
             problem = f"status {answer.status_code}"
@@ -361,7 +361,7 @@ class _Client:
         try:
             stated = answer.json()["error"]["type"]
             kind = f", {stated}" if _ERROR_TYPE.fullmatch(stated) else ""
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
         raise PullError(
             f"{self._api.path} refuses the request ({answer.status_code}{kind}): check base_url, group_by and "

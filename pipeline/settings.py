@@ -467,3 +467,7 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{CONFIG_NAME} is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{CONFIG_NAME} is not valid UTF-8 (byte {error.start + 1:,}): save it with that encoding"
+        ) from None

@@ -133,7 +133,9 @@ def _connected(settings: Settings) -> Iterator[Redis]:
         client = redis.Redis.from_url(
             _url(settings), protocol=2, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
         )
-    except ValueError:
+        # Whether the options after a question mark are such as a connection has shows when one is made.
+        client.connection_pool.make_connection()
+    except (ValueError, TypeError):
         # It quotes the part of the URL that it does not understand, which may be one of a password.
         raise ConfigurationError(
             "TOKEN_ANALYTICS_STREAM_URL is no URL of a Redis server: give it as redis://host:6379/0 (special "

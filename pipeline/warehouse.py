@@ -12,6 +12,7 @@ import fcntl
 import grp
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -39,6 +40,10 @@ DUCKDB_SHARE = 0.7
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")
 # SQLite also says "disk I/O error" then, and DuckDB that its database is invalid: with less than this free, it is that.
 _FULL_BYTES = 1 << 20
+
+# Statements that only read; MULTI is what PIVOT becomes.
+_QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
+_EXPLAIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(analyze\b\s*)?(\([^)]*\))?", re.IGNORECASE | re.DOTALL)
 
 _locks: dict[Path, IO[str]] = {}
 # Homes whose tables this process has made or found as they should be, while it holds their lock.
@@ -218,7 +223,9 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to what the last complete run published; it fetches nothing from the network.
+    """A connection to what the last complete run published, which can read that file and do nothing else.
+
+    It neither reads nor writes another file, loads no extension, reaches no network, and no statement can change that.
 
     Raises:
         ConfigurationError: nothing is published yet, or the file cannot be opened.
@@ -232,14 +239,41 @@ def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(
             str(settings.published),
             read_only=True,
-            config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"},
+            config={
+                "TimeZone": "UTC",
+                "autoinstall_known_extensions": "false",
+                "enable_external_access": "false",
+                # No variable of this program is taken for a table.
+                "python_enable_replacements": "false",
+            },
         )
     except duckdb.Error as error:
         message = str(error).splitlines()[0]
-        raise ConfigurationError(f"cannot open {settings.published}: {message}") from None
+        raise ConfigurationError(
+            f"cannot open {settings.published}: {message}; `token-analytics run --home {settings.home}` writes it anew"
+        ) from None
     # DuckDB draws its progress bar on standard output, even into a pipe.
     connection.execute("SET enable_progress_bar = false")
+    connection.execute("SET lock_configuration = true")
     return connection
+
+
+def refuse_writing(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Refuse statements that are no queries: DuckDB lets COPY write beside the open file, whatever is switched off.
+
+    Raises:
+        ConfigurationError: there is such a statement.
+        duckdb.Error: the text is no SQL.
+
+    """
+    for statement in connection.extract_statements(text):
+        kind = statement.type
+        if kind == duckdb.StatementType.EXPLAIN:
+            # EXPLAIN ANALYZE does what it explains.
+            explained = _EXPLAIN.sub("", statement.query, count=1)
+            kind = next((each.type for each in connection.extract_statements(explained)), kind)
+        if kind not in _QUERIES:
+            raise ConfigurationError(f"query: only queries are run, and this is {kind.name}: begin with SELECT or FROM")
 
 
 def description(described: pa.Schema | pa.Field) -> str:

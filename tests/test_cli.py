@@ -179,15 +179,16 @@ def test_a_home_that_cannot_be_made_is_one_line_that_names_it(tmp_path: Path) ->
     assert str(tmp_path / "file" / "home") in token_analytics("run", "--home", tmp_path / "file" / "home").problem
 
 
-@pytest.mark.parametrize("name", ["a*", "is it?", "[x]"])
+@pytest.mark.parametrize("name", ["a*", "is it?", "[x]", "100%25", "$HOME", "{{x}}", "a\nb"])
 @pytest.mark.parametrize("command", ["run", "ui"])
 def test_a_home_whose_path_dagster_takes_for_a_pattern_is_refused_in_one_line(
     tmp_path: Path, command: str, name: str
 ) -> None:
     land(tmp_path / name, *CONSOLE_FILES)
     done = token_analytics(command, "--home", tmp_path / name)
-    assert f"{tmp_path / name}" in done.problem
-    assert "without *, ? and [" in done.problem
+    assert " ".join(f"{tmp_path / name}".split()) in done.problem
+    assert "has none of * ? [ % $ {" in done.problem
+    assert not list(tmp_path.glob("*/dagster/*")), "nothing is written before"
 
 
 @pytest.mark.parametrize("command", [["status"], ["show", "daily"], ["query", "SELECT 1"], ["validate"]])
@@ -224,6 +225,51 @@ def test_a_wrong_variable_of_the_environment_is_named(
 ) -> None:
     monkeypatch.setenv(f"TOKEN_ANALYTICS_{variable}", value)
     assert f"TOKEN_ANALYTICS_{variable}" in token_analytics("run", "--home", tmp_path).problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["close", "9999-12"], "9999-12 is not over yet"),
+        (["drain"], "TOKEN_ANALYTICS_STREAM_URL is no URL"),
+    ],
+)
+def test_an_argument_or_address_that_cannot_be_is_one_line(
+    console_run: Done, console_home: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
+) -> None:
+    monkeypatch.setenv("TOKEN_ANALYTICS_STREAM_URL", "redis://localhost:1/0?foo=bar")
+    assert named in token_analytics(*arguments, "--home", console_home).problem
+
+
+def test_a_settings_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "token_analytics.toml").write_bytes(b"# cl\xe9\nseed = 1\n")
+    assert "token_analytics.toml is not valid UTF-8" in token_analytics("run", "--home", tmp_path).problem
+
+
+def test_a_file_that_may_not_be_used_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "warehouse.lock"))
+
+    monkeypatch.setattr("pipeline.warehouse.os.open", refuse)
+    problem = token_analytics("run", "--home", tmp_path).problem
+    assert problem == f"token-analytics: cannot use {tmp_path}/warehouse.lock: Permission denied"
+
+
+def test_a_fault_of_the_program_is_one_line_without_what_it_was_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("what somebody wrote")
+
+    monkeypatch.setattr("pipeline.settings.load", fail)
+    problem = token_analytics("status", "--home", tmp_path).problem
+    assert "LookupError in pipeline/cli.py, line " in problem
+    assert "what somebody wrote" not in problem
+
+
+def test_a_published_file_of_another_version_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    duckdb.connect(str(tmp_path / "token_analytics.duckdb")).close()
+    assert "`token-analytics run` writes it anew" in token_analytics("show", "daily", "--home", tmp_path).problem
 
 
 # --------------------------------------------------------------------------------------------------------- run
@@ -468,10 +514,65 @@ def test_status_says_so_where_nothing_was_rejected(console_run: Done, console_ho
 
 
 @pytest.mark.parametrize(
-    "sql", ["INSERT INTO marts.daily_usage SELECT * FROM marts.daily_usage", "DROP TABLE marts.requests", "SELEC 1"]
+    "sql",
+    [
+        "INSERT INTO marts.daily_usage SELECT * FROM marts.daily_usage",
+        "DROP TABLE marts.requests",
+        "SELEC 1",
+        "COPY marts.daily_usage TO '{home}/token_analytics.duckdb'",
+        "COPY marts.daily_usage TO '{home}/token_analytics.duckdb' (use_tmp_file false)",
+        "COPY marts.daily_usage TO '{home}/token_analytics.duckdb.wal'",
+        "COPY marts.daily_usage TO '{home}/out.csv'",
+        "EXPLAIN ANALYZE COPY marts.daily_usage TO '{home}/token_analytics.duckdb.wal'",
+        "/* a */ EXPLAIN (ANALYZE) COPY marts.daily_usage TO '{home}/token_analytics.duckdb.wal'",
+        "FROM marts.daily_usage; PREPARE a AS COPY marts.daily_usage TO '{home}/token_analytics.duckdb.wal'; EXECUTE a",
+        "ATTACH '{home}/other.duckdb'",
+        "EXPORT DATABASE '{home}/out'",
+        "IMPORT DATABASE '{home}/out'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "FROM read_text('{home}/token_analytics.toml')",
+        "FROM '{home}/landing/console/claude_api_tokens_2025_07.csv'",
+        "FROM glob('{home}/*')",
+        "FROM settings",
+    ],
 )
-def test_a_query_that_writes_or_is_none_fails_in_one_line(console_run: Done, console_home: Path, sql: str) -> None:
-    assert token_analytics("query", sql, "--home", console_home).problem.startswith("token-analytics: query: ")
+def test_a_query_that_does_more_than_read_what_is_published_fails_in_one_line(
+    console_run: Done, console_home: Path, sql: str
+) -> None:
+    published = console_home / "token_analytics.duckdb"
+    (console_home / "token_analytics.toml").touch()
+    before = published.read_bytes(), sorted(console_home.iterdir())
+    problem = token_analytics("query", sql.format(home=console_home), "--home", console_home).problem
+    assert problem.startswith("token-analytics: query: ")
+    assert (published.read_bytes(), sorted(console_home.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DESCRIBE marts.daily_usage",
+        "SHOW ALL TABLES",
+        "SUMMARIZE marts.daily_usage",
+        "WITH days AS (FROM marts.daily_usage) FROM days",
+        "PIVOT marts.daily_usage ON source USING sum(total_tokens) GROUP BY usage_date",
+        "EXPLAIN ANALYZE FROM marts.daily_usage",
+        "/* why */ EXPLAIN FROM marts.daily_usage",
+        "VALUES (1)",
+    ],
+)
+def test_every_way_to_ask_is_a_query(console_run: Done, console_home: Path, sql: str) -> None:
+    assert token_analytics("query", sql, "--home", console_home).code == 0
+
+
+def test_what_would_steer_a_terminal_is_shown_spelled_out(console_run: Done, console_home: Path) -> None:
+    steering = "'a' || chr(27) || ']0;title' || chr(7) || chr(155) || '31m' || chr(8238) || chr(10) || 'b'"
+    done = token_analytics("query", f"SELECT {steering} AS text", "--home", console_home)
+    assert "a\\x1b]0;title\\x07\\x9b31m\\u202e\\nb" in done.out
+    name = "\x1b[31mred\x07"
+    assert repr(name)[1:-1] in token_analytics("query", f'SELECT "{name}"', "--home", console_home).problem
+    assert repr(name)[1:-1] in token_analytics("forget", name, "--home", console_home).problem
 
 
 def test_a_csv_cell_never_begins_like_a_formula(console_run: Done, console_home: Path) -> None:

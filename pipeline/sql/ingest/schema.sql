@@ -336,6 +336,8 @@ create table if not exists scope.reconciliation_built (item date primary key, fa
 create table if not exists scope.versions (
     stage varchar primary key, version bigint not null, fingerprint varchar not null, outcome varchar not null
 );
+-- A home of an earlier version lacks it.
+alter table scope.versions add column if not exists outcome varchar default '';
 -- Usage before this day is not kept, whichever file brings it (`forget --before`).
 create table if not exists raw.retention (before_date date not null);
 -- How far each export reaches: of two exports of the same interval the one that reaches further is in force.
