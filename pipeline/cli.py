@@ -43,6 +43,7 @@ from pipeline import (
     quotes,
     rate_check,
     reconciliation,
+    redaction,
     repricing,
     terminal,
     warehouse,
@@ -449,6 +450,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["usage"] = _rows(connection, sql("summary/usage"))
             published["reconciliation"] = _rows(connection, sql("summary/reconciliation"))[0]
             published["problems"] = _rows(connection, sql("status/problems"))
+            published["without_usage"] = _rows(connection, sql("status/without_usage"))
             published["unpriced"] = _rows(connection, sql("summary/unpriced"))
     report = settings.reports / "validation" / "latest.html"
     reconciled = settings.reports / "reconciliation" / "index.html"
@@ -492,8 +494,16 @@ def _print_summary(summary: dict[str, Any]) -> None:
             f"[bold]Files[/bold]   {landing['files_loaded']:,} loaded, {landing['files_unchanged']:,} unchanged, "
             f"{landing['files_unrecognised']:,} unrecognised, {landing['files_failed']:,} failed; "
             f"rows: {landing['rows_read']:,} read, {landing['rows_loaded']:,} loaded, "
-            f"{landing['rows_rejected']:,} rejected"
+            f"{landing['rows_rejected']:,} rejected, {landing['rows_ignored']:,} without usage, "
+            f"{landing['rows_repeated']:,} repeated"
         )
+        if ignored := landing["files_ignored"]:
+            out.print(f"        {ignored:,} side files of known tools (settings, copies, notes) are no input")
+        if landing["files_unrecognised"]:
+            out.print(Text(f"        known: {ingest.KNOWN_FORMATS}", style="dim"))
+    for row in summary.get("without_usage", [])[:5]:
+        many = f"{row['files']:,} files of format {row['format']}, such as " if row["files"] > 1 else ""
+        out.print(Text(f"        loaded, and nothing counts: {many}{row['example_path']}: {row['message']}"))
     for problem in summary.get("problems", [])[:5]:
         out.print(Text(f"        {problem['status']}: {problem['path']}: {problem['message']}", style="yellow"))
     if len(summary.get("problems", [])) > 5:
@@ -569,14 +579,14 @@ def status(
     with warehouse.connect_published(settings) as connection:
         found = {
             name: _rows(connection, sql(f"status/{name}"))
-            for name in (("rejected", "rejected_total") if rejected else ("files", "problems"))
+            for name in (("rejected", "rejected_total") if rejected else ("files", "problems", "without_usage"))
         }
     if as_json:
         _echo_json(found)
         return
     total = found.pop("rejected_total", [])
     for name, rows in found.items():
-        _print_rows(rows, title=name, empty="none")
+        _print_rows(rows, title=name.replace("_", " "), empty="none")
     if total and total[0]["rows_rejected"]:
         _print_rejected_total(total[0])
 
@@ -1125,7 +1135,7 @@ def main() -> None:
     except Exception as error:
         if VERBOSE in sys.argv and not isinstance(error, ConfigurationError):
             err.print(Text(traceback.format_exc()))
-        problem = " ".join(_problem(error).split())
+        problem = redaction.without_secrets(" ".join(_problem(error).split()))
         err.print(Text(f"token-analytics: {terminal.printable(problem)}", style="red"))
         sys.exit(2)
 

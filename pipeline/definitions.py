@@ -5,7 +5,7 @@ Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 
 import dagster as dg
 
-from pipeline import ingest
+from pipeline import discovery
 from pipeline.assets import analysis, checks, landing, models, postgres, published, pulled, reconciliation, stream
 from pipeline.assets.home import Home
 
@@ -27,7 +27,7 @@ daily = dg.ScheduleDefinition(
 def landing_changed(context: dg.SensorEvaluationContext, home: Home) -> dg.SensorResult | dg.SkipReason:
     """Two looks in a row must find the same files: a file that is still being copied is left alone."""
     settings = home.settings()
-    digest = ingest.landing_digest(settings)
+    digest = discovery.digest(settings)
     seen, _, handled = (context.cursor or "").partition("|")
     if digest == handled:
         return dg.SkipReason("nothing new in landing")

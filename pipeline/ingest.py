@@ -22,7 +22,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from pipeline import reading, scope, warehouse
+from pipeline import discovery, reading, scope, warehouse
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sources import (
     anthropic_cost,
@@ -70,6 +70,12 @@ SOURCES: tuple[Source, ...] = (
     experiment_records,
 )
 FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
+# What is read, in words: said once where a file is of no format.
+KNOWN_FORMATS = (
+    "Console usage or cost CSV, pages of Anthropic's and OpenAI's usage and cost APIs (JSON) and OpenAI's CSV exports "
+    "of them, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, OpenCode, Pi and Gemini CLI,"
+    " LiteLLM spend logs, OpenTelemetry spans, Langfuse observations, events of the tracker, experiment records"
+)
 # The formats of a provider's account: whose it is, and whether it tells of usage (console) or of what was billed. The
 # models read it as raw.account_formats.
 ACCOUNT_FORMATS = {
@@ -93,9 +99,11 @@ BATCH_ROWS = 184_320
 # Text of rejected rows that waits for its place in the quarantine.
 BATCH_REJECTED_CHARACTERS = 1 << 26
 
-LINK_REFUSED = "symbolic link that leaves its folder: copy the file in, or name its folder in `sources`"
 GONE = "no longer lies there with the same content: left as it is"
-NAME_REFUSED = "its name or a folder's is not valid UTF-8: rename it"
+NO_USAGE = "no usage in it"
+NO_USABLE_ROW = "none of its rows could be used"
+# In the column format of the ledger, of what tools keep beside their logs.
+SIDE_FILE = "side_file"
 
 Progress = Callable[[int, int, str], None]  # done, total, what
 
@@ -109,22 +117,34 @@ class IngestSummary:
     files_loaded: int = 0
     files_unrecognised: int = 0
     files_failed: int = 0
+    # What tools keep beside their logs.
+    files_ignored: int = 0
+    # Of the loaded ones.
+    files_without_usage: int = 0
     rows_read: int = 0
     rows_loaded: int = 0
     rows_rejected: int = 0
+    rows_ignored: int = 0
+    rows_repeated: int = 0
     problems: list[str] = field(default_factory=list)
+    # What could not be looked at or read, with the reason.
+    unread: dict[str, str] = field(default_factory=dict)
 
+    def add(self, loaded: Loaded) -> None:
+        """Count a file that was loaded."""
+        self.files_loaded += 1
+        self.files_without_usage += not loaded.rows_loaded
+        self.rows_read += loaded.rows_read
+        self.rows_loaded += loaded.rows_loaded
+        self.rows_rejected += len(loaded.rejected)
+        self.rows_ignored += loaded.rows_ignored
+        self.rows_repeated += loaded.rows_repeated
 
-@dataclass(frozen=True)
-class LandedFile:
-    """A file of landing or of a folder that is read in place; `shown` is its path in the ledger."""
-
-    path: Path
-    shown: str
-
-    def fingerprint(self) -> reading.Fingerprint:
-        """What the file looks like now."""
-        return reading.fingerprint(self.path.stat())
+    def add_unread(self, shown: str, message: str) -> None:
+        """Count a file or folder that cannot be read."""
+        self.unread[shown] = message
+        self.problems.append(f"{shown}: {message}")
+        self.files_failed += 1
 
 
 def ingest(
@@ -137,13 +157,12 @@ def ingest(
 
     """
     summary = IngestSummary()
-    files, refused = discover(settings)
-    if not files and not refused and not _has_history(connection):
+    discovered = discovery.discover(settings)
+    files = discovered.files
+    if not files and not discovered.refused and not _has_history(connection):
         raise ConfigurationError(_nothing_to_read(settings))
-    for shown, message in refused:
-        _note(connection, f"refused:{hashlib.sha256(shown.encode()).hexdigest()}", shown, "", 0, "failed", message)
-        summary.problems.append(f"{shown}: {message}")
-        summary.files_failed += 1
+    for shown, message in discovered.refused:
+        summary.add_unread(shown, message)
     seen = {
         path: (sha256, (size, modified, changed))
         for path, sha256, size, modified, changed in connection.execute("FROM ingest.paths").fetchall()
@@ -153,6 +172,9 @@ def ingest(
     wanted: list[reading.Wanted] = []
     for file, before in zip(files, _settled(files, settings.settle_seconds), strict=True):
         summary.files_seen += 1
+        if discovery.is_copy(file.shown):
+            summary.files_ignored += 1
+            continue
         if isinstance(before, OSError):
             _cannot_be_read(settings, summary, file, before)
             continue
@@ -164,7 +186,7 @@ def ingest(
             wanted.append(reading.Wanted(str(file.path), before, known, is_unchanged=fingerprint == before))
     done = itertools.count(summary.files_unchanged)
 
-    def tell(file: LandedFile) -> None:
+    def tell(file: discovery.LandedFile) -> None:
         if progress:
             progress(next(done), len(files), file.shown)
 
@@ -176,63 +198,29 @@ def ingest(
         for portion in portions:
             loading.take(list(itertools.islice(remaining, len(portion.outcomes))), portion)
         loading.finish()
+    _note_unread(connection, summary.unread)
     _drop_rejected_of_forgotten(connection, settings)
     if progress:
         progress(len(files), len(files), "")
     return summary
 
 
-def _cannot_be_read(settings: Settings, summary: IngestSummary, file: LandedFile, error: OSError) -> None:
+def _cannot_be_read(settings: Settings, summary: IngestSummary, file: discovery.LandedFile, error: OSError) -> None:
     warehouse.refuse_full_disk(settings, str(error))
-    summary.files_failed += 1
-    summary.problems.append(f"{file.shown}: {error.strerror or 'cannot be read'}")
+    summary.add_unread(file.shown, error.strerror or "cannot be read")
 
 
-def discover(settings: Settings) -> tuple[list[LandedFile], list[tuple[str, str]]]:
-    """Files to look at, in a fixed order, and what was refused, with the reason; hidden names are skipped."""
-    files: list[LandedFile] = []
-    refused: list[tuple[str, str]] = []
-    roots = [(settings.landing, True)] + [(root, False) for root in settings.sources]
-    for root, is_landing in roots:
-        if not root.exists():
-            if not is_landing:
-                raise ConfigurationError(f"sources: {root} does not exist; correct the path or remove it")
-            continue
-        inside = root.resolve()
-        for entry in _entries(root):
-            path = Path(entry.path)
-            shown = str(path.relative_to(settings.home)) if is_landing else entry.path
-            if entry.is_symlink() and _leaves(path, inside):
-                refused.append((_printable(shown), LINK_REFUSED))
-            elif not _is_utf8(entry.path):
-                refused.append((_printable(shown), NAME_REFUSED))
-            elif entry.is_file():
-                files.append(LandedFile(path, shown))
-    return files, refused
+def _note_unread(connection: duckdb.DuckDBPyConnection, unread: Mapping[str, str]) -> None:
+    """Rows of the ledger for what could not be read now, in place of those of earlier runs."""
+    notes = {_unread_key(shown): (shown, message) for shown, message in unread.items()}
+    connection.execute(sql("ingest/drop_read"), [list(notes)])
+    for key, (shown, message) in notes.items():
+        _note(connection, key, shown, "", 0, "failed", message)
 
 
-def _leaves(link: Path, inside: Path) -> bool:
-    """Whether a symbolic link leads out of a folder, to a folder, or round in a circle."""
-    try:
-        link.stat()
-        return link.is_dir() or not link.resolve().is_relative_to(inside)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-
-
-def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """What lies in a folder and is none itself, by name, then what lies in its folders; hidden names are left out."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError:
-        return
-    folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-    yield from (entry for entry in entries if not entry.is_dir(follow_symlinks=False))
-    for inner in folders:
-        yield from _entries(inner.path)
+def _unread_key(shown: str) -> str:
+    """What stands for the sha256 of a file that cannot be read."""
+    return f"refused:{hashlib.sha256(shown.encode()).hexdigest()}"
 
 
 def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
@@ -303,9 +291,10 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
         ConfigurationError: a folder in `settings.sources` does not exist.
 
     """
-    files, refused = discover(settings)
-    here = {file.shown: file for file in files}
-    still_refused = {shown for shown, _ in refused}
+    discovered = discovery.discover(settings)
+    here = {file.shown: file for file in discovered.files}
+    still_refused = {shown for shown, _ in discovered.refused}
+    still_refused |= {shown for shown, file in here.items() if not os.access(file.path, os.R_OK)}
     told: list[str] = []
     as_before = 0
     for sha256, shown, status, rejected, places in connection.execute(sql("retry/find")).fetchall():
@@ -390,22 +379,6 @@ def _delete(
     _execute(connection, sql("forget/delete", **conditions))
 
 
-def _printable(name: str) -> str:
-    """A file's name as the ledger can hold it, whatever bytes it consists of."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _is_utf8(name: str) -> bool:
-    return _printable(name) == name
-
-
-def landing_digest(settings: Settings) -> str:
-    """One value for the names, sizes and times of all files that a run would look at; it reads none of them."""
-    files, _ = discover(settings)
-    listing = "\n".join(f"{file.shown}\t{file.fingerprint()}" for file in files)
-    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
-
-
 def _nothing_to_read(settings: Settings) -> str:
     found = [f"~/{name}" for name in (".claude/projects", ".codex/sessions") if (Path.home() / name).is_dir()]
     hint = f" (found logs in {' and '.join(found)}: add them to `sources` in token_analytics.toml)" if found else ""
@@ -416,7 +389,7 @@ def _has_history(connection: duckdb.DuckDBPyConnection) -> bool:
     return connection.execute("SELECT 1 FROM ingest.files LIMIT 1").fetchone() is not None
 
 
-def _settled(files: Sequence[LandedFile], settle_seconds: float) -> list[reading.Fingerprint | OSError]:
+def _settled(files: Sequence[discovery.LandedFile], settle_seconds: float) -> list[reading.Fingerprint | OSError]:
     """What each file looks like when none is younger than `settle_seconds`; waits for that, but no longer than that."""
     found = [_looks(file) for file in files]
     now = time.time()
@@ -428,7 +401,7 @@ def _settled(files: Sequence[LandedFile], settle_seconds: float) -> list[reading
     return found
 
 
-def _looks(file: LandedFile) -> reading.Fingerprint | OSError:
+def _looks(file: discovery.LandedFile) -> reading.Fingerprint | OSError:
     try:
         return file.fingerprint()
     except OSError as error:
@@ -439,7 +412,7 @@ def _looks(file: LandedFile) -> reading.Fingerprint | OSError:
 class _Found:
     """A file that may be new: what it looked like when it was found, and its sha256, '' until it has been read."""
 
-    file: LandedFile
+    file: discovery.LandedFile
     before: reading.Fingerprint
     sha256: str = ""
 
@@ -456,7 +429,7 @@ class _Loading:
         settings: Settings,
         summary: IngestSummary,
         status: dict[str, str],
-        tell: Callable[[LandedFile], None],
+        tell: Callable[[discovery.LandedFile], None],
     ) -> None:
         self._connection = connection
         self._tell = tell
@@ -563,10 +536,8 @@ class _Loading:
                 self._take_alone(found)
             return
         self._status.update((found.sha256, "loaded") for found, _ in storing)
-        self._summary.files_loaded += len(storing)
-        self._summary.rows_read += sum(loaded.rows_read for _, loaded in storing)
-        self._summary.rows_loaded += sum(loaded.rows_loaded for _, loaded in storing)
-        self._summary.rows_rejected += sum(len(loaded.rejected) for _, loaded in storing)
+        for _, loaded in storing:
+            self._summary.add(loaded)
 
 
 def _take_together(
@@ -637,8 +608,14 @@ def _take(
             return ""
         status = "unrecognised" if isinstance(error, UnrecognisedError) else "failed"
         name = source.FORMAT if source else getattr(error, "format", "")
+        is_side_file = status == "unrecognised" and discovery.is_side_file(file.shown)
+        if is_side_file:
+            name, message = SIDE_FILE, "a tool keeps it beside its logs: no usage in it"
         _note(connection, sha256, file.shown, name, before[0], status, message)
         _remember(connection, [found])
+        if is_side_file:
+            summary.files_ignored += 1
+            return status
         summary.problems.append(f"{file.shown}: {message}")
         summary.files_unrecognised += status == "unrecognised"
         summary.files_failed += status == "failed"
@@ -648,10 +625,7 @@ def _take(
         raise
     if instead_of and not loaded.rejected:
         _quarantine_file(settings, sha256).unlink(missing_ok=True)
-    summary.files_loaded += 1
-    summary.rows_read += loaded.rows_read
-    summary.rows_loaded += loaded.rows_loaded
-    summary.rows_rejected += len(loaded.rejected)
+    summary.add(loaded)
     return "loaded"
 
 
@@ -684,16 +658,9 @@ def _recognise(path: Path) -> tuple[Source, Probe]:
             raise UnusableError(verdict, source.FORMAT)
         if verdict is not None:
             return source, probe
-    known = (
-        "Console usage or cost CSV, pages of Anthropic's and OpenAI's usage and cost APIs (JSON) and OpenAI's CSV "
-        "exports of them, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, "
-        "OpenCode, Pi and Gemini CLI, LiteLLM spend logs, OpenTelemetry spans, Langfuse observations, events of the "
-        "tracker, experiment records"
-    )
     if not probe.is_text:
-        raise UnrecognisedError(f"binary content of no known format; known: {known}")
-    kind = "JSON" if probe.text.lstrip()[:1] in "{[" else "text"
-    raise UnrecognisedError(f"{kind} of no known format; known: {known}")
+        raise UnrecognisedError("binary content of no known format")
+    raise UnrecognisedError(f"{'JSON' if probe.text.lstrip()[:1] in ('{', '[') else 'text'} of no known format")
 
 
 def _keep_out(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> None:
@@ -742,11 +709,17 @@ def _enter(
             "rows_rejected": len(loaded.rejected),
             "rows_ignored": loaded.rows_ignored,
             "rows_repeated": loaded.rows_repeated,
-            "message": loaded.message,
+            "message": _told(loaded),
         },
     )
     connection.execute("INSERT OR IGNORE INTO scope.pending_files VALUES (?)", [sha256])
     _enter_rejected(connection, [(sha256, shown, loaded)])
+
+
+def _told(loaded: Loaded) -> str:
+    """What the ledger says of a loaded file: that it gave no usage, where that is so, and what its format says."""
+    empty = "" if loaded.rows_loaded else NO_USABLE_ROW if loaded.rejected else NO_USAGE
+    return "; ".join(filter(None, (empty, loaded.message)))
 
 
 def _enter_rejected(connection: duckdb.DuckDBPyConnection, files: Iterable[tuple[str, str, Loaded]]) -> None:
@@ -781,6 +754,7 @@ def _enter_together(
             "rows_rejected": [len(loaded.rejected) for _, loaded in files],
             "rows_ignored": [loaded.rows_ignored for _, loaded in files],
             "rows_repeated": [loaded.rows_repeated for _, loaded in files],
+            "message": [_told(loaded) for _, loaded in files],
         }
     )
     with _registered(connection, "entered_files", ledger):

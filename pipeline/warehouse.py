@@ -25,7 +25,7 @@ from typing import IO
 import duckdb
 import pyarrow as pa
 
-from pipeline import progress
+from pipeline import progress, redaction
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.sqlfiles import identifier, literal, sql
 
@@ -216,10 +216,15 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         if not existed or settings.home not in _prepared:
             connection.execute(sql("ingest/schema"))
             _prepared.add(settings.home)
-        connection.execute(sql("ingest/macros"))
+        connection.execute(macros())
         yield connection
     finally:
         connection.close()
+
+
+def macros() -> str:
+    """Statements that make the macros of ingest."""
+    return sql("ingest/macros", secret=literal(redaction.SECRET))
 
 
 def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:

@@ -403,7 +403,7 @@ def test_a_name_that_is_no_utf8_is_reported_and_stops_nothing(home):
 def test_links_that_leave_landing_are_refused_and_hidden_files_skipped(home, tmp_path):
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "o.csv").write_text(usage_csv(usage_row(key="outside")))
-    home.land({"good.csv": GOOD_FILES["usage.csv"], ".hidden.csv": "x", ".folder/h.csv": "x"})
+    home.land({"good.csv": GOOD_FILES["usage.csv"], ".hidden.csv": "x", ".git/h.csv": "x"})
     (home.settings.landing / "folder").symlink_to(tmp_path / "outside")
     (home.settings.landing / "file.csv").symlink_to(tmp_path / "outside" / "o.csv")
     (home.settings.landing / "inside.csv").symlink_to(home.settings.landing / "good.csv")

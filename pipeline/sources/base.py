@@ -444,8 +444,24 @@ def store_records(
         raise MisreadError(
             f"{bad + unread} records are bad, but {len(rejected)} could be found again: copy the file again"
         )
-    ((loaded,),) = connection.execute(f"INSERT INTO raw.requests BY NAME {insert}").fetchall()
+    loaded = insert_rows(connection, "raw.requests", insert)
     return Loaded("request", read + unread, loaded, ignored, usable - loaded, rejected)
+
+
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> int:
+    """Insert the rows of `query` into `table`, each text of a file without secrets; returns how many they are.
+
+    Here, because whatever a format stores comes by: no text that one begins to read can be forgotten.
+    """
+    schema, name = table.split(".")
+    found = connection.execute(sql("ingest/text_columns"), [schema, name]).fetchall()
+    texts = "[" + ", ".join(literal(str(column)) for (column,) in found) + "]"
+    # The columns of the query that are such texts, and the others.
+    kept, cleaned = (f"columns(lambda c: {no}list_contains({texts}, c))" for no in ("not ", ""))
+    ((inserted,),) = connection.execute(
+        f"INSERT INTO {table} BY NAME SELECT {kept}, without_secret({cleaned}) FROM ({query})"
+    ).fetchall()
+    return int(inserted)
 
 
 def load_csv(
@@ -528,13 +544,13 @@ def _load_csv(
     rows = select(relation=relation if ignored == "false" else f"(SELECT * FROM {relation} WHERE NOT ({ignored}))")
     try:
         # Streamed, and not by way of a table: a file of ten million rows would not fit in memory with all of its cells.
-        (inserted,) = connection.execute(
-            f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
-        ).fetchall()
+        loaded = insert_rows(
+            connection, table, f"SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
+        )
         ((parsed, empty),) = connection.execute(
             f"SELECT count(*), count(*) FILTER ({ignored}) FROM {relation}"
         ).fetchall()
-        loaded, is_clean = int(inserted[0]), inserted[0] + empty == parsed
+        is_clean = loaded + empty == parsed
         query = f"SELECT cells, problem FROM ({rows}) WHERE problem IS NOT NULL"
         bad = [] if is_clean else connection.execute(query).fetchall()
     except (duckdb.InvalidInputException, duckdb.IOException):

@@ -30,7 +30,7 @@ from pipeline.sources.base import (
     store_records,
     tidy_lines,
 )
-from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError
+from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError, json_of
 from pipeline.sqlfiles import literal, sql
 
 # Lines of the head that recognition looks at: a log may begin with lines of other kinds.
@@ -99,10 +99,7 @@ def first_objects(probe: Probe) -> Iterator[dict[str, Any]]:
         return
     text = probe.text.lstrip()
     for line in islice(text.splitlines(), HEAD_LINES):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
+        entry = json_of(line)
         yield from (each for each in (entry if isinstance(entry, list) else [entry]) if isinstance(each, dict))
     if is_document(probe):
         yield from _parts(text)
@@ -116,14 +113,14 @@ def _parts(text: str) -> Iterator[dict[str, Any]]:
         for _ in range(HEAD_LINES):
             try:
                 entry, at = decoder.raw_decode(text, at + len(text[at:]) - len(text[at:].lstrip(" \t\r\n,")))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return
             if isinstance(entry, dict):
                 yield entry
         return
     try:
         entry, _ = decoder.raw_decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         entry = cut_document(text)
     if isinstance(entry, dict):
         yield entry
@@ -147,24 +144,19 @@ def cut_document(text: str) -> Any:
             safe = (token.end(), "".join(reversed(closers)))
         elif mark == ",":
             safe = (token.start(), "".join(reversed(closers)))
-    try:
-        return json.loads(text[: safe[0]] + safe[1]) if safe else None
-    except ValueError:
-        return None
+    return json_of(text[: safe[0]] + safe[1]) if safe else None
 
 
 def is_document(probe: Probe) -> bool:
     """Whether the file is one JSON value over several lines, or an array, and not one object a line."""
     text = probe.text.lstrip()
     if text.startswith("["):
-        return True
+        first, second = [*islice(text.splitlines(), 2), ""][:2]
+        # Unless a whole array is only the first of the lines, of which the next is a record.
+        return not (first.rstrip().endswith("]") and isinstance(json_of(second), dict))
     if not text.startswith("{"):
         return False
-    for line in islice(text.splitlines(), 2):
-        try:
-            json.loads(line)
-        except ValueError:
-            continue
+    if any(json_of(line) is not None for line in islice(text.splitlines(), 2)):
         return False
     return "\n" in text.rstrip()
 

@@ -32,10 +32,17 @@ if TYPE_CHECKING:
     import duckdb
 
 FORMAT = "claude_code"
-_LINE_TYPES = frozenset(
-    ("assistant", "user", "system", "summary", "progress", "queue-operation", "file-history-snapshot")
-)
-_COMPANIONS = frozenset(("sessionId", "leafUuid", "messageId", "parentUuid"))
+# What lines of each type have that those of other tools, which took over the format, have not.
+_LINE_TYPES = {
+    "assistant": ("sessionId", "message"), "user": ("sessionId", "message"),
+    "summary": ("leafUuid",), "file-history-snapshot": ("messageId", "snapshot"),
+    "system": ("sessionId", "isSidechain"), "progress": ("sessionId", "isSidechain"),
+    "attachment": ("sessionId", "isSidechain"), "queue-operation": ("sessionId", "operation"),
+    "ai-title": ("sessionId",), "custom-title": ("sessionId",), "last-prompt": ("sessionId",),
+    "permission-mode": ("sessionId",), "pr-link": ("sessionId",),
+}  # fmt: skip
+# Where other tools keep their counts, or a message its text: Qwen Code, CodeBuddy.
+_OF_OTHERS = frozenset(("usageMetadata", "systemPayload", "providerData", "usage", "tokens", "tokenUsage", "role"))
 # A line that is longer than the head, or cut off, still shows what it is.
 _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
 # Of a large file so much is in memory at once, besides what it reports.
@@ -132,7 +139,7 @@ _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def recognise(probe: Probe) -> str | None:
-    """Some line of the head is an object with a transcript's type and one of the ids that go with it."""
+    """The first line of the head that is a transcript's, or one that another tool writes in its manner, decides."""
     for line in io.BytesIO(probe.head.removeprefix(codecs.BOM_UTF8)):
         if not line.lstrip().startswith(b"{"):
             continue
@@ -142,9 +149,16 @@ def recognise(probe: Probe) -> str | None:
             if _CUT_LINE.match(line) and b'"type"' in line:
                 return ""
             continue
-        if isinstance(entry, dict) and entry.get("type") in _LINE_TYPES and _COMPANIONS & entry.keys():
+        if isinstance(entry, dict) and "sessionId" in entry and _is_of_another_tool(entry):
+            return None
+        if isinstance(entry, dict) and set(_LINE_TYPES.get(str(entry.get("type")), ("?",))) <= entry.keys():
             return ""
     return None
+
+
+def _is_of_another_tool(entry: dict[str, Any]) -> bool:
+    message = _object(entry.get("message"))
+    return not _OF_OTHERS.isdisjoint(entry) or "parts" in message or message.get("role") == "model"
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
@@ -728,7 +742,10 @@ def store(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> dict[str, tu
     if not rows.num_rows:
         return {}
     connection.register("transcript_rows", rows)
-    connection.execute(sql("ingest/store_transcripts", source_format=literal(FORMAT)))
+    # Here, because whoever only takes transcripts apart (reading) need not start DuckDB.
+    from pipeline.sources.base import insert_rows
+
+    insert_rows(connection, "raw.requests", sql("ingest/store_transcripts", source_format=literal(FORMAT)))
     days = connection.execute(sql("ingest/transcript_days")).fetchall()
     connection.unregister("transcript_rows")
     return {sha256: (first, last) for sha256, first, last in days}

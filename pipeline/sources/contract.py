@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,6 +38,14 @@ def refusing_damaged_gzip() -> Iterator[None]:
         raise SourceError("damaged gzip file: fetch it again") from None
 
 
+def json_of(text: str) -> Any:
+    """What a text is as JSON; None where it is none, or nested deeper than Python can follow."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 @dataclass(frozen=True)
 class Probe:
     """The beginning of a file, decompressed, as far as recognition needs it.
@@ -58,9 +67,9 @@ class Probe:
             magic = handle.read(2)
         if magic != GZIP_MAGIC:
             with path.open("rb") as handle:
-                return cls(path, handle.read(HEAD_BYTES), "none")
+                return cls(path, _head(handle), "none")
         with refusing_damaged_gzip(), gzip.open(path, "rb") as unzipped:
-            return cls(path, unzipped.read(HEAD_BYTES), "gzip")
+            return cls(path, _head(unzipped), "gzip")  # type: ignore[arg-type]
 
     def open(self) -> IO[bytes]:
         """The decompressed bytes of the whole file."""
@@ -75,6 +84,20 @@ class Probe:
     def is_text(self) -> bool:
         """Whether the head holds no NUL byte, which no text format does."""
         return b"\x00" not in self.head
+
+
+def _head(handle: IO[bytes]) -> bytes:
+    """The beginning of a file; where that is within one line of JSON, also that of what follows the line."""
+    head = handle.read(HEAD_BYTES)
+    if len(head) < HEAD_BYTES or b"\n" in head or not head.lstrip().startswith(b"{"):
+        return head
+    for _ in range(MAX_LINE_BYTES // HEAD_BYTES):
+        rest = handle.readline(HEAD_BYTES)
+        if not rest:
+            break
+        if rest.endswith(b"\n"):
+            return head + b"\n" + handle.read(HEAD_BYTES)
+    return head
 
 
 @dataclass(frozen=True)

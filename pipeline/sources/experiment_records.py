@@ -8,13 +8,12 @@ that keeps Gemini's counts flat (`prompt`, `cached`, `candidates`, `thoughts`) i
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import duckdb
 
 from pipeline.sources import usage_bodies
-from pipeline.sources.contract import Loaded, Probe
+from pipeline.sources.contract import Loaded, Probe, json_of
 
 FORMAT = "experiment_records"
 # What a record has beside its usage body, and what a flat one consists of.
@@ -29,10 +28,7 @@ def recognise(probe: Probe) -> str | None:
     for line in probe.text.splitlines():
         if not line.lstrip().startswith("{"):
             continue
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
+        entry = json_of(line)
         if isinstance(entry, dict):
             return "" if _is_record(entry) else None
     return None

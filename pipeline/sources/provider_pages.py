@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from pipeline.sources.base import CsvShape, csv_header, csv_values, file_literal, load_csv
+from pipeline.sources.base import CsvShape, csv_header, csv_values, file_literal, insert_rows, load_csv
 from pipeline.sources.calls import HEAD_LINES, MAX_DOCUMENT_BYTES, cut_document, first_objects
 from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError
 from pipeline.sqlfiles import identifier, literal, sql
@@ -164,9 +164,9 @@ def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str,
         relation=f"(select *, json_extract_string(result, [{paths}]) as fields from page_results)",
         **{f"name_{name}": shape.fields[name] for name in names},
     )
-    ((loaded,),) = connection.execute(
-        f"INSERT INTO {shape.table} BY NAME SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
-    ).fetchall()
+    loaded = insert_rows(
+        connection, shape.table, f"SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
+    )
     bad = connection.execute(f"SELECT cells, problem.reason FROM ({rows}) WHERE problem IS NOT NULL ORDER BY 1")
     # A document's rows have no lines of their own: line is the result's number from 1, the offset is 0.
     rejected = tuple(RejectedRow(int(place), 0, reason) for place, reason in bad.fetchall())

@@ -7,7 +7,6 @@ that was delivered twice, or stands in both kinds of file, has one id, and count
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.sources import calls, usage_bodies
-from pipeline.sources.contract import Loaded, Probe, SourceError
+from pipeline.sources.contract import Loaded, Probe, SourceError, json_of
 
 FORMAT = "tracker_events"
 _COMPANIONS = frozenset(("conversation_id", "session_id"))
@@ -41,9 +40,10 @@ def _is_session(probe: Probe) -> bool:
     """One object that names the schema outside of its events, in which no text of that kind can stand."""
     if not probe.is_text or not probe.text.lstrip().startswith("{"):
         return False
-    with contextlib.suppress(ValueError):
-        # A whole object in the first line: the file, or one of many, which may hold a session as its content.
-        return str(json.loads(probe.text.lstrip().split("\n", 1)[0]).get("schema")).startswith(_SESSION_SCHEMA)
+    # A whole object in the first line: the file, or one of many, which may hold a session as its content.
+    first = json_of(probe.text.lstrip().split("\n", 1)[0])
+    if isinstance(first, dict):
+        return str(first.get("schema")).startswith(_SESSION_SCHEMA)
     found = _SESSION.search(probe.text) or _SESSION.search(_tail(probe))
     return found is not None
 
@@ -75,7 +75,7 @@ def _events_as_lines(probe: Probe, path: Path) -> Probe:
     try:
         with probe.open() as file:
             session = json.load(file)
-    except (ValueError, EOFError, OSError):
+    except (ValueError, EOFError, OSError, RecursionError):
         raise SourceError(
             "the session's file is cut off or damaged: save the session again, or copy it again"
         ) from None

@@ -6,7 +6,6 @@ session is in force, and sessions that another logger knows too (dbt_project/mod
 
 from __future__ import annotations
 
-import json
 from functools import partial
 
 import duckdb
@@ -20,13 +19,14 @@ from pipeline.sources.base import (
     csv_values,
     file_literal,
     forget_reader_errors,
+    insert_rows,
     line_relation,
     load_csv,
     load_tidily,
     locate_lines,
     tidy_lines,
 )
-from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError
+from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError, json_of
 from pipeline.sqlfiles import identifier, literal, sql
 
 FORMAT = "token_usage_sessions"
@@ -67,11 +67,9 @@ def _first_object(probe: Probe) -> dict[str, object] | None:
     for line in probe.text.splitlines():
         if not line.lstrip().startswith("{"):
             return None
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        return entry if isinstance(entry, dict) else None
+        entry = json_of(line)
+        if entry is not None:
+            return entry if isinstance(entry, dict) else None
     return None
 
 
@@ -113,11 +111,11 @@ def _insert(connection: duckdb.DuckDBPyConnection, select: str) -> tuple[int, li
     bad = connection.execute(
         "SELECT cells[1], problem.reason, problem.column_name, problem.value FROM parsed WHERE problem IS NOT NULL"
     ).fetchall()
-    inserted = connection.execute(
-        "INSERT INTO raw.usage_sessions BY NAME SELECT * EXCLUDE (problem, cells) FROM parsed WHERE problem IS NULL"
-    ).fetchone()
+    inserted = insert_rows(
+        connection, "raw.usage_sessions", "SELECT * EXCLUDE (problem, cells) FROM parsed WHERE problem IS NULL"
+    )
     connection.execute("DROP TABLE parsed")
-    return (int(inserted[0]) if inserted else 0), bad
+    return inserted, bad
 
 
 def _load_parquet(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:

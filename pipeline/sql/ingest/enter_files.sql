@@ -6,8 +6,7 @@ insert into ingest.files by name
 select
     *,
     now()::timestamp as loaded_at,
-    'loaded' as status,
-    '' as message
+    'loaded' as status
 from entered_files;
 
 insert or ignore into scope.pending_files

@@ -72,11 +72,9 @@ select
     list_contains(units, 'workspace') as states_workspace,
     list_contains(units, 'kind') as states_kind,
     list_contains(units, 'user_id') as states_user_id,
-    without_secret(user_id) as user_id,
-    without_secret(if(api_key = '' and list_contains(units, 'api_key'), '(workbench)', api_key)) as api_key,
-    without_secret(
-        if(lower(workspace) in ('', 'default') and list_contains(units, 'workspace'), 'Default', workspace)
-    ) as workspace,
+    user_id,
+    if(api_key = '' and list_contains(units, 'api_key'), '(workbench)', api_key) as api_key,
+    if(lower(workspace) in ('', 'default') and list_contains(units, 'workspace'), 'Default', workspace) as workspace,
     if(item_tier in ('default', 'auto'), 'standard', item_tier) as usage_type,
     context_window_name(item_window) as context_window,
     if(inference_geo = 'not_available', '', inference_geo) as inference_geo,

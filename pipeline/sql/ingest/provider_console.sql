@@ -119,11 +119,9 @@ select
     starts_at as usage_start,
     (width_us // 1000000)::integer as bucket_seconds,
     model as model_version,
-    without_secret(if(api_key = '' and list_contains(units, 'api_key'), '(workbench)', api_key)) as api_key,
-    without_secret(
-        if(lower(workspace) in ('', 'default') and list_contains(units, 'workspace'), 'Default', workspace)
-    ) as workspace,
-    without_secret(user_id) as user_id,
+    if(api_key = '' and list_contains(units, 'api_key'), '(workbench)', api_key) as api_key,
+    if(lower(workspace) in ('', 'default') and list_contains(units, 'workspace'), 'Default', workspace) as workspace,
+    user_id,
     case
         when lower(batch) = 'true' then 'batch'
         when lower(service_tier) in ('default', 'auto') or (service_tier = '' and lower(batch) = 'false') then 'standard'

@@ -1,5 +1,4 @@
 -- One row for each response that a transcript reports, as raw.requests holds it.
-insert into raw.requests by name
 select
     file_sha256,
     ${source_format} as source_format,

@@ -3,5 +3,5 @@ select
     status,
     message
 from ingest.files
-where status in ('failed', 'unrecognised')
+where status in ('failed', 'unrecognised') and format <> 'side_file'
 order by status, path

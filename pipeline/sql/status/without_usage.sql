@@ -1,0 +1,10 @@
+-- Loaded files that gave no row, by what is said of them.
+select
+    format,
+    message,
+    count(*) as files,
+    min(path) as example_path
+from ingest.files
+where status = 'loaded' and rows_loaded = 0
+group by format, message
+order by files desc, format, message
