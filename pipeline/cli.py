@@ -945,6 +945,7 @@ def ui(
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         # No module of the folder where the user stands is taken for one of ours or of Dagster's.
         "PYTHONSAFEPATH": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH")))),
     }
     with contextlib.suppress(ConfigurationError):
         _close_runs_of_former_ui(settings)
@@ -952,7 +953,7 @@ def ui(
     sys.stdout.flush()
     # Dagster announces a successor of its own command here that is not part of it.
     quietly = ["-W", "ignore:Function `dev_command` is superseded"]
-    command = ["-m", "dagster", "dev", "-m", "pipeline.definitions", "-d", str(Path(__file__).parent.parent)]
+    command = ["-m", "pipeline.ui", "dev", "-m", "pipeline.definitions", "-d", str(Path(__file__).parent.parent)]
     command += ["-p", str(port), "-h", host]
     # In place of this process, so that whoever stops it stops Dagster and not a parent of it.
     os.execve(sys.executable, [sys.executable, *quietly, *command], environment)  # noqa: S606

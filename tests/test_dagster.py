@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
@@ -459,6 +461,7 @@ class Ui:
     """A running UI, asked the way its own pages ask it."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._address = f"http://127.0.0.1:{port}/graphql"
 
     def ask(self, query: str, **variables: Any) -> Any:
@@ -562,10 +565,54 @@ def ui(home_of_a_killed_run: Path, tmp_path: Path) -> Iterator[tuple[Ui, Path]]:
         process.wait(10)
 
 
+def _status(port: int, method: str, path: str, body: str | None = None, **headers: str) -> int:
+    """How a request of a page of another origin is answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def assert_that_only_its_own_pages_are_answered(port: int) -> None:
+    """Of a running UI."""
+    own, evil = f"http://127.0.0.1:{port}", "http://evil.example"
+    change = urllib.parse.quote('mutation { deletePipelineRun(runId: "x") { __typename } }')
+    asked = urllib.parse.quote("{ version }")
+    json_type, query = "application/json", json.dumps({"query": "{ version }"})
+    assert _status(port, "GET", "/server_info") == 200
+    assert _status(port, "GET", f"/graphql?query={asked}") == 200
+    assert _status(port, "POST", "/graphql", query, Content_Type=json_type) == 200
+    assert _status(port, "POST", "/graphql", query, Content_Type=json_type, Origin=own) == 200
+    assert _status(port, "GET", "/server_info", Host=f"localhost:{port}") == 200
+    assert _status(port, "GET", "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate") == 200
+    for host in ("evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", f"127.0.0.1:{port + 1}"):
+        assert _status(port, "GET", "/server_info", Host=host) == 403, host
+    for origin in (
+        evil,
+        "null",
+        f"{own}.evil.example",
+        f"http://localhost:{port}",
+        "file://",
+        f"http://127.0.0.1:{port + 1}",
+    ):
+        assert _status(port, "POST", "/graphql", query, Content_Type=json_type, Origin=origin) == 403, origin
+    assert _status(port, "POST", f"/graphql?query={change}", Origin=evil) == 403
+    assert _status(port, "GET", f"/graphql?query={change}") == 403
+    assert _status(port, "GET", "/graphql?query=mutation%20{") == 403
+    assert _status(port, "GET", f"/graphql?query={asked}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors") == 403
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    upgrade |= {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec_WebSocket_Protocol": "graphql-ws"}
+    assert _status(port, "GET", "/graphql", Origin=evil, **upgrade) == 403
+    assert _status(port, "GET", "/graphql", Origin=own, **upgrade) == 101
+
+
 def test_materialize_all_in_a_fresh_ui_publishes_everything_even_behind_a_killed_run(
     ui: tuple[Ui, Path], home_of_a_killed_run: Path
 ) -> None:
     page, log = ui
+    # Here, since a UI takes long to start.
+    assert_that_only_its_own_pages_are_answered(page.port)
     run = page.materialize_all()
     status = page.finished(run)
     events = page.ask(_EVENTS, run=run)["events"]
