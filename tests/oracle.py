@@ -340,12 +340,16 @@ def _told(lines: Iterable[_Line]) -> list[_Told]:
 
 
 def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
-    """What belongs together of what files tell without a request's id: one message and input, and a session or time."""
+    """What files tell without a request's id, in turns: of one message and input, and one session, time or uuid."""
 
     def belongs(one: _Told, other: _Told) -> bool:
         if one.message != other.message:
             return False
-        if {one.began} & {other.began} or {one.kept.seen} & {other.kept.seen}:
+        if (
+            one.began == other.began
+            or one.kept.seen == other.kept.seen
+            or one.kept.entry["uuid"] == other.kept.entry["uuid"]
+        ):
             return True
         early, late = sorted((one, other), key=lambda each: each.began)
         same_session = one.lines[0].entry["sessionId"] == other.lines[0].entry["sessionId"]

@@ -226,6 +226,42 @@ def test_a_build_plans_the_days_that_its_exports_cover_by_their_stored_rows(new_
         assert [batch.days for batch in scope.plan(connection, 10**6)] == [["2026-02-17", "2026-02-18"]]
 
 
+def test_a_build_takes_no_other_turns_of_a_gateway_that_gives_all_of_them_one_id(new_home):
+    def turns(session: str, *minutes: int, **fields: str) -> str:
+        usages = {minute: {"input_tokens": 1_000 + minute, "output_tokens": 1} for minute in minutes}
+        entries = [
+            {
+                "type": "assistant",
+                "uuid": f"{session}-{minute}",
+                "sessionId": session,
+                "timestamp": f"{DAY + dt.timedelta(minutes=minute):%Y-%m-%dT%H:%M:%SZ}",
+                "message": {"id": "relay", "model": "claude-sonnet-4-5", "usage": usage},
+            }
+            for minute, usage in usages.items()
+        ]
+        return lines(*(entry | fields for entry in entries))
+
+    home, taken = new_home(), []
+    for name, text in {
+        "a.jsonl": turns("s1", 0, 1, 2, 3),
+        "b.jsonl": turns("s2", 4, 5),
+        "copied.jsonl": turns("s3", 0),
+        "named.jsonl": turns("s1", 3, requestId="r1"),
+    }.items():
+        home.land({name: text})
+        home.ingest()
+        with warehouse.connect(home.settings) as connection:
+            for batch in scope.plan(connection):
+                scope.open_batch(connection, batch, keep=False)
+            query = "SELECT list(replace(item, 'relay~', '') ORDER BY item) FROM scope.responses"
+            taken += connection.execute(query).fetchone()
+            scope.close(connection, "")
+    turns_of_a = ["1000.0.0", "1001.0.0", "1002.0.0", "1003.0.0"]
+    turns_of_b = ["1004.0.0", "1005.0.0"]
+    # What states its request may be any of them.
+    assert taken == [turns_of_a, turns_of_b, turns_of_a[:1], ["relay", *turns_of_a, *turns_of_b]]
+
+
 def rescoped(former: Settings, scope: dict[str, str], seat: bool, channels: dict[str, str]) -> Settings:
     """The settings with another scope of logs, and with or without a key that a subscription pays for."""
     changed: Settings = load(

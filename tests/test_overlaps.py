@@ -462,6 +462,7 @@ WITHOUT_REQUESTS: dict[str, tuple[list[list[str]], list[int]]] = {
         [
             [turn(0, 10), turn(30, 20)],
             [turn(0, 10, session="s2"), turn(30, 20, session="s2", uuid="new"), turn(60, 40, session="s2")],
+            [turn(500, 10, session="s3", uuid="s1-0"), turn(530, 20, session="s3", uuid="s1-30")],
         ],
         [10, 20, 40],
     ),

@@ -13,7 +13,7 @@
 
     A message's id without a request's names a response only together with its input, since gateways give all of their
     responses one id: lines of a session that are at most ten minutes apart are one call, and so are lines of several
-    sessions, of which one is a copy, that share a time. Where another line of the same id and input states its request,
+    sessions, of which one is a copy, that share a time or the line's own id. Where another line of the same id and input states its request,
     they are that call again.
 
     One call in the records of several loggers counts by the first of tracker, transcript, gateway and span; what that one
@@ -25,7 +25,7 @@
 {%- set labels = ['session_id', 'project', 'user_id', 'api_key', 'workspace'] -%}
 {%- set compares = several_loggers() -%}
 {%- set copies = has_copies() -%}
-{%- set bonds = ['requested_at', 'kept_at', 'session_id, turn'] * 2 -%}
+{%- set bonds = ['requested_at', 'kept_at', 'line_id', 'session_id, turn'] * 2 -%}
 
 with recorded as (
     select
@@ -62,6 +62,7 @@ unnamed as (
 turns_0 as (
     select
         *,
+        coalesce(nullif(kept_id, ''), request_key) as line_id,
         count(*) filter (where opens) over (
             partition by response_id, session_id order by requested_at, kept_at, request_key rows unbounded preceding
         ) as turn
@@ -92,7 +93,7 @@ stored as (
     select * from named
     union all by name
     select
-        turns.* exclude (opens, turn) replace (
+        turns.* exclude (opens, turn, line_id) replace (
             coalesce(links.request_key, turns.request_key) as request_key,
             coalesce(links.response_id, turns.response_id) as response_id,
             links.response_id is not null as states_response_id
