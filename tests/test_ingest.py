@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import os
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -265,8 +266,8 @@ def test_mixed_line_ends_and_stray_quotes_cost_no_row(home):
     text = usage_csv(usage_row()) + usage_row(key='in"side') + "\r\n" + usage_row(tokens="abc", key='in"side') + "\n"
     home.land({"a.csv": text, "b.csv": usage_csv(usage_row(key="beta") + ",,", usage_row(tokens="x"))})
     home.ingest()
-    assert [row[0] for row in home.rejected()] == [4, 3]
-    assert home.query("SELECT api_key FROM raw.console_usage ORDER BY 1") == [("alpha",), ("beta",), ('in"side',)]
+    assert [row[0] for row in home.rejected()] == [4, 2, 3]
+    assert home.query("SELECT api_key FROM raw.console_usage ORDER BY 1") == [("alpha",), ('in"side',)]
 
 
 def test_a_line_that_is_no_utf8_is_rejected_alone(home):
@@ -908,9 +909,71 @@ def test_rejected_csv_rows_are_found_where_a_parser_of_every_row_finds_them(
 
     def every_row() -> Iterator[tuple[Any, list[str], str]]:
         with path.open("rb") as raw:
-            yield from base._csv_records(base._LineCounter(raw), 3, is_header=True)
+            yield from base._csv_records(base._LineCounter(raw), 3, True, base._trailing_cells(probe, 3))
 
     good = [tuple(record) for _, record, reason in every_row() if not reason]
-    problems = {record: ("is wrong", "b", "") for number, record in enumerate(good) if number in bad}
+    problems = base.Problems()
+    for number, record in enumerate(good):
+        if number in bad:
+            problems.add(record, ("is wrong", "b", ""))
     expected = list(base._rejected(every_row(), problems))
     assert list(base.locate_csv_rows(probe, ("a", "b", "c"), problems)) == expected
+
+
+def test_a_row_with_a_cell_too_many_is_rejected_though_the_last_one_is_empty(home):
+    row = usage_row()
+    extra = row + ","
+    home.land(
+        {
+            "alone.csv": usage_csv(extra),
+            "one.csv": usage_csv(row, extra, row, ""),
+            "short.csv": usage_csv(row, extra, row.rpartition(",")[0], row),
+            "quoted.csv": usage_csv(row.replace("alpha", '"al,pha"'), extra, row.replace("alpha", '"al,pha"')),
+            # cells that every row has are no shift
+            "all.csv": usage_csv(*[extra] * 3),
+            "most.csv": usage_csv(*[extra] * 2, extra + ",", row),
+        }
+    )
+    home.ingest()
+    wanted = {"alone": (0, 1), "one": (2, 1), "short": (2, 2), "quoted": (2, 1), "all": (3, 0), "most": (3, 1)}
+    found = {name: home.ledger(f"{name}.csv") for name in wanted}
+    assert {name: (row["rows_loaded"], row["rows_rejected"]) for name, row in found.items()} == wanted
+    width = len(row.split(","))
+    assert (2, f"expected {width} columns, found {width + 1}") in [(line[0], line[2]) for line in home.rejected()]
+
+
+@pytest.mark.parametrize("size", [(1 << 20) + 1, 9_000_000, 20_000_000])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_row_that_is_too_long_is_rejected_and_the_others_load(home, size, pack):
+    row = usage_row()
+    text = usage_csv(row, usage_row(key="A" * size), usage_row(key=f'"{"a,b" * (size // 3)}"'), row)
+    home.land({"big.csv": pack(text.encode())})
+    home.ingest()
+    ledger = home.ledger("big.csv")
+    assert (ledger["status"], ledger["rows_loaded"], ledger["rows_rejected"]) == ("loaded", 2, 2)
+    assert [(found[0], found[2]) for found in home.rejected()] == [
+        (3, "row longer than 1 MiB"), (4, "row longer than 1 MiB")
+    ]  # fmt: skip
+
+
+def test_a_file_of_very_many_columns_is_refused_in_one_sentence(home):
+    names = [f"column_{number}" for number in range(100_000)]
+    text = usage_csv(usage_row())
+    header, row = text.rstrip().split("\n")
+    home.land({"wide.csv": f"{header},{','.join(names)}\n{row},{','.join('1' for _ in names)}\n"})
+    started = time.perf_counter()
+    home.ingest()
+    assert time.perf_counter() - started < 10
+    ledger = home.ledger("wide.csv")
+    assert (ledger["status"], ledger["rows_loaded"]) == ("failed", 0)
+    assert ledger["message"].endswith("columns or more: no export has more than 1,000")
+
+
+def test_very_many_bad_rows_are_listed_without_being_held_in_memory(home, monkeypatch):
+    monkeypatch.setattr(base, "ROWS_IN_MEMORY", 100)
+    rows = [usage_row(key=f"k{number}", tokens="1.5") for number in range(1000)]
+    home.land({"bad.csv": usage_csv(usage_row(), *rows)})
+    home.ingest()
+    assert [row[0] for row in home.rejected()] == list(range(3, 1003))
+    kept = b"".join(gzip.decompress(file.read_bytes()) for file in home.settings.quarantine.glob("*.gz"))
+    assert kept.count(b"\n") == 1000

@@ -485,7 +485,7 @@ def test_days_without_usage_or_costs_are_no_rows_and_an_export_of_them_says_so(h
     for name, rows, what in (("month.csv", 2, "usage"), ("usage.csv", 1, "usage"), ("none.csv", 2, "costs")):
         ledger = home.ledger(name)
         assert (ledger["status"], ledger["rows_read"], ledger["rows_ignored"]) == ("loaded", rows, rows)
-        assert ledger["message"] == f"the export holds no {what}: its days have none"
+        assert ledger["message"].endswith(f"the export holds no {what}: its days have none")
     assert home.query("SELECT cost_usd FROM raw.console_costs") == [(Decimal("0.00216"),)]
     assert [row[2:] for row in home.rejected()] == [("amount_currency is not USD", "amount_currency", "eur")]
     assert home.ledger("cost.csv")["message"] == ""

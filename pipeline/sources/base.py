@@ -14,12 +14,13 @@ import csv
 import hashlib
 import io
 import itertools
+import pickle
 import re
 import tempfile
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, overload
 
 import duckdb
 
@@ -29,9 +30,16 @@ from pipeline.sqlfiles import identifier, literal, sql
 PIECE_BYTES = 1 << 20
 _PATTERN_CHARACTERS = re.compile(r"[*?\[]")
 _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
-# A row of an export is short: smaller buffers keep the memory of a large file small.
-MAX_ROW_BYTES = 1 << 23
-_ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {MAX_ROW_BYTES}"
+# A row of an export is short, and has few columns: smaller buffers keep the memory of a large file small, and a file of
+# 100,000 columns would take minutes.
+MAX_ROW_BYTES = 1 << 20
+MAX_COLUMNS = 1000
+_ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {1 << 23}"
+_QUOTED = re.compile(rb'"[^"]*"')
+_KEPT_CHARACTERS = 10_000  # of the text of a row that is too long
+_NAMED_COLUMNS = 50
+# Rejected rows beyond this many wait on disk for their place in the quarantine.
+ROWS_IN_MEMORY = 10_000
 # A thread that loads rows holds a group of them and buffers of its reader; as much as two hold goes to what all share.
 STREAMING_BYTES = 100_000_000
 
@@ -55,6 +63,8 @@ class CsvShape:
 
     def problem(self, header: tuple[str, ...]) -> str:
         """Why a file with this header cannot be loaded, or ''."""
+        if len(header) > MAX_COLUMNS:
+            return f"{len(header):,} columns or more: no export has more than {MAX_COLUMNS:,}"
         missing = [name for name in self.required if name not in header]
         if self.one_of and not any(set(group) <= set(header) for group in self.one_of):
             missing.append(" or ".join("+".join(group) for group in self.one_of))
@@ -67,7 +77,8 @@ class CsvShape:
 
 def _named(header: Iterable[str]) -> str:
     """Header names for a message; what does not look like a name could be content and is only counted."""
-    names = [name for name in header if name.isascii() and name.replace("_", "").isalnum() and len(name) <= 64]
+    named = [name for name in header if name.isascii() and name.replace("_", "").isalnum() and len(name) <= 64]
+    names = named[:_NAMED_COLUMNS]
     others = len(tuple(header)) - len(names)
     return ", ".join(names) + (f" and {others} other" if others else "")
 
@@ -149,49 +160,150 @@ def count_reader_errors(connection: duckdb.DuckDBPyConnection) -> int:
 Problem = tuple[str, str, str]  # reason, column name, value
 
 
-def locate_csv_rows(
-    probe: Probe, header: tuple[str, ...], problems: Mapping[tuple[str, ...], Problem]
-) -> Iterator[RejectedRow]:
+class Problems:
+    """Why rows are bad, found by their cells: a digest of these, since a million rows would not fit in memory."""
+
+    def __init__(self) -> None:
+        self._by_digest: dict[bytes, Problem] = {}
+        self._same: dict[Problem, Problem] = {}
+        self._lines: set[int] = set()
+
+    def add(self, cells: Sequence[str], problem: Problem) -> None:
+        """Note what is wrong with a row of these cells."""
+        self._by_digest[self._digest(cells)] = self._same.setdefault(problem, problem)
+        self._lines.add(hash(",".join(cells).replace('"', "").encode()))
+
+    def of(self, cells: Sequence[str]) -> Problem | None:
+        """What is wrong with a row of these cells; None where nothing is."""
+        return self._by_digest.get(self._digest(cells))
+
+    def may_be(self, line: bytes) -> bool:
+        """Whether a line, without quotes, may be a bad row: false only where it is none."""
+        return hash(line.rstrip(b"\r\n")) in self._lines
+
+    @staticmethod
+    def _digest(cells: Sequence[str]) -> bytes:
+        return hashlib.blake2b("\0".join(cells).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class _Spool(Sequence[RejectedRow]):
+    """Rows in a file that goes with the last reference to it."""
+
+    def __init__(self, rows: Iterable[RejectedRow]) -> None:
+        self._file = tempfile.TemporaryFile(prefix="token-analytics-")  # noqa: SIM115 - as long as the rows
+        self._size = 0
+        for row in rows:
+            pickle.dump(row, self._file)
+            self._size += 1
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[RejectedRow]:
+        self._file.seek(0)
+        for _ in range(self._size):
+            yield pickle.load(self._file)  # noqa: S301 - written above
+
+    @overload
+    def __getitem__(self, index: int) -> RejectedRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RejectedRow]: ...
+    def __getitem__(self, index: int | slice) -> RejectedRow | Sequence[RejectedRow]:
+        return tuple(self)[index]
+
+
+def _kept(rows: Iterator[RejectedRow]) -> Sequence[RejectedRow]:
+    """The rows, in memory where they are few."""
+    first = tuple(itertools.islice(rows, ROWS_IN_MEMORY))
+    return first if len(first) < ROWS_IN_MEMORY else _Spool(itertools.chain(first, rows))
+
+
+def _trailing_cells(probe: Probe, width: int) -> int:
+    """How many empty cells beyond the last column the rows of a file have, judged by the first two of them.
+
+    In one row alone they may come from a comma inside a number, which shifts all cells behind it.
+    """
+    try:
+        records = list(itertools.islice(filter(None, csv.reader(io.StringIO(probe.text, newline=""))), 3))[1:]
+    except csv.Error:
+        return 0
+    beyond = {0 if any(record[width:]) else max(len(record) - width, 0) for record in records}
+    return beyond.pop() if len(records) == 2 and len(beyond) == 1 else 0
+
+
+def _may_lose_rows(probe: Probe, width: int) -> bool:
+    """Whether DuckDB may skip a row without a word, or take a shifted one for good.
+
+    It skips rows that are longer than its buffer, and drops empty cells beyond the last column.
+    """
+    with probe.open() as raw:
+        while piece := raw.read(PIECE_BYTES):
+            rest = raw.readline(MAX_ROW_BYTES + 1)
+            if len(rest) > MAX_ROW_BYTES:
+                return True
+            piece += rest
+            plain = _QUOTED.sub(b"", piece) if b'"' in piece else piece
+            if b'"' in plain:
+                return True
+            if b"\n\n" in plain or b"\n\r\n" in plain:
+                if any(line.count(b",") >= width for line in plain.splitlines()):
+                    return True
+            elif plain.count(b",") > (plain.count(b"\n") + (not plain.endswith(b"\n"))) * (width - 1):
+                return True
+    return False
+
+
+def locate_csv_rows(probe: Probe, header: tuple[str, ...], problems: Problems) -> Iterator[RejectedRow]:
     """Where the rows stand that DuckDB rejected: those in `problems`, and those that are no valid row of the CSV.
 
     Most rows are one line without quotes: of these only the ones that look like a problem are parsed. From the first
     line on that is not a record by itself, every row is.
     """
     origin = probe.origin or probe
-    bad = {",".join(cells).replace('"', "").encode() + end for cells in problems for end in (b"\n", b"\r\n", b"")}
+    trailing = _trailing_cells(origin, len(header))
     number, offset, is_header = 1, 0, True
     with origin.open() as raw:
         while piece := raw.read(PIECE_BYTES):
-            piece += raw.readline()
+            rest = raw.readline(MAX_ROW_BYTES + 1)
+            piece += rest
             lines = piece.splitlines(keepends=True)
-            suspects = _suspects(piece, lines, len(header) - 1, bad)
-            if suspects is None or piece.count(b"\r") != piece.count(b"\r\n"):
+            suspects = _suspects(piece, lines, len(header) - 1, problems)
+            if suspects is None or trailing or len(rest) > MAX_ROW_BYTES or piece.count(b"\r") != piece.count(b"\r\n"):
                 break
             if is_header:
                 suspects = list(range(len(lines)))
             places = [0, *itertools.accumulate(map(len, lines))] if suspects else []
             for index in suspects:
                 counted = _LineCounter(io.BytesIO(lines[index]), number + index, offset + places[index])
-                yield from _rejected(_csv_records(counted, len(header), is_header), problems)
+                yield from _rejected(_csv_records(counted, len(header), is_header, trailing), problems)
                 is_header = is_header and not lines[index].removeprefix(codecs.BOM_UTF8).strip(b"\r\n")
             number += len(lines)
             offset += len(piece)
     with origin.open() as raw:
         raw.seek(offset)
         counted = _LineCounter(raw, number, offset)
-        yield from _rejected(_csv_records(counted, len(header), is_header), problems)
+        yield from _rejected(_csv_records(counted, len(header), is_header, trailing), problems)
 
 
-def _suspects(piece: bytes, lines: Sequence[bytes], commas: int, bad: Container[bytes]) -> list[int] | None:
+def _suspects(piece: bytes, lines: Sequence[bytes], commas: int, problems: Problems) -> list[int] | None:
     """Which lines of a piece have to be parsed to know whether they are rejected; None where a line is no record."""
     is_plain = b"\0" not in piece and _is_utf8(piece)
-    found = [index for index, line in enumerate(lines) if line in bad or line.count(b",") != commas or b'"' in line]
+    found = [
+        index
+        for index, line in enumerate(lines)
+        if problems.may_be(line) or line.count(b",") != commas or b'"' in line or len(line) > MAX_ROW_BYTES
+    ]
     if b'"' in piece:
         quoted = {index: _without_quotes(lines[index]) for index in found if b'"' in lines[index]}
         if None in quoted.values():
             return None
         found = [
-            index for index in found if index not in quoted or quoted[index] != commas or _dequoted(lines[index]) in bad
+            index
+            for index in found
+            if index not in quoted
+            or quoted[index] != commas
+            or len(lines[index]) > MAX_ROW_BYTES
+            or problems.may_be(_dequoted(lines[index]))
         ]
     return found if is_plain else sorted({*found, *(i for i, line in enumerate(lines) if not _is_plain(line))})
 
@@ -229,20 +341,20 @@ def _is_plain(line: bytes) -> bool:
     return b"\0" not in line and _is_utf8(line)
 
 
-def _rejected(
-    records: Iterable[tuple[_LineCounter, list[str], str]], problems: Mapping[tuple[str, ...], Problem]
-) -> Iterator[RejectedRow]:
+def _rejected(records: Iterable[tuple[_LineCounter, list[str], str]], problems: Problems) -> Iterator[RejectedRow]:
     for counted, record, reason in records:
         if reason:
             yield counted.rejected(reason)
-        elif problem := problems.get(tuple(record)):
+        elif problem := problems.of(record):
             yield counted.rejected(*problem)
 
 
-def _csv_records(counted: _LineCounter, width: int, is_header: bool) -> Iterator[tuple[_LineCounter, list[str], str]]:
+def _csv_records(
+    counted: _LineCounter, width: int, is_header: bool, trailing: int = 0
+) -> Iterator[tuple[_LineCounter, list[str], str]]:
     """Each record of a CSV file, without a header, and why it is no valid row ('' where it is one).
 
-    Empty cells beyond the last column are dropped, as DuckDB drops them.
+    `trailing` empty cells beyond the last column, which the rows of the file have, are dropped.
     """
     records = csv.reader(counted)
     while True:
@@ -254,14 +366,16 @@ def _csv_records(counted: _LineCounter, width: int, is_header: bool) -> Iterator
             continue
         if record is None:
             return
-        if not record:
+        if not record and not counted.is_too_long:
             continue
         if is_header:
             is_header = False
             continue
-        while len(record) > width and record[-1] == "":
-            record.pop()
-        if counted.undecodable:
+        if len(record) == width + trailing and not any(record[width:]):
+            record = record[:width]
+        if counted.is_too_long:
+            yield counted, record, f"row longer than {MAX_ROW_BYTES >> 20} MiB"
+        elif counted.undecodable:
             yield counted, record, "not valid UTF-8"
         elif any("\0" in cell for cell in record):
             yield counted, record, "holds a NUL byte"
@@ -277,7 +391,8 @@ def tidy_csv(probe: Probe, header: tuple[str, ...], path: Path) -> Probe:
     with path.open("w", encoding="utf-8", newline="") as file, probe.open() as raw:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writerow(header)
-        for _, record, reason in _csv_records(_LineCounter(raw), len(header), is_header=True):
+        trailing = _trailing_cells(probe, len(header))
+        for _, record, reason in _csv_records(_LineCounter(raw), len(header), is_header=True, trailing=trailing):
             if reason:
                 left_out += 1
             else:
@@ -344,21 +459,34 @@ class _LineCounter:
     def mark(self) -> None:
         self._start: tuple[int, int] | None = None
         self._text = ""
+        self._bytes = 0
+        self.is_too_long = False
         self.undecodable = False
 
     def __iter__(self) -> _LineCounter:
         return self
 
     def __next__(self) -> str:
-        line = self._raw.readline()
+        line = self._raw.readline(MAX_ROW_BYTES + 2)
         if not line:
             raise StopIteration
+        size = len(line)
+        while not line.endswith(b"\n") and size > MAX_ROW_BYTES and (more := self._raw.readline(PIECE_BYTES)):
+            size += len(more)
+            if more.endswith(b"\n"):
+                break
+        self._bytes += size - len(line) + len(line.rstrip(b"\r\n"))
+        self.is_too_long = self._bytes > MAX_ROW_BYTES
         self._line += 1
         if self._start is None:
             self._start = (self._line, self._offset)
         text = line.decode("utf-8-sig" if self._line == 1 else "utf-8", errors="surrogateescape")
         self.undecodable |= any("\udc80" <= char <= "\udcff" for char in text) if not text.isascii() else False
-        self._offset += len(line)
+        self._offset += size
+        if self.is_too_long:
+            # Of such a row only its beginning is kept; what it says is not read.
+            self._text = (self._text + text)[:_KEPT_CHARACTERS]
+            return "\n" if size > len(line) else text
         self._text += text
         return text
 
@@ -539,6 +667,9 @@ def _load_csv(
         raise MisreadError("empty lines above the header")
     if probe.origin is None and not probe.is_text:
         raise MisreadError("NUL bytes: export it again")
+    width = len(header)
+    if probe.origin is None and (_trailing_cells(probe, width) or _may_lose_rows(probe, width)):
+        raise MisreadError("rows that are too long, or cells beyond the last column: export it again")
     forget_reader_errors(connection)
     relation = csv_relation(probe, header)
     rows = select(relation=relation if ignored == "false" else f"(SELECT * FROM {relation} WHERE NOT ({ignored}))")
@@ -551,14 +682,17 @@ def _load_csv(
             f"SELECT count(*), count(*) FILTER ({ignored}) FROM {relation}"
         ).fetchall()
         is_clean = loaded + empty == parsed
-        query = f"SELECT cells, problem FROM ({rows}) WHERE problem IS NOT NULL"
-        bad = [] if is_clean else connection.execute(query).fetchall()
+        problems = Problems()
+        if not is_clean:
+            bad = connection.execute(f"SELECT cells, problem FROM ({rows}) WHERE problem IS NOT NULL")
+            while some := bad.fetchmany(ROWS_IN_MEMORY):
+                for cells, problem in some:
+                    problems.add(cells, (problem["reason"], problem["column_name"], problem["value"]))
     except (duckdb.InvalidInputException, duckdb.IOException):
         # The exception quotes the line, which may hold content.
         raise MisreadError("not readable as CSV: export it again") from None
     expected = count_reader_errors(connection) + probe.left_out + parsed - loaded - empty
-    problems = {tuple(cells): (p["reason"], p["column_name"], p["value"]) for cells, p in bad}
-    rejected = tuple(locate_csv_rows(probe, header, problems)) if expected else ()
+    rejected = _kept(locate_csv_rows(probe, header, problems)) if expected else ()
     if len(rejected) != expected:
         raise MisreadError(
             f"{expected} rows are bad, but {len(rejected)} could be found again: "

@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -100,7 +100,7 @@ def _head(handle: IO[bytes]) -> bytes:
     return head
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RejectedRow:
     """A row that was not loaded: where it stands, and why. `text` goes to the private quarantine only."""
 
@@ -121,7 +121,7 @@ class Loaded:
     rows_loaded: int
     rows_ignored: int = 0
     rows_repeated: int = 0
-    rejected: tuple[RejectedRow, ...] = field(default=(), repr=False)
+    rejected: Sequence[RejectedRow] = field(default=(), repr=False)
     message: str = ""
 
 
