@@ -718,8 +718,7 @@ def _enter(
 
 def _told(loaded: Loaded) -> str:
     """What the ledger says of a loaded file: that it gave no usage, where that is so, and what its format says."""
-    empty = "" if loaded.rows_loaded else NO_USABLE_ROW if loaded.rejected else NO_USAGE
-    return "; ".join(filter(None, (empty, loaded.message)))
+    return loaded.message or ("" if loaded.rows_loaded else NO_USABLE_ROW if loaded.rejected else NO_USAGE)
 
 
 def _enter_rejected(connection: duckdb.DuckDBPyConnection, files: Iterable[tuple[str, str, Loaded]]) -> None:
