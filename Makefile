@@ -32,8 +32,8 @@ focus: ## Install the FinOps Foundation's validator of FOCUS into .venv-focus, f
 	$(PYTHON) -m venv .venv-focus
 	.venv-focus/bin/python -m pip install --quiet --disable-pip-version-check "focus-validator==1.0.0" "multimethod<2"
 
-crash: $(STAMP) ## Kill runs at twenty random moments, and fill a disk
-	TOKEN_ANALYTICS_TEST_KILLS=20 $(BIN)/pytest tests/test_crash.py
+crash: $(STAMP) ## Kill and interrupt runs at twenty random moments, and fill a disk
+	TOKEN_ANALYTICS_TEST_KILLS=20 TOKEN_ANALYTICS_TEST_INTERRUPTS=20 $(BIN)/pytest tests/test_crash.py
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

@@ -38,6 +38,7 @@ from pipeline import (
     closing,
     history,
     ingest,
+    interrupts,
     progress,
     pull,
     quotes,
@@ -92,7 +93,6 @@ STAGES = {
     "closing": "Comparing with closed months",
     "publish": "Publishing",
 }
-STOPPED = "token-analytics: stopped; what was published stays as it was, and the next run completes the work"
 VERBOSE = "--verbose"
 HERE = Path(__file__).parent
 # What Dagster takes for a pattern (* ? [), a variable ($) or part of a URL (%, ?), and dbt for one of its expressions.
@@ -315,8 +315,7 @@ def _run(
         with _shown_progress(quiet=as_json), _libraries_held_back(verbose):
             result = _materialize(settings, verbose, full_refresh)
     except KeyboardInterrupt:
-        err.print(STOPPED)
-        raise typer.Exit(130) from None
+        interrupts.leave()
     except ConfigurationError:
         raise
     except Exception as error:
@@ -1129,10 +1128,10 @@ def main() -> None:
     """Entry point: whatever fails becomes one line and exit code 2."""
     os.umask(0o077)
     try:
-        app()
+        with interrupts.obeyed():
+            app()
     except KeyboardInterrupt:
-        err.print(STOPPED)
-        sys.exit(130)
+        interrupts.leave()
     except Exception as error:
         if VERBOSE in sys.argv and not isinstance(error, ConfigurationError):
             err.print(Text(traceback.format_exc()))

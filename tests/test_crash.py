@@ -35,9 +35,10 @@ import duckdb
 import pytest
 from commands import ENVIRONMENT, token_analytics
 
-from pipeline import cli, sample, settings, warehouse
+from pipeline import cli, interrupts, sample, settings, warehouse
 
 KILLS = int(os.environ.get("TOKEN_ANALYTICS_TEST_KILLS", "4"))
+INTERRUPTS = int(os.environ.get("TOKEN_ANALYTICS_TEST_INTERRUPTS", "4"))
 SEED = 20260117
 FILES = 200
 BEGUN = 24  # files that a home holds before it is disturbed
@@ -222,6 +223,8 @@ def _forked(home: str, disturb_at: str, after_seconds: float, by: str) -> Ended:
             disturb_at, deadline = "", float("inf")
             if by == "full disk":
                 fill(Path(home))
+            elif by:
+                os.kill(child, signal.Signals[by])
             else:
                 os.killpg(child, signal.SIGKILL)
         if select.select([said], [], [], min(0.5, max(0.0, deadline - now)))[0]:
@@ -406,6 +409,31 @@ def small_disk(folder: Path) -> Iterator[Path]:
         pytest.skip("this user cannot mount a tmpfs: a full disk is not tried")
     yield place
     subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_run_that_is_told_to_stop_ends_in_one_sentence_and_the_next_run_completes_it(
+    server: Server, begun: Begun, folder: Path
+) -> None:
+    home = folder / "interrupted"
+    shutil.copytree(begun.home, home)
+    land(home, small_landing()[: BEGUN + 8])
+    chance = random.Random(SEED)
+    # While dbt works, in threads of its own, and anywhere.
+    moments = [("Building marts", chance.random() * begun.seconds["Building marts"]) for _ in range(2)]
+    moments += random_moments(begun.seconds, INTERRUPTS)[: INTERRUPTS - len(moments)]
+    for stage, after_seconds in moments:
+        by = chance.choice(["SIGINT", "SIGTERM"])
+        ended = server.run(home, stage, after_seconds, by)
+        if ended.code == 0:
+            continue  # it was faster
+        assert ended.code == 128 + signal.Signals[by], (stage, after_seconds, ended)
+        *stages, sentence = ended.text.splitlines()
+        assert sentence == interrupts.SENTENCE
+        assert {line.split(" (")[0] for line in stages} <= set(STAGES), ended
+    ended = server.run(home)
+    assert ended.code == 0, ended.text
+    with warehouse.connect_published(settings.load(home)) as connection:
+        assert list(connection.execute(_STATE).fetchall()[0]) == state_of(small_landing()[: BEGUN + 8])
 
 
 def test_a_full_disk_is_one_sentence_and_the_next_run_completes_the_work(
