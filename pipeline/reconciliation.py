@@ -23,7 +23,7 @@ Row = dict[str, Any]
 # What each status means to a reader, in the order in which the page shows them.
 MEANINGS = {
     "matched": "Equal to the last digit.",
-    "within_rounding": "Equal within the rounding of the bill: half a cent for each of its rows.",
+    "within_rounding": "Equal within the rounding of the bill: half a cent for each row that is rounded to the cent.",
     "consistent": "Between what the sessions of the day used for sure and what they may have used.",
     "mispriced": "The tokens agree and the money does not: the rate card holds another rate than the bill.",
     "unlogged": "The provider billed, or counted, what no log holds.",

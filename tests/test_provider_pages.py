@@ -17,6 +17,8 @@ import oracle
 import pytest
 from test_overlaps import COLUMNS, cost_csv
 
+from pipeline.validation import EXPECTATIONS
+
 SONNET = "claude-sonnet-4-5-20250929"
 HAIKU = "claude-haiku-4-5-20251001"
 DAY = "2026-02-17"
@@ -338,6 +340,9 @@ def test_openai_line_items_name_model_and_kind(models):
     with models.over({"page.json": text}, "marts.billed_costs") as connection:
         found = connection.execute("SELECT model, token_kind, workspace, cost_usd::double FROM marts.billed_costs")
         assert sorted(found.fetchall()) == sorted((*named, "proj_1", 0.06) for named in said.values())
+    law = json.loads((EXPECTATIONS / "billed_token_kinds.json").read_text(encoding="utf-8"))
+    known = {kind for each in law["expectations"] for kind in each["kwargs"].get("value_set", [])}
+    assert {kind for _, kind in said.values()} <= known
 
 
 def test_openai_exports_as_csv_are_read_like_pages(home):
