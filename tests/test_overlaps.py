@@ -490,6 +490,18 @@ def test_a_messages_id_alone_is_no_identity(models, name):
             assert [tokens for (tokens,) in connection.execute(query).fetchall()] == inputs
 
 
+def test_a_response_that_the_tracker_states_too_is_one_call_with_or_without_a_requests_id(models):
+    usage = {"input_tokens": 10, "output_tokens": 1}
+    event = {
+        "event_id": "e1", "response_id": "m1", "conversation_id": "c", "session_id": "app", "provider": "anthropic",
+        "model": "claude-sonnet-4-5", "timestamp": f"{DAY:%Y-%m-%dT%H:%M:%SZ}", "usage": usage,
+    }  # fmt: skip
+    transcript = "\n".join([turn(1, 10, "m1"), turn(2, 30, "m1")])
+    with models.over({"a.jsonl": json.dumps(event), "b.jsonl": transcript}, "intermediate.int_requests") as connection:
+        query = "SELECT source_format, session_id, input_tokens_no_cache FROM intermediate.int_requests ORDER BY ALL"
+        assert connection.execute(query).fetchall() == [("claude_code", "s1", 30), ("tracker_events", "app", 10)]
+
+
 def console_csv(grain: int, rows: Sequence[tuple[str, str, int]]) -> str:
     """An export of 11 columns; a row is hours and minutes of one day, a workspace and its output tokens."""
     lines = [COLUMNS[11]]
