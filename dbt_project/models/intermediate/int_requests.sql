@@ -95,8 +95,7 @@ stored as (
     select
         turns.* exclude (opens, turn, line_id) replace (
             coalesce(links.request_key, turns.request_key) as request_key,
-            coalesce(links.response_id, turns.response_id) as response_id,
-            links.response_id is not null as states_response_id
+            coalesce(links.response_id, turns.response_id) as response_id
         )
     from turns_{{ bonds | length }} as turns
     left join links on turns.request_key = links.turn_key

@@ -4,7 +4,7 @@ select
     ${source_format} as source_format,
     request_key,
     if(response_id = '', kept_id, response_id) as response_id,
-    response_id <> '' and message_id = '' as states_response_id,
+    response_id <> '' as states_response_id,
     message_id,
     session_id,
     is_sidechain,
