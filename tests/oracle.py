@@ -410,3 +410,28 @@ def _request(lines: Sequence[_Line]) -> Request:
         is_sidechain=all(line.entry.get("isSidechain", False) for line in lines),
         counts=kept.counts,
     )
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session of an agent, as it was: its own calls, and how many of its parent's history it began with."""
+
+    name: str
+    calls: tuple[str, ...]
+    parent: Session | None = None
+    inherited: int = 0
+
+    @property
+    def history(self) -> tuple[tuple[Session, str], ...]:
+        """Every call that the session could look back on, each with the session that made it."""
+        before = self.parent.history[: self.inherited] if self.parent else ()
+        return before + tuple((self, call) for call in self.calls)
+
+
+def calls_told(landed: Iterable[tuple[Session, Sequence[str]]]) -> dict[str, str]:
+    """Each call that some landed file tells of, once, and the session that made it.
+
+    A file is a session and the calls that it holds, whether its own or taken over. Of a session without a file of its
+    own the calls belong to it all the same where the fork names it, so `landed` must not leave out two generations.
+    """
+    return {call: maker.name for session, held in landed for maker, call in session.history if call in held}

@@ -258,6 +258,18 @@ def test_equal_ids_in_two_sessions_of_pi_are_two_messages(models):
         assert connection.execute("SELECT count(*) FROM marts.requests").fetchall() == [(2,)]
 
 
+def test_writes_of_pi_that_are_kept_for_an_hour_are_part_of_its_writes(home):
+    assert kinds(home, pi(PI | {"cacheWrite1h": 10})) == [(5, 7, 10, 13, 18)]
+
+
+def test_usage_of_pi_outside_of_messages_has_the_model_in_force(home):
+    entry = {"type": "compaction", "id": "c", "timestamp": at(9), "usage": PI}
+    result = {"role": "toolResult", "usage": PI}
+    tool = {"type": "message", "id": "t", "timestamp": at(10), "message": result}
+    assert len(kinds(home, pi(PI) + lines(entry, entry | {"type": "branch_summary", "id": "b"}, tool))) == 4
+    assert home.query("SELECT DISTINCT provider, model_version FROM raw.requests") == [("p", "m")]
+
+
 # ---------- LiteLLM, OpenTelemetry, Langfuse, the tracker
 
 

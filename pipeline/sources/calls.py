@@ -45,6 +45,7 @@ PARTS = (
 LABELS = (
     "response_id", "session_id", "logged_at", "is_sidechain", "provider", "model", "project", "user_id", "api_key",
     "workspace", "usage_type", "inference_geo", "speed", "web_searches", "session_started_at", "copy_key", "is_copied",
+    "copied_from",
 )  # fmt: skip
 MAX_DOCUMENT_BYTES = 1 << 28
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -65,8 +66,9 @@ class CallShape:
         logger: who writes it: tracker, transcript, gateway or span.
         columns: a name of `COUNTS`, `PARTS` or `LABELS` -> its places. Counts named `*_beside` are added to the count
             that they name, those of all places: tokens that the format keeps beside it. `logged_at` is ISO 8601, or
-            seconds, milliseconds, microseconds or nanoseconds since 1970. Where `session_started_at` has a place, a
-            record that is older than its session was copied from another one; copies keep time, model and counts.
+            seconds, milliseconds, microseconds or nanoseconds since 1970. Where `session_started_at` has a place, and
+            `is_copied` none, a record that is older than its session was copied from another one; copies keep time,
+            model and counts.
         key: places of the parts that together name a record; where none is stated, the record's content does.
         is_inclusive: whether `input` contains cached tokens, and `input_audio` cached audio. A record that states fewer
             tokens of input than cached ones, or a total that only fits so, is read as exclusive all the same.
@@ -270,7 +272,7 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
             key=_key(shape, own, around),
             is_inclusive=str(shape.is_inclusive).lower(),
             are_equals_copies=str(shape.are_equals_copies).lower(),
-            tells_copies_by_age=str("session_started_at" in shape.columns).lower(),
+            tells_copies_by_age=str("session_started_at" in shape.columns and "is_copied" not in shape.columns).lower(),
         )
     )
 

@@ -24,6 +24,8 @@ SHAPE = calls.CallShape(
         "session_id": "$.session_id",
         "copy_key": "$.copy_key",
         "is_copied": "$.is_copied",
+        "copied_from": "$.copied_from",
+        "session_started_at": "$.began",
         "logged_at": "$.logged_at",
         "provider": "$.provider",
         "model": "$.model",

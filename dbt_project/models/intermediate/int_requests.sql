@@ -108,36 +108,61 @@ stored as (
 
 {% endif -%}
 {% if copies -%}
--- The best record of each call that has copies: an original, then what may be one, then a copy.
+copyable as (
+    select
+        *,
+        -- an original, what may be a copy, a copy
+        coalesce(is_copied::integer * 2, 1) as rank,
+        min(coalesce(is_copied::integer * 2, 1)) over (partition by request_key) as key_rank
+    from stored
+    where copy_key <> ''
+),
+
 originals as (
     select
         copy_key,
-        min(coalesce(is_copied::integer * 2, 1)) as rank,
-        arg_min(
-            request_key,
-            {rank: coalesce(is_copied::integer * 2, 1), seen: requested_at, request_key: request_key}
-        ) as request_key
-    from stored
-    where copy_key <> ''
+        min(rank) as best_rank,
+        arg_min(request_key, {rank: rank, seen: requested_at, request_key: request_key}) as request_key
+    from copyable
     group by copy_key
+),
+
+-- What each session called itself, by which copies find the session that they were copied from.
+made as (
+    select
+        session_id as copied_from,
+        copy_key,
+        min(request_key) as request_key,
+        min(request_key) filter (where rank = 0) as original_key
+    from copyable
+    where rank < 2
+    group by session_id, copy_key
 ),
 
 copied as (
     select
-        stored.request_key,
-        min(originals.request_key) as original_key
-    from stored
+        copyable.request_key,
+        min(
+            coalesce(
+                made.original_key,
+                if(best_rank > 0 and rank = 2, made.request_key, null),
+                originals.request_key
+            )
+        ) as original_key
+    from copyable
     inner join originals using (copy_key)
-    where coalesce(stored.is_copied, stored.is_copy_key_exact or originals.rank = 0)
-    group by stored.request_key
+    left join made using (copied_from, copy_key)
+    where
+        -- the record of a copy may have the key of its original
+        rank = key_rank
+        and (rank = 2 or (rank = 1 and (copyable.copied_from = '' or made.original_key is not null)))
+    group by copyable.request_key
 ),
 
 identified as (
     select stored.* replace (coalesce(copied.original_key, stored.request_key) as request_key)
     from stored
-    left join copied on stored.request_key = copied.request_key
-    {#- the record of a copy may have the key of its original #}
-        and stored.request_key not in (select request_key from stored where not is_copied and copy_key <> '')
+    left join copied using (request_key)
 ),
 
 {% else -%}
@@ -202,7 +227,12 @@ keyed as (
         if(main_keys.request_key is null, coalesce(main_lines.request_key, requests.request_key), requests.request_key)
             as request_key,
         {output: output_tokens, is_original: is_copied is not true, seen: kept_at, id: kept_id} as kept_order,
-        {is_copied: is_copied is true, seen: requested_at, id: session_id} as owner_order
+        {
+            is_copied: is_copied is true,
+            -- of copies the one in the oldest session is nearest to the original
+            seen: if(is_copied, coalesce(session_started_at, requested_at), requested_at),
+            id: session_id
+        } as owner_order
     from requests
     left join main_lines using (response_id, input_hash)
     left join main_keys on requests.request_key = main_keys.request_key

@@ -95,6 +95,7 @@ typed as (
         moment_or_null(session_started_at) as session_started_at,
         coalesce(copy_key, '') as stated_copy_key,
         coalesce(is_copied, 'false') as stated_copy,
+        coalesce(copied_from, '') as copied_from,
         {
             input: coalesce(input, '0'),
             input_beside: coalesce(input_beside, '0'),
@@ -174,7 +175,7 @@ judged as (
 )
 
 select
-    * exclude (line, stated, session_started_at, stated_copy_key, stated_copy),
+    * exclude (line, stated, stated_copy_key, stated_copy),
     -- What a copy of the record in another session keeps.
     if(
         ${tells_copies_by_age},
@@ -190,6 +191,5 @@ select
         when logged_at < session_started_at then true
         when not ${are_equals_copies} and session_started_at is not null then false
     end as is_copied,
-    ${tells_copies_by_age} as is_copy_key_exact,
     if(reason is null, '', md5(line)) as line_md5
 from judged

@@ -48,7 +48,8 @@ calls as (
         arg_max(unsplit_writes > 0, {output: output_count, seen: logged_at, id: own_key}) as cache_split_assumed,
         arg_max(copy_key, {output: output_count, seen: logged_at, id: own_key}) as copy_key,
         bool_and(is_copied) as is_copied,
-        any_value(is_copy_key_exact) as is_copy_key_exact
+        max(copied_from) as copied_from,
+        min(session_started_at) as session_started_at
     from keyed
     group by request_key
 )

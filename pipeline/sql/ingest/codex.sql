@@ -174,7 +174,8 @@ owned as (
             when is_fork and count(*) filter (where is_at_head) over () = 0 then null
             else false
         end as is_copied,
-        coalesce(thread_id, if(is_copied, parent_session, null), file_session, '') as owner
+        coalesce(thread_id, if(is_copied, parent_session, null), file_session, '') as owner,
+        if(is_copied is not false, parent_session, null) as copied_from
     from paced_first
 ),
 
@@ -212,6 +213,8 @@ select
         else to_json({
             key: identified.call_key,
             copy_key: identified.copy_key,
+            copied_from: identified.copied_from,
+            began: identified.file_began::varchar,
             is_copied: coalesce(identified.is_copied::varchar, 'unknown'),
             response_id: identified.response_id,
             session_id: identified.owner,

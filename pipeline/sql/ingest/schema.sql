@@ -172,10 +172,12 @@ alter table raw.requests add column if not exists output_audio_tokens bigint def
 alter table raw.requests add column if not exists output_image_tokens bigint default 0;
 alter table raw.requests add column if not exists stated_total_tokens bigint;
 -- What a copy of the call in another session keeps ('' where the format has no copies), whether this record is a copy (null
--- where it may be), and whether no two calls have that in common, as they may where it has no time.
+-- where it may be), and of which session ('' where any may hold the original).
 alter table raw.requests add column if not exists copy_key varchar default '';
 alter table raw.requests add column if not exists is_copied boolean default false;
-alter table raw.requests add column if not exists is_copy_key_exact boolean default false;
+alter table raw.requests add column if not exists copied_from varchar default '';
+-- When the session began in whose file the record stands, where the file states it.
+alter table raw.requests add column if not exists session_started_at timestamp;
 -- The id of a transcript's message where no request's id stands beside it, so that it may be one that a gateway gives to all
 -- of its responses; response_id is then that id with the input tokens.
 alter table raw.requests add column if not exists message_id varchar default '';

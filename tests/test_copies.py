@@ -1,0 +1,230 @@
+"""Sessions of agents that copy their parent's calls: whichever files are landed, in whatever order, each counts once.
+
+Belongs here: random families of sessions against what they really called (oracle.calls_told), and each way in which a
+copy is told from a call that is merely equal. Does not belong here: what else a format's records mean (test_call_logs).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import random
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from conftest import Warehouse
+from oracle import Session, calls_told
+
+START = dt.datetime(2026, 3, 2, 9)
+Counts = tuple[int, int, int, int]  # input with cached, cached, written to the cache, output
+
+
+def at(second: float) -> str:
+    return (START + dt.timedelta(seconds=second)).isoformat(timespec="milliseconds") + "Z"
+
+
+def lines(*entries: Any) -> str:
+    return "\n".join(map(json.dumps, entries)) + "\n"
+
+
+class Family:
+    """Random sessions of one root, and the counts and times of their calls."""
+
+    def __init__(self, name: str, chance: random.Random) -> None:
+        self.name, self.chance = name, chance
+        self.counts: dict[str, Counts] = {}
+        self.seconds: dict[str, float] = {}
+        self.began: dict[str, float] = {}
+        self.sessions: list[Session] = []
+        self._grow()
+
+    def _grow(self) -> None:
+        chance = self.chance
+        equals: dict[str, Counts] = defaultdict(self._counts)
+        for number in range(chance.randint(2, 5)):
+            parent = chance.choice(self.sessions) if self.sessions else None
+            inherited = chance.randint(1, len(parent.history)) if parent else 0
+            name = f"{self.name}-{number}"
+            self.began[name] = 100_000.0 * number
+            calls = []
+            for place in range(chance.randint(1, 4)):
+                call = f"{name}/{place}"
+                # The first calls of siblings are equal, and are calls of their own.
+                self.counts[call] = equals[parent.name] if parent and place == 0 else self._counts()
+                self.seconds[call] = self.began[name] + 60 * (place + 1) + chance.random()
+                calls.append(call)
+            self.sessions.append(Session(name, tuple(calls), parent, inherited))
+
+    def _counts(self) -> Counts:
+        read, write = self.chance.randrange(10**6), self.chance.randrange(10**5)
+        return (read + write + self.chance.randrange(10**6), read, write, self.chance.randrange(1, 10**5))
+
+
+# ---------- Codex
+
+
+def usage(counts: Counts) -> dict[str, int]:
+    total = {"total_tokens": counts[0] + counts[3]}
+    names = ("input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens")
+    return dict(zip(names, counts, strict=True)) | total
+
+
+def line(second: float, kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+    return {"timestamp": at(second), "type": kind, "payload": payload}
+
+
+class Rollout:
+    """The rollout of one session, in one of the ways in which versions of Codex write it."""
+
+    def __init__(self, family: Family, session: Session, parent: Rollout | None, is_parent_landed: bool) -> None:
+        self.family, self.session, self.chance = family, session, family.chance
+        # The counter after each call, which copies keep.
+        self.totals: dict[str, Counts] = dict(parent.totals) if parent else {}
+        self.entries: list[dict[str, Any]] = []
+        self.held: list[str] = []
+        self.total: Counts = (0, 0, 0, 0)
+        # New times that look like calls can only be known for a copy by what the parent's file says.
+        self.pace = self.chance.choice(["burst", "old"] + ["new"] * is_parent_landed)
+        self.steps = family.chance.choice(["stated", "stated", "cumulative"])
+        self._write()
+
+    def _write(self) -> None:
+        session, began = self.session, self.family.began[self.session.name]
+        header = {"id": session.name, "cwd": "/w/shop", "model_provider": "openai", "timestamp": at(began)}
+        if session.parent:
+            said = self.chance.choice(
+                [["id"], ["forked_from_id"], ["parent_thread_id", "id"], ["forked_from_id", "id"]]
+            )
+            header |= {name: session.parent.name for name in said if name != "id"}
+        self.entries.append(line(began, "session_meta", header))
+        if session.parent and "id" in said:
+            self.entries.append(line(began, "session_meta", {"id": session.parent.name}))
+        inherited = session.history[: session.inherited]
+        for number, (_, call) in enumerate(inherited):
+            pace = {
+                "burst": began + 0.3 + number / 1000,
+                "old": self.family.seconds[call],
+                "new": began + 3 + number * 9,
+            }
+            self._call(call, pace[self.pace], is_copy=True)
+        if inherited and self.chance.random() < 0.2:
+            # A resumed session counts anew.
+            self.total = (0, 0, 0, 0)
+        self.entries.append(line(began + 50, "turn_context", {"cwd": "/w/shop", "model": "gpt-5"}))
+        for call in session.calls:
+            self._call(call, self.family.seconds[call], is_copy=False)
+
+    def _call(self, call: str, second: float, is_copy: bool) -> None:
+        counts = self.family.counts[call]
+        # As the call was written in the first place: a compaction by a record alone, as some other calls beside it.
+        kind = random.Random(call).choice(["count", "count", "both", "compaction"])
+        record = {"thread_id": call.split("/")[0], "response_id": f"resp-{call}", "usage": usage(counts)}
+        if kind in ("both", "compaction") and not is_copy:
+            self.entries.append(line(second, "token_usage_record", record))
+        if kind == "compaction" and is_copy:
+            return
+        self.held.append(call)
+        if kind == "compaction":
+            return
+        grown: Any = tuple(a + b for a, b in zip(self.total, counts, strict=True))
+        self.total = self.totals[call] if is_copy else grown
+        self.totals[call] = self.total
+        info = {"total_token_usage": usage(self.total), "last_token_usage": usage(counts)}
+        if self.steps == "cumulative":
+            info["last_token_usage"] = None  # type: ignore[assignment]
+        event = {"type": "token_count", "info": info}
+        self.entries.append(line(second + 0.0001, "event_msg", event))
+        if self.chance.random() < 0.3:
+            self.entries.append(line(second + 0.0002, "event_msg", event))
+
+
+def rollouts(family: Family) -> tuple[dict[str, str], dict[str, str]]:
+    """Files of a family, some of them not landed, and what they tell of."""
+    missing = family.sessions[0].name if family.chance.random() < 0.3 else ""
+    written: dict[str, Rollout] = {}
+    for session in family.sessions:
+        parent = written[session.parent.name] if session.parent else None
+        written[session.name] = Rollout(family, session, parent, session.parent is family.sessions[0] and not missing)
+    landed = {name: rollout for name, rollout in written.items() if name != missing}
+    files = {f"rollout-{name}.jsonl": lines(*rollout.entries) for name, rollout in landed.items()}
+    return files, calls_told((rollout.session, rollout.held) for rollout in landed.values())
+
+
+# ---------- OpenCode and Pi
+
+
+def opencode(family: Family) -> tuple[dict[str, str], dict[str, str]]:
+    files, told = {}, []
+    states_times = family.chance.random() < 0.5
+    # Its ids of sessions fall with time.
+    names = {session.name: f"ses_{9 - number}{session.name}" for number, session in enumerate(family.sessions)}
+    for session in family.sessions:
+        began = family.began[session.name] if states_times else -(START - dt.datetime(1970, 1, 1)).total_seconds()
+        messages = []
+        for place, (_, call) in enumerate(session.history):
+            wholly, read, write, output = family.counts[call]
+            tokens = {"input": wholly - read - write, "output": output, "cache": {"read": read, "write": write}}
+            created = epoch(family.seconds[call])
+            info = {"id": f"msg_{session.name}_{place}", "sessionID": names[session.name], "role": "assistant"}
+            model = {"modelID": "claude-sonnet-4-5", "providerID": "anthropic"}
+            messages.append({"info": info | model | {"tokens": tokens, "time": {"created": created}}})
+        info = {"id": names[session.name], "time": {"created": epoch(began)}}
+        files[f"{session.name}.json"] = json.dumps({"info": info, "messages": messages}, indent=1)
+        told.append((session, [call for _, call in session.history]))
+    makers = calls_told(told)
+    return files, {call: names[maker] if states_times else "" for call, maker in makers.items()}
+
+
+def epoch(second: float) -> int:
+    return int((START.replace(tzinfo=dt.UTC) + dt.timedelta(seconds=second)).timestamp() * 1000)
+
+
+def pi(family: Family) -> tuple[dict[str, str], dict[str, str]]:
+    files, told = {}, []
+    for session in family.sessions:
+        header = {"type": "session", "version": 3, "id": session.name, "timestamp": at(family.began[session.name])}
+        entries: list[dict[str, Any]] = [header | {"cwd": "/w/shop"}]
+        for _, call in session.history:
+            wholly, read, write, output = family.counts[call]
+            counts = {"input": wholly - read - write, "output": output, "cacheRead": read, "cacheWrite": write}
+            entry = {"id": call, "timestamp": at(family.seconds[call])}
+            kind = random.Random(call).choice(["assistant", "assistant", "toolResult", "compaction", "branch_summary"])
+            if kind in ("compaction", "branch_summary"):
+                entries.append(entry | {"type": kind, "usage": counts})
+            else:
+                message = {"role": kind, "usage": counts, "provider": "anthropic", "model": "claude-opus-4-5"}
+                entries.append(entry | {"type": "message", "message": message})
+        files[f"{session.name}.jsonl"] = lines(*entries)
+        told.append((session, [call for _, call in session.history]))
+    return files, calls_told(told)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_each_call_of_a_family_of_sessions_counts_once_and_for_the_session_that_made_it(models, new_home, seed):
+    chance = random.Random(seed)
+    files: dict[str, str] = {}
+    wanted: dict[tuple[str, str], list[Counts]] = defaultdict(list)
+    for name, write in [("codex", rollouts), ("opencode", opencode), ("pi", pi)]:
+        for number in range(40 if name == "codex" else 10):
+            family = Family(f"{name}{number}", chance)
+            written, told = write(family)
+            files |= written
+            for call, maker in told.items():
+                wanted[name, maker].append(family.counts[call])
+    names = chance.sample(sorted(files), len(files))
+    kept_up = Warehouse(models, new_home(), "marts.requests")
+    for portion in (names[:60], names[60:120], names[120:]):
+        kept_up.home.land({name: files[name] for name in portion})
+        kept_up.update(10**9)
+    found: dict[tuple[str, str], list[Counts]] = defaultdict(list)
+    for source, session, *counts in kept_up.connection.execute("""
+        SELECT source_format, session_id, input_tokens_no_cache, input_tokens_cache_read,
+            input_tokens_cache_write_5m + input_tokens_cache_write_1h, output_tokens
+        FROM marts.requests
+    """).fetchall():
+        no_cache, read, write, output = counts
+        maker = session if (source, session) in wanted else ""
+        found[source, maker].append((no_cache + read + write, read, write, output))
+    assert {key: sorted(calls) for key, calls in found.items()} == {key: sorted(calls) for key, calls in wanted.items()}
+    assert kept_up.marts() == kept_up.rebuilt()
