@@ -206,7 +206,7 @@ def test_each_call_of_a_family_of_sessions_counts_once_and_for_the_session_that_
     files: dict[str, str] = {}
     wanted: dict[tuple[str, str], list[Counts]] = defaultdict(list)
     for name, write in [("codex", rollouts), ("opencode", opencode), ("pi", pi)]:
-        for number in range(40 if name == "codex" else 10):
+        for number in range(12 if name == "codex" else 4):
             family = Family(f"{name}{number}", chance)
             written, told = write(family)
             files |= written
