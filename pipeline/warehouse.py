@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import grp
+import hashlib
 import json
 import os
 import re
@@ -378,11 +379,23 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, table: str, settings: 
         raise
 
 
+def published_state(settings: Settings) -> str:
+    """One value for the published files as they lie there: their names, sizes and times of change."""
+    found = [settings.published, *sorted(settings.outputs.glob("*"))]
+    looks = [
+        (path.name, path.is_file(), path.stat().st_size, path.stat().st_mtime_ns) for path in found if path.exists()
+    ]
+    return hashlib.sha256(repr(looks).encode()).hexdigest()
+
+
 def replace(source: Path, target: Path, settings: Settings) -> None:
     """Move a finished file over `target` so that readers see the old one or the new one, never a part."""
     source.chmod(0o600)
     if settings.published_group:
         _give_to_group(source, settings.published_group, 0o040)
+    if target.is_dir():
+        # Whatever it is, it is in the way, and not ours to delete.
+        target.rename(target.with_name(f"{target.name}.{time.time_ns()}.set-aside"))
     rename_durably(source, target)
 
 

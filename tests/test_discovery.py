@@ -6,9 +6,16 @@ and are none. Does not belong here: what the formats hold (test_ingest, test_cal
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
 import os
-from collections.abc import Callable
+import resource
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +24,7 @@ import test_call_logs as logs
 from conftest import Home
 from test_ingest import transcript_line, usage_csv, usage_row
 
-from pipeline import discovery, ingest, reading
+from pipeline import discovery, history, ingest, reading
 from pipeline.sqlfiles import sql
 
 DEEP = "[" * 20_000 + "]" * 20_000
@@ -190,3 +197,57 @@ def test_the_state_of_a_landing_can_be_told_while_files_vanish(home: Home, monke
     before = discovery.digest(home.settings)
     monkeypatch.setattr(discovery.LandedFile, "fingerprint", lambda _: (_ for _ in ()).throw(FileNotFoundError(2, "")))
     assert discovery.digest(home.settings) != before
+
+
+def packed(pieces: Iterator[bytes]) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join([*map(packer.compress, pieces), packer.flush()])
+
+
+def test_files_that_unpack_to_more_than_a_document_may_be_fail_alone_and_take_no_memory(home: Home) -> None:
+    """Six of them, of which each would fill 1 GB."""
+    whole, open_ended = (logs.lines(logs.spend(number)).strip().encode() for number in (1, 2))
+    blank = itertools.repeat(b" " * (1 << 22), 128)
+    bomb = packed(itertools.chain([b"[" + whole + b",\n" + open_ended[:-1]], blank, blank, [b"}]"]))
+    home.land({f"bomb{number}.gz": bomb + bytes(number) for number in range(6)} | {"good.csv": usage_csv(usage_row())})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    summary = home.ingest()
+    assert (summary.files_loaded, summary.files_failed) == (1, 6)
+    assert said_of(home, "bomb0.gz") == [("failed", "litellm", "a document of more than 256 MiB: split it")]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
+
+
+def test_without_room_for_a_copy_a_file_fails_alone_and_names_the_place(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    home.land({"blank_first.csv": "\n" + usage_csv(usage_row()), "good.csv": usage_csv(usage_row(key="beta"))})
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.sources.base.csv.writer", full)
+        assert home.ingest().files_loaded == 1
+    assert said_of(home, "blank_first.csv")[0][2].startswith(f"no room in {tempfile.gettempdir()} for a copy of it")
+    assert home.ingest().files_loaded == 1
+
+
+def test_a_line_of_many_megabytes_is_rejected_with_its_place_and_no_other(home: Home) -> None:
+    lines = [logs.lines(logs.spend(1)), '{"a": "' + "x" * (70 << 20) + '"}\n', logs.lines(logs.spend(2))]
+    home.land({"long": "".join(lines)})
+    home.ingest()
+    ledger = home.ledger("long")
+    assert (ledger["status"], ledger["rows_loaded"]) == ("loaded", 2), ledger["message"]
+    assert [row[:3] for row in home.rejected()] == [(2, len(lines[0]), "line longer than 64 MiB")]
+
+
+def test_a_damaged_history_of_runs_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "history" / "runs").mkdir(parents=True)
+    for name in ("runs.db", "runs/index.db"):
+        with contextlib.closing(sqlite3.connect(tmp_path / "history" / name)) as connection:
+            connection.execute("CREATE TABLE a AS SELECT 1")
+            connection.commit()
+    assert history.renew_damaged(tmp_path) == []
+    (tmp_path / "history" / "runs.db").write_bytes(b"no database, but more than a header " * 100)
+    assert history.renew_damaged(tmp_path) == ["history"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.damaged"]
+    assert history.renew_damaged(tmp_path) == []

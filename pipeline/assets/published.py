@@ -52,8 +52,7 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             scope.version(connection, "savings"),
             closing.state(connection),
         )
-        written = all(path.exists() for path in (settings.published, *focus.paths(settings)))
-        is_current = written and scope.outcome(connection, "published", rests_on) is not None
+        is_current = scope.outcome(connection, "published", rests_on) == warehouse.published_state(settings)
         failures = scope.failures(connection)
         metadata: dict[str, dg.MetadataValue | bool | int] = {"path": dg.MetadataValue.path(str(settings.published))}
         if is_current and not home.full_refresh:
@@ -61,7 +60,8 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
         else:
             rows = warehouse.publish(connection, settings)
             focus.write(connection, settings)
-            scope.note(connection, "published", rests_on)
+            # What was damaged, lost or changed since is written anew by the next run.
+            scope.note(connection, "published", rests_on, warehouse.published_state(settings))
             table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
             metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
     yield dg.MaterializeResult(metadata=metadata)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import itertools
@@ -438,12 +439,30 @@ def load_tidily(
         # An error of the reader has aborted the transaction.
         connection.execute("ROLLBACK")
         connection.execute("BEGIN")
-    with tempfile.TemporaryDirectory(prefix="token-analytics-") as folder:
+    with scratch() as folder:
         try:
             with refusing_damaged_gzip():
-                return load(tidy(probe, Path(folder) / "tidied"))
+                return load(tidy(probe, folder / "tidied"))
         except MisreadError as error:
             raise SourceError(str(error)) from None
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for copies of a file.
+
+    Raises:
+        SourceError: there is no room for them, which is no fault of the home, and stops no other file.
+
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="token-analytics-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = tempfile.gettempdir()
+        raise SourceError(f"no room in {place} for a copy of it: make room there, or set TMPDIR to another") from None
 
 
 class _LineCounter:
@@ -500,10 +519,18 @@ def _lines(probe: Probe) -> Iterator[tuple[int, int, bytes]]:
     """Number, byte offset and content of each line of a text file, without its line end and byte order mark."""
     offset = 0
     with probe.open() as raw:
-        for number, line in enumerate(io.BufferedReader(raw, 1 << 20) if isinstance(raw, io.RawIOBase) else raw, 1):
+        lines = io.BufferedReader(raw, 1 << 20) if isinstance(raw, io.RawIOBase) else raw
+        for number in itertools.count(1):
+            # Of a line that is too long to be used no more is held than shows that.
+            line = lines.readline(MAX_LINE_BYTES + 2)
+            if not line:
+                return
+            end, size = line, len(line)
+            while not end.endswith(b"\n") and (end := lines.readline(PIECE_BYTES)):
+                size += len(end)
             content = line.rstrip(b"\r\n")
             yield number, offset, content.removeprefix(codecs.BOM_UTF8) if number == 1 else content
-            offset += len(line)
+            offset += size
 
 
 def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[RejectedRow]:

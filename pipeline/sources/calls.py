@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -27,10 +25,11 @@ from pipeline.sources.base import (
     load_tidily,
     locate_lines,
     readable_lines,
+    scratch,
     store_records,
     tidy_lines,
 )
-from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError, json_of
+from pipeline.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, RejectedRow, SourceError, json_of
 from pipeline.sqlfiles import literal, sql
 
 # Lines of the head that recognition looks at: a log may begin with lines of other kinds.
@@ -47,7 +46,6 @@ LABELS = (
     "workspace", "usage_type", "inference_geo", "speed", "web_searches", "session_started_at", "copy_key", "is_copied",
     "copied_from",
 )  # fmt: skip
-MAX_DOCUMENT_BYTES = 1 << 28
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _PATH = re.compile(r"\$(\.\w+|\.\"[\w.-]+\"|\[\*\])*")
 
@@ -177,8 +175,8 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape
     except MisreadError:
         connection.execute("ROLLBACK")
         connection.execute("BEGIN")
-    with tempfile.TemporaryDirectory(prefix="token-analytics-") as folder:
-        path = Path(folder) / "tidied"
+    with scratch() as folder:
+        path = folder / "tidied"
         with probe.open() as raw:
             # Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
             path.write_text(_HALF_PAIR.sub(r"\\ufffd", raw.read().decode("utf-8-sig", "replace")), encoding="utf-8")
@@ -191,9 +189,7 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape
 def _load_document(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: CallShape) -> Loaded:
     is_array = probe.text.lstrip().startswith("[")
     # DuckDB's buffer is as large as the greatest object that it may meet.
-    size = probe.path.stat().st_size if probe.compression == "none" else MAX_DOCUMENT_BYTES
-    if size > MAX_DOCUMENT_BYTES:
-        raise SourceError(f"a document of more than {MAX_DOCUMENT_BYTES >> 20} MiB: split it")
+    size = probe.size(MAX_DOCUMENT_BYTES, "a document")
     relation = (
         f"(select json::varchar as line from read_json_objects({file_literal(probe.path)}, "
         f"format = '{'array' if is_array else 'unstructured'}', compression = '{probe.compression}', "

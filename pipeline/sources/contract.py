@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
+# One JSON document is read in one piece, unpacked.
+MAX_DOCUMENT_BYTES = 1 << 28
 # One log line may hold several pasted images; a longer one is quarantined. DuckDB would take 16 times this much for its
 # buffer (4 GiB at 256 MiB, refused under the default memory limit), so the buffer is set to hold just one such line.
 MAX_LINE_BYTES = 1 << 26
@@ -70,6 +72,24 @@ class Probe:
                 return cls(path, _head(handle), "none")
         with refusing_damaged_gzip(), gzip.open(path, "rb") as unzipped:
             return cls(path, _head(unzipped), "gzip")  # type: ignore[arg-type]
+
+    def size(self, limit: int, what: str) -> int:
+        """Bytes of the whole file, unpacked; a packed one is unpacked no further than to `limit`, a piece at a time.
+
+        Raises:
+            SourceError: there are more; `what` says of what.
+
+        """
+        size = 0
+        if self.compression == "none":
+            size = self.path.stat().st_size
+        else:
+            with refusing_damaged_gzip(), self.open() as unpacked:
+                while size <= limit and (piece := unpacked.read(HEAD_BYTES)):
+                    size += len(piece)
+        if size > limit:
+            raise SourceError(f"{what} of more than {limit >> 20} MiB: split it")
+        return size
 
     def open(self) -> IO[bytes]:
         """The decompressed bytes of the whole file."""

@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 
 from pipeline.sources.base import CsvShape, csv_header, csv_values, file_literal, insert_rows, load_csv
-from pipeline.sources.calls import HEAD_LINES, MAX_DOCUMENT_BYTES, cut_document, first_objects
-from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError
+from pipeline.sources.calls import HEAD_LINES, cut_document, first_objects
+from pipeline.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, RejectedRow, SourceError
 from pipeline.sqlfiles import identifier, literal, sql
 
 # The key of the object that `pull` writes above the pages of one pull.
@@ -264,9 +264,7 @@ def _read(connection: duckdb.DuckDBPyConnection, probe: Probe) -> None:
 
     """
     # DuckDB's buffer is as large as the greatest object that it may meet.
-    size = probe.path.stat().st_size if probe.compression == "none" else MAX_DOCUMENT_BYTES
-    if size > MAX_DOCUMENT_BYTES:
-        raise SourceError(f"pages of more than {MAX_DOCUMENT_BYTES >> 20} MiB: save fewer in a file")
+    size = probe.size(MAX_DOCUMENT_BYTES, "pages")
     shape = "array" if probe.text.lstrip().startswith("[") else "unstructured"
     relation = (
         f"read_json_objects({file_literal(probe.path)}, format = '{shape}', compression = '{probe.compression}', "

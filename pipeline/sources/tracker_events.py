@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
 from pipeline.sources import calls, usage_bodies
-from pipeline.sources.contract import Loaded, Probe, SourceError, json_of
+from pipeline.sources.base import scratch
+from pipeline.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, SourceError, json_of
 
 FORMAT = "tracker_events"
 _COMPANIONS = frozenset(("conversation_id", "session_id"))
@@ -64,14 +64,15 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
     """
     if not _is_session(probe):
         return usage_bodies.load(connection, probe, sha256, "$.usage", "ingest/tracker_events_calls")
-    with tempfile.TemporaryDirectory(prefix="token-analytics-") as folder:
-        lines = _events_as_lines(probe, Path(folder) / "events")
+    with scratch() as folder:
+        lines = _events_as_lines(probe, folder / "events")
         loaded = usage_bodies.load(connection, lines, sha256, "$.usage", "ingest/tracker_events_calls")
     return replace(loaded, rejected=tuple(replace(row, byte_offset=0) for row in loaded.rejected))
 
 
 def _events_as_lines(probe: Probe, path: Path) -> Probe:
     """A copy of a session's events, one a line."""
+    probe.size(MAX_DOCUMENT_BYTES, "a session's file")
     try:
         with probe.open() as file:
             session = json.load(file)
