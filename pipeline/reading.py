@@ -25,6 +25,7 @@ from typing import IO, cast
 
 import pyarrow as pa
 
+from pipeline import limits
 from pipeline.sources import claude_code, stream_events
 from pipeline.sources.contract import GZIP_MAGIC, Loaded, Probe, Source
 
@@ -215,6 +216,7 @@ class _Beside:
         # Else each process could wait for the other to hear it.
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="ask")
         self._answers = cast(IO[bytes], self._process.stdout)
+        self._asking.submit(self._ask, limits.in_force())
         # Not every system has it, or lets a user have it.
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -231,9 +233,9 @@ class _Beside:
         """Have it read a share, without waiting; where it has ended, `answer` tells."""
         self._asking.submit(self._ask, share)
 
-    def _ask(self, share: Sequence[Wanted]) -> None:
+    def _ask(self, question: object) -> None:
         with contextlib.suppress(OSError):
-            pickle.dump(share, self._questions)
+            pickle.dump(question, self._questions)
             self._questions.flush()
 
     def has_answered(self) -> bool:
@@ -264,6 +266,7 @@ def serve() -> None:
     questions: IO[bytes] = sys.stdin.buffer
     answers: IO[bytes] = sys.stdout.buffer
     with contextlib.suppress(EOFError, BrokenPipeError):
+        limits.use(pickle.load(questions))  # noqa: S301 - written by this module
         while True:
             portion = reader.read(pickle.load(questions))  # noqa: S301 - written by this module
             pickle.dump(portion.outcomes, answers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,6 +22,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline import limits
+
+# Bounds of settings: beyond them a figure is a slip of the pen, and threads are the end of the machine.
+MAX_USD = 1e12
+MAX_RATE = 1e6
+MAX_THREADS = 256
+MAX_MEMORY_BYTES = 64 * 10**12
 CONFIG_NAME = "token_analytics.toml"
 QUOTES_NAME = "quotes.toml"  # what `token-analytics quote add` writes into the home
 # Home of a copy of the sample, where the current folder has no data at all.
@@ -86,8 +94,8 @@ class Tier(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    from_usd: float = Field(ge=0, allow_inf_nan=False)
-    rate: float = Field(ge=0, allow_inf_nan=False)
+    from_usd: float = Field(ge=0, le=MAX_USD, allow_inf_nan=False)
+    rate: float = Field(ge=0, le=MAX_RATE, allow_inf_nan=False)
 
 
 class Terms(BaseModel):
@@ -99,12 +107,12 @@ class Terms(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fee_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    commitment_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    fee_usd: float = Field(default=0.0, ge=0, le=MAX_USD, allow_inf_nan=False)
+    commitment_usd: float = Field(default=0.0, ge=0, le=MAX_USD, allow_inf_nan=False)
     discount: float = Field(default=0.0, ge=0, le=1)
-    allowance_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    overage_rate: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    tiers: tuple[Tier, ...] = ()
+    allowance_usd: float = Field(default=0.0, ge=0, le=MAX_USD, allow_inf_nan=False)
+    overage_rate: float = Field(default=1.0, ge=0, le=MAX_RATE, allow_inf_nan=False)
+    tiers: tuple[Tier, ...] = Field(default=(), max_length=100)
     tier_kind: Literal["graduated", "volume"] = "graduated"
 
     @model_validator(mode="after")
@@ -122,20 +130,28 @@ class Savings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    days: int | None = Field(default=None, ge=1, description="Latest days that are looked at; all by default.")
+    days: int | None = Field(
+        default=None, ge=1, le=36_600, description="Latest days that are looked at; all by default."
+    )
     floor_usd: float = Field(
-        default=0.01, ge=0, allow_inf_nan=False, description="Saving a month below which nothing is recommended."
+        default=0.01,
+        ge=0,
+        le=MAX_USD,
+        allow_inf_nan=False,
+        description="Saving a month below which nothing is recommended.",
     )
     keep_alive_minutes: int = Field(
-        default=15, ge=5, description="How long an application would keep a cache alive that nobody reads."
+        default=15, ge=5, le=100_000, description="How long an application would keep a cache alive that nobody reads."
     )
     long_context_trim: float = Field(
         default=0.2, ge=0, lt=1, description="Share of a prompt that could be cut to stay below the long-context limit."
     )
     runaway_requests: int = Field(
-        default=10, ge=1, description="Requests without output in a row after which a session is stopped."
+        default=10, ge=1, le=1_000_000, description="Requests without output in a row after which a session is stopped."
     )
-    runaway_output_tokens: int = Field(default=10, ge=0, description="Output tokens up to which a request has none.")
+    runaway_output_tokens: int = Field(
+        default=10, ge=0, le=1_000_000_000, description="Output tokens up to which a request has none."
+    )
 
 
 class WhatIf(BaseModel):
@@ -208,7 +224,9 @@ class Pull(BaseModel):
     sources: tuple[PullSource, ...] = ()
     days: int = Field(default=3, ge=1, le=366, description="Last days that are over, asked for again by each pull.")
     attempts: int = Field(default=8, ge=1, le=20, description="How often one page is asked for before giving up.")
-    timeout_seconds: float = Field(default=60.0, gt=0, description="How long an answer may take to begin or go on.")
+    timeout_seconds: float = Field(
+        default=60.0, gt=0, le=86_400, description="How long an answer may take to begin or go on."
+    )
     anthropic: AnthropicPull = AnthropicPull()
     openai: OpenAIPull = OpenAIPull()
 
@@ -227,7 +245,9 @@ class Settings(BaseSettings):
     customer_dimension: CustomerDimension = Field(
         default="user_id", description="Who pays a bill in the pricing tables."
     )
-    budget_usd: float | None = Field(default=None, gt=0, description="Budget of one bill in USD; none by default.")
+    budget_usd: float | None = Field(
+        default=None, gt=0, le=MAX_USD, description="Budget of one bill in USD; none by default."
+    )
     budget_probability: float = Field(
         default=0.95, gt=0, lt=1, description="With which probability a recommended contract keeps within budget_usd."
     )
@@ -237,6 +257,7 @@ class Settings(BaseSettings):
     loading_lambda: float = Field(
         default=0.2,
         ge=0,
+        le=1000,
         allow_inf_nan=False,
         description="Loading of principle expected_value, a share of the premium.",
     )
@@ -253,13 +274,15 @@ class Settings(BaseSettings):
     what_if: dict[str, WhatIf] = Field(
         default_factory=dict, description="Questions by name: the same traffic with other models, or under batch."
     )
-    seed: int = Field(default=20251128, ge=0, description="Seed of every simulation and bootstrap.")
+    seed: int = Field(default=20251128, ge=0, le=2**63 - 1, description="Seed of every simulation and bootstrap.")
     memory_limit: str = Field(
         default="2GB",
         pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$",
         description="Memory for the data; DuckDB keeps within 70% of it, and spills to the home beyond.",
     )
-    threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; all cores by default.")
+    threads: int | None = Field(
+        default=None, ge=1, le=MAX_THREADS, description="Threads of DuckDB; all cores by default."
+    )
     user_ids: Literal["plain", "pseudonym", "drop"] = Field(
         default="plain", description="How user ids appear in the marts."
     )
@@ -289,13 +312,37 @@ class Settings(BaseSettings):
         default="by_direct_cost", description="How costs that allocation.csv calls shared are split over the teams."
     )
     analysis_segments: int = Field(
-        default=50, ge=0, description="Costliest segments of a measure that are analysed beside `all`."
+        default=50, ge=0, le=10_000, description="Costliest segments of a measure that are analysed beside `all`."
     )
     analysis_min_rows: int = Field(
-        default=50, ge=50, description="Observations (of days: days) below which a segment is said to have too few."
+        default=50,
+        ge=50,
+        le=1_000_000_000,
+        description="Observations (of days: days) below which a segment is said to have too few.",
     )
     anomaly_floor_usd: float = Field(
-        default=1.0, ge=0, description="Excess of a day below which it is no anomaly, in USD."
+        default=1.0, ge=0, le=MAX_USD, description="Excess of a day below which it is no anomaly, in USD."
+    )
+    first_usage_date: date = Field(
+        default=limits.FIRST_USAGE_DATE, ge=date(2000, 1, 1), description="Rows of an earlier day are rejected."
+    )
+    max_days_ahead: int = Field(
+        default=limits.MAX_DAYS_AHEAD,
+        ge=1,
+        le=366,
+        description="Rows more than so many days ahead of now are rejected.",
+    )
+    max_row_tokens: int = Field(
+        default=limits.MAX_ROW_TOKENS,
+        ge=10**9,
+        le=10**12,
+        description="Rows with a greater count are rejected.",
+    )
+    max_row_usd: int = Field(
+        default=limits.MAX_ROW_USD,
+        ge=1,
+        le=10**10,
+        description="Rows with a greater amount are rejected.",
     )
     max_rejected_share: float | None = Field(
         default=None,
@@ -303,8 +350,12 @@ class Settings(BaseSettings):
         le=1,
         description="Share of rejected rows above which nothing is published; none by default.",
     )
-    lock_timeout_seconds: float = Field(default=300.0, ge=0, description="How long a run waits for another one to end.")
-    settle_seconds: float = Field(default=1.0, ge=0, description="A file changed more recently is looked at twice.")
+    lock_timeout_seconds: float = Field(
+        default=300.0, ge=0, le=2e6, description="How long a run waits for another one to end."
+    )
+    settle_seconds: float = Field(
+        default=1.0, ge=0, le=3600, description="A file changed more recently is looked at twice."
+    )
     published_group: str | None = Field(default=None, description="Unix group that may read the published files.")
     postgres_dsn: SecretStr | None = Field(
         default=None, description="Database that holds token_usage_sessions, as libpq names it; none by default."
@@ -357,6 +408,13 @@ class Settings(BaseSettings):
         if taken := sorted(name for name in terms if name in MECHANISM_NAMES or not name.strip()):
             raise ValueError(f"{taken[0]!r} is a name of the tables: choose another")
         return terms
+
+    @field_validator("memory_limit", mode="after")
+    @classmethod
+    def _within_reason(cls, limit: str) -> str:
+        if not 10**6 <= memory_bytes(limit) <= MAX_MEMORY_BYTES:
+            raise ValueError("must lie between 1MB and 64TB")
+        return limit
 
     @field_validator("sources", mode="after")
     @classmethod
@@ -427,6 +485,14 @@ class Settings(BaseSettings):
         if self.rate_overrides is not None:
             return self.rate_overrides.expanduser()
         return self._in_home("rate_overrides.csv")
+
+
+def memory_bytes(limit: str) -> float:
+    """The setting memory_limit in bytes."""
+    number = limit.rstrip("KMGTiB ")
+    unit = limit.removeprefix(number).strip()
+    step = 1024.0 if "i" in unit else 1000.0
+    return float(number) * float(step ** ("KMGT".index(unit[0]) + 1))
 
 
 def default_home() -> Path:

@@ -26,8 +26,8 @@ from typing import IO
 import duckdb
 import pyarrow as pa
 
-from pipeline import progress, redaction
-from pipeline.settings import ConfigurationError, Settings
+from pipeline import limits, progress, redaction
+from pipeline.settings import ConfigurationError, Settings, memory_bytes
 from pipeline.sqlfiles import identifier, literal, sql
 
 PUBLISHED_SCHEMAS = ("ingest", "marts", "analysis")
@@ -178,10 +178,7 @@ def connection_config(settings: Settings) -> dict[str, str]:
 
 def _memory_bytes(settings: Settings) -> int:
     """What DuckDB gets of the setting memory_limit."""
-    number = settings.memory_limit.rstrip("KMGTiB ")
-    unit = settings.memory_limit.removeprefix(number).strip()
-    step = 1024 if "i" in unit else 1000
-    return int(float(number) * step ** ("KMGT".index(unit[0]) + 1) * DUCKDB_SHARE)
+    return int(memory_bytes(settings.memory_limit) * DUCKDB_SHARE)
 
 
 @contextlib.contextmanager
@@ -217,15 +214,23 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         if not existed or settings.home not in _prepared:
             connection.execute(sql("ingest/schema"))
             _prepared.add(settings.home)
-        connection.execute(macros())
+        connection.execute(macros(settings))
         yield connection
     finally:
         connection.close()
 
 
-def macros() -> str:
-    """Statements that make the macros of ingest."""
-    return sql("ingest/macros", secret=literal(redaction.SECRET))
+def macros(settings: Settings) -> str:
+    """Statements that make the macros of ingest, with the limits of a run that begins now; they bind this process too."""
+    limits.use(found := limits.Limits.of(settings))
+    return sql(
+        "ingest/macros",
+        secret=literal(redaction.SECRET),
+        first_moment=literal(f"{found.first:%Y-%m-%d %H:%M:%S}"),
+        end_moment=literal(f"{found.end:%Y-%m-%d %H:%M:%S.%f}"),
+        max_tokens=str(found.tokens),
+        max_usd=str(found.usd),
+    )
 
 
 def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:

@@ -216,7 +216,7 @@ class Models:
         home.land(files)
         with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}) as connection:
             connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
-            connection.execute(sql("ingest/schema") + warehouse.macros())
+            connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
             ingest.ingest(connection, home.settings)
             transform.write_reference_tables(connection, home.settings)
             for batch in scope.plan(connection, batch_rows=10**9):
@@ -322,7 +322,7 @@ class Warehouse:
         self.kept_up = models._up_to(*names) if names else models.all
         self.connection = duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"})
         self.connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
-        self.connection.execute(sql("ingest/schema") + warehouse.macros())
+        self.connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
 
     def update(self, batch_rows: int) -> None:
         ingest.ingest(self.connection, self.home.settings)

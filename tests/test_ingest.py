@@ -733,7 +733,7 @@ def test_bad_rows_of_json_lines_and_parquet_are_rejected_alone(home):
     bad = [
         SESSIONS[0],
         {**SESSIONS[1], "input_tokens": -5},
-        {**SESSIONS[1], "session_started_at": "2027-01-01 00:00:00"},
+        {**SESSIONS[1], "session_started_at": "2026-10-01 00:00:00"},
     ]
     buffer = io.BytesIO()
     pd.DataFrame(bad).to_parquet(buffer, index=False)

@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import msgspec
 import pyarrow as pa
 
+from pipeline.limits import in_force
 from pipeline.sources.contract import MAX_LINE_BYTES, Loaded, Probe, RejectedRow, refusing_damaged_gzip
 from pipeline.sqlfiles import literal, sql
 
@@ -49,8 +50,8 @@ _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
 _PIECE_BYTES = 1 << 24
 # Rows that wait as Python objects, ten times as large, to become columns.
 _ROWS_AS_OBJECTS = 4096
-# These say what tokens_or_null and tokens_problem of macros.sql say, and _THIS_CENTURY what utc_or_null does.
-_MAX_TOKENS = 10**15 - 1
+# These say what tokens_or_null and tokens_problem of macros.sql say, and _THIS_CENTURY what utc_of does.
+_MAX_PLAIN = 10**9 - 1  # below any limit that can be set
 _WHOLE_NUMBER = re.compile(r"([0-9]{1,15})([.]0+)?")
 _TOO_LARGE = re.compile(r"[0-9]{16,}([.]0+)?")
 _NEGATIVE = re.compile(r"-[0-9]+([.]0+)?")
@@ -59,9 +60,8 @@ _THIS_CENTURY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$)")
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 # The longest pause inside of one response. (The API's clients wait as long for an answer.)
 _PAUSE = timedelta(minutes=10)
-_FIRST_MOMENT, _LAST_MOMENT = datetime(2000, 1, 2, tzinfo=UTC), datetime(2099, 12, 30, tzinfo=UTC)
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_TOKENS)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_PLAIN)]
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -249,7 +249,8 @@ def _decoded(content: bytes | memoryview) -> _Reports | None:
         return None
     reporting = [line for line in entries if line.type == "assistant" and line.message.usage is not _NO_USAGE]
     moments = [line.timestamp for line in reporting]
-    if moments and (min(moments) < _FIRST_MOMENT or max(moments) >= _LAST_MOMENT):
+    limits = in_force()
+    if moments and (min(moments) < limits.first or max(moments) >= limits.end):
         return None
     inside = _calls_inside(reporting)
     reporting += inside
@@ -358,9 +359,10 @@ def _judged(line: bytes) -> _Reports | str:
             return "iterations: " + call
         iterations.append(call)
     fresh, created, for_5m, for_1h, read, output = counts
-    moment = _moment(_text(entry.get("timestamp")))
-    if moment is None:
-        return f"no timestamp ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
+    moment, limits = _moment(_text(entry.get("timestamp"))), in_force()
+    if moment is None or not limits.first <= moment < limits.end:
+        missing = "no timestamp" if moment is None else limits.time_problem
+        return f"{missing} ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
     plain = _Line(
         isSidechain=_text(entry.get("isSidechain")) == "true",
         cwd=_text(entry.get("cwd")),
@@ -446,13 +448,13 @@ def _text(value: Any) -> str:
 
 def _count(text: str) -> int | str:
     """A count of tokens, or what is wrong with it."""
-    if found := _WHOLE_NUMBER.fullmatch(text):
+    if (found := _WHOLE_NUMBER.fullmatch(text)) and int(found[1]) <= in_force().tokens:
         return int(found[1])
     if not text:
         return "is empty, expected a whole number"
     if _NEGATIVE.fullmatch(text):
         return "is negative, expected a count"
-    return "is greater than any count of tokens" if _TOO_LARGE.fullmatch(text) else "is not a whole number"
+    return "is greater than any count of tokens" if found or _TOO_LARGE.fullmatch(text) else "is not a whole number"
 
 
 def _moment(text: str) -> datetime | None:

@@ -114,16 +114,24 @@ parts as (
     group by all
 ),
 
+weighed as (
+    select
+        *,
+        sum(part_usd) over (partition by {{ piece }}) as parts_usd,
+        {{ weights('part_usd', piece) }} as weight
+    from parts
+),
+
 pieces as (
     select
         {{ piece }},
         user_id,
         project,
         case
-            when sum(part_usd) over (partition by {{ piece }}) = amount_usd then part_usd
-            else {{ part_of('amount_usd', nanodollars('part_usd'), piece, 'user_id, project') }}
+            when parts_usd = amount_usd then part_usd
+            else {{ part_of('amount_usd', 'weight', piece, 'user_id, project') }}
         end as cost_usd
-    from parts
+    from weighed
 ),
 
 -- The line with the most filled cells, then the later valid_from, then the lower one in the file.

@@ -82,6 +82,7 @@ typed as (
         coalesce(response_id, '') as response_id,
         coalesce(session_id, '') as session_id,
         moment_or_null(logged_at) as logged_at,
+        if(moment_of(logged_at) is null, null, 'timestamp ' || time_problem(logged_at)) as time_problem,
         coalesce(is_sidechain, 'false') = 'true' as is_sidechain,
         provider_name(coalesce(provider, '')) as provider,
         coalesce(model, '') as model_version,
@@ -168,14 +169,14 @@ judged as (
                 then parts_too_great(parts, no_cache_tokens, read_tokens, output_count)
             when logged_at is null
                 then
-                    'no timestamp ('
+                    coalesce(time_problem, 'no timestamp') || ' ('
                     || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)'
         end as reason
     from counted
 )
 
 select
-    * exclude (line, stated, stated_copy_key, stated_copy),
+    * exclude (line, stated, time_problem, stated_copy_key, stated_copy),
     -- What a copy of the record in another session keeps.
     if(
         ${tells_copies_by_age},

@@ -11,8 +11,8 @@ typed as (
         *,
         case when regexp_full_match(usage_date_utc, '[0-9]{4}-[0-9]{2}-[0-9]{2}.*') then utc_or_null(usage_date_utc) end
             as usage_at,
-        try_cast(cost_usd as decimal(38, 12)) as cost,
-        try_cast(list_price_usd as decimal(38, 12)) as list_price
+        usd_or_null(try_cast(cost_usd as decimal(38, 12))) as cost,
+        usd_or_null(try_cast(list_price_usd as decimal(38, 12))) as list_price
     from cells
 ),
 
@@ -22,12 +22,12 @@ checked as (
         list_filter([
             {
                 column_name: 'usage_date_utc', value: usage_date_utc,
-                reason: case when usage_at is null then 'is not a date' end
+                reason: case when usage_at is null then if(utc_of(usage_date_utc) is null, 'is not a date', time_problem(usage_date_utc)) end
             },
-            {column_name: 'cost_usd', value: cost_usd, reason: case when cost is null then 'is not an amount' end},
+            {column_name: 'cost_usd', value: cost_usd, reason: case when cost is null then usd_problem(cost_usd) end},
             {
                 column_name: 'list_price_usd', value: list_price_usd,
-                reason: case when list_price_usd <> '' and list_price is null then 'is not an amount' end
+                reason: case when list_price_usd <> '' and list_price is null then usd_problem(list_price_usd) end
             },
             {
                 column_name: 'token_type', value: token_type,

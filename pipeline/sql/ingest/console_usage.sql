@@ -18,7 +18,8 @@ typed as (
     from cells
 ),
 
--- Nearly every row is plain: one look at all of its counts spares it the search for what is wrong with which.
+-- Nearly every row is plain: one look at all of its counts spares it the search for what is wrong with which. (Nine digits are
+-- below any limit that can be set.)
 looked_at as (
     select
         *,
@@ -27,7 +28,7 @@ looked_at as (
                 ',', usage_input_tokens_no_cache, cache_write_5m, cache_write_1h, usage_input_tokens_cache_read,
                 usage_output_tokens, web_searches
             ),
-            '([0-9]{1,15},){5}[0-9]{1,15}'
+            '([0-9]{1,9},){5}[0-9]{1,9}'
         ) as is_plain
     from typed
 ),
@@ -38,7 +39,7 @@ checked as (
         case when not (is_plain and usage_at is not null and model_version <> '') then list_filter([
             {
                 column_name: 'usage_date_utc', value: usage_date_utc,
-                reason: case when usage_at is null then 'is not a date' end
+                reason: case when usage_at is null then if(utc_of(usage_date_utc) is null, 'is not a date', time_problem(usage_date_utc)) end
             },
             {
                 column_name: 'model_version', value: model_version,

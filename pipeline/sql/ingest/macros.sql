@@ -1,14 +1,17 @@
 -- What readers of files share, in each connection anew: temporary macros leave nothing in the warehouse.
 
--- At most 15 digits, so that no sum over a whole history leaves the range of a BIGINT.
-create or replace temp macro tokens_or_null(v) as
+-- Limits come from the settings (pipeline/limits.py): by default sums over ten million rows of the greatest counts stay in the
+-- range of a BIGINT.
+create or replace temp macro count_or_null(v) as
     case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;
+create or replace temp macro tokens_or_null(v) as if(count_or_null(v) <= ${max_tokens}, count_or_null(v), null);
 create or replace temp macro tokens_of(v, is_plain) as if(is_plain, try_cast(v as bigint), tokens_or_null(v));
 create or replace temp macro tokens_problem(v) as
     case
         when v = '' then 'is empty, expected a whole number'
         when regexp_full_match(v, '-[0-9]+([.]0+)?') then 'is negative, expected a count'
-        when regexp_full_match(v, '[0-9]{16,}([.]0+)?') then 'is greater than any count of tokens'
+        when regexp_full_match(v, '[0-9]{16,}([.]0+)?') or count_or_null(v) > ${max_tokens}
+            then 'is greater than any count of tokens'
         when tokens_or_null(v) is null then 'is not a whole number'
     end;
 -- The sum of counts as text, or the first one that is no count; null where there are none.
@@ -75,17 +78,33 @@ create or replace temp macro codex_counts(usage) as
         [null, null, null, null, null, null]
     );
 -- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
-create or replace temp macro utc_or_null(v) as
+create or replace temp macro is_usage_time(t) as t >= timestamp ${first_moment} and t < timestamp ${end_moment};
+create or replace temp macro utc_of(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
+create or replace temp macro utc_or_null(v) as if(is_usage_time(utc_of(v)), utc_of(v), null);
 -- A time as text, or as seconds, milliseconds, microseconds or nanoseconds since 1970.
-create or replace temp macro moment_or_null(v) as
+create or replace temp macro moment_of(v) as
     case
-        when regexp_full_match(v, '[0-9]{10}([.][0-9]+)?') then make_timestamp((v::decimal(28, 6) * 1000000)::bigint)
+        when regexp_full_match(v, '[0-9]{10}([.][0-9]+)?')
+            then make_timestamp((try_cast(v as decimal(28, 6)) * 1000000)::bigint)
         when regexp_full_match(v, '[0-9]{13}([.]0+)?') then make_timestamp(split_part(v, '.', 1)::bigint * 1000)
         when regexp_full_match(v, '[0-9]{16}') then make_timestamp(v::bigint)
-        when regexp_full_match(v, '[0-9]{19}') then make_timestamp(v::bigint // 1000)
-        else utc_or_null(v)
+        when regexp_full_match(v, '[0-9]{19}') then make_timestamp(try_cast(v as bigint) // 1000)
+        else utc_of(v)
     end;
+create or replace temp macro moment_or_null(v) as if(is_usage_time(moment_of(v)), moment_of(v), null);
+-- What is wrong with the text of a time, or null where nothing is.
+create or replace temp macro time_problem(v) as
+    case
+        when moment_of(v) is null then 'is not a time'
+        when not is_usage_time(moment_of(v)) then 'lies before ' || left(${first_moment}, 10) || ' or too far ahead of today'
+    end;
+create or replace temp macro usd_or_null(amount) as if(abs(amount) <= ${max_usd}, amount, null);
+create or replace temp macro usd_problem(v) as
+    if(
+        coalesce(isfinite(try_cast(v as double)) and abs(try_cast(v as double)) > ${max_usd}, false),
+        'is greater than any amount of a row', 'is not an amount'
+    );
 -- A provider as the price list names it, whichever way a logger spells it: OpenTelemetry's names (gen_ai.provider.name, and
 -- gen_ai.system before it), LiteLLM's, those of agents and of LangChain. Others stay what they are.
 create or replace temp macro provider_name(v) as

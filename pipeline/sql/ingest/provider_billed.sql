@@ -24,7 +24,9 @@ typed as (
         moment_or_null(starts) as starts_at,
         moment_or_null(ends) as ends_at,
         -- two casts, so that no digit of an amount in cents is lost
-        (try_cast(amount as decimal(38, 14)) * ${usd_per_unit})::decimal(38, 12) as amount_usd,
+        usd_or_null(
+            (if(abs(try_cast(amount as double)) < 1e15, try_cast(amount as decimal(38, 14)), null) * ${usd_per_unit})::decimal(38, 12)
+        ) as amount_usd,
         ${item_model} as item_model,
         ${item_kind} as item_kind,
         ${item_type} as item_type,
@@ -41,11 +43,11 @@ checked as (
             {column_name: '', value: '', reason: misshapen},
             {
                 column_name: '${name_amount}', value: amount,
-                reason: if(amount_usd is null, 'is not an amount', null)
+                reason: if(amount_usd is null, usd_problem(amount), null)
             },
             {
                 column_name: '${name_starts}', value: starts,
-                reason: if(starts_at is null, 'is not a time (' || amount_usd || ' USD)', null)
+                reason: if(starts_at is null, coalesce(time_problem(starts), 'is not a time') || ' (' || amount_usd || ' USD)', null)
             },
             {
                 column_name: '${name_ends}', value: ends,

@@ -97,7 +97,7 @@ checked as (
             },
             {
                 column_name: '${name_starts}', value: starts,
-                reason: if(starts_at is null, 'is not a time (' || all_tokens || ' tokens)', null)
+                reason: if(starts_at is null, coalesce(time_problem(starts), 'is not a time') || ' (' || all_tokens || ' tokens)', null)
             },
             {
                 column_name: '${name_ends}', value: ends,

@@ -122,6 +122,7 @@ named as (
         has_input_details,
         coalesce(trim(labels[1]), '') as run_id,
         moment_or_null(labels[2]) as logged_at,
+        if(moment_of(labels[2]) is null, null, 'timestamp ' || time_problem(labels[2])) as time_problem,
         coalesce(nullif(trim(labels[3]), ''), trim(labels[1]), '') as session_id,
         coalesce(nullif(trim(labels[4]), ''), nullif(trim(labels[5]), ''), trim(labels[6]), '') as stated_model,
         coalesce(nullif(trim(called_model), ''), stated_model) as model_version,
@@ -134,7 +135,8 @@ named as (
         coalesce(trim(labels[14]), '') as conversation_id,
         coalesce(trim(labels[15]), '') as project,
         -- the caller's for the response with all that is in it
-        if(part = '', try_cast(labels[16] as decimal(38, 12)), null) as stated_cost_usd,
+        if(part = '', usd_or_null(try_cast(labels[16] as decimal(38, 12))), null) as stated_cost_usd,
+        if(labels[16] is not null, usd_problem(labels[16]), null) as cost_problem,
         lower(coalesce(fields[1], fields[2], around[1], '')) as usage_type,
         coalesce(nullif(coalesce(fields[3], around[2]), 'not_available'), '') as inference_geo,
         coalesce(fields[4], if(model_version = stated_model, around[3], null), '') as speed,
@@ -261,6 +263,7 @@ select
         when kind = 'malformed' then 'not a JSON object'
         when kind = 'ignored' then null
         when shape = 'unknown' then 'a usage body of no known provider'
+        when cost_problem like 'is greater%' then 'cost_usd ' || cost_problem
         when odd_count is not null then 'iterations: a count ' || tokens_problem(odd_count)
         when tokens_problem(input_text) is not null then 'input tokens ' || tokens_problem(input_text)
         when tokens_problem(tool_use_text) is not null then 'tool use tokens ' || tokens_problem(tool_use_text)
@@ -275,7 +278,7 @@ select
         when no_cache_tokens < 0 then 'more cached tokens than input tokens'
         when logged_at is null
             then
-                'no timestamp ('
+                coalesce(time_problem, 'no timestamp') || ' ('
                 || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)'
     end as reason
 from disjoint

@@ -27,12 +27,12 @@ checked as (
             {column_name: 'model', value: model, reason: case when model = '' then 'is empty' end},
             {
                 column_name: 'session_started_at', value: session_started_at,
-                reason: case when started_at is null then 'is not a time' end
+                reason: case when started_at is null then if(utc_of(session_started_at) is null, 'is not a time', time_problem(session_started_at)) end
             },
             {
                 column_name: 'last_updated_at', value: last_updated_at,
                 reason: case
-                    when updated_at is null then 'is not a time'
+                    when updated_at is null then if(utc_of(last_updated_at) is null, 'is not a time', time_problem(last_updated_at))
                     when updated_at < started_at then 'is before session_started_at'
                 end
             },
