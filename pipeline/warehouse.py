@@ -221,7 +221,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def macros(settings: Settings) -> str:
-    """Statements that make the macros of ingest, with the limits of a run that begins now; they bind this process too."""
+    """The macros of ingest, with the limits of a run that begins now; these bind this process too."""
     limits.use(found := limits.Limits.of(settings))
     return sql(
         "ingest/macros",
