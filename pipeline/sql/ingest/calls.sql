@@ -90,7 +90,7 @@ typed as (
         coalesce(user_id, '') as user_id,
         coalesce(api_key, '') as api_key,
         if(lower(workspace) = 'default', 'Default', coalesce(workspace, '')) as workspace,
-        lower(coalesce(usage_type, '')) as usage_type,
+        lower(without_secret(coalesce(usage_type, ''))) as usage_type,
         if(coalesce(inference_geo, '') = 'not_available', '', coalesce(inference_geo, '')) as inference_geo,
         coalesce(speed, '') as speed,
         moment_or_null(session_started_at) as session_started_at,

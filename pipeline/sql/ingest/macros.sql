@@ -1,5 +1,8 @@
 -- What readers of files share, in each connection anew: temporary macros leave nothing in the warehouse.
 
+-- A text shaped like a secret is kept as a fingerprint of it (pipeline/redaction.py); none is shorter than nine characters.
+create or replace temp macro without_secret(v) as
+    if(length(v) > 8 and regexp_matches(v, ${secret}), 'key-' || left(sha256(v), 12), v);
 -- Limits come from the settings (pipeline/limits.py): by default sums over ten million rows of the greatest counts stay in the
 -- range of a BIGINT.
 create or replace temp macro count_or_null(v) as
@@ -131,11 +134,9 @@ create or replace temp macro provider_name(v) as
         when regexp_full_match(lower(v), '(github[-_ ]?)?copilot([-_].*)?') then 'github-copilot'
         when regexp_full_match(lower(v), 'perplexity[-_. ]?ai') then 'perplexity'
         when regexp_full_match(lower(v), '(cloudflare|workers)[-_ ](workers[-_ ])?ai') then 'cloudflare'
-        else lower(v)
+        -- before its letters change: some shapes are told by them
+        else lower(without_secret(v))
     end;
--- A text shaped like a secret is kept as a fingerprint of it (pipeline/redaction.py); none is shorter than nine characters.
-create or replace temp macro without_secret(v) as
-    if(length(v) > 8 and regexp_matches(v, ${secret}), 'key-' || left(sha256(v), 12), v);
 create or replace temp macro context_window_name(v) as
     case
         when v in ('', 'not_available') then ''

@@ -137,7 +137,7 @@ named as (
         -- the caller's for the response with all that is in it
         if(part = '', usd_or_null(try_cast(labels[16] as decimal(38, 12))), null) as stated_cost_usd,
         if(labels[16] is not null, usd_problem(labels[16]), null) as cost_problem,
-        lower(coalesce(fields[1], fields[2], around[1], '')) as usage_type,
+        lower(without_secret(coalesce(fields[1], fields[2], around[1], ''))) as usage_type,
         coalesce(nullif(coalesce(fields[3], around[2]), 'not_available'), '') as inference_geo,
         coalesce(fields[4], if(model_version = stated_model, around[3], null), '') as speed,
         {
