@@ -250,7 +250,10 @@ def test_a_file_that_grew_has_the_same_records(models):
     ("line", "reason"),
     [
         (record({"input_tokens": -1, "output_tokens": 2}), "input tokens is negative, expected a count"),
-        (record({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 6}}), "more cached tokens than input"),
+        (
+            record({"prompt_tokens": 5, "prompt_tokens_details": {"audio_tokens": 6}}),
+            "more cached audio and image tokens",
+        ),
         (record({"words": 3}), "a usage body of no known provider"),
         ('{"run_id": "run", "usage_raw": {', "not a JSON object"),
         ("[1]", "not a JSON object"),

@@ -44,7 +44,7 @@ PARTS = (
 LABELS = (
     "response_id", "session_id", "logged_at", "is_sidechain", "provider", "model", "project", "user_id", "api_key",
     "workspace", "usage_type", "inference_geo", "speed", "web_searches", "session_started_at", "copy_key", "is_copied",
-    "copied_from",
+    "copied_from", "span", "parent_span",
 )  # fmt: skip
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _PATH = re.compile(r"\$(\.\w+|\.\"[\w.-]+\"|\[\*\])*")
@@ -67,6 +67,7 @@ class CallShape:
             seconds, milliseconds, microseconds or nanoseconds since 1970. Where `session_started_at` has a place, and
             `is_copied` none, a record that is older than its session was copied from another one; copies keep time,
             model and counts.
+            Where `span` and `parent_span` have places, a record that adds up those below it is none of a call.
         key: places of the parts that together name a record; where none is stated, the record's content does.
         is_inclusive: whether `input` contains cached tokens, and `input_audio` cached audio. A record that states fewer
             tokens of input than cached ones, or a total that only fits so, is read as exclusive all the same.
@@ -271,6 +272,8 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
             tells_copies_by_age=str("session_started_at" in shape.columns and "is_copied" not in shape.columns).lower(),
         )
     )
+    if "parent_span" in shape.columns:
+        connection.execute(sql("ingest/calls_of_parents"))
 
 
 def _key(shape: CallShape, own: list[str], around: list[str]) -> str:

@@ -15,30 +15,21 @@ from pipeline.sources.contract import Loaded, Probe
 FORMAT = "langfuse"
 
 
-def _details(*names: str) -> tuple[str, ...]:
-    return tuple(f"$.{spelling}.{name}" for name in names for spelling in ("usageDetails", "usage_details"))
-
-
 SHAPE = calls.CallShape(
     format=FORMAT,
     logger="span",
+    prepare="langfuse_row",
     only={"$.type": ("GENERATION", "EMBEDDING")},
     key=("$.id",),
     columns={
-        "session_id": ("$.sessionId", "$.session_id", "$.traceId", "$.trace_id"),
-        "logged_at": ("$.startTime", "$.start_time"),
-        "model": ("$.model", "$.providedModelName", "$.provided_model_name"),
-        "user_id": ("$.userId", "$.user_id"),
-        "input": (*_details("input", "input_tokens"), "$.usage.input", "$.promptTokens"),
-        "cache_read": _details("cache_read_input_tokens", "input_cached_tokens", "input_cache_read"),
-        "cache_write": _details("cache_creation_input_tokens", "input_cache_creation"),
-        "cache_write_5m": _details("input_cache_creation_5m"),
-        "cache_write_1h": _details("input_cache_creation_1h"),
-        "output": (*_details("output", "output_tokens"), "$.usage.output", "$.completionTokens"),
-        "output_beside": _details("output_reasoning_tokens"),
+        name: f"$.{name}"
+        for name in (
+            "session_id", "logged_at", "model", "user_id", "input", "input_beside", "cache_read", "cache_write",
+            "cache_write_5m", "cache_write_1h", "output", "output_beside", "web_searches", *calls.PARTS,
+        )
     },
     is_inclusive=False,
-)
+)  # fmt: skip
 
 
 def recognise(probe: Probe) -> str | None:

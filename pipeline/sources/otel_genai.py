@@ -1,7 +1,8 @@
 """OpenTelemetry spans of calls to models (OTLP JSON lines, or one document): the attributes `gen_ai.*`.
 
 Belongs here: where a span has what. Does not belong here: the same call in another log (dbt_project/models). Input
-contains cached tokens. A span of an agent adds up the calls below it, which have spans of their own: it is ignored.
+contains cached tokens. A span of an agent adds up the calls below it, which have spans of their own: it is ignored, and
+so is any span whose usage is the sum of that of the spans below it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ from pipeline.sources.contract import Loaded, Probe
 
 FORMAT = "otel_genai"
 _SPANS = "$.resourceSpans[*].scopeSpans[*].spans[*]"
+
+
+def _usage(*names: str) -> tuple[str, ...]:
+    """Places of attributes of usage; older spans keep those beside input and output in `details`."""
+    return tuple(f'$."gen_ai.usage.{root}{name}"' for root in ("", "details.") for name in names)
+
+
 SHAPE = calls.CallShape(
     format=FORMAT,
     logger="span",
@@ -27,15 +35,35 @@ SHAPE = calls.CallShape(
         "provider": ('$."gen_ai.provider.name"', '$."gen_ai.system"'),
         "model": ('$."gen_ai.response.model"', '$."gen_ai.request.model"'),
         "user_id": ('$."user.id"', '$."enduser.id"'),
-        "input": ('$."gen_ai.usage.input_tokens"', '$."gen_ai.usage.prompt_tokens"'),
-        "cache_read": (
-            '$."gen_ai.usage.cache_read.input_tokens"', '$."gen_ai.usage.cache_read_input_tokens"',
-            '$."gen_ai.usage.cached_tokens"',
+        "usage_type": ('$."gen_ai.openai.response.service_tier"', '$."openai.response.service_tier"'),
+        "input": _usage("input_tokens", "prompt_tokens"),
+        "cache_read": _usage(
+            "cache_read.input_tokens", "cache_read_input_tokens", "cache_read_tokens", "cached_tokens",
+            "cached_input_tokens", "cached_content_tokens", "input_cached_tokens",
         ),
-        "cache_write": (
-            '$."gen_ai.usage.cache_creation.input_tokens"', '$."gen_ai.usage.cache_creation_input_tokens"',
+        "cache_write": _usage(
+            "cache_creation.input_tokens", "cache_creation_input_tokens", "cache_write_tokens",
+            "cache_write_input_tokens", "cache_creation_tokens",
         ),
-        "output": ('$."gen_ai.usage.output_tokens"', '$."gen_ai.usage.completion_tokens"'),
+        "cache_write_5m": _usage(
+            "cache_creation.ephemeral_5m_input_tokens", "ephemeral_5m_input_tokens",
+            "cache_creation_ephemeral_5m_input_tokens",
+        ),
+        "cache_write_1h": _usage(
+            "cache_creation.ephemeral_1h_input_tokens", "ephemeral_1h_input_tokens",
+            "cache_creation_ephemeral_1h_input_tokens",
+        ),
+        "input_audio": _usage("input_audio_tokens", "audio_prompt_tokens", "audio.input_tokens"),
+        "input_image": _usage("input_image_tokens", "image_prompt_tokens", "image.input_tokens"),
+        "cache_read_audio": _usage("cache_audio_read_tokens", "audio_cache_tokens", "input_cached_audio_tokens"),
+        "cache_read_image": _usage("cache_image_read_tokens", "image_cache_tokens", "input_cached_image_tokens"),
+        "output": _usage("output_tokens", "completion_tokens"),
+        "output_audio": _usage("output_audio_tokens", "audio_candidates_tokens", "audio.output_tokens"),
+        "output_image": _usage("output_image_tokens", "image_candidates_tokens", "image.output_tokens"),
+        "web_searches": _usage("web_search_requests", "web_searches", "server_tool_use.web_search_requests"),
+        "total": (*_usage("total_tokens"), '$."llm.usage.total_tokens"'),
+        "span": "$.span_key",
+        "parent_span": "$.parent_key",
     },
     is_inclusive=True,
 )  # fmt: skip

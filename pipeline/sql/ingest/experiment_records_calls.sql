@@ -21,6 +21,13 @@ select
     any_value(read_tokens) as input_tokens_cache_read,
     any_value(output_count) as output_tokens,
     any_value(web_search_count) as web_search_count,
+    any_value(parts.input_audio_tokens) as input_audio_tokens,
+    any_value(parts.input_image_tokens) as input_image_tokens,
+    any_value(parts.cache_read_audio_tokens) as cache_read_audio_tokens,
+    any_value(parts.cache_read_image_tokens) as cache_read_image_tokens,
+    any_value(parts.output_audio_tokens) as output_audio_tokens,
+    any_value(parts.output_image_tokens) as output_image_tokens,
+    any_value(stated_total_tokens) as stated_total_tokens,
     any_value(unsplit_writes > 0 and shape = 'anthropic') as cache_split_assumed,
     any_value(api_key) as api_key,
     any_value(workspace) as workspace

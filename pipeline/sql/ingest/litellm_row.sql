@@ -13,6 +13,7 @@ json_object(
     'team_id', json_extract(record, '$$.team_id'),
     'prompt_tokens', json_extract(record, '$$.prompt_tokens'),
     'completion_tokens', json_extract(record, '$$.completion_tokens'),
+    'total_tokens', json_extract(record, '$$.total_tokens'),
     'cache_hit', coalesce(json_extract_string(record, '$$.cache_hit'), ''),
     'metadata',
     case

@@ -23,6 +23,38 @@ create or replace temp macro sum_of_counts(vs) as
         list_filter(vs, lambda v: tokens_problem(v) is not null) [1],
         list_sum(list_transform(vs, lambda v: tokens_or_null(v)))::bigint::varchar
     );
+-- What an observation of Langfuse holds of usage, by name; text where the row was exported as text.
+create or replace temp macro usage_details_json(record) as
+    coalesce(
+        if(json_type(record, '$$.usageDetails') = 'OBJECT', json_extract(record, '$$.usageDetails'), null),
+        if(json_type(record, '$$.usage_details') = 'OBJECT', json_extract(record, '$$.usage_details'), null),
+        if(json_valid(json_extract_string(record, '$$.usageDetails')), json_extract_string(record, '$$.usageDetails')::json, null),
+        if(json_valid(json_extract_string(record, '$$.usage_details')), json_extract_string(record, '$$.usage_details')::json, null)
+    );
+create or replace temp macro usage_details(record) as
+    list_transform(
+        coalesce(json_keys(usage_details_json(record)), []),
+        lambda k: {k: lower(k), v: json_extract_string(usage_details_json(record), '$$."' || replace(k, '"', '') || '"')}
+    );
+create or replace temp macro usage_detail(record, pattern) as
+    list_filter(usage_details(record), lambda d: d.v is not null and regexp_full_match(d.k, pattern))[1].v;
+-- The tier that a provider means: what it calls default or automatic is the standard one.
+create or replace temp macro usage_type_name(v) as
+    if(lower(v) in ('default', 'auto', 'on_demand', 'on-demand', 'standard_only'), 'standard', lower(v));
+-- Writes to the cache that are kept for as long as `ttl` says, of Bedrock's list of them.
+create or replace temp macro writes_for(details, ttl) as
+    list_sum(list_transform(
+        list_filter(coalesce(try_cast(details as json[]), []), lambda d: json_extract_string(d, '$$.ttl') = ttl),
+        lambda d: tokens_or_null(json_extract_string(d, '$$.inputTokens'))
+    ))::bigint::varchar;
+-- Tokens of one modality, of Gemini's lists of them.
+create or replace temp macro tokens_of_modality(details, modality) as
+    list_sum(list_transform(
+        list_filter(
+            coalesce(try_cast(details as json[]), []), lambda d: upper(json_extract_string(d, '$$.modality')) = modality
+        ),
+        lambda d: tokens_or_null(coalesce(json_extract_string(d, '$$.tokenCount'), json_extract_string(d, '$$.token_count')))
+    ))::bigint::varchar;
 -- Whether counts of input and cached tokens can only lie beside each other: there is less input than was read from and
 -- written to the cache, or the stated total is the sum of all.
 create or replace temp macro only_exclusive(input, cached, output, total) as

@@ -6,8 +6,8 @@ json_merge_patch(
             json_extract(record, '$$.attributes[*]'),
             lambda a, i: regexp_full_match(
                 a ->> '$$.key',
-                'gen_ai[.](usage[.][a-z_.]+|response[.](id|model)|request[.]model|provider[.]name|system|conversation[.]id)'
-                || '|session[.]id|user[.]id|enduser[.]id'
+                'gen_ai[.](usage[.][a-z0-9_.]+|openai[.]response[.]service_tier|response[.](id|model)|request[.]model|provider[.]name|system|conversation[.]id)'
+                || '|session[.]id|user[.]id|enduser[.]id|llm[.]usage[.]total_tokens|openai[.]response[.]service_tier'
             )
             and list_position(json_extract_string(record, '$$.attributes[*].key'), a ->> '$$.key') = i
         ),
@@ -19,6 +19,8 @@ json_merge_patch(
     json_object(
         'trace_id', record ->> '$$.traceId',
         'span_id', record ->> '$$.spanId',
+        'span_key', (record ->> '$$.traceId') || ':' || (record ->> '$$.spanId'),
+        'parent_key', (record ->> '$$.traceId') || ':' || nullif(record ->> '$$.parentSpanId', ''),
         'start', record ->> '$$.startTimeUnixNano',
         'end', record ->> '$$.endTimeUnixNano',
         'is_call', len(list_filter(

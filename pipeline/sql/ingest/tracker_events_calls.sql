@@ -37,6 +37,13 @@ select
     arg_max(output_count, {output: output_count, seen: logged_at, id: record_md5}) as output_tokens,
     arg_max(if(stated_cost_usd >= 0, stated_cost_usd, null), {output: output_count, seen: logged_at, id: record_md5})
         as logged_cost_usd,
+    arg_max(parts.input_audio_tokens, {output: output_count, seen: logged_at, id: record_md5}) as input_audio_tokens,
+    arg_max(parts.input_image_tokens, {output: output_count, seen: logged_at, id: record_md5}) as input_image_tokens,
+    arg_max(parts.cache_read_audio_tokens, {output: output_count, seen: logged_at, id: record_md5}) as cache_read_audio_tokens,
+    arg_max(parts.cache_read_image_tokens, {output: output_count, seen: logged_at, id: record_md5}) as cache_read_image_tokens,
+    arg_max(parts.output_audio_tokens, {output: output_count, seen: logged_at, id: record_md5}) as output_audio_tokens,
+    arg_max(parts.output_image_tokens, {output: output_count, seen: logged_at, id: record_md5}) as output_image_tokens,
+    arg_max(stated_total_tokens, {output: output_count, seen: logged_at, id: record_md5}) as stated_total_tokens,
     arg_max(web_search_count, {output: output_count, seen: logged_at, id: record_md5}) as web_search_count,
     arg_max(unsplit_writes > 0 and shape = 'anthropic', {output: output_count, seen: logged_at, id: record_md5})
         as cache_split_assumed

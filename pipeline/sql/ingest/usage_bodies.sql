@@ -104,7 +104,26 @@ extracted as (
                 '$$.prompt_token_count', '$$.cached_content_token_count', '$$.candidates_token_count', '$$.thoughts_token_count',
                 '$$.tool_use_prompt_token_count',
                 '$$.prompt', '$$.cached', '$$.candidates', '$$.thoughts',
-                '$$.inputTokens', '$$.outputTokens', '$$.cacheReadInputTokens', '$$.cacheWriteInputTokens'
+                '$$.inputTokens', '$$.outputTokens', '$$.cacheReadInputTokens', '$$.cacheWriteInputTokens',
+                '$$.cacheDetails', '$$.totalTokens', '$$.totalTokenCount', '$$.total_token_count',
+                '$$.cache_write_input_tokens', '$$.cache_write_tokens', '$$.input_tokens_details.cache_creation_tokens',
+                '$$.prompt_tokens_details.cache_creation_tokens',
+                '$$.prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens',
+                '$$.prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens', '$$.cached_input_tokens',
+                '$$.input_token_details.cached_tokens', '$$.promptTokensDetails', '$$.prompt_tokens_details',
+                '$$.cacheTokensDetails', '$$.cache_tokens_details', '$$.candidatesTokensDetails',
+                '$$.candidates_tokens_details', '$$.input_tokens_details.audio_tokens',
+                '$$.prompt_tokens_details.audio_tokens', '$$.input_token_details.audio_tokens',
+                '$$.input_tokens_details.image_tokens', '$$.prompt_tokens_details.image_tokens',
+                '$$.input_token_details.image_tokens', '$$.input_tokens_details.cached_tokens_details.audio_tokens',
+                '$$.prompt_tokens_details.cached_tokens_details.audio_tokens',
+                '$$.input_token_details.cached_tokens_details.audio_tokens',
+                '$$.input_tokens_details.cached_tokens_details.image_tokens',
+                '$$.prompt_tokens_details.cached_tokens_details.image_tokens',
+                '$$.input_token_details.cached_tokens_details.image_tokens', '$$.output_tokens_details.audio_tokens',
+                '$$.completion_tokens_details.audio_tokens', '$$.output_token_details.audio_tokens',
+                '$$.output_tokens_details.image_tokens', '$$.completion_tokens_details.image_tokens',
+                '$$.output_token_details.image_tokens'
             ]
         ), null) as fields,
         if(kind = 'nested', json_type(usage_body, '$$.input_tokens_details') = 'OBJECT', false) as has_input_details
@@ -137,7 +156,7 @@ named as (
         -- the caller's for the response with all that is in it
         if(part = '', usd_or_null(try_cast(labels[16] as decimal(38, 12))), null) as stated_cost_usd,
         if(labels[16] is not null, usd_problem(labels[16]), null) as cost_problem,
-        lower(without_secret(coalesce(fields[1], fields[2], around[1], ''))) as usage_type,
+        usage_type_name(without_secret(coalesce(fields[1], fields[2], around[1], ''))) as usage_type,
         coalesce(nullif(coalesce(fields[3], around[2]), 'not_available'), '') as inference_geo,
         coalesce(fields[4], if(model_version = stated_model, around[3], null), '') as speed,
         {
@@ -148,13 +167,19 @@ named as (
             ephemeral_5m_input_tokens: fields[9],
             ephemeral_1h_input_tokens: fields[10],
             web_search_requests: fields[11],
-            input_cached: coalesce(fields[12], fields[14]),
-            input_cache_write: fields[13],
+            input_cached: coalesce(fields[12], fields[14], fields[51], fields[52]),
+            input_cache_write: coalesce(
+                fields[13], fields[45], fields[46], fields[47]
+            ),
             prompt_tokens: fields[15],
             completion_tokens: fields[16],
-            total_tokens: fields[17],
+            total_tokens: coalesce(fields[17], fields[42], fields[43], fields[44]),
             prompt_cached: coalesce(fields[18], fields[21], fields[22], fields[8]),
-            prompt_cache_write: coalesce(fields[19], fields[7]),
+            prompt_cache_write: coalesce(
+                fields[19], fields[7], fields[45], fields[46], fields[48]
+            ),
+            prompt_write_5m: coalesce(fields[9], fields[49]),
+            prompt_write_1h: coalesce(fields[10], fields[50]),
             reasoning_tokens: fields[20],
             gemini_prompt: coalesce(fields[23], fields[28], fields[33]),
             gemini_cached: coalesce(fields[24], fields[29], fields[34]),
@@ -164,7 +189,15 @@ named as (
             bedrock_input: fields[37],
             bedrock_output: fields[38],
             bedrock_read: fields[39],
-            bedrock_write: fields[40]
+            bedrock_write: fields[40],
+            bedrock_write_5m: writes_for(fields[41], '5m'),
+            bedrock_write_1h: writes_for(fields[41], '1h'),
+            input_audio: coalesce(coalesce(fields[59], fields[60], fields[61]), tokens_of_modality(coalesce(fields[53], fields[54]), 'AUDIO'), '0'),
+            input_image: coalesce(coalesce(fields[62], fields[63], fields[64]), tokens_of_modality(coalesce(fields[53], fields[54]), 'IMAGE'), '0'),
+            cache_read_audio: coalesce(coalesce(fields[65], fields[66], fields[67]), tokens_of_modality(coalesce(fields[55], fields[56]), 'AUDIO'), '0'),
+            cache_read_image: coalesce(coalesce(fields[68], fields[69], fields[70]), tokens_of_modality(coalesce(fields[55], fields[56]), 'IMAGE'), '0'),
+            output_audio: coalesce(coalesce(fields[71], fields[72], fields[73]), tokens_of_modality(coalesce(fields[57], fields[58]), 'AUDIO'), '0'),
+            output_image: coalesce(coalesce(fields[74], fields[75], fields[76]), tokens_of_modality(coalesce(fields[57], fields[58]), 'IMAGE'), '0')
         } as stated
     from extracted
 ),
@@ -177,10 +210,11 @@ shaped as (
             when stated.gemini_prompt is not null then 'gemini'
             when stated.prompt_tokens is not null then 'chat'
             when stated.bedrock_input is not null then 'bedrock'
-            when stated.input_tokens is not null and (has_input_details or stated.input_cached is not null) then 'responses'
+            when stated.input_tokens is not null and (has_input_details or stated.input_cached is not null or stated.input_cache_write is not null) then 'responses'
             when stated.input_tokens is not null then 'anthropic'
             else 'unknown'
-        end as shape
+        end as shape,
+        tokens_or_null(stated.total_tokens) as stated_total_tokens
     from named
 ),
 
@@ -212,8 +246,16 @@ counted as (
             when 'responses' then stated.input_cache_write
             when 'anthropic' then stated.cache_creation_input_tokens
         end, '0') as write_text,
-        coalesce(if(shape = 'anthropic', stated.ephemeral_5m_input_tokens, null), '0') as write_5m_text,
-        coalesce(if(shape = 'anthropic', stated.ephemeral_1h_input_tokens, null), '0') as write_1h_text,
+        coalesce(case shape
+            when 'anthropic' then stated.ephemeral_5m_input_tokens
+            when 'bedrock' then stated.bedrock_write_5m
+            when 'chat' then stated.prompt_write_5m
+        end, '0') as write_5m_text,
+        coalesce(case shape
+            when 'anthropic' then stated.ephemeral_1h_input_tokens
+            when 'bedrock' then stated.bedrock_write_1h
+            when 'chat' then stated.prompt_write_1h
+        end, '0') as write_1h_text,
         coalesce(case shape
             when 'gemini' then stated.gemini_thoughts
             when 'chat' then stated.reasoning_tokens
@@ -226,7 +268,6 @@ counted as (
 typed as (
     select
         *,
-        shape in ('gemini', 'chat', 'responses') as is_inclusive,
         tokens_or_null(input_text) + tokens_or_null(tool_use_text) as input_stated,
         tokens_or_null(read_text) as read_tokens,
         tokens_or_null(write_1h_text) as write_1h_tokens,
@@ -249,7 +290,15 @@ disjoint as (
     select
         *,
         write_5m_stated + unsplit_writes as write_5m_tokens,
-        input_stated - if(is_inclusive, read_tokens + write_5m_stated + write_1h_tokens + unsplit_writes, 0) as no_cache_tokens
+        read_tokens + write_5m_tokens + write_1h_tokens as cached_tokens,
+        shape in ('gemini', 'chat', 'responses')
+        and not only_exclusive(input_stated, cached_tokens, output_count, stated_total_tokens) as is_inclusive,
+        input_stated - if(is_inclusive, cached_tokens, 0) as no_cache_tokens,
+        part_tokens(
+            is_inclusive, no_cache_tokens, read_tokens, output_count,
+            tokens_or_null(stated.input_audio), tokens_or_null(stated.cache_read_audio), tokens_or_null(stated.output_audio),
+            tokens_or_null(stated.input_image), tokens_or_null(stated.cache_read_image), tokens_or_null(stated.output_image)
+        ) as parts
     from typed
 )
 
@@ -275,7 +324,9 @@ select
         when tokens_problem(reasoning_text) is not null then 'reasoning tokens ' || tokens_problem(reasoning_text)
         when tokens_problem(web_searches_text) is not null
             then 'web_search_requests ' || tokens_problem(web_searches_text)
-        when no_cache_tokens < 0 then 'more cached tokens than input tokens'
+        when parts_problem(stated) is not null then parts_problem(stated)
+        when parts_too_great(parts, no_cache_tokens, read_tokens, output_count) is not null
+            then parts_too_great(parts, no_cache_tokens, read_tokens, output_count)
         when logged_at is null
             then
                 coalesce(time_problem, 'no timestamp') || ' ('

@@ -1,0 +1,47 @@
+-- An observation with its details by meaning. Langfuse's SDK takes every detail of a provider off the input or output and
+-- keeps it beside it, as input_<name> and output_<name>: what is no cached token is further input or output.
+json_object(
+    'id', json_extract(record, '$$.id'),
+    'type', json_extract(record, '$$.type'),
+    'session_id', coalesce(
+        json_extract_string(record, '$$.sessionId'), json_extract_string(record, '$$.session_id'),
+        json_extract_string(record, '$$.traceId'), json_extract_string(record, '$$.trace_id')
+    ),
+    'logged_at', coalesce(json_extract_string(record, '$$.startTime'), json_extract_string(record, '$$.start_time')),
+    'model', coalesce(
+        json_extract_string(record, '$$.model'), json_extract_string(record, '$$.providedModelName'),
+        json_extract_string(record, '$$.provided_model_name')
+    ),
+    'user_id', coalesce(json_extract_string(record, '$$.userId'), json_extract_string(record, '$$.user_id')),
+    'input', coalesce(
+        usage_detail(record, 'input|input_tokens|prompt_tokens'),
+        json_extract_string(record, '$$.usage.input'), json_extract_string(record, '$$.promptTokens')
+    ),
+    'output', coalesce(
+        usage_detail(record, 'output|output_tokens|completion_tokens'),
+        json_extract_string(record, '$$.usage.output'), json_extract_string(record, '$$.completionTokens')
+    ),
+    'total', coalesce(
+        usage_detail(record, 'total|total_tokens'),
+        json_extract_string(record, '$$.usage.total'), json_extract_string(record, '$$.totalTokens')
+    ),
+    'cache_read', usage_detail(record, '(input_)?cache_read(_input)?(_tokens)?|input_cached(_input)?(_tokens)?'),
+    'cache_write', usage_detail(record, '(input_)?cache_(creation|write)(_input)?(_tokens)?'),
+    'cache_write_5m', usage_detail(record, '(input_)?(cache_(creation|write)_)?(ephemeral_)?5m(_input)?(_tokens)?'),
+    'cache_write_1h', usage_detail(record, '(input_)?(cache_(creation|write)_)?(ephemeral_)?1h(_input)?(_tokens)?'),
+    'cache_read_audio', usage_detail(record, 'input_cache(d|_read)_audio(_tokens)?'),
+    'cache_read_image', usage_detail(record, 'input_cache(d|_read)_image(_tokens)?'),
+    'input_audio', usage_detail(record, 'input_audio(_tokens)?'),
+    'input_image', usage_detail(record, 'input_image(_tokens)?'),
+    'output_audio', usage_detail(record, 'output_audio(_tokens)?'),
+    'output_image', usage_detail(record, 'output_image(_tokens)?'),
+    'web_searches', usage_detail(record, '(server_tool_use_)?web_search(es|_requests)'),
+    'input_beside', sum_of_counts(list_transform(list_filter(
+        usage_details(record),
+        lambda d: regexp_full_match(d.k, 'input_.+')
+        and not regexp_full_match(d.k, 'input_tokens|input_cache.*|input_(ephemeral_)?(5m|1h).*')
+    ), lambda d: d.v)),
+    'output_beside', sum_of_counts(list_transform(list_filter(
+        usage_details(record), lambda d: regexp_full_match(d.k, 'output_.+') and d.k <> 'output_tokens'
+    ), lambda d: d.v))
+)
