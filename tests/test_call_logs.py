@@ -561,3 +561,40 @@ def test_tokens_of_a_log_are_stored_or_listed_as_rejected(home, name):
     listed = sum(int(reason.split("(")[1].split(" ")[0]) for _, _, reason, _, _ in home.rejected())
     assert sorted(stored) == sorted((i, 0, 0, r, o) for i, r, o, has_time in counts if has_time)
     assert listed == sum(i + r + o for i, r, o, has_time in counts if not has_time)
+
+
+# ---------- parts of counts
+
+
+def test_a_langfuse_detail_that_is_no_cached_token_is_further_input_or_output(home):
+    details = {
+        "input": 100, "input_audio_tokens": 40, "input_ephemeral_1h_input_tokens": 30, "input_cache_read": 20,
+        "output": 7, "output_reasoning": 5, "output_accepted_prediction_tokens": 3, "total": 205,
+    }  # fmt: skip
+    assert kinds(home, lines(observation(1, usageDetails=details))) == [(140, 0, 30, 20, 15)]
+    assert home.query("SELECT input_audio_tokens, stated_total_tokens FROM raw.requests") == [(40, 205)]
+
+
+def test_the_write_split_searches_and_geo_that_a_gateway_nests_are_read(home):
+    usage = {
+        "prompt_tokens_details": {
+            "cached_tokens": 60,
+            "cache_creation_tokens": 10,
+            "cache_creation_token_details": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 7},
+        },
+        "server_tool_use": {"web_search_requests": 5},
+        "inference_geo": "us",
+    }
+    assert kinds(home, lines(spend(1, metadata={"usage_object": usage}))) == [(30, 3, 7, 60, 9)]
+    assert home.query("SELECT web_search_count, inference_geo FROM raw.requests") == [(5, "us")]
+
+
+def test_a_span_that_adds_up_the_spans_below_it_counts_no_call(home):
+    parent = span(1, **{"gen_ai.usage.input_tokens": 200, "gen_ai.usage.output_tokens": 18}) | {"traceId": "t"}
+    below = [span(n) | {"traceId": "t", "parentSpanId": parent["spanId"]} for n in (2, 3)]
+    assert kinds(home, lines(otlp(parent, *below))) == [(30, 10, 0, 60, 9)] * 2
+    assert home.ledger("log")["rows_ignored"] == 1
+
+
+def test_fewer_input_than_cached_tokens_are_exclusive_counts(home):
+    assert kinds(home, lines(otlp(span(1, **{"gen_ai.usage.input_tokens": 5})))) == [(5, 10, 0, 60, 9)]
