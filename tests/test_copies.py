@@ -85,7 +85,7 @@ class Rollout:
         self.held: list[str] = []
         self.total: Counts = (0, 0, 0, 0)
         # New times that look like calls can only be known for a copy by what the parent's file says.
-        self.pace = self.chance.choice(["burst", "old"] + ["new"] * is_parent_landed)
+        self.pace = self.chance.choice(["burst", "old"] + ["new", "slow"] * is_parent_landed)
         self.steps = family.chance.choice(["stated", "stated", "cumulative"])
         self._write()
 
@@ -104,6 +104,7 @@ class Rollout:
         for number, (_, call) in enumerate(inherited):
             pace = {
                 "burst": began + 0.3 + number / 1000,
+                "slow": began + 0.3 + number * 1.4,
                 "old": self.family.seconds[call],
                 "new": began + 3 + number * 9,
             }

@@ -143,13 +143,12 @@ calls as (
 paced as (
     select
         *,
-        coalesce(
-            case
-                when lag(seen) over in_order is not null then seen - lag(seen) over in_order
-                else least(seen - begun, lead(seen) over in_order - seen)
-            end < interval 1 second,
-            false
-        ) as is_instant
+        case
+            when lag(seen) over in_order is not null then seen - lag(seen) over in_order
+            else least(seen - begun, lead(seen) over in_order - seen)
+        end as pause,
+        coalesce(pause < interval 1 second, false) as is_instant,
+        coalesce(pause < interval 5 second, false) as is_quick
     from calls
     window in_order as (order by call_number)
 ),
@@ -159,7 +158,8 @@ paced_first as (
         *,
         seen < file_began or count(*) filter (where not is_instant and not coalesce(seen < file_began, false)) over (
             order by call_number
-        ) = 0 as is_at_head
+        ) = 0 as is_at_head,
+        count(*) filter (where not is_quick) over (order by call_number) = 0 as is_near_head
     from paced
 ),
 
@@ -170,7 +170,8 @@ owned as (
             when thread_id is not null then thread_id <> file_session
             -- one quick call alone is no replay, unless the file says that it is a fork
             when is_at_head then parent_session is not null or count(*) filter (where is_at_head) over () > 1
-            -- a fork without a replay at its beginning may have one with new times
+            -- a slow disk spreads a replay, and a fork without one at its beginning may have it with new times
+            when is_near_head and count(*) filter (where is_at_head) over () > 0 and parent_session is not null then null
             when is_fork and count(*) filter (where is_at_head) over () = 0 then null
             else false
         end as is_copied,
