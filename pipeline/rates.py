@@ -357,6 +357,13 @@ _PRICE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "output_audio": ("output_audio_mtok",),
     "output_image": ("output_image_mtok",),
 }
+# Google states one input price of a Gemini model for text, images and video (https://ai.google.dev/gemini-api/docs/pricing):
+# where its entry names none of images, theirs is that one. Audio has a price of its own, or none.
+_PRICED_AS_ONE: Mapping[str, tuple[str, ...]] = {
+    "input_image": _PRICE_FIELDS["input_no_cache"],
+    "cache_read_image": _PRICE_FIELDS["cache_read"],
+}
+_GEMINI = re.compile(r"^gemini-")
 
 
 @lru_cache(maxsize=1)
@@ -468,10 +475,11 @@ def _prices_on(info: ModelInfo, day: date, when: Mapping[str, str]) -> dict[str,
 
 
 def _kind_prices(
-    prices: Mapping[str, Decimal | TieredPrices] | None,
+    model: str, prices: Mapping[str, Decimal | TieredPrices] | None
 ) -> Iterator[tuple[str, Decimal | TieredPrices]]:
-    """The price of each token kind that has one of its own: a missing one is never inferred from another kind."""
-    for kind, fields in _PRICE_FIELDS.items():
+    """The price of each token kind that has one: none is inferred from another kind, unless the maker states one for both."""
+    for kind, own_fields in _PRICE_FIELDS.items():
+        fields = own_fields + (_PRICED_AS_ONE.get(kind, ()) if _GEMINI.match(model) else ())
         if prices and (field := next((field for field in fields if field in prices), None)):
             yield kind, prices[field]
 
@@ -540,7 +548,7 @@ def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
         dated: list[ConditionalPrice | PriceVariant] = [*_conditional_prices(info), *_variants(info, when)]
         starts = sorted({start for condition in dated if (start := _start(condition)) is not None})
         for start, end in zip(starts, [*starts[1:], None], strict=True):
-            for kind, price in _kind_prices(_prices_on(info, start, when)):
+            for kind, price in _kind_prices(model, _prices_on(info, start, when)):
                 for window in windows:
                     if (usd := _rate_in(price, window)) is not None:
                         key = _Key(listed.provider, model, kind, window.name, usage_type, "", speed)

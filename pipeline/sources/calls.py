@@ -71,6 +71,7 @@ class CallShape:
         key: places of the parts that together name a record; where none is stated, the record's content does.
         is_inclusive: whether `input` contains cached tokens, and `input_audio` cached audio. A record that states fewer
             tokens of input than cached ones, or a total that only fits so, is read as exclusive all the same.
+        total_tells_beside: whether `output_beside` lies inside of output where the stated total is the sum without it.
         are_equals_copies: whether records of two sessions that are equal in what copies keep are one call, although
             neither is older than its session.
         is_keyed_by_response: whether the provider's id of the response alone names a call, where it is stated.
@@ -86,6 +87,7 @@ class CallShape:
     columns: Mapping[str, Places]
     key: tuple[str, ...]
     is_inclusive: bool
+    total_tells_beside: bool = False
     are_equals_copies: bool = False
     is_keyed_by_response: bool = True
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -268,6 +270,7 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
             columns=",\n        ".join(f"{expression} as {name}" for name, expression in columns.items()),
             key=_key(shape, own, around),
             is_inclusive=str(shape.is_inclusive).lower(),
+            total_tells_beside=str(shape.total_tells_beside).lower(),
             are_equals_copies=str(shape.are_equals_copies).lower(),
             tells_copies_by_age=str("session_started_at" in shape.columns and "is_copied" not in shape.columns).lower(),
         )

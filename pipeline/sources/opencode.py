@@ -2,7 +2,8 @@
 
 Belongs here: where such a document has what. Does not belong here: snapshots of one session in several files, which the
 models count once by the id of the message, and the messages that a fork took over under new ids, which they count once
-by what a copy keeps. Reasoning lies outside of output and is billed as output.
+by what a copy keeps. Reasoning lies outside of output and is billed as output;
+of models whose provider counts it inside of output, older versions keep it there, which the total tells.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SHAPE = calls.CallShape(
         "total": "$.info.tokens.total",
     },
     is_inclusive=False,
+    total_tells_beside=True,
     are_equals_copies=True,
 )
 

@@ -260,6 +260,8 @@ calls as (
         {% for kind in kinds() + part_kinds() | list + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
         arg_max({{ kind }}, kept_order) as {{ kind }},
         {% endfor -%}
+        -- of the line that is kept, or null
+        arg_max_null(stated_total_tokens, kept_order) as stated_total_tokens,
         {% if compares -%}
         min(logger_rank) as logger_rank,
         any_value(logger_ranks) as logger_ranks,

@@ -70,6 +70,7 @@ console_records as (
         {{ kind_columns() }},
         {{ part_columns() }},
         web_search_count,
+        null::bigint as stated_total_tokens,
         request_count,
         cache_split_assumed
     from console_usage
@@ -103,6 +104,7 @@ request_records as (
         {{ kind_columns('requests') }},
         {{ part_columns('requests') }},
         requests.web_search_count,
+        requests.stated_total_tokens,
         1::bigint as request_count,
         requests.cache_split_assumed
     from requests
@@ -150,6 +152,7 @@ session_rests as (
         0::bigint as {{ part }},
         {% endfor -%}
         rest_web_search_count as web_search_count,
+        null::bigint as stated_total_tokens,
         if(has_requests, null, request_count) as request_count,
         cache_split_assumed
     from session_records

@@ -26,6 +26,7 @@ select
     {{ part_columns() }},
     web_search_count,
     total_tokens,
+    stated_total_tokens,
     estimated_cost_usd,
     surcharge_usd,
     priced_context_window,

@@ -15,7 +15,7 @@ scoped_files as (
 )
 
 select
-    requests.* exclude (provider, api_key, user_id, inference_geo, logged_cost_usd, stated_total_tokens),
+    requests.* exclude (provider, api_key, user_id, inference_geo, logged_cost_usd),
     {{ seller_of('requests', 'model_names') }} as provider,
     -- Bedrock's name of a model says where it runs
     if(

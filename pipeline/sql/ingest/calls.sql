@@ -116,7 +116,7 @@ typed as (
             output_audio: coalesce(output_audio, '0'),
             output_image: coalesce(output_image, '0')
         } as stated,
-        tokens_or_null(total) as stated_total_tokens
+        nullif(tokens_or_null(total), 0) as total_as_stated
     from named
 ),
 
@@ -133,9 +133,16 @@ counted as (
         tokens_or_null(stated.cache_write_5m) + unsplit_writes as write_5m_tokens,
         read_tokens + write_5m_tokens + write_1h_tokens as cached_tokens,
         tokens_or_null(stated.input) + tokens_or_null(stated.input_beside) as input_count,
-        tokens_or_null(stated.output) + tokens_or_null(stated.output_beside) as output_count,
+        tokens_or_null(stated.output) + if(
+            ${total_tells_beside} and coalesce(
+                total_as_stated = input_count + if(${is_inclusive}, 0, cached_tokens) + tokens_or_null(stated.output), false
+            ) and tokens_problem(stated.output_beside) is null,
+            0, tokens_or_null(stated.output_beside)
+        ) as output_count,
         tokens_or_null(stated.web_searches) as web_search_count,
-        ${is_inclusive} and not only_exclusive(input_count, cached_tokens, output_count, stated_total_tokens) as is_inclusive,
+        ${is_inclusive} and not only_exclusive(input_count, cached_tokens, output_count, total_as_stated) as is_inclusive,
+        total_of_all(${is_inclusive} and not is_inclusive, total_as_stated, input_count, cached_tokens, output_count)
+            as stated_total_tokens,
         input_count - if(is_inclusive, cached_tokens, 0) as no_cache_tokens,
         part_tokens(
             is_inclusive, no_cache_tokens, read_tokens, output_count,

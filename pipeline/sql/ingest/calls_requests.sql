@@ -44,7 +44,7 @@ calls as (
         arg_max(parts.cache_read_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_image_tokens,
         arg_max(parts.output_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_audio_tokens,
         arg_max(parts.output_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_image_tokens,
-        arg_max(stated_total_tokens, {output: output_count, seen: logged_at, id: own_key}) as stated_total_tokens,
+        arg_max_null(stated_total_tokens, {output: output_count, seen: logged_at, id: own_key}) as stated_total_tokens,
         arg_max(unsplit_writes > 0, {output: output_count, seen: logged_at, id: own_key}) as cache_split_assumed,
         arg_max(copy_key, {output: output_count, seen: logged_at, id: own_key}) as copy_key,
         bool_and(is_copied) as is_copied,

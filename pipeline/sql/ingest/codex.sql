@@ -69,7 +69,7 @@ usages as (
                 greatest(coalesce(totals[2], 0) - coalesce(totals_before[2], 0), 0)::varchar,
                 coalesce((totals[3] - totals_before[3])::varchar, 'unstated'),
                 null,
-                null,
+                (totals[5] - totals_before[5])::varchar,
                 greatest(coalesce(totals[6], 0) - coalesce(totals_before[6], 0), 0)::varchar
             ]
         end as usage

@@ -43,7 +43,7 @@ select
     arg_max(parts.cache_read_image_tokens, {output: output_count, seen: logged_at, id: record_md5}) as cache_read_image_tokens,
     arg_max(parts.output_audio_tokens, {output: output_count, seen: logged_at, id: record_md5}) as output_audio_tokens,
     arg_max(parts.output_image_tokens, {output: output_count, seen: logged_at, id: record_md5}) as output_image_tokens,
-    arg_max(stated_total_tokens, {output: output_count, seen: logged_at, id: record_md5}) as stated_total_tokens,
+    arg_max_null(stated_total_tokens, {output: output_count, seen: logged_at, id: record_md5}) as stated_total_tokens,
     arg_max(web_search_count, {output: output_count, seen: logged_at, id: record_md5}) as web_search_count,
     arg_max(unsplit_writes > 0 and shape = 'anthropic', {output: output_count, seen: logged_at, id: record_md5})
         as cache_split_assumed

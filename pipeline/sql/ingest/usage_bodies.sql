@@ -214,7 +214,7 @@ shaped as (
             when stated.input_tokens is not null then 'anthropic'
             else 'unknown'
         end as shape,
-        tokens_or_null(stated.total_tokens) as stated_total_tokens
+        nullif(tokens_or_null(stated.total_tokens), 0) as total_as_stated
     from named
 ),
 
@@ -292,7 +292,10 @@ disjoint as (
         write_5m_stated + unsplit_writes as write_5m_tokens,
         read_tokens + write_5m_tokens + write_1h_tokens as cached_tokens,
         shape in ('gemini', 'chat', 'responses')
-        and not only_exclusive(input_stated, cached_tokens, output_count, stated_total_tokens) as is_inclusive,
+        and not only_exclusive(input_stated, cached_tokens, output_count, total_as_stated) as is_inclusive,
+        total_of_all(
+            shape <> 'anthropic' and not is_inclusive, total_as_stated, input_stated, cached_tokens, output_count
+        ) as stated_total_tokens,
         input_stated - if(is_inclusive, cached_tokens, 0) as no_cache_tokens,
         part_tokens(
             is_inclusive, no_cache_tokens, read_tokens, output_count,

@@ -24,6 +24,8 @@ with chosen as (
     from marts.requests
     where
         billing_mode = 'metered' and estimated_cost_usd is not null and total_tokens > 0
+        -- audio and images have rates of their own, and what of them another policy would cache is not told
+        and input_audio_tokens + input_image_tokens + cache_read_audio_tokens + cache_read_image_tokens = 0
         and requested_at >= timestamp '${first_day}' and requested_at < date '${last_day}' + interval 1 day
         ${only}
 ),
