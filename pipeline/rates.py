@@ -477,7 +477,7 @@ def _prices_on(info: ModelInfo, day: date, when: Mapping[str, str]) -> dict[str,
 def _kind_prices(
     model: str, prices: Mapping[str, Decimal | TieredPrices] | None
 ) -> Iterator[tuple[str, Decimal | TieredPrices]]:
-    """The price of each token kind that has one: none is inferred from another kind, unless the maker states one for both."""
+    """The price of each token kind that has one. None takes that of another, unless the maker states one for both."""
     for kind, own_fields in _PRICE_FIELDS.items():
         fields = own_fields + (_PRICED_AS_ONE.get(kind, ()) if _GEMINI.match(model) else ())
         if prices and (field := next((field for field in fields if field in prices), None)):

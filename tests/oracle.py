@@ -1,7 +1,8 @@
 """The counting rules of the input formats, stated a second time in plain Python, to test the SQL against.
 
-Belongs here: which of overlapping console exports and bills is in force and how much of it counts, and what a set of
-Claude Code transcripts adds up to. Does not belong here: reading files, and anything taken from the product's own code.
+Belongs here: which of overlapping console exports and bills is in force and how much of it counts, what a set of Claude
+Code transcripts adds up to, and what one call costs. Does not belong here: reading files, and anything taken from the
+product's own code.
 """
 
 from __future__ import annotations
@@ -435,3 +436,55 @@ def calls_told(landed: Iterable[tuple[Session, Sequence[str]]]) -> dict[str, str
     own the calls belong to it all the same where the fork names it, so `landed` must not leave out two generations.
     """
     return {call: maker.name for session, held in landed for maker, call in session.history if call in held}
+
+
+# ---------- one call, and what it costs
+
+PARTS = ("input_audio", "input_image", "cache_read_audio", "cache_read_image", "output_audio", "output_image")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call used, in counts that do not overlap; of `parts` each lies inside of one of them."""
+
+    no_cache: int
+    write_5m: int
+    write_1h: int
+    read: int
+    output: int
+    searches: int
+    parts: Mapping[str, int]
+
+    @property
+    def writes(self) -> int:
+        return self.write_5m + self.write_1h
+
+    @property
+    def cached(self) -> int:
+        return self.writes + self.read
+
+    @property
+    def input(self) -> int:
+        return self.no_cache + self.cached
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
+
+    def kinds(self) -> dict[str, int]:
+        """Tokens, and searches, by the kind that has a rate: text is what is neither audio nor an image."""
+        wholes = {"input_no_cache": self.no_cache, "cache_read": self.read, "output": self.output}
+        for part, tokens in self.parts.items():
+            whole = part.rpartition("_")[0]
+            wholes["input_no_cache" if whole == "input" else whole] -= tokens
+        writes = {"cache_write_5m": self.write_5m, "cache_write_1h": self.write_1h}
+        return {**wholes, **writes, "web_search": self.searches, **self.parts}
+
+
+def cost(call: Call, rates: Mapping[str, Decimal | None]) -> tuple[Decimal | None, int]:
+    """USD of a call by the rates of a million of each kind, None where one lacks; and how many tokens have no rate."""
+    used = {kind: count for kind, count in call.kinds().items() if count}
+    lacking = sum(count for kind, count in used.items() if rates[kind] is None)
+    if lacking:
+        return None, lacking
+    return sum((count * (rates[kind] or Decimal(0)) for kind, count in used.items()), Decimal(0)) / 1_000_000, 0

@@ -313,7 +313,10 @@ WARNED = [
         "request_key || '-span' as request_key, requested_at + interval 5 second as requested_at) from marts.requests",
     ),
     # one too many and one too few hide nothing
-    ("stated_totals", "update marts.requests set stated_total_tokens = total_tokens + if(day(requested_at) = 1, 5, -5)"),
+    (
+        "stated_totals",
+        "update marts.requests set stated_total_tokens = total_tokens + if(day(requested_at) = 1, 5, -5)",
+    ),
     ("channels_agree", "update marts.channel_comparison set is_different = true where usage_date = date '2026-01-03'"),
     ("rejected_share", "update ingest.files set rows_rejected = 4, rows_loaded = 56 where file_sha256 = 'a3'"),
 ]

@@ -59,8 +59,8 @@ create or replace temp macro tokens_of_modality(details, modality) as
 -- written to the cache, or the stated total is the sum of all.
 create or replace temp macro only_exclusive(input, cached, output, total) as
     coalesce(input < cached or (cached > 0 and total = input + cached + output), false);
--- A stated total as the sum of all tokens: where input was to contain cached tokens, a total of input and output leaves out
--- those that lie beside it.
+-- A stated total as the sum of all tokens: one of input and output alone leaves out the cached tokens that lie beside it, in
+-- formats whose total is no sum of all kinds.
 create or replace temp macro total_of_all(may_leave_out_cached, total, input, cached, output) as
     total + if(may_leave_out_cached and total = input + output, cached, 0);
 -- Audio and image tokens of each kind. Where input contains cached tokens, its audio contains cached audio; and what is more

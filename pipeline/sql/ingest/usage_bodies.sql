@@ -293,9 +293,7 @@ disjoint as (
         read_tokens + write_5m_tokens + write_1h_tokens as cached_tokens,
         shape in ('gemini', 'chat', 'responses')
         and not only_exclusive(input_stated, cached_tokens, output_count, total_as_stated) as is_inclusive,
-        total_of_all(
-            shape <> 'anthropic' and not is_inclusive, total_as_stated, input_stated, cached_tokens, output_count
-        ) as stated_total_tokens,
+        total_of_all(not is_inclusive, total_as_stated, input_stated, cached_tokens, output_count) as stated_total_tokens,
         input_stated - if(is_inclusive, cached_tokens, 0) as no_cache_tokens,
         part_tokens(
             is_inclusive, no_cache_tokens, read_tokens, output_count,
