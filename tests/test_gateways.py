@@ -12,8 +12,10 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+import pytest
 from oracle import PARTS, Call, cost
 
 from pipeline import bundled
@@ -124,7 +126,7 @@ def span(
         "gen_ai.usage.output_tokens": call.output,
     }
     values |= {} if total is None else {"gen_ai.usage.total_tokens": total}
-    texts = {"gen_ai.request.model": model, "gen_ai.system": MODELS[model], "gen_ai.operation.name": "chat"}
+    texts = {"gen_ai.request.model": model, "gen_ai.system": MODELS.get(model, ""), "gen_ai.operation.name": "chat"}
     attributes = [{"key": key, "value": {"intValue": str(value)}} for key, value in values.items()]
     attributes += [{"key": key, "value": {"stringValue": value}} for key, value in texts.items()]
     start = int((START.replace(tzinfo=dt.UTC) + dt.timedelta(seconds=number)).timestamp()) * 10**9
@@ -263,3 +265,78 @@ def test_each_token_of_a_call_is_stored_as_what_it_is_and_priced_by_its_own_rate
     assert {row[0]: row[-1] for row in totals} == dict(at_stake)
     assert any(usd is None for *_, usd in rows)
     assert any(row[8] and row[-1] is not None for row in rows)
+
+
+# ---------- who sold a call
+
+
+def claude_code(number: int, model: str) -> dict[str, Any]:
+    message = {"id": f"m{number}", "model": model, "usage": {"input_tokens": 0, "output_tokens": 1_000_000}}
+    labels = {"type": "assistant", "sessionId": f"s{number}", "uuid": f"u{number}", "requestId": f"r{number}"}
+    return labels | {"timestamp": at(number), "message": message}
+
+
+def pi(number: int, provider: str, model: str) -> list[dict[str, Any]]:
+    usage = {"input": 0, "output": 1_000_000, "cacheRead": 0, "cacheWrite": 0}
+    message = {"role": "assistant", "provider": provider, "model": model, "usage": usage}
+    header = {"type": "session", "version": 3, "id": f"pi{number}", "timestamp": at(number), "cwd": "/u/shop"}
+    return [header, {"type": "message", "id": f"m{number}", "timestamp": at(number), "message": message}]
+
+
+def gateway(number: int, provider: str, model: str) -> dict[str, Any]:
+    return {
+        "request_id": f"l{number}", "startTime": at(number), "spend": 0, "custom_llm_provider": provider,
+        "model": model, "prompt_tokens": 0, "completion_tokens": 1_000_000, "metadata": {},
+    }  # fmt: skip
+
+
+def spans(number: int, provider: str, model: str) -> dict[str, Any]:
+    call = Call(0, 0, 0, 0, 1_000_000, 0, dict.fromkeys(PARTS, 0))
+    line = span(random.Random(number), number, model, call, None, is_beside=False)
+    for attribute in line["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"]:
+        if attribute["key"] == "gen_ai.system":
+            attribute |= {"key": "gen_ai.provider.name", "value": {"stringValue": provider}}
+    return line
+
+
+BEDROCK = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+# Who a record says called which model, who that is in the marts, and USD per million tokens of output.
+SOLD = [
+    (claude_code, (BEDROCK,), "aws", "16.5"),
+    (claude_code, ("global.anthropic.claude-sonnet-4-5-20250929-v1:0",), "aws", "15"),
+    (claude_code, ("claude-sonnet-4-5@20250929",), "anthropic", "15"),
+    (claude_code, ("gpt-5-mini",), "openai", "2"),
+    (claude_code, ("openai/gpt-5-mini",), "openai", "2"),
+    (pi, ("openai-codex", "gpt-5-mini"), "openai", "2"),
+    (pi, ("amazon-bedrock", BEDROCK), "aws", "16.5"),
+    (pi, ("google-vertex", "claude-sonnet-4-5@20250929"), "google", "15"),
+    (pi, ("a-gateway-of-our-own", "gpt-5-mini"), "a-gateway-of-our-own", "2"),
+    (pi, ("ollama", "gpt-5-mini"), "ollama", None),
+    (gateway, ("bedrock", "bedrock/" + BEDROCK), "aws", "16.5"),
+    (gateway, ("bedrock_converse", "anthropic.claude-sonnet-4-5-20250929-v1:0"), "aws", "16.5"),
+    (gateway, ("vertex_ai", "vertex_ai/claude-sonnet-4-5@20250929"), "google", "15"),
+    (gateway, ("azure", "azure/gpt-5-mini"), "azure", "2"),
+    (gateway, ("openrouter", "openrouter/anthropic/claude-sonnet-4.5"), "openrouter", "15"),
+    (spans, ("aws.bedrock", BEDROCK), "aws", "16.5"),
+    (spans, ("azure.ai.openai", "gpt-5-mini"), "azure", "2"),
+    (spans, ("gcp.vertex_ai", "gemini-2.5-flash"), "google", "2.5"),
+    (spans, ("openrouter", "openai/gpt-5-mini"), "openrouter", "2"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sold(models: Any) -> dict[int, tuple[str, Decimal | None]]:
+    """Provider and cost of each record of SOLD, by its number."""
+    files: dict[str, list[Any]] = defaultdict(list)
+    for number, (write, arguments, *_) in enumerate(SOLD):
+        entry = write(number * 60, *arguments)
+        files[f"pi{number}" if write is pi else write.__name__] += entry if isinstance(entry, list) else [entry]
+    with models.over({name: lines(*entries) for name, entries in files.items()}, "marts.requests") as connection:
+        rows = connection.execute("SELECT requested_at, provider, estimated_cost_usd FROM marts.requests").fetchall()
+    return {(moment - START).seconds // 60: (provider, usd) for moment, provider, usd in rows}
+
+
+@pytest.mark.parametrize("number", range(len(SOLD)))
+def test_a_call_costs_what_its_seller_takes_else_what_the_maker_does(sold, number):
+    *_, provider, usd = SOLD[number]
+    assert sold[number] == (provider, None if usd is None else Decimal(usd))

@@ -640,3 +640,40 @@ def _expected(lines: list[str], plain: list[Row], model: str, day: date, key: di
 
 def test_the_card_is_the_same_whatever_the_order_of_the_models(card: list[Row]) -> None:
     assert rate_card(reversed(MODELS_IN_USE), None).to_pylist() == card
+
+
+# ---------- who sells a model, and the kinds that lie inside of others
+
+SOLD = [("openai", "gpt-5-mini"), ("azure", "gpt-5-mini"), ("openrouter", "openai/gpt-5-mini")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        (["gpt-5-mini,output,,,,,,1,,,azure"], "2 1 2"),
+        # the maker's price is the one by which resellers go
+        (["gpt-5-mini,output,,,,,,1,,,openai"], "1 1 1"),
+        (["gpt-5-mini,output,,,,,,1,,,openai", "gpt-5-mini,output,,,,,,3,,,azure"], "1 3 1"),
+        (["gpt-5-mini,output,,,,,,3,,,azure", "gpt-5-mini,output,,,,,,1,,,openai"], "1 3 1"),
+        (["gpt-5-mini,output,,,,,,1,,,"], "1 1 1"),
+        ([",output,,,,,,1,,,openrouter"], "2 2 1"),
+        (["gpt-5-mini,,,,,,,,0.5,,azure"], "2 1 2"),
+    ],
+)
+def test_an_override_names_the_reseller_or_the_maker(overrides: Write, lines: list[str], wanted: str) -> None:
+    rows = rate_card([], overrides(*lines, header=f"{HEADER},provider"), sold=SOLD).to_pylist()
+    found = [rate([row for row in rows if row["provider"] == seller], "gpt-5-mini", "output") for seller, _ in SOLD]
+    assert found == [*usd(*wanted.split())]
+
+
+def test_audio_has_its_own_rate_and_images_that_of_text_only_where_the_maker_states_one_for_both() -> None:
+    rows = rate_card(["gpt-realtime", "gemini-2.5-flash", "gemini-2.5-pro", "gpt-5-mini"], None).to_pylist()
+    kinds = ("input_no_cache", "input_audio", "input_image", "cache_read_image", "output_audio", "output_image")
+    found = {
+        model: [rate(rows, model, kind) for kind in kinds]
+        for model in ("gpt-realtime", "gemini-2.5-flash", "gemini-2.5-pro", "gpt-5-mini")
+    }
+    assert found["gpt-realtime"] == [*usd("4", "32", "5", "0.5", "64"), None]
+    assert found["gemini-2.5-flash"] == [*usd("0.3", "1", "0.3", "0.03"), None, None]
+    assert found["gemini-2.5-pro"] == [Decimal("1.25"), None, *usd("1.25", "0.125"), None, None]
+    assert found["gpt-5-mini"] == [Decimal("0.25"), *[None] * 5]
