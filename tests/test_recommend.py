@@ -455,6 +455,8 @@ def empty() -> Iterator[duckdb.DuckDBPyConnection]:
                 request_key VARCHAR, requested_at TIMESTAMP, session_id VARCHAR, is_sidechain BOOLEAN,
                 input_tokens_no_cache BIGINT, input_tokens_cache_write_5m BIGINT, input_tokens_cache_write_1h BIGINT,
                 input_tokens_cache_read BIGINT, output_tokens BIGINT, total_tokens BIGINT,
+                input_audio_tokens BIGINT DEFAULT 0, input_image_tokens BIGINT DEFAULT 0,
+                cache_read_audio_tokens BIGINT DEFAULT 0, cache_read_image_tokens BIGINT DEFAULT 0,
                 estimated_cost_usd DECIMAL(38, 12), surcharge_usd DECIMAL(38, 12) DEFAULT 0,
                 provider VARCHAR DEFAULT 'anthropic', model VARCHAR DEFAULT 'm', api_key VARCHAR DEFAULT 'k',
                 workspace VARCHAR DEFAULT 'w', project VARCHAR DEFAULT '', user_id VARCHAR DEFAULT '',
@@ -588,3 +590,11 @@ def test_savings_of_random_histories_are_reproduced_and_never_exceed_what_was_pa
         again = reproduced(empty, row)
         assert again["observed_saving_usd"] == row["observed_saving_usd"]
         assert again["observed_standalone_usd"] == row["observed_standalone_usd"]
+
+
+def test_requests_with_audio_or_images_in_what_a_cache_may_hold_are_left_out(empty: duckdb.DuckDBPyConnection) -> None:
+    call = Call(at=0, session="s", is_sidechain=False, plain=100, write_5m=50, write_1h=0, read=0, output=9)
+    land(empty, {"k": [replace(call, at=60 * number) for number in range(5)]})
+    for number, part in enumerate(("input_audio", "input_image", "cache_read_audio", "cache_read_image")):
+        empty.execute(f"UPDATE marts.requests SET {part}_tokens = 1 WHERE request_key = 'k-{number:02}'")
+    assert [row["request_key"] for row in replayed(empty)["k"]] == ["k-04"]
