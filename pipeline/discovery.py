@@ -32,7 +32,7 @@ LITTER = (
 # What tools of coding agents keep beside their logs, by the end of the path, in lower case.
 SIDE_FILES = (
     # Claude Code and its desktop application
-    "*.meta.json", "*/sessions-index.json", "*/history.jsonl", "*/settings.json", "*/settings.local.json",
+    "*/history.jsonl", "*/settings.json", "*/settings.local.json",
     "*/.claude.json", "*/config.json", "*/todos/*.json", "*/tasks/*", "*/shell-snapshots/*", "*/session-env/*",
     "*/statsig/*", "*/plugins/*", "*/plans/*", "*/commands/*", "*/agents/*.md", "*/skills/*", "*/memory/*", "*/debug/*",
     "*/ide/*.lock", "*/stats-cache.json", "*journal*.jsonl", "*/claude.md", "*/agents.md", "*/gemini.md", "*/memory.md",
@@ -50,10 +50,13 @@ SIDE_FILES = (
 # Of these a file may look like input: copies of what a session has read or written, and logs that say again what the
 # transcripts beside them say.
 COPIES = ("*/tool-results/*", "*/file-history/*", "*/paste-cache/*", "*/local_*/audit.jsonl")
+# Those that nobody else has, so that they tell by themselves, wherever logs were copied to.
+SIDE_FILES_ANYWHERE = ("*.meta.json", "*/journal.jsonl", "*/sessions-index.json")
 # Below a folder of these names lie the logs of such a tool.
 TOOL_FOLDERS = frozenset(
     (
         ".claude", "claude", "projects", "claude_projects", "claude_code", "local-agent-mode-sessions", "subagents",
+        "tool-results", "file-history", "paste-cache",
         ".codex", "codex", "sessions", "opencode", ".opencode", ".pi", "pi", ".gemini", "gemini", "chats",
     )
 )  # fmt: skip
@@ -64,6 +67,7 @@ def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
 
 
 _LITTER, _SIDE_FILE, _COPY = _any_of(LITTER), _any_of(SIDE_FILES), _any_of(COPIES)
+_SIDE_FILE_ANYWHERE = _any_of(SIDE_FILES_ANYWHERE)
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,8 @@ def digest(settings: Settings) -> str:
 
 def is_side_file(shown: str) -> bool:
     """Whether a tool is known to keep such a file beside its logs; asked of what is of no format."""
-    return _is_of_tool(shown) and _SIDE_FILE.match(f"/{shown}") is not None
+    name = f"/{shown}"
+    return _SIDE_FILE_ANYWHERE.match(name) is not None or (_is_of_tool(shown) and _SIDE_FILE.match(name) is not None)
 
 
 def is_copy(shown: str) -> bool:

@@ -218,12 +218,16 @@ class Request:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line that reports usage, or a call inside of one: its message's id has the call's place then."""
+    """A line that reports usage, or a call inside of one: its message's id has the call's place then.
+
+    Responses that share a message's id share those of the calls inside, too, which `around`, their input, tells apart.
+    """
 
     message_id: str
     model: str
     usage: Mapping[str, Any]
     entry: Mapping[str, Any]
+    around: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -251,6 +255,10 @@ class _Line:
     def input(self) -> tuple[int, int, int]:
         no_cache, write_5m, write_1h, read, *_ = self.counts
         return no_cache, write_5m + write_1h, read
+
+    @property
+    def turn(self) -> tuple[Any, ...]:
+        return self.message_id, self.around, self.input
 
     @property
     def precedence(self) -> tuple[int, dt.datetime, str]:
@@ -307,8 +315,9 @@ def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict
         # The same message and input beside a request's id is that call; of several the nearest.
         alike = [each for each in named if each.message == turn[0].message]
         near = min(((abs(each.began - part.began), each.key) for each in alike for part in turn), default=None)
-        first = f"{turn[0].key}@{min(each.began for each in turn)}"
-        response = turn[0].lines[0].message_id if near else turn[0].message
+        name = turn[0].kept.turn
+        first = f"{name}@{min(each.began for each in turn)}"
+        response = turn[0].lines[0].message_id if near else name
         keys += [(each, response, near[1] if near else first) for each in turn]
 
     # A sidechain's line whose id and input stand on a main line is that call again: of its own key, else the first.
@@ -333,7 +342,7 @@ def _told(lines: Iterable[_Line]) -> list[_Told]:
             groups[line.key].append(line)
             continue
         run = 0
-        place = line.entry["sessionId"], line.message_id, line.input
+        place = line.entry["sessionId"], line.turn
         while (place, run) in groups and line.seen - groups[place, run][-1].seen > PAUSE:
             run += 1
         groups[place, run].append(line)
@@ -344,7 +353,7 @@ def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
     """What files tell without a request's id, in turns: of one message and input, and one session, time or uuid."""
 
     def belongs(one: _Told, other: _Told) -> bool:
-        if one.message != other.message:
+        if one.kept.turn != other.kept.turn:
             return False
         if (
             one.began == other.began
@@ -383,13 +392,14 @@ def _usage_lines(texts: Iterable[str]) -> tuple[list[_Line], int, int]:
         elif not entry.get("timestamp"):
             rejected += 1
         else:
-            found.append(_Line(message["id"], message["model"], message["usage"], entry))
+            own = _Line(message["id"], message["model"], message["usage"], entry)
+            found.append(own)
             inside = [each for each in message["usage"].get("iterations", ()) if each["type"] != "message"]
             around = {name: message["usage"].get(name) for name in ("service_tier", "inference_geo", "speed")}
             for place, call in enumerate(inside, 1):
                 model = call.get("model", message["model"])
                 usage = around | call | ({} if model == message["model"] else {"speed": None})
-                found.append(_Line(f"{message['id']}#{place}", model, usage, entry))
+                found.append(_Line(f"{message['id']}#{place}", model, usage, entry, own.input))
     return found, rejected, ignored
 
 

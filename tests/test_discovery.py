@@ -60,11 +60,13 @@ def test_side_files_of_tools_are_counted_and_no_problem(home: Home) -> None:
         ".claude/settings.json", ".claude/history.jsonl", ".claude/todos/a.json", ".claude/shell-snapshots/s.sh",
         ".claude/projects/p/s/subagents/agent-1.meta.json", ".codex/history.jsonl", ".codex/config.toml",
         ".gemini/tmp/1/logs.json", "opencode/storage/part/m/p.json",
+        "copied/s.meta.json", "copied/s/workflows/w/journal.jsonl",
     )  # fmt: skip
     home.land({name: f'{{"name": "{name}", "display": "usage"}}' for name in side})
     # What a session has read or said again, as it was: usage that counts elsewhere, or nowhere.
     copies = (
         ".claude/projects/p/s/tool-results/t.txt",
+        "copied/s/tool-results/t.csv",
         ".claude/file-history/f",
         "local-agent-mode-sessions/local_1/audit.jsonl",
     )
@@ -95,6 +97,13 @@ OTHERS = {
     ],
     "counts_beside.jsonl": [
         {"type": "assistant", "sessionId": "s", "message": {"content": "x"}, "usage": {"prompt_tokens": 5}},
+    ],
+    "talk.jsonl": [
+        {"type": "user", "sessionId": "s", "message": {"content": "x"}},
+        {"type": "assistant", "sessionId": "s", "message": {"content": "y"}, "stats": {"input": 5}},
+    ],
+    "counts_of_others.jsonl": [
+        {"type": "assistant", "sessionId": "s", "message": {"usage": {"promptTokens": 5}}},
     ],
 }  # fmt: skip
 

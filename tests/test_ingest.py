@@ -359,6 +359,22 @@ def test_calls_inside_of_a_response_count_once_however_often_it_is_repeated(home
     ]
 
 
+def test_advisers_that_are_asked_alike_by_turns_of_one_id_are_calls_of_their_own(home):
+    lines = [json.loads(transcript_line("gateway", timestamp=f"2026-02-17T09:0{turn}:00Z")) for turn in range(3)]
+    for turn, line in enumerate(lines):
+        adviser = {"type": "advisor_message", "model": "claude-opus-4-7", "input_tokens": 50, "output_tokens": 30}
+        line["message"]["usage"] |= {"input_tokens": 10 + turn, "iterations": [adviser]}
+        line["uuid"] = f"u{turn}"
+    home.land({"a.jsonl": "\n".join(map(json.dumps, lines))})
+    home.build()
+    assert home.query(
+        "SELECT model_version, count(*), sum(total_tokens)::int FROM marts.requests GROUP BY 1 ORDER BY 1"
+    ) == [
+        ("claude-haiku-4-5-20251001", 3, 10 + 11 + 12 + 3 * 2),
+        ("claude-opus-4-7", 3, 3 * 80),
+    ]
+
+
 def test_folders_named_like_columns_do_not_change_the_values_in_a_file(home):
     table = pa.Table.from_pylist([dict(zip(SESSION_COLUMNS.split(","), session_row().split(","), strict=True))])
     home.land({"api_key=zz/workspace=yy/model_version=xx/a.csv": GOOD_FILES["usage.csv"]})

@@ -44,6 +44,9 @@ _LINE_TYPES = {
 }  # fmt: skip
 # Where other tools keep their counts, or a message its text: Qwen Code, CodeBuddy.
 _OF_OTHERS = frozenset(("usageMetadata", "systemPayload", "providerData", "usage", "tokens", "tokenUsage", "role"))
+# What Claude Code marks its lines with, and the API its counts.
+_MARKS = frozenset(("isSidechain", "requestId"))
+_COUNTS = frozenset(("input_tokens", "output_tokens"))
 # A line that is longer than the head, or cut off, still shows what it is.
 _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
 # Of a large file so much is in memory at once, besides what it reports.
@@ -122,6 +125,21 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
     uuid: str = ""
     timestamp: _Moment = _NEVER
 
+    @property
+    def input(self) -> str:
+        """What went into the call, which tells it from others under its message's id."""
+        return _input(self.message.usage)
+
+
+class _LineInside(_Line, frozen=True, gc=False):
+    """A call inside of a response: its input is told apart by the response's, since advisers can be asked alike."""
+
+    around: str = ""
+
+    @property
+    def input(self) -> str:
+        return f"{self.around}/{_input(self.message.usage)}"
+
 
 _LINES = msgspec.json.Decoder(_Line)
 # What is stored of a line, before store_transcripts.sql; times count from 1970, which takes a fifth of the time that
@@ -152,8 +170,16 @@ def recognise(probe: Probe) -> str | None:
         if isinstance(entry, dict) and "sessionId" in entry and _is_of_another_tool(entry):
             return None
         if isinstance(entry, dict) and set(_LINE_TYPES.get(str(entry.get("type")), ("?",))) <= entry.keys():
+            if entry["type"] in ("user", "assistant") and not _is_own_turn(entry):
+                continue
             return ""
     return None
+
+
+def _is_own_turn(entry: dict[str, Any]) -> bool:
+    """Whether a turn of a talk has what only Claude Code writes: its marks on the line, or the API's counts in it."""
+    usage = _object(_object(entry.get("message")).get("usage"))
+    return not _MARKS.isdisjoint(entry) or not _COUNTS.isdisjoint(usage)
 
 
 def _is_of_another_tool(entry: dict[str, Any]) -> bool:
@@ -289,8 +315,13 @@ def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
     """A call inside of a response: its model's and its counts, and all else the response's."""
     message = line.message
     model = call.model or message.model
-    return msgspec.structs.replace(
-        line,
+    return _LineInside(
+        isSidechain=line.isSidechain,
+        cwd=line.cwd,
+        sessionId=line.sessionId,
+        requestId=line.requestId,
+        type=line.type,
+        timestamp=line.timestamp,
         uuid=line.uuid and line.uuid + place,
         message=_Message(
             model=model,
@@ -307,6 +338,7 @@ def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
                 speed=message.usage.speed if model == message.model else None,
             ),
         ),
+        around=line.input,
     )
 
 
@@ -550,7 +582,7 @@ def _by_turn(lines: Iterable[_Line]) -> _Reports:
     for together in places.values():
         for turn in _turns(sorted(together, key=lambda line: line.timestamp)):
             first = min(line.timestamp for line in turn).astimezone(UTC)
-            key = f"{turn[0].message.id}@{first:%Y-%m-%dT%H:%M:%S.%f}:{_input(turn[0].message.usage)}"
+            key = f"{turn[0].message.id}@{first:%Y-%m-%dT%H:%M:%S.%f}:{turn[0].input}"
             reports.keys += [key] * len(turn)
             reports.reporting += turn
     return reports
@@ -567,7 +599,7 @@ def _turns(lines: Iterable[_Line]) -> list[list[_Line]]:
     latest: dict[str, list[_Line]] = {}
     early: list[_Line] = []
     for line in lines:
-        told = _input(line.message.usage)
+        told = line.input
         if told == _NO_INPUT:
             early.append(line)
         elif told in latest and line.timestamp - latest[told][-1].timestamp <= _PAUSE:
@@ -695,7 +727,7 @@ class Rows:
         values: dict[str, list[Any]] = {
             "request_key": self._keys,
             "response_id": [
-                message.id if line.requestId or not message.id else f"{message.id}~{_input(message.usage)}"
+                message.id if line.requestId or not message.id else f"{message.id}~{line.input}"
                 for line, message in zip(lines, messages, strict=True)
             ],
             "message_id": ["" if line.requestId else line.message.id for line in lines],
