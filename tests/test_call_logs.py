@@ -270,6 +270,27 @@ def test_usage_of_pi_outside_of_messages_has_the_model_in_force(home):
     assert home.query("SELECT DISTINCT provider, model_version FROM raw.requests") == [("p", "m")]
 
 
+def test_a_total_tells_whether_reasoning_of_opencode_lies_inside_of_its_output(home):
+    counts = {"input": 5, "output": 17, "reasoning": 11, "cache": {"read": 13, "write": 19}}
+    answers = [counts | {"total": 54}, counts | {"total": 65}, counts | {"total": 1_000}, counts]
+    assert [output for *_, output in kinds(home, opencode(*answers))] == [17, 28, 28, 28]
+
+
+def test_what_sessions_state_as_total_is_what_is_stored_of_them(home):
+    steps = [without_step(tokens(100, 100, 1, cached=40)), without_step(tokens(150, 0, 2, cached=40))]
+    counts = {"input": 5, "output": 7, "reasoning": 11, "cache": {"read": 13, "write": 17}, "total": 53}
+    home.land({"a": lines(meta("a"), *steps), "b": gemini(GEMINI), "c": opencode(counts), "d": pi(PI)})
+    home.ingest()
+    every = "input_tokens_no_cache + input_tokens_cache_write_5m + input_tokens_cache_read + output_tokens"
+    assert home.query(f"SELECT source_format, stated_total_tokens, {every} FROM raw.requests ORDER BY ALL") == [
+        ("codex", 50, 50),
+        ("codex", 100, 100),
+        ("gemini_cli", 132, 132),
+        ("opencode", 53, 53),
+        ("pi", 53, 53),
+    ]
+
+
 # ---------- LiteLLM, OpenTelemetry, Langfuse, the tracker
 
 
