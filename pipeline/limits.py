@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Defaults of the settings.
 FIRST_USAGE_DATE = date(2020, 1, 1)
 MAX_DAYS_AHEAD = 2
+# Also the most that can be set: of ten million rows with the greatest count in every kind the sums fit in 64 bits.
 MAX_ROW_TOKENS = 100_000_000_000
 MAX_ROW_USD = 100_000_000
 

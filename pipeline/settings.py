@@ -335,7 +335,7 @@ class Settings(BaseSettings):
     max_row_tokens: int = Field(
         default=limits.MAX_ROW_TOKENS,
         ge=10**9,
-        le=10**12,
+        le=limits.MAX_ROW_TOKENS,
         description="Rows with a greater count are rejected.",
     )
     max_row_usd: int = Field(

@@ -23,12 +23,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import test_call_logs as logs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from pipeline import cli, ingest, warehouse
+from pipeline import ingest, warehouse
 from pipeline.sources import base, console_cost, console_usage
 from pipeline.sources.contract import Loaded, Probe, RejectedRow
 
@@ -791,100 +789,6 @@ def test_whatever_the_rows_every_one_is_loaded_or_rejected(new_home, rows, end):
     assert home.query("SELECT count(*) FROM raw.console_usage WHERE api_key = 'alpha'") == [(good,)]
     assert len(rejected_at_their_places(home, "a.csv")) == ledger["rows_rejected"]
     warehouse.release_lock(home.settings)
-
-
-CANARY = "XYZZYPLUGHCANARY"
-
-
-def canary_landing() -> dict[str, str | bytes]:
-    """Files with the canary in every field that could hold somebody's text, and in lines that cannot be read."""
-    line = json.loads(transcript_line("m1"))
-    line |= {
-        "cwd": f"/home/{CANARY}/shop", "gitBranch": CANARY, "version": CANARY, "slug": CANARY, "userType": CANARY,
-        "toolUseResult": {"stdout": CANARY}, "summary": CANARY, "content": CANARY,
-    }  # fmt: skip
-    line["message"] |= {
-        "content": [
-            {"type": "text", "text": CANARY},
-            {"type": "tool_use", "name": CANARY, "input": {"command": CANARY}},
-        ],
-        "stop_sequence": CANARY,
-    }
-    line["message"]["usage"] |= {"server_tool_use": {"note": CANARY}, CANARY: 1}
-    lines = [
-        json.dumps(line),
-        json.dumps({"type": "summary", "leafUuid": "l", "summary": CANARY}),
-        json.dumps({"type": "user", "sessionId": "s1", "message": {"role": "user", "content": CANARY}}),
-        f'{{"type":"assistant","sessionId":"s1","message":{{"content":"{CANARY}',
-        f"// {CANARY}",
-        f"{CANARY} no JSON at all",
-        transcript_line("m2", timestamp="", slug=CANARY),
-        transcript_line("m3", output=CANARY),
-    ]
-    session = f"{SESSION_COLUMNS},title,last_prompt\n{session_row('s7')},{CANARY},{CANARY}\n{CANARY}\n"
-    return {
-        "t.jsonl": "\n".join(lines),
-        "t.gz": gzip.compress("\n".join([*lines, transcript_line("m4")]).encode()),
-        "broken.jsonl": f'{transcript_line("m5")}\n{{"{CANARY}": \r "x\x01"\n',
-        "headers.csv": f"{CANARY},b\n1,2\n",
-        "usage.csv": usage_csv(usage_row(), f"{CANARY}{usage_row()},{CANARY}"),
-        "sessions.csv": session,
-        "sessions.jsonl": json.dumps({**SESSIONS[0], "session_id": "s8", "title": CANARY}) + f'\n{{"model": "{CANARY}',
-        **canary_logs(),
-        "note.txt": CANARY,
-        "some.json": json.dumps({"prompt": CANARY}),
-        "short.csv": usage_csv(usage_row()).replace("usage_output_tokens", f"{CANARY} {CANARY}"),
-    }  # fmt: skip
-
-
-def canary_logs() -> dict[str, str]:
-    """One call of each format of logs, with the canary in texts, names and unknown fields, and in a broken line."""
-    documents = {
-        "opencode": logs.opencode({"input": 5, "output": 7}),
-        "gemini": logs.gemini(logs.GEMINI),
-    }
-    for name, text in documents.items():
-        document = json.loads(text)
-        for message in document["messages"]:
-            message |= {"content": CANARY, "parts": [{"text": CANARY}], "toolCalls": [{"args": CANARY}], CANARY: CANARY}
-        documents[name] = json.dumps(document | {"title": CANARY, "summary": {"diffs": CANARY}}, indent=1)
-    prompt = {"type": "response_item", "timestamp": logs.at(1), "payload": {"content": CANARY, "id": CANARY}}
-    said = {"type": "message", "id": "9", "timestamp": logs.at(1), "message": {"role": "user", "content": CANARY}}
-    texts = {"messages": [CANARY], "response": CANARY, "request_tags": [CANARY], "proxy_server_request": CANARY}
-    attributes = {"gen_ai.prompt": CANARY, "gen_ai.input.messages": CANARY, CANARY: CANARY}
-    return documents | {
-        "codex": logs.lines(logs.meta("a"), prompt, logs.tokens(100, 100, 1), f'{{"payload": "{CANARY}'),
-        "pi": logs.pi(logs.PI) + logs.lines(said, CANARY),
-        "litellm": logs.lines(logs.spend(100, **texts), f'{{"messages": "{CANARY}'),
-        "otel": logs.lines(logs.otlp(logs.span(200, **attributes)), f'{{"resourceSpans": "{CANARY}'),
-        "langfuse": logs.lines(logs.observation(300, input=CANARY, output=CANARY, metadata={"x": CANARY}, name=CANARY)),
-        "tracker": logs.lines(logs.event(400, metadata={"note": CANARY}, prompt=CANARY), f'{{"usage": "{CANARY}'),
-    }
-
-
-def text_of_every_table(path: Path) -> str:
-    with duckdb.connect(str(path), read_only=True) as connection:
-        names = connection.execute("SELECT schema_name || '.\"' || table_name || '\"' FROM duckdb_tables()").fetchall()
-        return "\n".join(repr(connection.execute(f"FROM {name}").fetchall()) for (name,) in names)
-
-
-def test_no_text_of_a_file_leaves_landing(home):
-    home.land(canary_landing())
-    result = CliRunner().invoke(cli.app, ["run", "--home", str(home.root)])
-    assert result.exit_code in (0, 1), result.output
-    assert CANARY not in result.output
-    assert home.query("SELECT count(*) FROM marts.requests") == [(3 + len(canary_logs()),)]
-
-    for file in home.root.rglob("*"):
-        if file.is_file() and not file.is_relative_to(home.settings.landing):
-            assert CANARY.encode() not in file.read_bytes(), file
-            # Quarantined text is kept, compressed and private.
-            if file.is_relative_to(home.settings.quarantine):
-                assert (file.stat().st_mode & 0o777) == 0o600
-    assert CANARY not in text_of_every_table(home.settings.published)
-    assert CANARY not in text_of_every_table(home.settings.warehouse)
-    kept = b"".join(gzip.decompress(file.read_bytes()) for file in home.settings.quarantine.glob("*.gz"))
-    assert CANARY.encode() in kept
 
 
 def test_a_nul_byte_in_a_csv_rejects_its_row_and_the_rest_of_the_file_loads(home) -> None:

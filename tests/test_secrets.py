@@ -1,7 +1,7 @@
 """A secret in place of a name is stored as a fingerprint, whatever the format, the field and the provider of the key.
 
 Belongs here: shapes of secrets, planted in the text fields of each format. Does not belong here: text that is never
-read (the canary of test_ingest), and messages of servers (test_pull, test_stream, test_postgres).
+read (the canary of test_hostile), and messages of servers (test_pull, test_stream, test_postgres).
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES
 MAX_ROW_BYTES = 1 << 20
 MAX_COLUMNS = 1000
 _ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {1 << 23}"
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _QUOTED = re.compile(rb'"[^"]*"')
 _KEPT_CHARACTERS = 10_000  # of the text of a row that is too long
 _NAMED_COLUMNS = 50
@@ -409,6 +410,14 @@ def tidy_lines(probe: Probe, path: Path) -> Probe:
             left_out += _is_untidy(content)
             file.write((b"" if _is_untidy(content) else content) + b"\n")
     return Probe(path, probe.head, "none", origin=probe, left_out=left_out)
+
+
+def tidy_document(probe: Probe, path: Path) -> Probe:
+    """Write a document of JSON to `path`, without what DuckDB's parser refuses and others write."""
+    with probe.open() as raw:
+        # Text cut inside an emoji leaves half of a \\u pair, which JavaScript writes.
+        path.write_text(_HALF_PAIR.sub(r"\\ufffd", raw.read().decode("utf-8-sig", "replace")), encoding="utf-8")
+    return Probe(path, probe.head, "none")
 
 
 def _is_untidy(content: bytes) -> bool:

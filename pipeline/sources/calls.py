@@ -27,6 +27,7 @@ from pipeline.sources.base import (
     readable_lines,
     scratch,
     store_records,
+    tidy_document,
     tidy_lines,
 )
 from pipeline.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, RejectedRow, SourceError, json_of
@@ -34,6 +35,8 @@ from pipeline.sqlfiles import literal, sql
 
 # Lines of the head that recognition looks at: a log may begin with lines of other kinds.
 HEAD_LINES = 200
+# No document of a known format is nested as deeply.
+MAX_NESTING = 100
 COUNTS = (
     "input", "input_beside", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "output", "output_beside",
 )  # fmt: skip
@@ -46,7 +49,6 @@ LABELS = (
     "workspace", "usage_type", "inference_geo", "speed", "web_searches", "session_started_at", "copy_key", "is_copied",
     "copied_from", "span", "parent_span",
 )  # fmt: skip
-_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _PATH = re.compile(r"\$(\.\w+|\.\"[\w.-]+\"|\[\*\])*")
 
 Places = str | tuple[str, ...]
@@ -138,6 +140,8 @@ def cut_document(text: str) -> Any:
         if mark == '"':
             # the head ends inside this text
             break
+        if mark in "{[" and len(closers) == MAX_NESTING:
+            return None
         if mark in "{[":
             closers.append("}" if mark == "{" else "]")
             safe = (token.end(), "".join(reversed(closers)))
@@ -179,12 +183,8 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape
         connection.execute("ROLLBACK")
         connection.execute("BEGIN")
     with scratch() as folder:
-        path = folder / "tidied"
-        with probe.open() as raw:
-            # Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
-            path.write_text(_HALF_PAIR.sub(r"\\ufffd", raw.read().decode("utf-8-sig", "replace")), encoding="utf-8")
         try:
-            return _load_document(connection, Probe(path, probe.head, "none"), sha256, shape)
+            return _load_document(connection, tidy_document(probe, folder / "tidied"), sha256, shape)
         except MisreadError as error:
             raise SourceError(str(error)) from None
 

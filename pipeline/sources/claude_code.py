@@ -391,10 +391,11 @@ def _judged(line: bytes) -> _Reports | str:
             return "iterations: " + call
         iterations.append(call)
     fresh, created, for_5m, for_1h, read, output = counts
-    moment, limits = _moment(_text(entry.get("timestamp"))), in_force()
+    stamp, limits = _text(entry.get("timestamp")), in_force()
+    moment = _moment(stamp)
     if moment is None or not limits.first <= moment < limits.end:
-        missing = "no timestamp" if moment is None else limits.time_problem
-        return f"{missing} ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
+        problem = limits.time_problem if moment else "timestamp is not a time" if stamp else "no timestamp"
+        return f"{problem} ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
     plain = _Line(
         isSidechain=_text(entry.get("isSidechain")) == "true",
         cwd=_text(entry.get("cwd")),

@@ -10,7 +10,14 @@ from __future__ import annotations
 import duckdb
 
 from pipeline.sources import calls
-from pipeline.sources.base import MisreadError, forget_reader_errors, line_relation, load_tidily, tidy_lines
+from pipeline.sources.base import (
+    MisreadError,
+    forget_reader_errors,
+    line_relation,
+    load_tidily,
+    readable_lines,
+    tidy_lines,
+)
 from pipeline.sources.contract import Loaded, Probe
 from pipeline.sqlfiles import sql
 
@@ -61,7 +68,8 @@ def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> L
     forget_reader_errors(connection)
     try:
         # What is in force depends on the lines above.
-        connection.execute(sql("ingest/codex_lines", relation=line_relation(probe, in_order=True)))
+        lines = readable_lines(line_relation(probe, in_order=True))
+        connection.execute(sql("ingest/codex_lines", readable_lines=lines))
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise MisreadError("not readable as lines of text: copy the rollout again") from None
     calls.read(connection, f"({sql('ingest/codex')})", SHAPE, document="document")

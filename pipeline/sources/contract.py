@@ -6,6 +6,7 @@ which a process that only takes files apart (reading) need not start.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import json
@@ -102,8 +103,10 @@ class Probe:
 
     @property
     def is_text(self) -> bool:
-        """Whether the head holds no NUL byte, which no text format does."""
-        return b"\x00" not in self.head
+        """Whether the head may be text: it holds no NUL byte, or begins as JSON: a crash damages lines of a log."""
+        if b"\0" not in self.head:
+            return True
+        return self.head.removeprefix(codecs.BOM_UTF8).lstrip(b"\0 \t\r\n").startswith((b"{", b"["))
 
 
 def _head(handle: IO[bytes]) -> bytes:

@@ -11,7 +11,14 @@ from __future__ import annotations
 import duckdb
 
 from pipeline.sources import calls
-from pipeline.sources.base import MisreadError, forget_reader_errors, line_relation, load_tidily, tidy_lines
+from pipeline.sources.base import (
+    MisreadError,
+    forget_reader_errors,
+    line_relation,
+    load_tidily,
+    readable_lines,
+    tidy_lines,
+)
 from pipeline.sources.contract import Loaded, Probe
 from pipeline.sqlfiles import sql
 
@@ -63,7 +70,7 @@ def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> L
     forget_reader_errors(connection)
     try:
         # The model in force depends on the lines above.
-        connection.execute(sql("ingest/pi_lines", relation=line_relation(probe, in_order=True)))
+        connection.execute(sql("ingest/pi_lines", readable_lines=readable_lines(line_relation(probe, in_order=True))))
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise MisreadError("not readable as lines of text: copy the file again") from None
     calls.read(connection, "pi_lines", SHAPE, document="document")

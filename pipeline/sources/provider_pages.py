@@ -16,7 +16,17 @@ from typing import Any
 
 import duckdb
 
-from pipeline.sources.base import CsvShape, csv_header, csv_values, file_literal, insert_rows, load_csv
+from pipeline.sources.base import (
+    CsvShape,
+    MisreadError,
+    csv_header,
+    csv_values,
+    file_literal,
+    insert_rows,
+    load_csv,
+    scratch,
+    tidy_document,
+)
 from pipeline.sources.calls import HEAD_LINES, cut_document, first_objects
 from pipeline.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, RejectedRow, SourceError
 from pipeline.sqlfiles import identifier, literal, sql
@@ -265,6 +275,19 @@ def _read(connection: duckdb.DuckDBPyConnection, probe: Probe) -> None:
     """
     # DuckDB's buffer is as large as the greatest object that it may meet.
     size = probe.size(MAX_DOCUMENT_BYTES, "pages")
+    try:
+        return _open_pages(connection, probe, size)
+    except MisreadError:
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN")
+    with scratch() as folder:
+        try:
+            _open_pages(connection, tidy_document(probe, folder / "tidied"), size)
+        except MisreadError as error:
+            raise SourceError(str(error)) from None
+
+
+def _open_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, size: int) -> None:
     shape = "array" if probe.text.lstrip().startswith("[") else "unstructured"
     relation = (
         f"read_json_objects({file_literal(probe.path)}, format = '{shape}', compression = '{probe.compression}', "
@@ -276,7 +299,7 @@ def _read(connection: duckdb.DuckDBPyConnection, probe: Probe) -> None:
                 connection.execute(statement)
     except (duckdb.InvalidInputException, duckdb.IOException):
         # The exception quotes the file.
-        raise SourceError("not valid JSON, perhaps cut off: save the pages again") from None
+        raise MisreadError("not valid JSON, perhaps cut off: save the pages again") from None
 
 
 def _enter_export(

@@ -24,6 +24,7 @@ from pipeline.sources.base import (
     load_csv,
     load_tidily,
     locate_lines,
+    readable_lines,
     tidy_lines,
 )
 from pipeline.sources.contract import Loaded, Probe, RejectedRow, SourceError, json_of
@@ -140,9 +141,8 @@ def _load_json_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256
     names = tuple(sorted(SHAPE.known))
     paths = ", ".join(literal(f"$.{name}") for name in names)
     columns = ", ".join(f"fields[{i}] as {identifier(name)}" for i, name in enumerate(names, 1))
-    lines = f"(select line from {line_relation(probe)} where line is not null and trim(line) <> '')"
     try:
-        connection.execute(sql("ingest/json_lines", lines=lines, paths=paths))
+        connection.execute(sql("ingest/json_lines", readable_lines=readable_lines(line_relation(probe)), paths=paths))
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise MisreadError("not readable as lines of JSON: export it again") from None
     unread = count_reader_errors(connection) + probe.left_out

@@ -82,7 +82,7 @@ typed as (
         coalesce(response_id, '') as response_id,
         coalesce(session_id, '') as session_id,
         moment_or_null(logged_at) as logged_at,
-        if(moment_of(logged_at) is null, null, 'timestamp ' || time_problem(logged_at)) as time_problem,
+        'timestamp ' || time_problem(logged_at) as time_problem,
         coalesce(is_sidechain, 'false') = 'true' as is_sidechain,
         provider_name(coalesce(provider, '')) as provider,
         coalesce(model, '') as model_version,

@@ -1,21 +1,22 @@
 -- One row a line of a rollout, in the file's order. Only these fields are ever extracted (law 8).
 create or replace temp table codex_lines as
-with lines as (
+with ${readable_lines},
+
+extracted as (
     select
         line,
-        case when json_valid(line) then json_extract_string(line, [
+        case when json_valid(document) then json_extract_string(document, [
             '$$.type', '$$.payload.type', '$$.timestamp', '$$.payload.id', '$$.payload.cwd', '$$.payload.model',
             '$$.payload.model_provider',
             '$$.payload.forked_from_id', '$$.payload.parent_thread_id',
             '$$.payload.source.subagent.thread_spawn.parent_thread_id', '$$.payload.thread_settings.service_tier',
             '$$.payload.thread_id', '$$.payload.response_id', '$$.payload.timestamp'
         ]) end as fields,
-        case when json_valid(line) then json_extract(line, [
+        case when json_valid(document) then json_extract(document, [
             '$$.payload.info.last_token_usage', '$$.payload.info.total_token_usage',
             '$$.payload.usage', '$$.payload.thread_token_usage'
         ]) end as usages
-    from ${relation}
-    where line is not null and trim(line) <> ''
+    from readable
 ),
 
 typed as (
@@ -23,7 +24,7 @@ typed as (
         *,
         fields[1] = 'event_msg' and fields[2] = 'token_count' as is_count,
         fields[1] = 'token_usage_record' as is_record
-    from lines
+    from extracted
 )
 
 select

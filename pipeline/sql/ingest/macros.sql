@@ -3,8 +3,8 @@
 -- A text shaped like a secret is kept as a fingerprint of it (pipeline/redaction.py); none is shorter than nine characters.
 create or replace temp macro without_secret(v) as
     if(length(v) > 8 and regexp_matches(v, ${secret}), 'key-' || left(sha256(v), 12), v);
--- Limits come from the settings (pipeline/limits.py): by default sums over ten million rows of the greatest counts stay in the
--- range of a BIGINT.
+-- Limits come from the settings (pipeline/limits.py): sums over ten million rows of the greatest counts stay in the range of a
+-- BIGINT.
 create or replace temp macro count_or_null(v) as
     case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;
 create or replace temp macro tokens_or_null(v) as if(count_or_null(v) <= ${max_tokens}, count_or_null(v), null);
@@ -117,7 +117,7 @@ create or replace temp macro codex_counts(usage) as
         [null, null, null, null, null, null]
     );
 -- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
-create or replace temp macro is_usage_time(t) as t >= timestamp ${first_moment} and t < timestamp ${end_moment};
+create or replace temp macro is_usage_time(t) as t >= cast(${first_moment} as timestamp) and t < cast(${end_moment} as timestamp);
 create or replace temp macro utc_of(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
 create or replace temp macro utc_or_null(v) as if(is_usage_time(utc_of(v)), utc_of(v), null);
@@ -135,6 +135,7 @@ create or replace temp macro moment_or_null(v) as if(is_usage_time(moment_of(v))
 -- What is wrong with the text of a time, or null where nothing is.
 create or replace temp macro time_problem(v) as
     case
+        when v is null then null
         when moment_of(v) is null then 'is not a time'
         when not is_usage_time(moment_of(v)) then 'lies before ' || left(${first_moment}, 10) || ' or too far ahead of today'
     end;

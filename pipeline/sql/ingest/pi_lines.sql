@@ -1,25 +1,28 @@
 -- The lines of a session of Pi, in the file's order; those with usage but no model with the one in force.
 create or replace temp table pi_lines as
-with lines as (
+with ${readable_lines},
+
+extracted as (
     select
         line,
+        document,
         row_number() over () as place,
-        case when json_valid(line) then json_extract_string(line, [
+        case when json_valid(document) then json_extract_string(document, [
             '$$.message.provider', '$$.message.model', '$$.provider', '$$.modelId', '$$.model',
             '$$.message.usage.output', '$$.usage.output'
         ]) end as fields
-    from ${relation}
-    where line is not null and trim(line) <> ''
+    from readable
 ),
 
 stated as (
     select
         line,
+        document,
         place,
         coalesce(fields[1], fields[3]) as provider,
         coalesce(fields[2], fields[4], fields[5]) as model,
         coalesce(fields[6], fields[7]) is not null as has_usage
-    from lines
+    from extracted
 ),
 
 in_force as (
@@ -35,7 +38,7 @@ select
     line,
     if(
         has_usage and model is null,
-        json_merge_patch(line::json, to_json({in_force: {provider: provider_in_force, model: model_in_force}}))::varchar,
-        line
+        json_merge_patch(document::json, to_json({in_force: {provider: provider_in_force, model: model_in_force}}))::varchar,
+        document
     ) as document
 from in_force

@@ -141,7 +141,7 @@ named as (
         has_input_details,
         coalesce(trim(labels[1]), '') as run_id,
         moment_or_null(labels[2]) as logged_at,
-        if(moment_of(labels[2]) is null, null, 'timestamp ' || time_problem(labels[2])) as time_problem,
+        'timestamp ' || time_problem(nullif(trim(labels[2]), '')) as time_problem,
         coalesce(nullif(trim(labels[3]), ''), trim(labels[1]), '') as session_id,
         coalesce(nullif(trim(labels[4]), ''), nullif(trim(labels[5]), ''), trim(labels[6]), '') as stated_model,
         coalesce(nullif(trim(called_model), ''), stated_model) as model_version,
