@@ -40,7 +40,7 @@ lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --nocolor --disable-progress-bar dbt_project/models expectations
-	$(BIN)/sqlfluff lint --nocolor --disable-progress-bar --templater placeholder pipeline/sql
+	$(BIN)/sqlfluff lint --nocolor --disable-progress-bar --templater placeholder pipeline/*/sql
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
@@ -53,10 +53,10 @@ bench: $(STAMP) ## Measure a second run against a bare dbt build
 	$(BIN)/python bench/second_run.py
 
 dictionary: $(STAMP) ## Write docs/data-dictionary.md anew from the models
-	$(BIN)/python -m pipeline.dictionary
+	$(BIN)/python -m tools.dictionary
 
 sample: $(STAMP) ## Generate data/sample anew
-	$(BIN)/python -m pipeline.sample
+	$(BIN)/python -m tools.sample
 
 lock: ## Pin all dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-emit-index-url --no-header \

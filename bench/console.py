@@ -26,11 +26,13 @@ MEMORY_BOUND_MB = 600
 
 def work(home: Path) -> None:
     """Ingest the landing of `home`; prints what it took and what the ledger says."""
-    from pipeline import ingest, settings, warehouse
+    from pipeline import settings
+    from pipeline.ingest import loader
+    from pipeline.store import warehouse
 
     known = settings.load(home, settle_seconds=0)
     with warehouse.connect(known) as connection:
-        summary, measured = run_call(lambda: ingest.ingest(connection, known))
+        summary, measured = run_call(lambda: loader.ingest(connection, known))
     warehouse.release_lock(known)
     report({"measured": measured, "summary": summary})
 

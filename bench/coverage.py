@@ -1,4 +1,4 @@
-"""How often the 95% intervals of `pipeline.stats.intervals` hold the truth, on simulated columns.
+"""How often the 95% intervals of `pipeline.analysis.stats.intervals` hold the truth, on simulated columns.
 
 usage: python bench/coverage.py [--repetitions 2000 --seed 20251122]
 
@@ -22,7 +22,7 @@ import numpy as np
 from measure import machine
 from scipy import stats
 
-from pipeline.stats.intervals import cluster_intervals, row_intervals
+from pipeline.analysis.stats.intervals import cluster_intervals, row_intervals
 
 BOUND = 0.90
 CORRELATION = 0.2

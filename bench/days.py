@@ -33,13 +33,16 @@ YEAR = 365
 
 def work(home: Path, memory_limit: str, full_refresh: bool) -> None:
     """Ingest what is new, then build; prints times of both and of the models."""
-    from pipeline import ingest, settings, transform, warehouse
+    from pipeline import settings
+    from pipeline.ingest import loader
+    from pipeline.marts import dbt_runner
+    from pipeline.store import warehouse
 
     known = settings.load(home, settle_seconds=0, memory_limit=memory_limit)
     with warehouse.connect(known) as connection:
-        summary, ingested = run_call(lambda: ingest.ingest(connection, known))
-        transform.write_reference_tables(connection, known)
-    nodes, built = run_call(lambda: transform.build(known, full_refresh=full_refresh))
+        summary, ingested = run_call(lambda: loader.ingest(connection, known))
+        dbt_runner.write_reference_tables(connection, known)
+    nodes, built = run_call(lambda: dbt_runner.build(known, full_refresh=full_refresh))
     warehouse.release_lock(known)
     failed = [node.unique_id for node in nodes if not node.succeeded]
     models = {node.unique_id.rsplit(".", 1)[-1]: node.sql_seconds for node in nodes if node.kind == "model"}

@@ -1,4 +1,4 @@
-"""How often the day rules of `pipeline.stats.anomalies` raise a false alarm, and what they find.
+"""How often the day rules of `pipeline.analysis.stats.anomalies` raise a false alarm, and what they find.
 
 usage: python bench/days_rules.py [--histories 100 --runs 40 --seed 20251122]
 
@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 from measure import machine
 
-from pipeline.stats.anomalies import DayScores, allowing_for_tails, benjamini_hochberg, stl_days, weekday_days
+from pipeline.analysis.stats.anomalies import DayScores, allowing_for_tails, benjamini_hochberg, stl_days, weekday_days
 
 HEAVY_FREEDOM = 5
 DAYS, NOISE, SHARE, SEGMENTS, RATE = 400, 0.25, 0.02, 50, 0.05

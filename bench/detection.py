@@ -1,4 +1,4 @@
-"""How well `pipeline.stats.detection.classify` tells heavy tails from light ones on labelled draws of many laws.
+"""How well `detection.classify` tells heavy tails from light ones on labelled draws of many laws.
 
 usage: python bench/detection.py [--seeds 5 --repetitions 6 --sizes 1000 5000 --first-seed 31]
 
@@ -24,8 +24,8 @@ import numpy as np
 from measure import machine
 from scipy import stats
 
-from pipeline.stats.detection import BENCHMARK_NAMES, classify, is_heavy
-from pipeline.stats.families import FAMILIES, fit_families
+from pipeline.analysis.stats.detection import BENCHMARK_NAMES, classify, is_heavy
+from pipeline.analysis.stats.families import FAMILIES, fit_families
 
 Law = Callable[[np.random.Generator, int, float], np.ndarray]
 ONE_KIND = (*(family for family in FAMILIES if family != "lognormal_mixture"), "pareto")

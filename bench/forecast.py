@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 from measure import machine
 
-from pipeline.stats.forecast import MonthForecast, forecast_month, forecast_month_ets
+from pipeline.analysis.stats.forecast import MonthForecast, forecast_month, forecast_month_ets
 
 PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
 BOUND = (0.75, 0.90)

@@ -22,7 +22,10 @@ import duckdb
 import generate
 from measure import machine
 
-from pipeline import ingest, scope, settings, transform, warehouse
+from pipeline import settings
+from pipeline.ingest import loader
+from pipeline.marts import dbt_runner, increment
+from pipeline.store import warehouse
 
 BOUND = 0.20
 PRICE_MODELS = (
@@ -61,11 +64,11 @@ def main() -> None:
         known = settings.load(home, settle_seconds=0, memory_limit=options.memory_limit)
         started = time.perf_counter()
         with warehouse.connect(known) as connection:
-            rows = ingest.ingest(connection, known).rows_loaded
+            rows = loader.ingest(connection, known).rows_loaded
             ingested = time.perf_counter()
-            transform.write_reference_tables(connection, known)
+            dbt_runner.write_reference_tables(connection, known)
             referenced = time.perf_counter()
-        nodes = transform.build(known)
+        nodes = dbt_runner.build(known)
         built = time.perf_counter()
         models = {node.unique_id.rsplit(".", 1)[-1]: node.seconds for node in nodes if node.kind == "model"}
         results = json.loads((known.dagster_home / "dbt" / "target" / "run_results.json").read_text(encoding="utf-8"))
@@ -75,7 +78,7 @@ def main() -> None:
             connection.execute(
                 "INSERT INTO scope.days SELECT usage_date FROM (SELECT usage_date, sum(count(*)) OVER (ORDER BY "
                 "usage_date) AS upto FROM intermediate.int_usage GROUP BY usage_date) WHERE upto <= ?",
-                [scope.BATCH_ROWS],
+                [increment.BATCH_ROWS],
             )
             in_batch = connection.execute(
                 "SELECT count(*) FROM intermediate.int_usage WHERE usage_date IN (FROM scope.days)"

@@ -46,7 +46,7 @@ def seconds(call: Callable[[], object], runs: int) -> tuple[float, float]:
 
 def vectorised(path: str) -> object:
     """Parquet to the table of the four mechanisms."""
-    from pipeline.contracts import conversation_rows
+    from pipeline.pricing.recommendation import conversation_rows
 
     with duckdb.connect() as connection:
         table = connection.sql(f"select cost_usd from read_parquet('{path}')").to_arrow_table()
@@ -55,7 +55,7 @@ def vectorised(path: str) -> object:
 
 def loop(frame: pd.DataFrame) -> list[dict[str, float]]:
     """The same by a loop over rows."""
-    from pipeline.pricing.mechanisms import classics_at_equal_revenue
+    from pipeline.pricing.terms import classics_at_equal_revenue
 
     terms = {contract.name: contract.params() for contract in classics_at_equal_revenue(frame["cost_usd"].to_numpy())}
     fee, hybrid, cover = terms["bundle"]["fee_usd"], terms["hybrid"], terms["insurance"]
@@ -92,7 +92,7 @@ def oracle() -> None:
 
     from aggregate import build
 
-    from pipeline.pricing.bills import CountLaw, compound
+    from pipeline.pricing.bill_model import CountLaw, compound
 
     severities = np.round(np.random.default_rng(1).lognormal(-3.66, 0.98, 200), 4)
     ours = compound(CountLaw(60, k=1.5), severities)

@@ -69,7 +69,7 @@ def cpu_seconds(call: Callable[[], object], runs: int) -> float:
 
 def nine_families(rows: np.ndarray) -> None:
     """What `scipy_nine` does, on pairs."""
-    from pipeline.stats.families import fit_families
+    from pipeline.analysis.stats.families import fit_families
 
     fit_families(*np.unique(rows, return_counts=True), families=NINE)
 
@@ -87,7 +87,7 @@ def scipy_nine(rows: np.ndarray) -> None:
 
 def whole(path: str, only_group: bool) -> None:
     """Parquet to pairs, and unless `only_group` to description, fits and tails; prints times and memory."""
-    from pipeline.stats import describe, detection, families, tails
+    from pipeline.analysis.stats import describe, detection, families, tails
 
     nine_families(draw(1000, 1))  # imports and first calls
 
@@ -118,8 +118,8 @@ def whole(path: str, only_group: bool) -> None:
 
 def intervals_of_a_run(rows: np.ndarray) -> None:
     """66 columns: an interval of each quantity and a p-value each."""
-    from pipeline.stats.intervals import row_intervals
-    from pipeline.stats.tails import power_law, power_law_p_value
+    from pipeline.analysis.stats.intervals import row_intervals
+    from pipeline.analysis.stats.tails import power_law, power_law_p_value
 
     x, c = np.unique(rows, return_counts=True)
     law = power_law(x, c)
@@ -171,7 +171,7 @@ def main() -> None:
         theirs, told = f"{spent:.1f}", verdict(spent / ours, 500, True)
     print(f"| nine families and KS, 1e6 rows (CPU) | {theirs} | {ours:.3f} | {told} |", flush=True)
     if arguments.powerlaw_python:
-        from pipeline.stats.tails import power_law
+        from pipeline.analysis.stats.tails import power_law
 
         rows = draw(10**5, 3)
         ours = cpu_seconds(lambda: power_law(*np.unique(rows, return_counts=True)), arguments.runs)

@@ -37,11 +37,13 @@ def work(home: Path, tree: Path) -> None:
     """What the started process does: ingest, then the query; prints both measurements, the ledger's sums and rows."""
     import pandas  # noqa: F401 - pyarrow asks for it when it is first used, which belongs to the start
 
-    from pipeline import ingest, settings, warehouse
+    from pipeline import settings
+    from pipeline.ingest import loader
+    from pipeline.store import warehouse
 
     known = settings.load(home, sources=(tree,), settle_seconds=0)
     with warehouse.connect(known) as connection:
-        summary, ingested = run_call(lambda: ingest.ingest(connection, known))
+        summary, ingested = run_call(lambda: loader.ingest(connection, known))
         # Up to its limit DuckDB keeps what it has read, however little of it is needed.
         connection.execute("SET memory_limit = '300MB'")
         rows, queried = run_call(lambda: connection.execute(DAILY.read_text(encoding="utf-8")).fetchall())

@@ -1,6 +1,8 @@
 """token-analytics: from landing files to a reconciled, validated and priced warehouse.
 
-Read the modules in the order of the flow: sources, reading, ingest, rates, transform (which runs dbt_project),
-validation, analysis, billing, warehouse.publish. `definitions` and `assets` wire them into Dagster; `cli` is the other
-way in. Nothing is re-exported here.
+A stage is a package; its SQL lies beside its code. In the order of the flow: `fetch`, `ingest`, `reference`, `marts`
+(which runs dbt_project), `analysis`, `pricing`, `savings`, `finance`, `views`, `validation`. `store` and `settings`
+serve them all. `definitions` and `assets` wire them into Dagster; `cli` is the other way in. A stage imports only those
+before it.
+Nothing is re-exported here.
 """

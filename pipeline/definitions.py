@@ -5,9 +5,9 @@ Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 
 import dagster as dg
 
-from pipeline import discovery
 from pipeline.assets import analysis, checks, landing, models, postgres, published, pulled, reconciliation, stream
 from pipeline.assets.home import Home
+from pipeline.ingest import discovery
 
 daily_refresh = dg.define_asset_job(
     "daily_refresh",

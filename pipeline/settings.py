@@ -22,7 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from pipeline import limits
+from pipeline.store import limits
 
 # Bounds of settings: beyond them a figure is a slip of the pen, and threads are the end of the machine.
 MAX_USD = 1e12

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from pipeline.cli import commands
 
-CHECKOUT = Path(cli.__file__).parent.parent
+CHECKOUT = Path(__file__).parent.parent
 SAMPLE = CHECKOUT / "data" / "sample" / "landing"
 CONSOLE_FILES = ("console/claude_api_tokens_2025_07.csv", "console/claude_api_cost_2025_07.csv")
 SESSION_FILES = ("sessions/token_usage_sessions_2025_10_late.csv", "claude_projects/-srv-example-search-index")
@@ -48,7 +48,7 @@ def token_analytics(*arguments: str | Path) -> Done:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["token-analytics", *map(str, arguments)])
         try:
-            cli.main()
+            commands.main()
         except SystemExit as error:
             code = int(error.code or 0)
     return Done(code, out.getvalue(), err.getvalue())

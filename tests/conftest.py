@@ -23,8 +23,11 @@ import duckdb
 import hypothesis
 import pytest
 
-from pipeline import ingest, scope, settings, transform, warehouse
-from pipeline.sqlfiles import sql
+from pipeline import settings
+from pipeline.ingest import loader
+from pipeline.marts import dbt_runner, increment
+from pipeline.store import warehouse
+from pipeline.store.sqlfiles import sql
 
 Rows = list[tuple[Any, ...]]
 
@@ -67,16 +70,16 @@ class Home:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def ingest(self) -> ingest.IngestSummary:
+    def ingest(self) -> loader.IngestSummary:
         with warehouse.connect(self.settings) as connection:
-            return ingest.ingest(connection, self.settings)
+            return loader.ingest(connection, self.settings)
 
-    def build(self) -> ingest.IngestSummary:
+    def build(self) -> loader.IngestSummary:
         """Ingest, reference tables and all models of dbt; its data tests must hold."""
         with warehouse.connect(self.settings) as connection:
-            summary = ingest.ingest(connection, self.settings)
-            transform.write_reference_tables(connection, self.settings)
-        failed = [node for node in transform.build(self.settings) if not node.succeeded]
+            summary = loader.ingest(connection, self.settings)
+            dbt_runner.write_reference_tables(connection, self.settings)
+        failed = [node for node in dbt_runner.build(self.settings) if not node.succeeded]
         assert failed == []
         return summary
 
@@ -217,10 +220,10 @@ class Models:
         with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}) as connection:
             connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
             connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
-            ingest.ingest(connection, home.settings)
-            transform.write_reference_tables(connection, home.settings)
-            for batch in scope.plan(connection, batch_rows=10**9):
-                scope.open_batch(connection, batch, keep=False)
+            loader.ingest(connection, home.settings)
+            dbt_runner.write_reference_tables(connection, home.settings)
+            for batch in increment.plan(connection, batch_rows=10**9):
+                increment.open_batch(connection, batch, keep=False)
             for model in self._up_to(*names):
                 self.build(model, connection)
             yield connection
@@ -231,8 +234,8 @@ def compiled(known: settings.Settings, *selection: str) -> str:
     from dbt.cli.main import dbtRunner
 
     folder = known.dagster_home / "dbt"
-    result = dbtRunner(manifest=transform.manifest()).invoke(
-        ["compile", *selection, "--project-dir", str(transform.project_dir()), "--profiles-dir", str(folder),
+    result = dbtRunner(manifest=dbt_runner.manifest()).invoke(
+        ["compile", *selection, "--project-dir", str(dbt_runner.project_dir()), "--profiles-dir", str(folder),
          "--target-path", str(folder / "inline"), "--log-path", str(folder / "logs"), "--quiet", "--no-version-check"]
     )  # fmt: skip
     assert result.success, result.exception
@@ -284,10 +287,10 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
     """All models as dbt compiled them for an empty home, in the order in which it ran them."""
     empty = new_home()
     with warehouse.connect(empty.settings) as connection:
-        transform.write_reference_tables(connection, empty.settings)
-    transform.build(empty.settings)
+        dbt_runner.write_reference_tables(connection, empty.settings)
+    dbt_runner.build(empty.settings)
     results = json.loads((empty.settings.dagster_home / "dbt" / "target" / "run_results.json").read_text())["results"]
-    nodes = transform.manifest().nodes
+    nodes = dbt_runner.manifest().nodes
     hooks = compiled_hooks(empty.settings, nodes)
     names = {key: f"{node.schema}.{node.name}" for key, node in nodes.items() if node.resource_type == "model"}
     built = [
@@ -325,18 +328,18 @@ class Warehouse:
         self.connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
 
     def update(self, batch_rows: int) -> None:
-        ingest.ingest(self.connection, self.home.settings)
-        transform.write_reference_tables(self.connection, self.home.settings)
-        if scope.is_built(self.connection) and scope.version(self.connection, scope.MARTS)[1] != "models":
-            scope.mark_all(self.connection)
+        loader.ingest(self.connection, self.home.settings)
+        dbt_runner.write_reference_tables(self.connection, self.home.settings)
+        if increment.is_built(self.connection) and increment.version(self.connection, increment.MARTS)[1] != "models":
+            increment.mark_all(self.connection)
         self.build(batch_rows)
 
     def build(self, batch_rows: int) -> None:
-        for number, batch in enumerate(scope.plan(self.connection, batch_rows)):
-            scope.open_batch(self.connection, batch, keep=number == 0)
+        for number, batch in enumerate(increment.plan(self.connection, batch_rows)):
+            increment.open_batch(self.connection, batch, keep=number == 0)
             for model in self.kept_up:
                 self.models.build(model, self.connection)
-        scope.close(self.connection, "models")
+        increment.close(self.connection, "models")
 
     def marts(self) -> dict[str, list[tuple[Any, ...]]]:
         names = self.connection.execute(
@@ -354,7 +357,7 @@ class Warehouse:
             rows = self.connection.sql(f"FROM {schema}.{table}").to_arrow_table()  # noqa: F841  # DuckDB reads it
             copy.connection.execute(f"DELETE FROM {schema}.{table}")
             copy.connection.execute(f"INSERT INTO {schema}.{table} BY NAME SELECT * FROM rows")
-        scope.mark_all(copy.connection)
+        increment.mark_all(copy.connection)
         copy.build(10**9)
         return copy.marts()
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from marts import MARTS, START, insert, lognormal_costs, money, one, rows_of, session, usage
 
-from pipeline import analysis, warehouse
+from pipeline.analysis import distributions
+from pipeline.analysis.stats import families
+from pipeline.analysis.stats.describe import describe
+from pipeline.analysis.stats.families import FAMILIES, fit_families
 from pipeline.settings import Settings
-from pipeline.stats import families
-from pipeline.stats.describe import describe
-from pipeline.stats.families import FAMILIES, fit_families
+from pipeline.store import warehouse
 
-MEASURES = set(analysis.MEASURES)
+MEASURES = set(distributions.MEASURES)
 
 
 @pytest.fixture
@@ -38,15 +39,15 @@ def knobs(tmp_path):
 def test_what_a_subscription_covers_is_no_cost_but_its_tokens_count(marts, knobs):
     insert(marts, "token_usage_sessions", [session(n, 1) for n in range(40)])
     insert(marts, "token_usage_sessions", [session(n, 9, billing_mode="subscription") for n in range(40, 60)])
-    table = analysis.TABLES["tail_metrics"](marts, knobs)
+    table = distributions.TABLES["tail_metrics"](marts, knobs)
     cost = one(table, segment="all", measure="session_cost_usd")
     tokens = one(table, segment="all", measure="session_total_tokens")
     assert (cost["n"], cost["max"], tokens["n"]) == (40, 1.0, 60)
 
 
-@pytest.mark.parametrize("name", analysis.TABLES)
+@pytest.mark.parametrize("name", distributions.TABLES)
 def test_every_column_has_a_description(name):
-    schema = analysis.SCHEMAS[name]
+    schema = distributions.SCHEMAS[name]
     assert schema.metadata[b"description"]
     for field in schema:
         assert len(field.metadata[b"description"]) > 5, field.name
@@ -70,40 +71,40 @@ def test_the_tables_have_at_least_the_columns_that_readers_were_promised():
         "burstiness": "segment variance_to_mean",
         "day_patterns": "segment pattern value low high p_value",
     }
-    assert set(promised) == set(analysis.TABLES)
+    assert set(promised) == set(distributions.TABLES)
     for name, columns in promised.items():
-        assert set(columns.split()) <= set(analysis.SCHEMAS[name].names)
+        assert set(columns.split()) <= set(distributions.SCHEMAS[name].names)
 
 
 def test_empty_marts_give_rows_that_say_what_is_missing(marts, knobs):
-    tails = analysis.tail_metrics(marts, knobs)
-    assert [row["measure"] for row in tails.to_pylist()] == list(analysis.MEASURES)
+    tails = distributions.tail_metrics(marts, knobs)
+    assert [row["measure"] for row in tails.to_pylist()] == list(distributions.MEASURES)
     assert {row["verdict"] for row in tails.to_pylist()} == {"unavailable"}
     assert all(row["segment"] == "all" and row["n"] == 0 for row in tails.to_pylist())
     assert "session" in one(tails, measure="session_cost_usd")["verdict_reason"]
-    fits = analysis.distribution_fits(marts, knobs)
+    fits = distributions.distribution_fits(marts, knobs)
     assert {row["measure"] for row in fits.to_pylist()} == MEASURES
     assert all(row["family"] is None and row["note"].startswith("unavailable") for row in fits.to_pylist())
-    found = analysis.outliers(marts, knobs)
+    found = distributions.outliers(marts, knobs)
     assert len(found) == 5
     assert all(row["session_id"] is None and row["reason"].startswith("unavailable") for row in found.to_pylist())
-    windows = analysis.cost_variance(marts, knobs)
+    windows = distributions.cost_variance(marts, knobs)
     assert [row["window_hours"] for row in windows.to_pylist()] == [24, 168]
     assert all(row["n"] == 0 and row["note"].startswith("unavailable") for row in windows.to_pylist())
 
 
-@pytest.mark.parametrize("name", analysis.TABLES)
+@pytest.mark.parametrize("name", distributions.TABLES)
 def test_the_same_rows_in_another_order_give_the_same_table(name, marts, knobs):
     costs = lognormal_costs(400)
     sessions = [session(i, cost, user_id=f"u{i % 3}", api_key=f"k{i % 2}") for i, cost in enumerate(costs)]
     sessions[7]["estimated_cost_usd"] = None
     insert(marts, "token_usage_sessions", sessions)
-    first = analysis.TABLES[name](marts, knobs)
+    first = distributions.TABLES[name](marts, knobs)
     marts.execute("DELETE FROM marts.token_usage_sessions")
     insert(marts, "token_usage_sessions", sessions[::-1])
     marts.execute("SET threads = 1")
-    assert analysis.TABLES[name](marts, knobs).equals(first, check_metadata=True)
-    assert first.schema.equals(analysis.SCHEMAS[name], check_metadata=True)
+    assert distributions.TABLES[name](marts, knobs).equals(first, check_metadata=True)
+    assert first.schema.equals(distributions.SCHEMAS[name], check_metadata=True)
 
 
 # ---------------------------------------------------------------- tail_metrics and distribution_fits
@@ -112,7 +113,7 @@ def test_the_same_rows_in_another_order_give_the_same_table(name, marts, knobs):
 def test_session_costs_are_described_to_the_nano_dollar(marts, knobs):
     costs = lognormal_costs(500)
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
-    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    row = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
     expected = describe(*np.unique(costs, return_counts=True))
     for name in ("n", "mean", "median", "sd", "p95", "p999", "max", "gini", "top_10_share", "half_of_total_share"):
         assert row[name] == pytest.approx(getattr(expected, name), rel=1e-12), name
@@ -120,13 +121,13 @@ def test_session_costs_are_described_to_the_nano_dollar(marts, knobs):
     assert row["verdict"] == "heavy"
     assert row["csn_n"] >= 50
     assert json.loads(row["atoms"]) == []
-    tokens = one(analysis.tail_metrics(marts, knobs), measure="session_total_tokens", segment="all")
+    tokens = one(distributions.tail_metrics(marts, knobs), measure="session_total_tokens", segment="all")
     assert tokens["max"] == 1499
 
 
 def test_a_console_alone_leaves_session_and_request_measures_unavailable(marts, knobs):
     insert(marts, "token_usage_minutes", [usage(START + dt.timedelta(minutes=i), c) for i, c in enumerate([1, 2, 3])])
-    table = analysis.tail_metrics(marts, knobs)
+    table = distributions.tail_metrics(marts, knobs)
     for measure in ("session_cost_usd", "session_total_tokens", "request_cost_usd", "request_total_tokens"):
         assert one(table, measure=measure)["verdict"] == "unavailable"
     minutes = one(table, measure="minute_cost_usd", segment="all")
@@ -142,7 +143,7 @@ def test_the_console_stands_for_its_days_and_the_sessions_for_the_others(marts, 
         usage(START, 7, source="sessions", provider="openai", model="gpt-5"),
     ]
     insert(marts, "token_usage_minutes", rows)
-    table = analysis.tail_metrics(marts, knobs)
+    table = distributions.tail_metrics(marts, knobs)
     whole = one(table, measure="day_cost_usd", segment="all")
     assert (whole["n"], whole["max"], whole["mean"]) == (2, 12.0, 7.0)
     assert whole["source"] == "console+sessions"
@@ -152,14 +153,14 @@ def test_the_console_stands_for_its_days_and_the_sessions_for_the_others(marts, 
 def test_users_come_from_the_sessions_even_on_days_of_the_console(marts, knobs):
     rows = [usage(START, 5), usage(START, 3, source="sessions", user_id="ada")]
     insert(marts, "token_usage_minutes", rows)
-    row = one(analysis.tail_metrics(marts, knobs), measure="day_cost_usd", segment="user_id=ada")
+    row = one(distributions.tail_metrics(marts, knobs), measure="day_cost_usd", segment="user_id=ada")
     assert (row["n"], row["max"], row["source"]) == (1, 3.0, "sessions")
 
 
 def test_hours_and_days_are_no_minutes(marts, knobs):
     rows = [usage(START, 5, bucket=3600), usage(START + dt.timedelta(hours=2), 1, bucket=86400)]
     insert(marts, "token_usage_minutes", rows)
-    table = analysis.tail_metrics(marts, knobs)
+    table = distributions.tail_metrics(marts, knobs)
     assert one(table, measure="minute_cost_usd", segment="all")["verdict"] == "unavailable"
     assert one(table, measure="day_cost_usd", segment="all")["max"] == 6.0
 
@@ -167,7 +168,7 @@ def test_hours_and_days_are_no_minutes(marts, knobs):
 def test_one_minute_of_two_models_is_one_observation_of_all_and_one_of_each(marts, knobs):
     rows = [usage(START, 5), usage(START, 1, model="claude-haiku-4-5")]
     insert(marts, "token_usage_minutes", rows)
-    table = analysis.tail_metrics(marts, knobs)
+    table = distributions.tail_metrics(marts, knobs)
     assert one(table, measure="minute_cost_usd", segment="all")["max"] == 6.0
     assert one(table, measure="minute_cost_usd", segment="model=claude-haiku-4-5")["max"] == 1.0
 
@@ -175,16 +176,16 @@ def test_one_minute_of_two_models_is_one_observation_of_all_and_one_of_each(mart
 def test_sessions_without_a_price_are_left_out_and_counted(marts, knobs):
     costs = [*lognormal_costs(60), None, None]
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
-    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    row = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
     assert row["n"] == 60
     assert "2 sessions without a price left out" in row["verdict_reason"]
-    notes = {fit["note"] for fit in rows_of(analysis.distribution_fits(marts, knobs), measure="session_cost_usd")}
+    notes = {fit["note"] for fit in rows_of(distributions.distribution_fits(marts, knobs), measure="session_cost_usd")}
     assert all("2 sessions without a price left out" in note for note in notes)
 
 
 def test_usage_that_has_no_price_at_all_is_unavailable_and_not_free(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, None) for i in range(3)])
-    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    row = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
     assert (row["verdict"], row["mean"]) == ("unavailable", None)
     assert row["verdict_reason"] == "None of the 3 sessions has a price."
 
@@ -192,7 +193,7 @@ def test_usage_that_has_no_price_at_all_is_unavailable_and_not_free(marts, knobs
 def test_the_costliest_fifty_segments_are_listed_and_small_ones_say_so(marts, knobs):
     sessions = [session(i, cost, user_id=f"u{i % 80:02}") for i, cost in enumerate(lognormal_costs(400))]
     insert(marts, "token_usage_sessions", sessions)
-    rows = rows_of(analysis.tail_metrics(marts, knobs), measure="session_cost_usd")
+    rows = rows_of(distributions.tail_metrics(marts, knobs), measure="session_cost_usd")
     assert rows[0]["segment"] == "all"
     assert len(rows) == 1 + knobs.analysis_segments
     totals = [row["n"] * row["mean"] for row in rows]
@@ -205,12 +206,12 @@ def test_the_costliest_fifty_segments_are_listed_and_small_ones_say_so(marts, kn
 def test_a_cap_withholds_the_tail_indices_and_adds_an_adjusted_fit(marts, knobs):
     tokens = np.minimum(np.rint(np.random.default_rng(3).lognormal(8, 1, 1000)), 9000).astype(int).tolist()
     insert(marts, "token_usage_sessions", [session(i, 1, total_tokens=count) for i, count in enumerate(tokens)])
-    row = one(analysis.tail_metrics(marts, knobs), measure="session_total_tokens", segment="all")
+    row = one(distributions.tail_metrics(marts, knobs), measure="session_total_tokens", segment="all")
     assert row["cap_value"] == 9000
     assert row["capped_share"] == tokens.count(9000) / 1000
     assert [row[name] for name in ("hill_xi_5", "hill_xi_10", "gpd_xi_p90", "csn_alpha", "csn_n")] == [None] * 5
     assert row["verdict"] == "heavy"
-    fits = rows_of(analysis.distribution_fits(marts, knobs), measure="session_total_tokens", segment="all")
+    fits = rows_of(distributions.distribution_fits(marts, knobs), measure="session_total_tokens", segment="all")
     assert [fit["treatment"] for fit in fits] == ["raw"] * len(FAMILIES) + ["adjusted"] * len(FAMILIES)
     best = fits[len(FAMILIES)]
     assert (best["family"], best["rank"]) == ("lognormal", 1)
@@ -221,25 +222,25 @@ def test_users_that_repeat_are_resampled_whole_and_few_users_have_no_interval(ma
     costs = lognormal_costs(600)
     sessions = [session(i, cost, user_id=f"u{i % 40:02}") for i, cost in enumerate(costs)]
     insert(marts, "token_usage_sessions", sessions)
-    rows = rows_of(analysis.tail_metrics(marts, knobs), measure="session_cost_usd")
+    rows = rows_of(distributions.tail_metrics(marts, knobs), measure="session_cost_usd")
     whole = rows[0]
     assert (whole["segment"], whole["interval_unit"]) == ("all", "user")
-    for name in analysis.INTERVALS:
+    for name in distributions.INTERVALS:
         assert whole[f"{name}_low"] <= whole[name] <= whole[f"{name}_high"], name
     assert 0 < whole["csn_p"] <= 1
     tested = [row for row in rows if row["interval_unit"]]
-    assert len(tested) == 1 + analysis.MAX_BOOTSTRAP_SEGMENTS
+    assert len(tested) == 1 + distributions.MAX_BOOTSTRAP_SEGMENTS
     one_user = next(row for row in tested if row["segment"].startswith("user_id="))
     assert (one_user["interval_unit"], one_user["gini_low"]) == ("session", None)
     marts.execute("DELETE FROM marts.token_usage_sessions")
     insert(marts, "token_usage_sessions", [{**row, "user_id": f"u{i % 29}"} for i, row in enumerate(sessions)])
-    few = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    few = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
     assert (few["interval_unit"], few["gini_low"], few["gini"]) == ("user", None, whole["gini"])
 
 
 def test_intervals_by_session_do_not_depend_on_how_many_there_are_of_a_value(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(lognormal_costs(1500))])
-    row = one(analysis.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    row = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
     assert row["interval_unit"] == "session"
     assert row["top_10_share_low"] < row["top_10_share"] < row["top_10_share_high"]
     assert row["top_10_share_high"] - row["top_10_share_low"] < 0.2
@@ -248,14 +249,14 @@ def test_intervals_by_session_do_not_depend_on_how_many_there_are_of_a_value(mar
 def test_days_are_resampled_by_week(marts, knobs):
     rows = [usage(START + dt.timedelta(days=i), cost) for i, cost in enumerate(lognormal_costs(217))]
     insert(marts, "token_usage_minutes", rows)
-    row = one(analysis.tail_metrics(marts, knobs), measure="day_cost_usd", segment="all")
+    row = one(distributions.tail_metrics(marts, knobs), measure="day_cost_usd", segment="all")
     assert row["interval_unit"] == "week"
     assert row["mean_low"] < row["mean"] < row["mean_high"]
 
 
 def test_the_best_family_is_compared_with_the_second(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(lognormal_costs(800))])
-    rows = rows_of(analysis.distribution_fits(marts, knobs), measure="session_cost_usd", segment="all")
+    rows = rows_of(distributions.distribution_fits(marts, knobs), measure="session_cost_usd", segment="all")
     assert rows[0]["compared_with"] == rows[1]["family"]
     assert rows[0]["comparison"] in ("vuong", "likelihood_ratio")
     assert 0 <= rows[0]["comparison_p"] <= 1
@@ -266,7 +267,7 @@ def test_the_best_family_is_compared_with_the_second(marts, knobs):
 def test_the_fits_in_the_table_are_those_of_the_column(marts, knobs):
     costs = lognormal_costs(300)
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
-    rows = rows_of(analysis.distribution_fits(marts, knobs), measure="session_cost_usd", segment="all")
+    rows = rows_of(distributions.distribution_fits(marts, knobs), measure="session_cost_usd", segment="all")
     expected = fit_families(*np.unique(costs, return_counts=True)).fits
     assert [row["family"] for row in rows] == [fit.family for fit in expected]
     assert [row["log_likelihood"] for row in rows] == pytest.approx([fit.log_likelihood for fit in expected])
@@ -278,12 +279,12 @@ def test_all_tables_together_are_those_built_alone_and_fit_each_column_once(mart
     insert(marts, "token_usage_sessions", rows)
     fitted, burr = [], families.ESTIMATORS["burr12"]
     monkeypatch.setitem(families.ESTIMATORS, "burr12", lambda sample: fitted.append(sample.n) or burr(sample))
-    together = dict(analysis.tables(marts, knobs))
+    together = dict(distributions.tables(marts, knobs))
     costs_of_all_and_of_both_users, tokens = [300, 150, 150], 3
     assert len(fitted) == len(costs_of_all_and_of_both_users) + tokens
-    assert list(together) == list(analysis.TABLES)
+    assert list(together) == list(distributions.TABLES)
     for name in ("tail_metrics", "distribution_fits"):
-        assert together[name].equals(analysis.TABLES[name](marts, knobs), check_metadata=True)
+        assert together[name].equals(distributions.TABLES[name](marts, knobs), check_metadata=True)
 
 
 def test_requests_have_measures_of_their_own(marts, knobs):
@@ -293,7 +294,7 @@ def test_requests_have_measures_of_their_own(marts, knobs):
         for i, cost in enumerate(lognormal_costs(80))
     ]
     insert(marts, "requests", rows)
-    table = analysis.tail_metrics(marts, knobs)
+    table = distributions.tail_metrics(marts, knobs)
     assert one(table, measure="request_total_tokens", segment="all")["max"] == 89
     assert one(table, measure="request_cost_usd", segment="model=m")["n"] == 80
     assert one(table, measure="session_cost_usd")["verdict"] == "unavailable"
@@ -305,7 +306,7 @@ def test_requests_have_measures_of_their_own(marts, knobs):
 def test_outliers_are_those_of_the_two_textbook_rules(marts, knobs):
     costs = [*lognormal_costs(300), 40.0, 55.0]
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
-    table = analysis.outliers(marts, knobs)
+    table = distributions.outliers(marts, knobs)
     x = np.array(costs)
     low, high = np.quantile(x, [0.25, 0.75])
     by_iqr = np.sort(x[(x > high + 1.5 * (high - low)) | (x < low - 1.5 * (high - low))])[::-1]
@@ -327,14 +328,14 @@ def test_a_list_of_outliers_is_bounded_and_keeps_the_largest(marts, knobs):
         "INSERT INTO marts.token_usage_sessions (session_id, total_tokens, estimated_cost_usd) "
         "SELECT 's' || i, 100 + i % 5, CASE WHEN i < 1500 THEN i ELSE 1 + i % 7 / 10 END FROM range(20000) t(i)"
     )
-    rows = rows_of(analysis.outliers(marts, knobs), measure="session_cost_usd", method="iqr")
-    assert len(rows) == analysis.MAX_OUTLIERS
+    rows = rows_of(distributions.outliers(marts, knobs), measure="session_cost_usd", method="iqr")
+    assert len(rows) == distributions.MAX_OUTLIERS
     assert rows[0]["value"] == 1499
 
 
 def test_equal_sessions_have_no_outliers(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, 0.5, total_tokens=10) for i in range(30)])
-    rows = analysis.outliers(marts, knobs).to_pylist()
+    rows = distributions.outliers(marts, knobs).to_pylist()
     assert len(rows) == 5
     assert all(row["session_id"] is None and row["score"] is None for row in rows)
 
@@ -345,7 +346,7 @@ def test_a_session_is_dear_for_its_own_user_even_where_others_spend_more(marts, 
     rows += [session(100 + i, cost * 10, user_id="large", api_key="") for i, cost in enumerate(costs[100:])]
     rows.append(session(300, 5.0, user_id="small", api_key=""))
     insert(marts, "token_usage_sessions", rows)
-    found = rows_of(analysis.outliers(marts, knobs), method="robust")
+    found = rows_of(distributions.outliers(marts, knobs), method="robust")
     assert [(row["segment"], row["session_id"]) for row in found] == [("user_id=small", "s00300")]
     assert "the median of user_id=small" in found[0]["reason"]
 
@@ -362,7 +363,7 @@ def test_the_excess_of_a_dear_session_is_split_by_cause_exactly(marts, knobs):
     rows.append(session(301, 40.0, request_count=10) | usual)
     rows.append(session(302, 40.0, request_count=10, primary_model="claude-opus-4-1") | usual)
     insert(marts, "token_usage_sessions", rows)
-    found = [row for row in analysis.outliers(marts, knobs).to_pylist() if row["contributions"]]
+    found = [row for row in distributions.outliers(marts, knobs).to_pylist() if row["contributions"]]
     for row in found:
         parts = json.loads(row["contributions"], parse_float=Decimal)
         expected = Decimal(repr(row["expected"])).quantize(Decimal("1e-12"))
@@ -381,21 +382,21 @@ def test_the_excess_of_a_dear_session_is_split_by_cause_exactly(marts, knobs):
 def test_a_verdict_that_changed_says_so(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(lognormal_costs(40))])
     marts.execute("CREATE SCHEMA analysis")
-    first = analysis.tail_metrics(marts, knobs)
+    first = distributions.tail_metrics(marts, knobs)
     row = one(first, segment="all", measure="session_cost_usd")
     assert (row["verdict"], row["previous_verdict"], row["verdict_changed"]) == ("too_few", None, False)
     warehouse.write_analysis(marts, "tail_metrics", first)
-    same = one(analysis.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
+    same = one(distributions.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
     assert (same["previous_verdict"], same["verdict_changed"]) == ("too_few", False)
     insert(marts, "token_usage_sessions", [session(100 + i, cost) for i, cost in enumerate(lognormal_costs(500))])
-    row = one(analysis.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
+    row = one(distributions.tail_metrics(marts, knobs), segment="all", measure="session_cost_usd")
     assert (row["verdict"], row["previous_verdict"], row["verdict_changed"]) == ("heavy", "too_few", True)
 
 
 def test_projects_are_segments_and_the_bounds_are_settings(marts, tmp_path):
     costs = lognormal_costs(240)
     insert(marts, "token_usage_sessions", [session(i, c, project=f"p{i % 3}") for i, c in enumerate(costs)])
-    table = analysis.tail_metrics(marts, Settings(home=tmp_path, analysis_segments=5, analysis_min_rows=100))
+    table = distributions.tail_metrics(marts, Settings(home=tmp_path, analysis_segments=5, analysis_min_rows=100))
     assert one(table, measure="session_cost_usd", segment="project=p1")["verdict"] == "too_few"
     assert "needs 100" in one(table, measure="session_cost_usd", segment="project=p1")["verdict_reason"]
     assert len(rows_of(table, measure="session_cost_usd")) == 6
@@ -406,11 +407,11 @@ def test_projects_are_segments_and_the_bounds_are_settings(marts, tmp_path):
 
 
 def test_the_sessions_that_make_half_of_the_cost_are_listed(marts, knobs):
-    (row,) = analysis.half_of_cost_sessions(marts, knobs).to_pylist()
+    (row,) = distributions.half_of_cost_sessions(marts, knobs).to_pylist()
     assert row["note"].startswith("unavailable")
     costs = lognormal_costs(300)
     insert(marts, "token_usage_sessions", [session(i, cost) for i, cost in enumerate(costs)])
-    rows = analysis.half_of_cost_sessions(marts, knobs).to_pylist()
+    rows = distributions.half_of_cost_sessions(marts, knobs).to_pylist()
     ordered = np.sort(costs)[::-1]
     needed = int(np.argmax(np.cumsum(ordered) >= ordered.sum() / 2)) + 1
     assert [float(row["cost_usd"]) for row in rows] == pytest.approx(list(ordered[:needed]))
@@ -433,7 +434,7 @@ def test_rolling_windows_hold_the_sessions_that_started_in_them(marts, knobs):
     costs = lognormal_costs(600)
     sessions = [session(i, cost, at=at) for i, (at, cost) in enumerate(zip(times, costs, strict=True))]
     insert(marts, "token_usage_sessions", sessions)
-    rows = rows_of(analysis.cost_variance(marts, knobs), segment="all")
+    rows = rows_of(distributions.cost_variance(marts, knobs), segment="all")
     first = [cost for at, cost in zip(times, costs, strict=True) if at < START + dt.timedelta(days=28)]
     reference = np.quantile(first, 0.95)
     assert len([row for row in rows if row["window_hours"] == 24]) > 39 * 24 - 24
@@ -453,7 +454,7 @@ def test_rolling_windows_hold_the_sessions_that_started_in_them(marts, knobs):
 def test_days_take_the_place_of_sessions_that_are_not_there(marts, knobs):
     costs = lognormal_costs(30)
     insert(marts, "token_usage_minutes", [usage(START + dt.timedelta(days=i), c) for i, c in enumerate(costs)])
-    rows = rows_of(analysis.cost_variance(marts, knobs), segment="all")
+    rows = rows_of(distributions.cost_variance(marts, knobs), segment="all")
     assert {row["measure"] for row in rows} == {"day_cost_usd"}
     daily = [row for row in rows if row["window_hours"] == 24]
     assert [row["mean"] for row in daily] == pytest.approx(costs)
@@ -465,7 +466,7 @@ def test_days_take_the_place_of_sessions_that_are_not_there(marts, knobs):
 
 def test_a_history_shorter_than_a_week_says_that_it_has_no_weekly_window(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, 1.0 + i) for i in range(30)])
-    table = analysis.cost_variance(marts, knobs)
+    table = distributions.cost_variance(marts, knobs)
     weekly = one(table, window_hours=168, segment="all")
     assert (weekly["n"], weekly["window_end"]) == (0, None)
     assert "168 hours" in weekly["note"]
@@ -474,6 +475,6 @@ def test_a_history_shorter_than_a_week_says_that_it_has_no_weekly_window(marts, 
 
 def test_a_reference_needs_twenty_observations(marts, knobs):
     insert(marts, "token_usage_sessions", [session(i, 1.0 + i) for i in range(10)])
-    rows = [row for row in rows_of(analysis.cost_variance(marts, knobs), segment="all") if row["n"]]
+    rows = [row for row in rows_of(distributions.cost_variance(marts, knobs), segment="all") if row["n"]]
     assert {row["share_above_reference"] for row in rows} == {None}
     assert all("no reference" in row["note"] for row in rows)

@@ -17,9 +17,10 @@ from conftest import Home
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline import ingest, reading, warehouse
-from pipeline.sources import claude_code
-from pipeline.sources.contract import Loaded
+from pipeline.ingest import loader, transcripts
+from pipeline.ingest.sources import claude_code
+from pipeline.ingest.sources.contract import Loaded
+from pipeline.store import warehouse
 
 LEDGER = """
     SELECT file_sha256, path, format, grain, bytes, first_usage_date, last_usage_date, rows_read, rows_loaded,
@@ -140,7 +141,7 @@ OPENING = b'{"type":"user","sessionId":"s1","timestamp":"2026-02-17T08:00:00.000
 
 
 @st.composite
-def transcripts(draw: st.DrawFn) -> bytes:
+def transcript_files(draw: st.DrawFn) -> bytes:
     """A transcript: mostly good lines, sometimes odd ones, sometimes with its end cut off."""
     lines = draw(st.lists(st.one_of(good_lines, good_lines, good_lines, odd_lines), max_size=8))
     end = draw(st.sampled_from([b"\n", b"\n", b"\r\n"]))
@@ -167,7 +168,7 @@ def everything(home: Home) -> list[Any]:
 def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file in a transaction of its own, and in pieces of few lines."""
     with monkeypatch.context() as patched:
-        patched.setattr(reading, "_is_transcript", lambda path, head: False)
+        patched.setattr(transcripts, "_is_transcript", lambda path, head: False)
         patched.setattr(claude_code, "_PIECE_BYTES", 64)
         home.ingest()
 
@@ -185,7 +186,7 @@ def read_line_by_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=list(set(Phase) - {Phase.shrink})
 )
-@given(files=st.lists(transcripts(), min_size=1, max_size=6))
+@given(files=st.lists(transcript_files(), min_size=1, max_size=6))
 def test_a_batch_gives_what_each_file_and_each_line_gives_alone(
     new_home: Callable[..., Home], monkeypatch: pytest.MonkeyPatch, files: list[bytes]
 ) -> None:
@@ -253,7 +254,7 @@ def good_file(name: str, lines: int = 3, **fields: Any) -> bytes:
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is a portion."""
-    monkeypatch.setattr(reading, "PORTION_FILES", 1)
+    monkeypatch.setattr(transcripts, "PORTION_FILES", 1)
 
 
 @pytest.fixture
@@ -292,7 +293,7 @@ def test_only_large_and_packed_files_are_read_alone(
     home.land({"odd.jsonl": good_file("odd") + b'{"type":"assistant","mess\n{"type":"user"}\n'})
     home.land({"packed.jsonl": gzip.compress(good_file("packed"))})
     home.land({"large.jsonl": good_file("large", lines=30)})
-    monkeypatch.setattr(reading, "MAX_BYTES", 4000)
+    monkeypatch.setattr(transcripts, "MAX_BYTES", 4000)
     home.ingest()
     assert sorted(alone) == ["large.jsonl", "packed.jsonl"]
     assert home.query("SELECT count(*) FROM raw.requests") == [(23 * 3 + 30,)]
@@ -324,13 +325,13 @@ def test_a_packed_file_that_ends_early_is_refused_whole(home: Home) -> None:
 
 def test_a_file_that_vanishes_is_named_and_the_others_are_loaded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
-    read = reading._Reader._content
+    read = transcripts._Reader._content
 
     def vanishing(reader: Any, file: Any) -> Any:
         (home.settings.landing / "2.jsonl").unlink(missing_ok=True)
         return read(reader, file)
 
-    monkeypatch.setattr(reading._Reader, "_content", vanishing)
+    monkeypatch.setattr(transcripts._Reader, "_content", vanishing)
     summary = home.ingest()
     assert (summary.files_loaded, summary.files_failed) == (3, 1)
     assert summary.problems == ["landing/2.jsonl: No such file or directory"]
@@ -339,7 +340,7 @@ def test_a_file_that_vanishes_is_named_and_the_others_are_loaded(home: Home, mon
 def test_a_file_that_is_still_written_to_waits_for_the_next_run(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(4)})
     growing = home.settings.landing / "2.jsonl"
-    read = reading._Reader._content
+    read = transcripts._Reader._content
 
     def writing(reader: Any, file: Any) -> Any:
         if file.path == str(growing):
@@ -348,7 +349,7 @@ def test_a_file_that_is_still_written_to_waits_for_the_next_run(home: Home, monk
         return read(reader, file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading._Reader, "_content", writing)
+        patched.setattr(transcripts._Reader, "_content", writing)
         first = home.ingest()
     assert first.problems == ["landing/2.jsonl: is still being written; the next run reads it"]
     assert home.query("SELECT count(*) FROM raw.requests") == [(9,)]
@@ -368,7 +369,7 @@ def test_a_batch_that_cannot_be_stored_is_stored_file_by_file(
             raise duckdb.ConstraintException("made up")
         return store(connection, rows)
 
-    monkeypatch.setattr(ingest, "BATCH_FILES", 4)
+    monkeypatch.setattr(loader, "BATCH_FILES", 4)
     monkeypatch.setattr(claude_code, "store", failing)
     summary = home.ingest()
     assert (summary.files_loaded, summary.rows_loaded, len(alone)) == (6, 18, 6)
@@ -381,8 +382,8 @@ def test_a_run_that_is_interrupted_while_a_batch_is_stored_keeps_that_batch(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(6)})
-    monkeypatch.setattr(ingest, "BATCH_FILES", 4)
-    read = reading._Reader._content
+    monkeypatch.setattr(loader, "BATCH_FILES", 4)
+    read = transcripts._Reader._content
 
     def interrupted(reader: Any, file: Any) -> Any:
         if file.path.endswith("/5.jsonl"):
@@ -390,7 +391,7 @@ def test_a_run_that_is_interrupted_while_a_batch_is_stored_keeps_that_batch(
         return read(reader, file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reading._Reader, "_content", interrupted)
+        patched.setattr(transcripts._Reader, "_content", interrupted)
         with pytest.raises(KeyboardInterrupt):
             home.ingest()
     assert home.query("SELECT count(*) FROM ingest.files") == [(4,)]
@@ -407,7 +408,7 @@ def test_copies_inside_a_batch_load_once(home: Home) -> None:
 
 @pytest.mark.usefixtures("one_by_one")
 def test_batches_are_bounded(home: Home, stored: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "BATCH_FILES", 3)
+    monkeypatch.setattr(loader, "BATCH_FILES", 3)
     home.land({f"{number}.jsonl": good_file(f"s{number}") for number in range(10)})
     assert home.ingest().rows_loaded == 30
     assert stored == [9, 9, 9, 3]
@@ -417,7 +418,7 @@ def test_batches_are_bounded(home: Home, stored: list[int], monkeypatch: pytest.
 def test_a_batch_ends_where_much_text_was_rejected(
     home: Home, stored: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "BATCH_REJECTED_CHARACTERS", 5_000)
+    monkeypatch.setattr(loader, "BATCH_REJECTED_CHARACTERS", 5_000)
     bad = b'{"type":"user","text":"' + b"x" * 2_000 + b"\n"
     home.land({f"{number}.jsonl": good_file(f"s{number}") + bad for number in range(7)})
     assert home.ingest().rows_rejected == 7

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from marts import IN_FORCE
 
-from pipeline import billing, computed, contracts
+from pipeline.pricing import bill_history, recommendation
 from pipeline.settings import Settings
+from pipeline.store import computed
 
 CLASSICS = ["per_token", "bundle", "hybrid", "insurance"]
 # In the order of the tables; session_cap only where sessions are known.
@@ -107,11 +108,11 @@ def settings(**overrides: Any) -> Settings:
 
 
 def pricing_bills(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    return billing.pricing_bills(billing.pools(connection, settings))
+    return bill_history.pricing_bills(bill_history.pools(connection, settings))
 
 
 def pricing_risk(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    return billing.pricing_risk(billing.pools(connection, settings), settings)
+    return bill_history.pricing_risk(bill_history.pools(connection, settings), settings)
 
 
 def rows(table: pa.Table, **where: Any) -> list[dict[str, Any]]:
@@ -150,7 +151,7 @@ def test_what_cannot_be_computed_is_one_row_that_says_so(marts, monkeypatch):
     def no_grid(*_: object) -> None:
         raise ArithmeticError("no grid holds it")
 
-    monkeypatch.setattr(billing, "compound", no_grid)
+    monkeypatch.setattr(bill_history, "compound", no_grid)
     table = pricing_risk(marts, settings())
     (row,) = rows(table, method="compound_model")
     assert (row["status"], row["mechanism"], row["n_bills"]) == ("unavailable", None, 0)
@@ -164,8 +165,8 @@ def test_a_table_that_fails_leaves_the_others_and_carries_its_reason(marts, monk
     def fails(*_: object) -> None:
         raise OverflowError("date value out of range")
 
-    monkeypatch.setattr(contracts, "_provider", fails)
-    made = contracts.tables(marts, settings())
+    monkeypatch.setattr(recommendation, "_provider", fails)
+    made = recommendation.tables(marts, settings())
     assert {name for name, table in made.items() if computed.failure(table)} == {"pricing_provider"}
     (row,) = made["pricing_provider"].to_pylist()
     assert row["reason"] == "unavailable: not computed, OverflowError: date value out of range"
@@ -413,7 +414,7 @@ def test_the_chance_to_exceed_the_budget_is_null_without_a_budget(marts):
     assert {row["p_over_budget"] for row in with_budget} == {1.0}
 
 
-@pytest.mark.parametrize("schema", contracts.SCHEMAS.values(), ids=contracts.SCHEMAS)
+@pytest.mark.parametrize("schema", recommendation.SCHEMAS.values(), ids=recommendation.SCHEMAS)
 def test_every_table_and_column_is_described(schema):
     assert schema.metadata[b"description"]
     assert all(field.metadata[b"description"] for field in schema)
@@ -421,9 +422,9 @@ def test_every_table_and_column_is_described(schema):
 
 def test_tables_have_their_schemas_and_leave_nothing_behind(marts):
     fill(marts)
-    made = contracts.tables(marts, settings())
-    assert made.keys() == contracts.SCHEMAS.keys()
-    for name, schema in contracts.SCHEMAS.items():
+    made = recommendation.tables(marts, settings())
+    assert made.keys() == recommendation.SCHEMAS.keys()
+    for name, schema in recommendation.SCHEMAS.items():
         assert made[name].schema.equals(schema), name
         assert made[name].num_rows, name
     assert {row["status"] for row in rows(made["pricing_recommendation"], target="budget")} == {"no_budget"}
@@ -461,7 +462,7 @@ def test_a_quote_is_answered_with_what_the_last_year_would_have_cost(marts):
         last = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)
         add(marts, month, "150" if month.month % 2 else "40", user_id="ana")
         add(marts, last, "50" if month.month % 2 else "10", user_id="ana")
-    table = contracts.tables(marts, quoted(acme={"commitment_usd": 100, "discount": 0.1}))
+    table = recommendation.tables(marts, quoted(acme={"commitment_usd": 100, "discount": 0.1}))
     (row,) = table["pricing_quotes"].to_pylist()
     assert (row["first_month"], row["last_month"], row["n_months"]) == (date(2025, 5, 1), date(2026, 4, 1), 12)
     assert row["list_usd"] == 6 * 200 + 6 * 50
@@ -478,14 +479,14 @@ def test_a_month_without_usage_still_owes_the_fee_of_a_quote(marts):
     for month in (1, 2, 5):
         add(marts, date(2026, month, 1), "30", user_id="ana")
     add(marts, date(2026, 5, 31), "30", user_id="ana")
-    (row,) = contracts.tables(marts, quoted(flat={"fee_usd": 25, "overage_rate": 0}))["pricing_quotes"].to_pylist()
+    (row,) = recommendation.tables(marts, quoted(flat={"fee_usd": 25, "overage_rate": 0}))["pricing_quotes"].to_pylist()
     assert (row["n_months"], row["list_usd"], row["quote_usd"]) == (5, 120, 125)
     assert row["dearer_months"] == 2
 
 
 def test_quotes_are_priced_as_quoted_beside_the_contracts_at_equal_revenue(marts):
     fill(marts)
-    table = contracts.tables(marts, quoted(acme={"fee_usd": 10, "discount": 0.2}))
+    table = recommendation.tables(marts, quoted(acme={"fee_usd": 10, "discount": 0.2}))
     as_quoted = rows(table["pricing_risk"], basis="as_quoted")
     assert [(row["mechanism"], row["customer_dimension"]) for row in as_quoted] == [
         ("acme", "organisation"),
@@ -546,7 +547,7 @@ def test_impossible_terms_in_the_settings_are_refused(terms):
 
 def test_a_cap_a_session_applies_to_sessions_and_not_to_bills(marts):
     fill_with_sessions(marts)
-    table = contracts.tables(marts, settings())
+    table = recommendation.tables(marts, settings())
     (capped, _) = rows(table["pricing_risk"], mechanism="session_cap", customer_dimension="user_id")
     terms = json.loads(capped["params"])
     assert terms["cap_usd"] == 10
@@ -596,13 +597,13 @@ def test_a_short_history_of_sessions_is_modelled_and_the_model_is_named(marts):
 
 def test_the_frontier_lists_every_mechanism_by_both_principles_and_ends_where_it_must(marts):
     fill(marts)
-    table = contracts.tables(marts, settings())["pricing_frontier"]
+    table = recommendation.tables(marts, settings())["pricing_frontier"]
     for dimension in ("organisation", "user_id"):
         for name in ("hybrid", "insurance", "allowance", "commitment"):
             for principle in ("expected_value", "solvency_99"):
                 where = {"customer_dimension": dimension, "mechanism": name, "loading_principle": principle}
                 found = rows(table, **where)
-                assert 20 < len(found) <= contracts.FRONTIER_POINTS
+                assert 20 < len(found) <= recommendation.FRONTIER_POINTS
                 reductions = [row["variance_reduction"] for row in found]
                 assert min(reductions) == pytest.approx(0, abs=1e-6)
                 assert max(reductions) > 0.99
@@ -612,7 +613,8 @@ def test_the_frontier_lists_every_mechanism_by_both_principles_and_ends_where_it
 
 def test_the_recommendation_reaches_its_target_and_says_who_bears_the_risk(marts):
     fill(marts, users=tuple("abcdefgh"))
-    table = contracts.tables(marts, settings(budget_usd=600, target_variance_reduction=0.6))["pricing_recommendation"]
+    terms = settings(budget_usd=600, target_variance_reduction=0.6)
+    table = recommendation.tables(marts, terms)["pricing_recommendation"]
     best = rows(table, target="variance_reduction", rank=1)
     assert len(best) == 4
     for row in best:
@@ -635,7 +637,7 @@ def test_the_recommendation_reaches_its_target_and_says_who_bears_the_risk(marts
 def test_a_mechanism_of_the_settings_can_be_the_one_that_is_recommended(marts):
     fill(marts, users=tuple("abcdefgh"))
     tiers = [{"from_usd": 0, "rate": 1.0}, {"from_usd": 40, "rate": 0.0}, {"from_usd": 400, "rate": 1.0}]
-    table = contracts.tables(marts, settings(mechanisms={"ours": {"tiers": tiers}}, target_variance_reduction=0.6))
+    table = recommendation.tables(marts, settings(mechanisms={"ours": {"tiers": tiers}}, target_variance_reduction=0.6))
     recommended = table["pricing_recommendation"]
     found = rows(recommended, target="variance_reduction", mechanism="ours", customer_dimension="user_id")
     assert {row["loading_principle"] for row in found} == {"expected_value", "solvency_99"}
@@ -647,7 +649,7 @@ def test_a_mechanism_of_the_settings_can_be_the_one_that_is_recommended(marts):
 
 def test_variance_that_nobody_can_know_is_not_called_none(marts):
     fill(marts, date(2026, 1, 1), date(2026, 1, 31), users=tuple(f"u{number:02}" for number in range(25)))
-    table = contracts.tables(marts, settings())["pricing_recommendation"]
+    table = recommendation.tables(marts, settings())["pricing_recommendation"]
     (row, _) = rows(table, target="variance_reduction", customer_dimension="user_id")
     assert row["status"] == "unreachable"
     assert "no customer has two bills" in row["reason"]
@@ -655,13 +657,13 @@ def test_variance_that_nobody_can_know_is_not_called_none(marts):
 
 def test_an_unreachable_budget_is_said(marts):
     fill(marts)
-    table = contracts.tables(marts, settings(budget_usd=0.01))["pricing_recommendation"]
+    table = recommendation.tables(marts, settings(budget_usd=0.01))["pricing_recommendation"]
     assert {row["status"] for row in rows(table, target="budget")} == {"unreachable"}
 
 
 def test_the_providers_loading_falls_with_customers_but_not_the_common_shock(marts):
     fill(marts)
-    table = contracts.tables(marts, settings(pool_customers=500))["pricing_provider"]
+    table = recommendation.tables(marts, settings(pool_customers=500))["pricing_provider"]
     found = rows(table, mechanism="bundle", customer_dimension="user_id")
     assert [row["n_customers"] for row in found] == [1, 10, 100, 500, 1_000, 10_000]
     loadings = [row["loading"] for row in found]
@@ -681,7 +683,7 @@ def test_the_lambda_of_the_settings_is_the_loading_of_the_expected_value(marts):
 
 def test_the_naive_view_is_named_so_and_counts_conversations(marts):
     fill_with_sessions(marts)
-    table = contracts.pricing_per_conversation(marts)
+    table = recommendation.pricing_per_conversation(marts)
     assert table.column("mechanism").to_pylist() == CLASSICS
     assert set(table.column("n_conversations").to_pylist()) == {93}
     assert "nobody pays a conversation" in table.to_pylist()[0]["warning"]
@@ -697,8 +699,8 @@ def test_parquet_is_the_same_in_value_on_any_number_of_threads(marts, tmp_path):
         marts.execute(f"set threads = {threads}")
         for table in ("token_usage_minutes", "token_usage_sessions"):
             marts.execute(f"create or replace table marts.{table} as from marts.{table} order by random()")
-        for name, made in contracts.tables(marts, chosen).items():
+        for name, made in recommendation.tables(marts, chosen).items():
             pq.write_table(made, tmp_path / f"{name}.parquet")
         written.append({file.name: pq.read_table(file) for file in sorted(tmp_path.iterdir())})
     assert written[0] == written[1]
-    assert written[0].keys() == {f"{name}.parquet" for name in contracts.SCHEMAS}
+    assert written[0].keys() == {f"{name}.parquet" for name in recommendation.SCHEMAS}

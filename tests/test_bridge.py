@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marts import MARTS, insert, one, rows_of, usage
 
-from pipeline import analysis
+from pipeline.analysis import distributions
 from pipeline.settings import Settings
 
 JANUARY, FEBRUARY = dt.datetime(2026, 1, 10), dt.datetime(2026, 2, 10)
@@ -57,7 +57,7 @@ def billed(at, cost, **other):
 
 
 def bridge(marts, tmp_path=Path(), **knobs):
-    return analysis.TABLES["month_bridge"](marts, Settings(home=tmp_path, **knobs))
+    return distributions.TABLES["month_bridge"](marts, Settings(home=tmp_path, **knobs))
 
 
 def terms(table, segment="all", month=dt.date(2026, 2, 1)):

@@ -22,9 +22,9 @@ from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, SESSION_FILES, Done, co
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import ingest
 from pipeline import settings as product_settings
-from pipeline.sources import console_cost
+from pipeline.ingest import loader
+from pipeline.ingest.sources import console_cost
 
 COMMANDS = (
     "run", "status", "show", "query", "forget", "retry-rejected", "close", "reprice", "rates", "quote", "ui",
@@ -112,7 +112,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "usage_date_utc,model,usage_type,token_type,cost_usd\n2026-01-01,Claude Haiku 4.5,message,output,1.25\n"
     )
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(ingest, "SOURCES", tuple(source for source in ingest.SOURCES if source is not console_cost))
+        older.setattr(loader, "SOURCES", tuple(source for source in loader.SOURCES if source is not console_cost))
         assert token_analytics("run", "--home", home).code == 0
     return home
 
@@ -250,7 +250,7 @@ def test_a_file_that_may_not_be_used_is_named_in_one_line(tmp_path: Path, monkey
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(tmp_path / "warehouse.lock"))
 
-    monkeypatch.setattr("pipeline.warehouse.os.open", refuse)
+    monkeypatch.setattr("pipeline.store.warehouse.os.open", refuse)
     problem = token_analytics("run", "--home", tmp_path).problem
     assert problem == f"token-analytics: cannot use {tmp_path}/warehouse.lock: Permission denied"
 

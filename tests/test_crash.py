@@ -35,7 +35,10 @@ import duckdb
 import pytest
 from commands import ENVIRONMENT, token_analytics
 
-from pipeline import cli, interrupts, sample, settings, warehouse
+from pipeline import settings
+from pipeline.cli import commands, interrupts
+from pipeline.store import warehouse
+from tools import sample
 
 KILLS = int(os.environ.get("TOKEN_ANALYTICS_TEST_KILLS", "4"))
 INTERRUPTS = int(os.environ.get("TOKEN_ANALYTICS_TEST_INTERRUPTS", "4"))
@@ -45,7 +48,7 @@ BEGUN = 24  # files that a home holds before it is disturbed
 FILLER = "filler"
 START = "Starting"
 # What a run says on its way, in this order; it begins before it says anything.
-STAGES = (START, *(text for stage, text in cli.STAGES.items() if stage != "waiting"))
+STAGES = (START, *(text for stage, text in commands.STAGES.items() if stage != "waiting"))
 QUIET = {"TOKEN_ANALYTICS_SETTLE_SECONDS": "0", "TOKEN_ANALYTICS_USER_IDS": "plain"}
 
 # ------------------------------------------------------------------------------------------------- the landing
@@ -253,7 +256,7 @@ def _become_a_run(home: str, says: int) -> None:
         os.dup2(says, 1)
         os.dup2(says, 2)
         sys.argv = ["token-analytics", "run", "--home", home]
-        cli.main()
+        commands.main()
         code = 0
     except SystemExit as error:
         code = int(error.code or 0)

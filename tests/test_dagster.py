@@ -30,10 +30,14 @@ import pytest
 import sqlalchemy
 from commands import CONSOLE_FILES, ENVIRONMENT, Done, command_line, land, token_analytics
 
-from pipeline import cli, contracts, history, settings, transform, warehouse
+from pipeline import settings
 from pipeline.assets.home import Home
 from pipeline.assets.published import published
+from pipeline.cli import commands
 from pipeline.definitions import defs, landing_changed
+from pipeline.marts import dbt_runner
+from pipeline.pricing import recommendation
+from pipeline.store import history, warehouse
 
 ASSETS = [
     "analysis/burstiness",
@@ -371,7 +375,7 @@ def test_a_table_that_cannot_be_computed_is_named_and_all_others_are_published_u
 ) -> None:
     (published_home / "token_analytics.toml").write_text("pool_customers = 999\n")  # so that pricing is done anew
     with monkeypatch.context() as broken:
-        broken.setattr(contracts, "_provider", _fails)
+        broken.setattr(recommendation, "_provider", _fails)
         first = token_analytics("run", "--home", published_home, "--json")
     again = token_analytics("run", "--home", published_home, "--json")
     told = json.loads(first.out)
@@ -397,9 +401,9 @@ def _fails(*_: object) -> None:
 def broken_run(published_home: Path) -> tuple[Done, dict[str, str], dict[str, str]]:
     """A run in which a total is wrong by one token after the marts are built; files of the home before and after it."""
     before = _digests(published_home)
-    build = transform.build
+    build = dbt_runner.build
 
-    def build_wrongly(found: settings.Settings, *more: Any, **options: Any) -> list[transform.NodeResult]:
+    def build_wrongly(found: settings.Settings, *more: Any, **options: Any) -> list[dbt_runner.NodeResult]:
         results = build(found, *more, **options)
         with warehouse.connect(found) as connection:
             connection.execute(
@@ -409,7 +413,7 @@ def broken_run(published_home: Path) -> tuple[Done, dict[str, str], dict[str, st
         return results
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transform, "build", build_wrongly)
+        patch.setattr(dbt_runner, "build", build_wrongly)
         done = token_analytics("run", "--home", published_home, "--json")
     return done, before, _digests(published_home)
 
@@ -434,7 +438,7 @@ def test_a_broken_law_leaves_what_was_published_in_place(broken_run: Any) -> Non
 
 
 def test_nothing_behind_a_broken_law_is_materialized(broken_run: Any, published_home: Path) -> None:
-    instance_folder = cli.dagster_home(settings.load(published_home))
+    instance_folder = commands.dagster_home(settings.load(published_home))
     with dg.DagsterInstance.from_config(str(instance_folder)) as instance:
         (last,) = instance.get_runs(limit=1)
         made = {
@@ -520,7 +524,7 @@ def home_of_a_killed_run(tmp_path: Path) -> Path:
     home = land(tmp_path / "home", *CONSOLE_FILES)
     found = settings.load(home)
     warehouse.make_home(found)
-    with dg.DagsterInstance.from_config(str(cli.dagster_home(found))) as instance:
+    with dg.DagsterInstance.from_config(str(commands.dagster_home(found))) as instance:
         # Pools have their limit from the second run of a home on.
         instance.event_log_storage.initialize_concurrency_limit_to_default("warehouse")
         run = instance.create_run_for_job(defs.resolve_job_def("daily_refresh"))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marts import MARTS, START, insert, one, rows_of, session, usage
 
-from pipeline import days
+from pipeline.analysis import days
 from pipeline.settings import Settings
 
 TERMS = {"sessions", "requests_per_session", "tokens_per_request", "model_mix", "cache_share", "price"}

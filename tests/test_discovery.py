@@ -24,8 +24,9 @@ import test_call_logs as logs
 from conftest import Home
 from test_ingest import transcript_line, usage_csv, usage_row
 
-from pipeline import discovery, history, ingest, reading
-from pipeline.sqlfiles import sql
+from pipeline.ingest import discovery, loader, transcripts
+from pipeline.store import history
+from pipeline.store.sqlfiles import sql
 
 DEEP = "[" * 20_000 + "]" * 20_000
 
@@ -75,7 +76,7 @@ def test_side_files_of_tools_are_counted_and_no_problem(home: Home) -> None:
     summary = home.ingest()
     assert (summary.files_ignored, summary.files_loaded) == (len(side) + len(copies), 1)
     assert summary.problems == ["landing/note.txt: text of no known format"]
-    assert [row[0] for row in home.query(sql("status/problems"))] == ["landing/note.txt"]
+    assert [row[0] for row in home.query(sql("cli/status/problems"))] == ["landing/note.txt"]
     assert home.query("SELECT count(*) FROM raw.console_usage") == [(0,)]
 
 
@@ -128,20 +129,20 @@ def test_a_loaded_file_without_usage_says_so(home: Home) -> None:
     summary = home.ingest()
     assert summary.files_without_usage == 4
     assert said_of(home, "quiet.jsonl", "header.csv", "bad.csv", "codex.jsonl", "good.jsonl") == [
-        ("loaded", "claude_code", ingest.NO_USAGE),
-        ("loaded", "console_usage", ingest.NO_USAGE),
-        ("loaded", "console_usage", ingest.NO_USABLE_ROW),
-        ("loaded", "codex", ingest.NO_USAGE),
+        ("loaded", "claude_code", loader.NO_USAGE),
+        ("loaded", "console_usage", loader.NO_USAGE),
+        ("loaded", "console_usage", loader.NO_USABLE_ROW),
+        ("loaded", "codex", loader.NO_USAGE),
         ("loaded", "claude_code", ""),
     ]
-    assert {row[0] for row in home.query(sql("status/without_usage"))} == {"claude_code", "console_usage", "codex"}
+    assert {row[0] for row in home.query(sql("cli/status/without_usage"))} == {"claude_code", "console_usage", "codex"}
     added_up = summary.rows_loaded + summary.rows_rejected + summary.rows_ignored + summary.rows_repeated
     assert summary.rows_read == added_up
 
 
 def test_what_cannot_be_read_is_named_as_long_as_that_is_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.land({"good.csv": usage_csv(usage_row()), "closed/x.csv": usage_csv(), "noread.jsonl": transcript_line("m1")})
-    scandir, content = os.scandir, reading._Reader._content
+    scandir, content = os.scandir, transcripts._Reader._content
 
     def closed(folder: Any) -> Any:
         if str(folder).endswith("closed"):
@@ -154,17 +155,17 @@ def test_what_cannot_be_read_is_named_as_long_as_that_is_so(home: Home, monkeypa
         return content(reader, file)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.discovery.os.scandir", closed)
-        patch.setattr(reading._Reader, "_content", unreadable)
+        patch.setattr("pipeline.ingest.discovery.os.scandir", closed)
+        patch.setattr(transcripts._Reader, "_content", unreadable)
         for _ in range(2):
             summary = home.ingest()
             assert summary.files_failed == 2
-            assert home.query(sql("status/problems")) == [
+            assert home.query(sql("cli/status/problems")) == [
                 ("landing/closed", "failed", "folder that cannot be read (Permission denied): allow it"),
                 ("landing/noread.jsonl", "failed", "Permission denied"),
             ]
     assert home.ingest().files_failed == 0
-    assert home.query(sql("status/problems")) == []
+    assert home.query(sql("cli/status/problems")) == []
 
 
 @pytest.mark.parametrize("deep", [DEEP, f'{{"a": {DEEP}}}'])
@@ -234,7 +235,7 @@ def test_without_room_for_a_copy_a_file_fails_alone_and_names_the_place(
 
     home.land({"blank_first.csv": "\n" + usage_csv(usage_row()), "good.csv": usage_csv(usage_row(key="beta"))})
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.sources.base.csv.writer", full)
+        patch.setattr("pipeline.ingest.sources.base.csv.writer", full)
         assert home.ingest().files_loaded == 1
     assert said_of(home, "blank_first.csv")[0][2].startswith(f"no room in {tempfile.gettempdir()} for a copy of it")
     assert home.ingest().files_loaded == 1

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import warehouse
-from pipeline.sources import experiment_records
-from pipeline.sources.contract import Probe
+from pipeline.ingest.sources import experiment_records
+from pipeline.ingest.sources.contract import Probe
+from pipeline.store import warehouse
 
 BODIES = Path(__file__).parents[2] / "shared" / "data" / "genai_prices" / "usages.json"
 KINDS = (

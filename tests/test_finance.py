@@ -28,8 +28,11 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import chargeback, closing, focus, rate_check, rates, repricing, warehouse
+from pipeline.finance import closing, focus, rate_check
+from pipeline.reference import allocation, rates
+from pipeline.savings import repricing
 from pipeline.settings import ConfigurationError
+from pipeline.store import warehouse
 
 USAGE_HEAD = (
     "usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,"
@@ -175,13 +178,13 @@ def test_a_wrong_cell_of_a_file_of_finance_names_file_line_and_column(
     path = tmp_path / name
     path.write_text(line, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=rf"{name}, line \d, column {column}: "):
-        (chargeback.allocation if name == "allocation.csv" else chargeback.invoices)(path)
+        (allocation.allocation if name == "allocation.csv" else allocation.invoices)(path)
 
 
 def test_a_period_of_an_invoice_is_a_month_or_its_days(tmp_path: Path) -> None:
     path = tmp_path / "invoices.csv"
     path.write_text("period,amount,currency\n2024-02,1,\n2026-01-05/2026-02-04,2,eur\n", encoding="utf-8")
-    found = [(r["period_start"], r["period_end"], r["currency"]) for r in chargeback.invoices(path).to_pylist()]
+    found = [(r["period_start"], r["period_end"], r["currency"]) for r in allocation.invoices(path).to_pylist()]
     assert found == [
         (dt.date(2024, 2, 1), dt.date(2024, 2, 29), "USD"),
         (dt.date(2026, 1, 5), dt.date(2026, 2, 4), "EUR"),

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from oracle import PARTS, Call, cost
 
-from pipeline import bundled
+from pipeline.store import bundled
 
 START = dt.datetime(2026, 6, 1, 9)
 # Models with rates of audio and images, of one input price for text and images, of both kinds of writes, of text alone.

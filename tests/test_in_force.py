@@ -11,10 +11,11 @@ import duckdb
 import pytest
 from test_finance import USAGE_HEAD
 
-from pipeline import billing, bridge
-from pipeline.days import daily_series
+from pipeline.analysis import bridge
+from pipeline.analysis.days import daily_series
+from pipeline.pricing import bill_history
 from pipeline.settings import Settings
-from pipeline.sqlfiles import sql
+from pipeline.store.sqlfiles import sql
 
 DAYS = [f"2026-0{month}-{day:02}" for month in (1, 2) for day in range(1, 29)]
 KEYS = {"team": "metered", "other": "metered", "seat": "subscription"}
@@ -90,9 +91,9 @@ def test_every_reader_of_usage_finds_the_same_sum(
         ),
         "charges": one("SELECT sum(cost_usd) FROM marts.charges WHERE is_in_force AND billing_mode = 'metered'"),
         "focus": one("SELECT sum(listcost) FROM marts.focus_1_2"),
-        "pricing": billing.organisation(marts, settings).summary["cost_usd"],
+        "pricing": bill_history.organisation(marts, settings).summary["cost_usd"],
         "bridge": sum(row["cost_usd"] for row in totals.usage),
-        "savings": one(sql("recommend/coverage")),
+        "savings": one(sql("savings/coverage")),
     }
     assert found == dict.fromkeys(found, expected)
     assert everything.days.sum() == pytest.approx(float(expected), rel=1e-12)

@@ -19,8 +19,11 @@ from test_call_logs import answer, event, lines, observation, otlp, span, spend
 from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
 from test_provider_pages import anthropic, bucket, console_csv, cost, page
 
-from pipeline import closing, ingest, scope, warehouse
+from pipeline.finance import closing
+from pipeline.ingest import loader
+from pipeline.marts import increment
 from pipeline.settings import Settings, load
+from pipeline.store import warehouse
 
 
 def history(accounts: list[Any], seed: int) -> dict[str, str]:
@@ -170,7 +173,7 @@ def test_a_later_pull_an_export_and_forgetting_either_change_the_days_that_they_
     def after(*landed: tuple[str, str], forgotten: str = "") -> list[Any]:
         kept_up.home.land(dict(landed))
         if forgotten:
-            ingest.forget_file(kept_up.connection, f"landing/{forgotten}")
+            loader.forget_file(kept_up.connection, f"landing/{forgotten}")
         kept_up.update(10**6)
         assert kept_up.marts() == kept_up.rebuilt()
         found: list[Any] = kept_up.connection.execute(days).fetchall()
@@ -222,8 +225,8 @@ def test_a_build_plans_the_days_that_its_exports_cover_by_their_stored_rows(new_
         (stored,) = connection.execute(
             "SELECT count(*) FROM raw.console_usage GROUP BY usage_start::date LIMIT 1"
         ).fetchone()
-        assert [batch.days for batch in scope.plan(connection, stored)] == [["2026-02-17"], ["2026-02-18"]]
-        assert [batch.days for batch in scope.plan(connection, 10**6)] == [["2026-02-17", "2026-02-18"]]
+        assert [batch.days for batch in increment.plan(connection, stored)] == [["2026-02-17"], ["2026-02-18"]]
+        assert [batch.days for batch in increment.plan(connection, 10**6)] == [["2026-02-17", "2026-02-18"]]
 
 
 def test_a_build_takes_no_other_turns_of_a_gateway_that_gives_all_of_them_one_id(new_home):
@@ -251,11 +254,11 @@ def test_a_build_takes_no_other_turns_of_a_gateway_that_gives_all_of_them_one_id
         home.land({name: text})
         home.ingest()
         with warehouse.connect(home.settings) as connection:
-            for batch in scope.plan(connection):
-                scope.open_batch(connection, batch, keep=False)
+            for batch in increment.plan(connection):
+                increment.open_batch(connection, batch, keep=False)
             query = "SELECT list(replace(item, 'relay~', '') ORDER BY item) FROM scope.responses"
             taken += connection.execute(query).fetchone()
-            scope.close(connection, "")
+            increment.close(connection, "")
     turns_of_a = ["1000.0.0", "1001.0.0", "1002.0.0", "1003.0.0"]
     turns_of_b = ["1004.0.0", "1005.0.0"]
     # What states its request may be any of them.
@@ -316,6 +319,6 @@ def random_accounts(chance: random.Random) -> list[Any]:
 def forget_something(connection: duckdb.DuckDBPyConnection, chance: random.Random) -> None:
     loaded = connection.execute("SELECT path FROM ingest.files WHERE status = 'loaded' ORDER BY path").fetchall()
     if loaded and chance.random() < 0.4:
-        ingest.forget_file(connection, chance.choice(loaded)[0])
+        loader.forget_file(connection, chance.choice(loaded)[0])
     if loaded and chance.random() < 0.1:
-        ingest.forget_before(connection, DAY.date() + dt.timedelta(days=1))
+        loader.forget_before(connection, DAY.date() + dt.timedelta(days=1))

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import dictionary, transform, warehouse
+from pipeline.marts import dbt_runner
 from pipeline.settings import Settings
+from pipeline.store import warehouse
+from tools import dictionary
 
 # One worker builds the empty project, and runs dbt, for all of these.
 pytestmark = pytest.mark.xdist_group("models")
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("models")
 DESCRIBED_SCHEMAS = ["ingest", "staging", "intermediate", "marts"]
 UNIT_TESTS = [
     (test["model"], test["name"])
-    for file in sorted((transform.project_dir() / "models").rglob("*.yml"))
+    for file in sorted((dbt_runner.project_dir() / "models").rglob("*.yml"))
     for test in yaml.safe_load(file.read_text(encoding="utf-8")).get("unit_tests", [])
 ]
 Described = dict[tuple[str, str], dict[str, tuple[str, str]]]
@@ -30,8 +32,8 @@ Described = dict[tuple[str, str], dict[str, tuple[str, str]]]
 def dbt_test(settings: Settings, select: str) -> dict[str, tuple[str, str]]:
     """Status and message of each selected test: of unit tests by `model.name`, of data tests by their name."""
     folder = settings.dagster_home / "dbt"
-    runner = transform._runner(manifest=transform.manifest())
-    options = transform._common(folder, folder / "target", folder / "logs")
+    runner = dbt_runner._runner(manifest=dbt_runner.manifest())
+    options = dbt_runner._common(folder, folder / "target", folder / "logs")
     outcome = runner.invoke(["test", "--select", select, *options])
     assert outcome.result is not None, outcome.exception
     return {
@@ -48,8 +50,8 @@ def empty(new_home: Callable[..., Any]) -> Settings:
     """A home whose tables are all built, and empty."""
     settings: Settings = new_home().settings
     with warehouse.connect(settings) as connection:
-        transform.write_reference_tables(connection, settings)
-    assert [node for node in transform.build(settings) if not node.succeeded] == []
+        dbt_runner.write_reference_tables(connection, settings)
+    assert [node for node in dbt_runner.build(settings) if not node.succeeded] == []
     return settings
 
 
@@ -61,7 +63,7 @@ def unit_tests(empty: Settings) -> dict[str, tuple[str, str]]:
 @pytest.fixture(scope="module")
 def described() -> Described:
     """Type and description of each column that the project describes, by schema and table."""
-    project = transform.manifest()
+    project = dbt_runner.manifest()
     nodes = [node for node in project.nodes.values() if node.resource_type == "model"]
     ledger = [source for source in project.sources.values() if source.source_name == "ingest"]
     return {
@@ -93,12 +95,12 @@ def test_unit_test_of_a_model(model: str, name: str, unit_tests: dict[str, tuple
 
 
 def test_every_model_has_a_unit_test() -> None:
-    models = {node.name for node in transform.manifest().nodes.values() if node.resource_type == "model"}
+    models = {node.name for node in dbt_runner.manifest().nodes.values() if node.resource_type == "model"}
     assert {model for model, _ in UNIT_TESTS} == models
 
 
 def test_every_model_and_column_says_what_it_is(described: Described) -> None:
-    models = [node for node in transform.manifest().nodes.values() if node.resource_type == "model"]
+    models = [node for node in dbt_runner.manifest().nodes.values() if node.resource_type == "model"]
     assert [node.name for node in models if not node.description.strip()] == []
     assert [
         f"{table}.{column}"
@@ -184,4 +186,4 @@ def test_every_published_table_is_in_the_dictionary_and_the_page_is_up_to_date(
     assert [
         f"{table.name}.{column.name}" for table in tables for column in table.columns if not column.description
     ] == []
-    assert dictionary.PATH.read_text(encoding="utf-8") == dictionary.render(), "run `python -m pipeline.dictionary`"
+    assert dictionary.PATH.read_text(encoding="utf-8") == dictionary.render(), "run `python -m tools.dictionary`"

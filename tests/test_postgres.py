@@ -23,8 +23,11 @@ from commands import CHECKOUT, token_analytics
 from conftest import Home, Models, Warehouse
 from servers import Postgres, postgres_server
 
-from pipeline import ingest, postgres, settings, warehouse
+from pipeline import settings
+from pipeline.fetch import postgres
+from pipeline.ingest import loader
 from pipeline.settings import ConfigurationError
+from pipeline.store import warehouse
 
 MIGRATIONS = CHECKOUT / "docs" / "migrations"
 # As the application made it: with a column of content, which nobody but the application may read.
@@ -477,5 +480,5 @@ def test_one_pull_of_a_home_runs_at_a_time(home: Home) -> None:
 def test_a_pulled_table_is_read_by_the_format_of_its_exports(home: Home) -> None:
     (file,) = postgres.pull(home.settings).files
     with warehouse.connect(home.settings) as connection:
-        ingest.ingest(connection, home.settings)
+        loader.ingest(connection, home.settings)
     assert home.ledger(f"pulled/postgres/{file.name}")["format"] == "token_usage_sessions"

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.pricing import mechanisms
-from pipeline.pricing.bills import (
+from pipeline.pricing import terms
+from pipeline.pricing.bill_model import (
     MONTH_DAYS,
     CountLaw,
     Distribution,
@@ -27,7 +27,8 @@ from pipeline.pricing.bills import (
     sum_of_independent,
 )
 from pipeline.pricing.frontier import Market, frontiers, stop_loss
-from pipeline.pricing.mechanisms import (
+from pipeline.pricing.risk import loadings, measure, solvency_loading, tail_value_at_risk, value_at_risk
+from pipeline.pricing.terms import (
     Allowance,
     Bundle,
     Combined,
@@ -44,7 +45,6 @@ from pipeline.pricing.mechanisms import (
     break_even,
     defaults_at_equal_revenue,
 )
-from pipeline.pricing.risk import loadings, measure, solvency_loading, tail_value_at_risk, value_at_risk
 
 MOONCAKE = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces" / "mooncake_conversation_trace.jsonl"
 
@@ -633,7 +633,7 @@ def test_contracts_on_the_reference_bills_reduce_what_they_must():
 
 def test_the_mechanism_that_the_documentation_shows_is_priced_and_measured():
     text = (Path(__file__).parent.parent / "docs" / "pricing.md").read_text(encoding="utf-8")
-    names = {name: getattr(mechanisms, name) for name in dir(mechanisms) if not name.startswith("__")}
+    names = {name: getattr(terms, name) for name in dir(terms) if not name.startswith("__")}
     exec(text.split("```python")[1].split("```")[0], names)
     bills = np.array([1.0, 4.0, 10.0])
     steps = at_equal_revenue(names["Steps"](step_usd=5.0), bills)
@@ -664,7 +664,7 @@ def test_a_fixed_seed_of_strata_has_the_mean_and_the_tail_of_its_distribution():
 _OF_MANY_BILLS = """
 import numpy as np
 from pipeline.pricing.frontier import stop_loss
-from pipeline.pricing.mechanisms import classics_at_equal_revenue
+from pipeline.pricing.terms import classics_at_equal_revenue
 from pipeline.pricing.risk import loadings, measure
 bills, customers = np.random.default_rng(1).lognormal(size=15_000), np.repeat(np.arange(5_000), 3)
 for contract in classics_at_equal_revenue(bills):

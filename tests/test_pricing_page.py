@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 from marts import MARTS, lognormal_costs, session, usage
 
-from pipeline import contracts, pricing_page, warehouse
+from pipeline.pricing import recommendation
 from pipeline.settings import Settings
+from pipeline.store import warehouse
+from pipeline.views import contracts
 
 NOW = dt.datetime(2026, 6, 1)
 FIRST = dt.datetime(2026, 1, 1)
@@ -50,7 +52,7 @@ def filled(*users, days=151, **knobs):
             connection.execute(f"INSERT INTO marts.{table} BY NAME SELECT * FROM loaded")
             connection.unregister("loaded")
     settings = Settings(home="unused", **knobs)
-    for name, table in contracts.tables(connection, settings).items():
+    for name, table in recommendation.tables(connection, settings).items():
         warehouse.write_analysis(connection, name, table)
     return connection, settings
 
@@ -107,8 +109,8 @@ def saving(rank, amount, *, order, **other):
 
 
 def page(built, tmp_path):
-    report = pricing_page.collect(*built)
-    return pricing_page.write(report, tmp_path, NOW).read_text(encoding="utf-8")
+    report = contracts.collect(*built)
+    return contracts.write(report, tmp_path, NOW).read_text(encoding="utf-8")
 
 
 def test_nothing_loaded_is_a_page_that_says_so(tmp_path):
@@ -172,7 +174,7 @@ def test_a_budget_has_a_recommendation_of_its_own(offered, tmp_path):
 
 
 def test_bills_before_and_after_are_those_of_the_tables(plain):
-    for dimension in pricing_page.collect(*plain).dimensions:
+    for dimension in contracts.collect(*plain).dimensions:
         assert tuple(row.title for row in dimension.spreads) == NINE
         assert len(dimension.histograms) == 8
         known = dict(
@@ -183,12 +185,12 @@ def test_bills_before_and_after_are_those_of_the_tables(plain):
             )
             .fetchall()
         )
-        for row, mechanism in zip(dimension.spreads, pricing_page.TITLES, strict=True):
+        for row, mechanism in zip(dimension.spreads, contracts.TITLES, strict=True):
             assert row.high == pytest.approx(known[mechanism], rel=1e-9), mechanism
 
 
 def test_the_table_beside_the_frontier_holds_the_least_loading_that_reaches_a_level(plain):
-    dimension = pricing_page.collect(*plain).dimensions[0]
+    dimension = contracts.collect(*plain).dimensions[0]
     assert len(dimension.frontier) == 4
     levels = {(principle, level): least for principle, level, least in dimension.levels}
     hybrid, *_ = levels["expected_value", 0.75]
@@ -197,7 +199,7 @@ def test_the_table_beside_the_frontier_holds_the_least_loading_that_reaches_a_le
 
 
 def test_few_bills_are_said_and_not_drawn(offered, tmp_path):
-    organisation, customers = pricing_page.collect(*offered).dimensions
+    organisation, customers = contracts.collect(*offered).dimensions
     assert (organisation.status, customers.status) == ("ok", "too_few")
     assert customers.histograms == ()
     assert customers.ends == ("lowest", "highest")
@@ -207,14 +209,14 @@ def test_few_bills_are_said_and_not_drawn(offered, tmp_path):
 
 
 def test_the_risk_of_a_bill_is_split_and_adds_up(plain):
-    for dimension in pricing_page.collect(*plain).dimensions:
+    for dimension in contracts.collect(*plain).dimensions:
         assert len(dimension.bearing) == 9
         for row in dimension.bearing:
             assert row["customer"] + row["provider"] + row["shared"] == pytest.approx(1)
 
 
 def test_a_loss_ratio_is_drawn_for_each_number_of_customers(plain):
-    dimension = pricing_page.collect(*plain).dimensions[0]
+    dimension = contracts.collect(*plain).dimensions[0]
     assert dimension.provider_sizes == (1, 10, 100, 1_000, 10_000)
     assert [plot.title.split(", ")[1] for plot in dimension.provider_plots] == [
         "independent customers",
@@ -231,7 +233,7 @@ def test_savings_lead_from_the_cost_of_a_month_to_what_is_left(saved, tmp_path):
         {"kind": "what_if", "subject": "cheap", "what_if_usd_per_month": Decimal(-20), "evidence": "asked"},
         {"kind": "unavailable", "subject": "rest", "evidence": "only days are known"},
     )
-    first, *between, last = pricing_page.collect(*saved).savings.steps
+    first, *between, last = contracts.collect(*saved).savings.steps
     (cost,) = connection.execute("SELECT sum(estimated_cost_usd) FROM marts.token_usage_minutes").fetchone()
     assert float(first["usd"]) == pytest.approx(float(cost) * 30 / 151)
     assert [step["usd"] for step in between] == [Decimal("-1.5"), Decimal("-3")]
@@ -245,13 +247,13 @@ def test_savings_lead_from_the_cost_of_a_month_to_what_is_left(saved, tmp_path):
 
 def test_savings_that_cannot_be_judged_are_said(saved):
     save(saved[0], {"kind": "unavailable", "subject": "all", "evidence": "only days are known"})
-    found = pricing_page.collect(*saved).savings
+    found = contracts.collect(*saved).savings
     assert found.steps == found.rows == ()
     assert found.notes == ("only days are known",)
 
 
 def test_a_flat_fee_is_one_price_in_the_picture(plain):
-    flat = pricing_page.collect(*plain).dimensions[0].histograms[0]
+    flat = contracts.collect(*plain).dimensions[0].histograms[0]
     assert flat.title.startswith("Flat fee: every month costs $")
     heights = np.array([float(part.split()[1]) for part in flat.paths[1][1].replace("M", "").split("L")])
     assert (heights < heights.max()).sum() == 2  # the top of one column

@@ -17,7 +17,7 @@ import oracle
 import pytest
 from test_overlaps import COLUMNS, cost_csv
 
-from pipeline.validation import EXPECTATIONS
+from pipeline.validation.suites import EXPECTATIONS
 
 SONNET = "claude-sonnet-4-5-20250929"
 HAIKU = "claude-haiku-4-5-20251001"

@@ -21,9 +21,10 @@ from commands import token_analytics
 from conftest import Home
 from providers import KEY, MONDAY, Call, FakeProvider, serving
 
-from pipeline import pull, settings
+from pipeline import settings
 from pipeline.assets.home import Home as HomeResource
 from pipeline.assets.pulled import pull_at_half_past_one, pull_providers
+from pipeline.fetch import providers
 from pipeline.settings import ConfigurationError
 
 FIRST, LAST = MONDAY.date(), MONDAY.date() + dt.timedelta(days=6)
@@ -67,7 +68,7 @@ def pulled(
 ) -> dict[str, bytes]:
     """Pull, and every file that lies in landing then, also hidden ones."""
     found = settings.load(home.root, settle_seconds=0, pull=configured(provider, *sources, **more))
-    pull.pull(found, first, last, sleep=Waits() if waits is None else waits, now=lambda: now)
+    providers.pull(found, first, last, sleep=Waits() if waits is None else waits, now=lambda: now)
     return landed(home)
 
 
@@ -160,7 +161,7 @@ def test_an_empty_page_that_says_that_there_are_more_does_not_end_a_day(home, ne
 
 def test_pages_that_point_at_each_other_end_the_pull_with_an_error(home, provider):
     provider.answer = lambda path, query: {"data": [], "has_more": True, "next_page": "page_0"}
-    with pytest.raises(pull.PullError, match="says that there are more pages, and not where"):
+    with pytest.raises(providers.PullError, match="says that there are more pages, and not where"):
         pulled(home, provider)
     assert landed(home) == {}
 
@@ -182,14 +183,14 @@ def test_without_retry_after_each_wait_is_twice_the_one_before_it(home, provider
 
 def test_a_provider_that_asks_for_an_hour_is_left_alone(home, provider):
     provider.fault = once((429, {"Retry-After": "3600"}))
-    with pytest.raises(pull.PullError, match="asks to wait 3,600 seconds"):
+    with pytest.raises(providers.PullError, match="asks to wait 3,600 seconds"):
         pulled(home, provider)
 
 
 def test_a_day_that_fails_in_the_middle_is_not_landed_and_the_days_before_it_are(home, provider):
     # three pages a day: the fifth answer is the second page of the second day
     provider.fault = once(*[None] * 4, *[(500, {})] * 99)
-    with pytest.raises(pull.PullError, match="did not answer 3 times, last: status 500"):
+    with pytest.raises(providers.PullError, match="did not answer 3 times, last: status 500"):
         pulled(home, provider, last=LAST, attempts=3)
     assert [name[:41] for name in landed(home)] == ["pulled/anthropic_usage/2026-02-16_2026-02"]
     assert len(landed(home)) == 1
@@ -210,7 +211,7 @@ def test_a_refused_key_ends_the_pull_at_once_and_is_named_by_its_variable(
 ):
     provider.fault = lambda: (status, {})
     waits = Waits()
-    with pytest.raises(pull.PullError, match=f"the key in {variable} {said}") as caught:
+    with pytest.raises(providers.PullError, match=f"the key in {variable} {said}") as caught:
         pulled(home, provider, source, waits=waits)
     assert permission in str(caught.value)
     assert (len(provider.asked), waits, landed(home)) == (1, [], {})
@@ -219,14 +220,14 @@ def test_a_refused_key_ends_the_pull_at_once_and_is_named_by_its_variable(
 
 def test_a_source_that_is_refused_does_not_stop_the_others(home, provider, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-of-yesterday")
-    with pytest.raises(pull.PullError, match=r"^anthropic_usage: the key in ANTHROPIC_ADMIN_KEY is refused"):
+    with pytest.raises(providers.PullError, match=r"^anthropic_usage: the key in ANTHROPIC_ADMIN_KEY is refused"):
         pulled(home, provider, "anthropic_usage", "openai_costs")
     assert [name.split("/")[1] for name in landed(home)] == ["openai_costs"]
 
 
 def test_a_bad_request_is_not_repeated(home, provider):
     provider.fault = lambda: (400, {})
-    with pytest.raises(pull.PullError, match=r"refuses the request \(400, invalid_request_error\): check"):
+    with pytest.raises(providers.PullError, match=r"refuses the request \(400, invalid_request_error\): check"):
         pulled(home, provider)
     assert len(provider.asked) == 1
 
@@ -234,35 +235,35 @@ def test_a_bad_request_is_not_repeated(home, provider):
 def test_a_redirect_does_not_take_the_key_elsewhere(home, provider):
     with serving(FakeProvider()) as other:
         provider.fault = lambda: (302, {"Location": f"{other.base_url}/v1/organizations/usage_report/messages"})
-        with pytest.raises(pull.PullError, match="refuses the request"):
+        with pytest.raises(providers.PullError, match="refuses the request"):
             pulled(home, provider)
         assert other.asked == []
 
 
 def test_without_a_key_nobody_is_asked(home, provider, monkeypatch):
     monkeypatch.delenv("ANTHROPIC_ADMIN_KEY")
-    with pytest.raises(pull.PullError, match="there is no key in ANTHROPIC_ADMIN_KEY: set it to an Admin API key"):
+    with pytest.raises(providers.PullError, match="there is no key in ANTHROPIC_ADMIN_KEY: set it to an Admin API key"):
         pulled(home, provider)
     assert provider.asked == []
 
 
 def test_a_key_with_a_line_end_is_named_and_not_told(home, provider, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_ADMIN_KEY", f"{KEY}\nX-Other: 1")
-    with pytest.raises(pull.PullError, match="what ANTHROPIC_ADMIN_KEY holds is no key") as caught:
+    with pytest.raises(providers.PullError, match="what ANTHROPIC_ADMIN_KEY holds is no key") as caught:
         pulled(home, provider)
     assert KEY not in str(caught.value)
 
 
 def test_what_is_not_configured_is_not_pulled(home):
     with pytest.raises(ConfigurationError, match="nothing to pull: name sources"):
-        pull.pull(home.settings, FIRST, LAST)
+        providers.pull(home.settings, FIRST, LAST)
 
 
 def test_the_sample_takes_no_real_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "sample" / "landing").mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="takes no real data"):
-        pull.pull(settings.load(), FIRST, LAST, ["openai_costs"])
+        providers.pull(settings.load(), FIRST, LAST, ["openai_costs"])
 
 
 @pytest.mark.parametrize(

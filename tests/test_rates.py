@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.rates import (
+from pipeline.reference.rates import (
     RATE_SCHEMA,
     TOKEN_KINDS,
     ModelName,
@@ -332,7 +332,7 @@ def test_the_schema_is_the_contract() -> None:
 def test_six_decimals_lose_nothing_of_any_rate_of_any_maker() -> None:
     from genai_prices.types import ModelPrice, TieredPrices
 
-    from pipeline.rates import _makers
+    from pipeline.reference.rates import _makers
 
     for maker in _makers():
         for info in maker.models:

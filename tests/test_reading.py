@@ -20,7 +20,7 @@ import pytest
 from conftest import Home
 from test_batches import everything, good_file
 
-from pipeline import reading
+from pipeline.ingest import transcripts
 
 BAD_LINE = b'{"type":"user","text":"my secret prompt\n'
 LANDED = {
@@ -37,19 +37,19 @@ LANDED = {
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[reading.Portion | None]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[transcripts.Portion | None]:
     """What a second process has answered; small files are worth one, and two of them make a portion."""
-    heard: list[reading.Portion | None] = []
-    answer = reading._Beside.answer
+    heard: list[transcripts.Portion | None] = []
+    answer = transcripts._Beside.answer
 
-    def hearing(beside: Any) -> reading.Portion | None:
+    def hearing(beside: Any) -> transcripts.Portion | None:
         heard.append(answer(beside))
         return heard[-1]
 
-    monkeypatch.setattr(reading._Beside, "answer", hearing)
-    monkeypatch.setattr(reading, "WORTH_A_PROCESS", 0)
-    monkeypatch.setattr(reading, "PORTION_FILES", 2)
-    monkeypatch.setattr(reading, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(transcripts._Beside, "answer", hearing)
+    monkeypatch.setattr(transcripts, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(transcripts, "PORTION_FILES", 2)
+    monkeypatch.setattr(transcripts, "MAX_BYTES", 20_000)
     return heard
 
 
@@ -71,7 +71,7 @@ def landed(new_home: Callable[..., Home], expected: list[Any]) -> Home:
 
 
 def test_a_second_process_changes_nothing(
-    landed: Home, expected: list[Any], answers: list[reading.Portion | None]
+    landed: Home, expected: list[Any], answers: list[transcripts.Portion | None]
 ) -> None:
     landed.ingest()
     assert everything(landed) == expected
@@ -82,12 +82,12 @@ def test_a_second_process_changes_nothing(
 def test_whoever_is_faster_the_first_of_equal_files_is_named(
     landed: Home,
     expected: list[Any],
-    answers: list[reading.Portion | None],
+    answers: list[transcripts.Portion | None],
     monkeypatch: pytest.MonkeyPatch,
     is_ahead: bool,
 ) -> None:
     # The one waits for each answer before it reads on, the other reads on as far as it may.
-    monkeypatch.setattr(reading._Beside, "has_answered", lambda beside: is_ahead)
+    monkeypatch.setattr(transcripts._Beside, "has_answered", lambda beside: is_ahead)
     landed.ingest()
     assert everything(landed) == expected
     assert None not in answers
@@ -97,18 +97,18 @@ def test_whoever_is_faster_the_first_of_equal_files_is_named(
 def test_what_a_process_that_dies_leaves_is_read_by_the_other(
     landed: Home,
     expected: list[Any],
-    answers: list[reading.Portion | None],
+    answers: list[transcripts.Portion | None],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    ask = reading._Beside.ask
+    ask = transcripts._Beside.ask
 
     def asking(beside: Any, share: Any) -> None:
         if len(answers) == 1:
             beside._process.kill()
         ask(beside, share)
 
-    monkeypatch.setattr(reading._Beside, "ask", asking)
+    monkeypatch.setattr(transcripts._Beside, "ask", asking)
     landed.ingest()
     assert everything(landed) == expected
     assert answers[-1] is None
@@ -116,7 +116,7 @@ def test_what_a_process_that_dies_leaves_is_read_by_the_other(
 
 
 def test_without_room_for_a_process_one_reads_all(
-    landed: Home, expected: list[Any], answers: list[reading.Portion | None], monkeypatch: pytest.MonkeyPatch
+    landed: Home, expected: list[Any], answers: list[transcripts.Portion | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*command: Any, **options: Any) -> Any:
         raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -129,7 +129,7 @@ def test_without_room_for_a_process_one_reads_all(
 
 
 def test_with_one_thread_there_is_one_process(
-    new_home: Callable[..., Home], expected: list[Any], answers: list[reading.Portion | None]
+    new_home: Callable[..., Home], expected: list[Any], answers: list[transcripts.Portion | None]
 ) -> None:
     home = new_home(threads=1)
     home.land(LANDED)
@@ -139,8 +139,8 @@ def test_with_one_thread_there_is_one_process(
 
 
 def test_many_long_questions_wait_for_no_answer() -> None:
-    beside = reading._Beside()
-    share = [reading.Wanted(f"/{'x' * 100_000}/{number}", (1, 1, 1)) for number in range(30)]
+    beside = transcripts._Beside()
+    share = [transcripts.Wanted(f"/{'x' * 100_000}/{number}", (1, 1, 1)) for number in range(30)]
     for _ in range(3):
         beside.ask(share)
     for _ in range(3):
@@ -175,10 +175,10 @@ def _runs(process: int) -> bool:
 
 
 def test_it_is_ended_when_a_run_is_interrupted(
-    landed: Home, answers: list[reading.Portion | None], monkeypatch: pytest.MonkeyPatch
+    landed: Home, answers: list[transcripts.Portion | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
-    ask = reading._Beside.ask
+    ask = transcripts._Beside.ask
 
     def asking(beside: Any, share: Any) -> None:
         begun.append(beside._process.pid)
@@ -186,7 +186,7 @@ def test_it_is_ended_when_a_run_is_interrupted(
             raise KeyboardInterrupt
         ask(beside, share)
 
-    monkeypatch.setattr(reading._Beside, "ask", asking)
+    monkeypatch.setattr(transcripts._Beside, "ask", asking)
     with pytest.raises(KeyboardInterrupt):
         landed.ingest()
     assert begun
@@ -194,10 +194,10 @@ def test_it_is_ended_when_a_run_is_interrupted(
 
 
 def test_it_starts_without_what_it_does_not_need() -> None:
-    instead = reading.PROGRAM.replace(
+    instead = transcripts.PROGRAM.replace(
         "reading.serve()", "print(*(name for name, found in sys.modules.items() if found))"
     )
     found = subprocess.run([sys.executable, "-c", instead], capture_output=True, text=True, check=True)
     modules = set(found.stdout.split())
     assert "pyarrow" in modules
-    assert not modules & {"duckdb", "numpy", "pandas", "pyarrow.compute", "pipeline.ingest", "pipeline.settings"}
+    assert not modules & {"duckdb", "numpy", "pandas", "pyarrow.compute", "pipeline.ingest.loader", "pipeline.settings"}

@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 from conftest import Warehouse
 
-from pipeline import ingest, recommend, reconciliation, warehouse
+from pipeline.ingest import loader
+from pipeline.savings import recommendations
+from pipeline.store import warehouse
+from pipeline.views import reconciliation
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.name} beside the repository")
@@ -305,7 +308,7 @@ def one_by_one(models, new_home):
         if os.environ.get("TOKEN_ANALYTICS_TEST_EACH_RUN"):
             made.update(10**9)
         else:
-            ingest.ingest(made.connection, made.home.settings)
+            loader.ingest(made.connection, made.home.settings)
         landed.unlink()
     made.update(10**9)
     return made
@@ -346,7 +349,7 @@ def test_of_all_files_together_only_our_formats_are_loaded_and_the_rest_is_named
 def test_savings_of_real_transcripts_are_reproduced_and_no_session_is_taken_for_a_loop(home):
     """Most outputs of these transcripts are first counts: sessions of up to 69 requests grow and put out one token."""
     with warehouse.connect(home.settings) as connection:
-        rows = recommend.recommendations(connection, home.settings).to_pylist()
+        rows = recommendations.recommendations(connection, home.settings).to_pylist()
         found = [row for row in rows if row["status"] == "ok"]
         queried = [connection.execute(row["sql"]).fetchall()[0][0] for row in found]
         ((paid,),) = connection.execute("SELECT sum(estimated_cost_usd) FROM marts.requests").fetchall()

@@ -22,15 +22,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from pipeline import recommend, sample, settings
+from pipeline import settings
+from pipeline.savings import recommendations
 from pipeline.settings import ConfigurationError, Savings, Settings
+from tools import sample
 
 MARTS = ("marts.requests", "marts.token_usage_minutes", "marts.model_rates", "marts.charges")
 Row = dict[str, Any]
 
 
 def rows_of(connection: duckdb.DuckDBPyConnection, given: Settings | None = None) -> list[Row]:
-    return recommend.recommendations(connection, given or settings.load()).to_pylist()
+    return recommendations.recommendations(connection, given or settings.load()).to_pylist()
 
 
 def savings_in(rows: Sequence[Row]) -> list[Row]:
@@ -116,7 +118,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads(planted: duckdb.Duc
     found = []
     for threads in (1, 4):
         planted.execute(f"SET threads = {threads}")
-        found.append(recommend.recommendations(planted, settings.load()))
+        found.append(recommendations.recommendations(planted, settings.load()))
     assert found[0].equals(found[1])
 
 
@@ -254,9 +256,9 @@ def test_logs_that_hold_first_counts_of_outputs_show_no_runaway_session(models: 
 UNHURRIED = effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 USD = st.integers(-1000, 1000).map(Decimal)
 PARTS = st.lists(
-    st.sets(st.sampled_from(recommend.KINDS)).flatmap(
-        lambda kinds: st.fixed_dictionaries(dict.fromkeys(recommend.KINDS, USD)).map(
-            lambda saved: recommend.Part(frozenset(kinds), saved)
+    st.sets(st.sampled_from(recommendations.KINDS)).flatmap(
+        lambda kinds: st.fixed_dictionaries(dict.fromkeys(recommendations.KINDS, USD)).map(
+            lambda saved: recommendations.Part(frozenset(kinds), saved)
         )
     ),
     max_size=12,
@@ -266,9 +268,9 @@ PARTS = st.lists(
 @UNHURRIED
 @given(PARTS)
 def test_no_request_is_saved_twice_and_together_is_never_more_than_the_sum_of_the_single_ones(
-    parts: list[recommend.Part],
+    parts: list[recommendations.Part],
 ) -> None:
-    found = recommend.apply(parts)
+    found = recommendations.apply(parts)
     assert sum(each.saving_usd for each in found) <= sum(each.standalone_usd for each in found)
     assert all(0 <= each.saving_usd <= each.standalone_usd for each in found)
     assert [each.standalone_usd for each in found] == sorted((each.standalone_usd for each in found), reverse=True)
@@ -280,10 +282,11 @@ def test_no_request_is_saved_twice_and_together_is_never_more_than_the_sum_of_th
 
 
 def test_the_largest_saving_comes_first_and_the_next_counts_what_it_left() -> None:
-    def part(kinds: set[str], **saved: int) -> recommend.Part:
-        return recommend.Part(frozenset(kinds), {kind: Decimal(saved.get(kind, 0)) for kind in recommend.KINDS})
+    def part(kinds: set[str], **saved: int) -> recommendations.Part:
+        each = {kind: Decimal(saved.get(kind, 0)) for kind in recommendations.KINDS}
+        return recommendations.Part(frozenset(kinds), each)
 
-    found = recommend.apply(
+    found = recommendations.apply(
         [
             part({"cache_policy", "lost_cache"}, cache_policy=3, lost_cache=5),
             part({"cache_policy"}, cache_policy=4),
@@ -515,7 +518,7 @@ def land(connection: duckdb.DuckDBPyConnection, histories_by_key: Mapping[str, S
 
 def replayed(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
     """What the replay says of each request, by key and in order of time."""
-    window = recommend.Window(START.date(), START.date() + dt.timedelta(days=2), WANTED)
+    window = recommendations.Window(START.date(), START.date() + dt.timedelta(days=2), WANTED)
     found = connection.execute(f"SELECT * FROM ({window.replay('raw.rate_card')}) ORDER BY request_key")
     names = [column[0] for column in found.description or ()]
     by_key: dict[str, list[Row]] = {}

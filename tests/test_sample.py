@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import sample
+from tools import sample
 
 HOME = Path(__file__).parent.parent / "data" / "sample"
 LANDING = HOME / "landing"

@@ -13,7 +13,7 @@ import test_call_logs as logs
 from conftest import Home
 from test_ingest import SESSION_COLUMNS, cost_csv, cost_row, session_row, transcript_line, usage_csv, usage_row
 
-from pipeline import redaction
+from pipeline.store import redaction
 
 MARK = "SECRETcanary42"
 SECRETS = (

@@ -21,8 +21,10 @@ import pytest
 from marts import MARTS, START, insert, lognormal_costs, session, usage
 from scipy import stats
 
-from pipeline import analysis, statistics_page, warehouse
+from pipeline.analysis import distributions
 from pipeline.settings import Settings
+from pipeline.store import warehouse
+from pipeline.views import statistics
 
 NOW = dt.datetime(2026, 6, 1)
 
@@ -43,9 +45,9 @@ def marts():
 
 def page(marts, tmp_path):
     knobs = Settings(home=tmp_path)
-    for name, build in analysis.TABLES.items():
+    for name, build in distributions.TABLES.items():
         warehouse.write_analysis(marts, name, build(marts, knobs))
-    return statistics_page.write(statistics_page.collect(marts), tmp_path, NOW).read_text(encoding="utf-8")
+    return statistics.write(statistics.collect(marts), tmp_path, NOW).read_text(encoding="utf-8")
 
 
 class Parts(HTMLParser):
@@ -123,7 +125,7 @@ def full(tmp_path_factory):
         insert(connection, "token_usage_sessions", sessions)
         one_dear_day(connection)
         text = page(connection, folder)
-        yield Full(connection, statistics_page.path(folder), text, Parts(text))
+        yield Full(connection, statistics.path(folder), text, Parts(text))
 
 
 def test_nothing_loaded_is_a_page_that_says_so(marts, tmp_path):

@@ -15,9 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.stats import detection, evidence, families, intervals, tails
-from pipeline.stats.describe import check_pairs, describe, gini, lorenz_curve, merge_pairs, quantiles, top_share
-from pipeline.stats.laws import LAWS, cdf, quantile
+from pipeline.analysis.stats import detection, evidence, families, intervals, tails
+from pipeline.analysis.stats.describe import (
+    check_pairs,
+    describe,
+    gini,
+    lorenz_curve,
+    merge_pairs,
+    quantiles,
+    top_share,
+)
+from pipeline.analysis.stats.laws import LAWS, cdf, quantile
 
 TRACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces"
 SCIPY = {

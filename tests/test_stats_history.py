@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from pipeline.stats.anomalies import (
+from pipeline.analysis.stats.anomalies import (
     MIN_USER_ROWS,
     allowing_for_tails,
     benjamini_hochberg,
@@ -19,7 +19,7 @@ from pipeline.stats.anomalies import (
     user_rule,
     weekday_days,
 )
-from pipeline.stats.decomposition import (
+from pipeline.analysis.stats.decomposition import (
     BRIDGE_TERMS,
     DAY_TERMS,
     Usage,
@@ -28,7 +28,7 @@ from pipeline.stats.decomposition import (
     month_bridge,
     shapley,
 )
-from pipeline.stats.forecast import backtest, forecast_month, forecast_month_ets
+from pipeline.analysis.stats.forecast import backtest, forecast_month, forecast_month_ets
 
 PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
 SEED = 20251128

@@ -25,7 +25,8 @@ from servers import Redis, redis_server
 from token_analytics_tracker import TokenTracker
 from token_analytics_tracker.sinks import RedisSink
 
-from pipeline import settings, stream
+from pipeline import settings
+from pipeline.fetch import stream
 from pipeline.settings import ConfigurationError
 
 PASSWORD = "s3cret/@:?CANARY%"

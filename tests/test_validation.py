@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import validation
-from pipeline.validation import SuiteResult, ValidationError, display, load_suites, run_suites
+from pipeline.validation import suites
+from pipeline.validation.suites import SuiteResult, ValidationError, display, load_suites, run_suites
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 BLOCKING = [suite.name for suite in load_suites() if suite.severity == "blocking"]
@@ -457,7 +457,7 @@ def test_without_files_every_suite_says_that_there_is_nothing_to_check() -> None
 def test_no_rows_fail_where_the_ledger_shows_rows(name: str) -> None:
     result = outcome(warehouse(usage=False), name)
     assert result.status == "failed"
-    assert [each.type for each in result.expectations if not each.passed] == [validation.ROWS_LAW]
+    assert [each.type for each in result.expectations if not each.passed] == [suites.ROWS_LAW]
 
 
 @pytest.mark.parametrize("source", ["console", "sessions"])
@@ -553,11 +553,11 @@ def test_an_expectation_that_cannot_be_judged_fails_without_showing_why(
         "kwargs": {"column": "absent"},
         "description": "It is there",
     }
-    monkeypatch.setattr(validation, "load_suites", lambda _: (replace(suite, expectations=(absent,)),))
+    monkeypatch.setattr(suites, "load_suites", lambda _: (replace(suite, expectations=(absent,)),))
     results = run_suites(warehouse())
     assert [(each.passed, each.observed) for each in results[0].expectations[:1]] == [(False, "it could not be judged")]
     assert results[0].blocks
-    index = validation.write_data_docs(results, tmp_path)
+    index = suites.write_data_docs(results, tmp_path)
     assert not any("Traceback" in page.read_text(encoding="utf-8") for page in index.parent.rglob("*.html"))
 
 
@@ -602,7 +602,7 @@ def test_validation_sends_nothing_and_draws_nothing(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    validation.write_data_docs(run_suites(warehouse()), tmp_path)
+    suites.write_data_docs(run_suites(warehouse()), tmp_path)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
 
@@ -635,13 +635,13 @@ class _Tags(HTMLParser):
 
 
 def test_the_report_escapes_what_the_marts_hold(tmp_path: Path) -> None:
-    page = validation.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
+    page = suites.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
     assert SCRIPT not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
 def test_the_report_loads_and_runs_nothing(tmp_path: Path) -> None:
-    page = validation.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
+    page = suites.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
     parsed = _Tags(page)
     assert not {"script", "link", "img", "iframe"} & set(parsed.tags)
     assert parsed.loads == []
@@ -651,7 +651,7 @@ def test_the_report_loads_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_the_report_shows_a_hundred_rows_and_says_how_many_there_are(tmp_path: Path) -> None:
     results = run_suites(warehouse("update marts.token_sum_audit set rows_off = 1"), ["token_sums"])
-    page = validation.write_report(results, tmp_path, "run-1", NOW).read_text()
+    page = suites.write_report(results, tmp_path, "run-1", NOW).read_text()
     assert "the first 100 of 120" in page
     assert (
         page.count("<td><bdi>claude-haiku-4-5</bdi></td>") + page.count("<td><bdi>claude-sonnet-4-5</bdi></td>") == 100
@@ -661,13 +661,13 @@ def test_the_report_shows_a_hundred_rows_and_says_how_many_there_are(tmp_path: P
 def test_nulls_and_empty_strings_differ_from_text_in_the_report(tmp_path: Path) -> None:
     changes = (f"update {M} set user_id = null, project = 'null', speed = '(empty)'", "delete from marts.requests")
     results = run_suites(warehouse(*changes), ["minutes_grain"])
-    page = validation.write_report(results, tmp_path, "run-1", NOW).read_text()
+    page = suites.write_report(results, tmp_path, "run-1", NOW).read_text()
     for cell in ('class="absent">null<', 'class="absent">(empty)<', "<bdi>null</bdi>", "<bdi>(empty)</bdi>"):
         assert cell in page
 
 
 def test_the_report_and_its_latest_copy_are_private_and_alike(tmp_path: Path) -> None:
-    report = validation.write_report(run_suites(warehouse(), ["minutes_grain"]), tmp_path / "reports", "run-1", NOW)
+    report = suites.write_report(run_suites(warehouse(), ["minutes_grain"]), tmp_path / "reports", "run-1", NOW)
     latest = tmp_path / "reports" / "validation" / "latest.html"
     assert report == tmp_path / "reports" / "validation" / "run-1" / "index.html"
     assert report.read_bytes() == latest.read_bytes()
@@ -680,13 +680,13 @@ def test_the_report_and_its_latest_copy_are_private_and_alike(tmp_path: Path) ->
 @pytest.mark.parametrize("run_id", ["../up", "", "a/b", ".", "..", "<b>"])
 def test_a_run_id_that_is_no_file_name_is_refused(run_id: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="run_id"):
-        validation.write_report([], tmp_path, run_id, NOW)
+        suites.write_report([], tmp_path, run_id, NOW)
 
 
 def test_data_docs_escape_what_the_marts_hold_and_are_private(tmp_path: Path) -> None:
     results = run_suites(warehouse(*HOSTILE), ["billed_token_kinds", "kinds_add_up"])
     for _ in range(2):
-        index = validation.write_data_docs(results, tmp_path)
+        index = suites.write_data_docs(results, tmp_path)
     pages = [path.read_text(encoding="utf-8") for path in index.parent.rglob("*.html")]
     assert len(pages) == 3
     assert not any("<script>alert" in page or str(tmp_path) in page or "web-assets" in page for page in pages)
@@ -699,7 +699,7 @@ def test_the_summary_is_a_table_that_values_cannot_break() -> None:
         warehouse(f"insert into marts.billed_costs (token_kind, cost_usd) values ('a|b\n{SCRIPT}[x](y)', 1)"),
         "billed_token_kinds",
     )
-    summary = validation.markdown_summary([result])
+    summary = suites.markdown_summary([result])
     assert SCRIPT not in summary
     rows = [line for line in summary.splitlines() if line.startswith("| a")]
     assert rows == [r"| a\|b\\n&lt;script&gt;alert(1)&lt;/script&gt;\[x\](y) | 1 | 1.000000 |"]

@@ -25,8 +25,10 @@ import duckdb
 import pytest
 from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, command_line, land, token_analytics
 
-from pipeline import cli, settings, warehouse
+from pipeline import settings
+from pipeline.cli import commands
 from pipeline.settings import ConfigurationError, Settings
+from pipeline.store import warehouse
 
 # The number of DuckDB 1.2's storage format, in the eight bytes behind `DUCK`; 1.2 refuses a file with a greater one.
 STORAGE_OF_1_2 = 65
@@ -155,7 +157,8 @@ def test_readers_of_another_process_neither_block_publishing_nor_see_half_of_it(
 _PUBLISHER = """
 import itertools, sys
 from pathlib import Path
-from pipeline import settings, warehouse
+from pipeline import settings
+from pipeline.store import warehouse
 found = settings.load(Path(sys.argv[1]))
 with warehouse.connect(found) as connection:
     for rows in itertools.cycle((200_000, 400_000)):
@@ -225,7 +228,8 @@ def test_an_unknown_group_is_named_before_anything_is_loaded(tmp_path: Path) -> 
 _LOCKER = """
 import sys
 from pathlib import Path
-from pipeline import settings, warehouse
+from pipeline import settings
+from pipeline.store import warehouse
 warehouse.acquire_lock(settings.load(Path(sys.argv[1])))
 print("ready", flush=True)
 sys.stdin.read()
@@ -338,6 +342,6 @@ def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_
     undisturbed.build()
     assert completed == undisturbed.tables("marts")
 
-    with dg.DagsterInstance.from_config(str(cli.dagster_home(settings.load(home)))) as instance:
+    with dg.DagsterInstance.from_config(str(commands.dagster_home(settings.load(home)))) as instance:
         ended = [run.status for run in instance.get_runs()]
     assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

@@ -1,6 +1,6 @@
 {#
     Tables of which a build replaces only what it was asked to: the days, responses and sessions that new files touch.
-    pipeline/transform.py writes schema `scope` before each build; a first build has everything in scope.
+    pipeline/marts/dbt_runner.py writes schema `scope` before each build; a first build has everything in scope.
 #}
 {% macro in_scope(column, of='days') -%}
     {#- Unit tests give a model all that it may see. -#}

@@ -1,6 +1,6 @@
 """Stage 4: tables of schema analysis, from marts that passed validation.
 
-The work is done by `analysis`, `contracts`, `recommend`, `closing`, and the modules of the pages.
+The work is done by `analysis`, `recommendation`, `recommendations`, `closing`, and the modules of the pages.
 """
 
 import hashlib
@@ -13,23 +13,18 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import (
-    analysis,
-    closing,
-    computed,
-    contracts,
-    pricing_page,
-    progress,
-    recommend,
-    scope,
-    statistics_page,
-    warehouse,
-)
+from pipeline.analysis import distributions
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import table_metadata
+from pipeline.finance import closing
+from pipeline.marts import increment
+from pipeline.pricing import recommendation
+from pipeline.savings import recommendations
 from pipeline.settings import Settings
+from pipeline.store import computed, progress, warehouse
+from pipeline.views import contracts, statistics
 
 Write = Callable[[duckdb.DuckDBPyConnection, Settings], None]
 Produce = Callable[[duckdb.DuckDBPyConnection, Settings], Iterable[tuple[str, pa.Table]]]
@@ -61,10 +56,10 @@ def _build(
 ) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     with warehouse.connect(settings) as connection:
-        rests_on = scope.fingerprint(
+        rests_on = increment.fingerprint(
             connection, sorted(settings.model_dump(mode="json", include=set(relevant)).items()), tuple(names), *others
         )
-        if not home.full_refresh and scope.outcome(connection, stage, rests_on) is not None:
+        if not home.full_refresh and increment.outcome(connection, stage, rests_on) is not None:
             for name in names:
                 yield dg.MaterializeResult(asset_key=["analysis", name], metadata={"unchanged": True})
         else:
@@ -79,9 +74,9 @@ def _build(
                     asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
                 )
             if failed:
-                scope.note_failure(connection, stage, rests_on, ", ".join(failed))
+                increment.note_failure(connection, stage, rests_on, ", ".join(failed))
             else:
-                scope.note(connection, stage, rests_on)
+                increment.note(connection, stage, rests_on)
         progress.report(stage, len(names), len(names), "")
 
 
@@ -103,27 +98,27 @@ _OF_SAVINGS = frozenset({"savings", "what_if", "model_aliases", "publish_contrac
 
 
 def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterable[tuple[str, pa.Table]]:
-    return contracts.tables(connection, settings).items()
+    return recommendation.tables(connection, settings).items()
 
 
-@dg.multi_asset(name="analyse_usage", specs=_specs(analysis.SCHEMAS, "analysis"), pool="warehouse")
+@dg.multi_asset(name="analyse_usage", specs=_specs(distributions.SCHEMAS, "analysis"), pool="warehouse")
 def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """How cost and tokens spread: metrics of the tail, fitted families, outliers, rolling variance."""
-    yield from _build(analysis.TABLES, analysis.tables, "analysis", _OF_ANALYSIS, home)
+    yield from _build(distributions.TABLES, distributions.tables, "analysis", _OF_ANALYSIS, home)
 
 
-@dg.multi_asset(name="price_contracts", specs=_specs(contracts.SCHEMAS, "pricing"), pool="warehouse")
+@dg.multi_asset(name="price_contracts", specs=_specs(recommendation.SCHEMAS, "pricing"), pool="warehouse")
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What the same history would have been billed under each contract, and at which risk."""
-    yield from _build(contracts.SCHEMAS, _price, "pricing", _OF_PRICING, home)
+    yield from _build(recommendation.SCHEMAS, _price, "pricing", _OF_PRICING, home)
 
 
-@dg.multi_asset(name="recommend_savings", specs=_specs(recommend.SCHEMAS, "savings"), pool="warehouse")
+@dg.multi_asset(name="recommend_savings", specs=_specs(recommendations.SCHEMAS, "savings"), pool="warehouse")
 def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What to change, and what it would have saved; questions are priced by the file of own rates as it is."""
     overrides = home.settings().overrides_file
     digest = hashlib.sha256(overrides.read_bytes()).hexdigest() if overrides else ""
-    yield from _build(recommend.SCHEMAS, recommend.tables, "savings", _OF_SAVINGS, home, digest)
+    yield from _build(recommendations.SCHEMAS, recommendations.tables, "savings", _OF_SAVINGS, home, digest)
 
 
 @dg.multi_asset(name="restate_closed_months", specs=_specs(closing.SCHEMAS, "closing"), pool="warehouse")
@@ -136,9 +131,9 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             table = computed.table_or_reason(schema, partial(closing.table, connection, settings))
             warehouse.write_analysis(connection, name, table)
             if reason := computed.failure(table):
-                scope.note_failure(connection, "closing", "", f"{name} ({reason})")
+                increment.note_failure(connection, "closing", "", f"{name} ({reason})")
             else:
-                scope.note(connection, "closing", "")
+                increment.note(connection, "closing", "")
             yield dg.MaterializeResult(
                 asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
             )
@@ -149,11 +144,11 @@ def _page(home: Home, stage: str, of: Sequence[str], page: Path, write: Write) -
     settings = home.settings()
     progress.report(stage)
     with warehouse.connect(settings) as connection:
-        rests_on = scope.fingerprint(connection, [scope.version(connection, each) for each in of])
-        is_current = page.exists() and scope.outcome(connection, stage, rests_on) is not None
+        rests_on = increment.fingerprint(connection, [increment.version(connection, each) for each in of])
+        is_current = page.exists() and increment.outcome(connection, stage, rests_on) is not None
         if not is_current or home.full_refresh:
             write(connection, settings)
-            scope.note(connection, stage, rests_on)
+            increment.note(connection, stage, rests_on)
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(page.as_uri()),
@@ -164,11 +159,11 @@ def _page(home: Home, stage: str, of: Sequence[str], page: Path, write: Write) -
 
 
 def _write_statistics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    statistics_page.write(statistics_page.collect(connection), settings.reports, datetime.now(UTC))
+    statistics.write(statistics.collect(connection), settings.reports, datetime.now(UTC))
 
 
 def _write_pricing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    pricing_page.write(pricing_page.collect(connection, settings), settings.reports, datetime.now(UTC))
+    contracts.write(contracts.collect(connection, settings), settings.reports, datetime.now(UTC))
 
 
 @dg.asset(
@@ -177,12 +172,12 @@ def _write_pricing(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
     group_name="analysis",
     kinds={"html"},
     owners=OWNERS,
-    deps=[dg.AssetKey(["analysis", name]) for name in analysis.TABLES],
+    deps=[dg.AssetKey(["analysis", name]) for name in distributions.TABLES],
     pool="warehouse",
 )
 def statistics_report(home: Home) -> dg.MaterializeResult[None]:
     """Write reports/analysis/index.html."""
-    page = statistics_page.path(home.settings().reports)
+    page = statistics.path(home.settings().reports)
     return _page(home, "statistics", ["analysis"], page, _write_statistics)
 
 
@@ -192,10 +187,10 @@ def statistics_report(home: Home) -> dg.MaterializeResult[None]:
     group_name="pricing",
     kinds={"html"},
     owners=OWNERS,
-    deps=[dg.AssetKey(["analysis", name]) for name in (*contracts.SCHEMAS, *recommend.SCHEMAS)],
+    deps=[dg.AssetKey(["analysis", name]) for name in (*recommendation.SCHEMAS, *recommendations.SCHEMAS)],
     pool="warehouse",
 )
 def pricing_report(home: Home) -> dg.MaterializeResult[None]:
     """Write reports/pricing/index.html."""
-    page = pricing_page.path(home.settings().reports)
+    page = contracts.path(home.settings().reports)
     return _page(home, "pricing_page", ["pricing", "savings"], page, _write_pricing)

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from pipeline import progress, validation, warehouse
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
+from pipeline.store import progress, warehouse
+from pipeline.validation import suites
 
-SUITES = validation.load_suites()
+SUITES = suites.load_suites()
 REPORT = dg.AssetKey("validation_report")
 
 
@@ -39,16 +40,16 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
     settings = home.settings()
     progress.report("validation")
     with warehouse.connect(settings) as connection:
-        results = validation.run_suites(connection, max_rejected_share=settings.max_rejected_share)
-    report = validation.write_report(results, settings.reports, context.run_id, datetime.now(UTC))
-    docs = validation.write_data_docs(results, settings.reports)
+        results = suites.run_suites(connection, max_rejected_share=settings.max_rejected_share)
+    report = suites.write_report(results, settings.reports, context.run_id, datetime.now(UTC))
+    docs = suites.write_data_docs(results, settings.reports)
     links = {
         "report": dg.MetadataValue.url(report.as_uri()),
         "report_path": dg.MetadataValue.path(str(report)),
         "data_docs": dg.MetadataValue.path(str(docs)),
     }
     return dg.MaterializeResult(
-        metadata={**links, "summary": dg.MetadataValue.md(validation.markdown_summary(results))},
+        metadata={**links, "summary": dg.MetadataValue.md(suites.markdown_summary(results))},
         check_results=[
             dg.AssetCheckResult(
                 passed=result.passed,
@@ -61,7 +62,7 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
                     "rows_checked": result.evaluated_rows,
                     "offending_rows": result.offending_total,
                     "failures": result.failures,
-                    "summary": dg.MetadataValue.md(validation.markdown_summary([result])),
+                    "summary": dg.MetadataValue.md(suites.markdown_summary([result])),
                 },
             )
             for result in results

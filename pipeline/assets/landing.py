@@ -1,16 +1,18 @@
-"""Stage 1: files in landing to raw tables, and the rate card. The work is done by `ingest` and `transform`."""
+"""Stage 1: files in landing to raw tables, and the rate card. The work is done by `ingest` and `dbt_runner`."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
 
 import dagster as dg
 
-from pipeline import ingest, progress, transform, warehouse
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.postgres import pulled_sessions
 from pipeline.assets.preview import markdown, table_metadata
 from pipeline.assets.pulled import SPECS
 from pipeline.assets.stream import drained_events
+from pipeline.ingest import loader
+from pipeline.marts import dbt_runner
+from pipeline.store import progress, warehouse
 
 LANDING = dg.AssetSpec(
     "landing",
@@ -68,7 +70,7 @@ def load_landing(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.M
     """Find, recognise and load new files; bad rows are quarantined, bad files listed."""
     settings = home.settings()
     with warehouse.connect(settings) as connection:
-        summary = ingest.ingest(connection, settings, lambda *at: progress.report("landing", *at))
+        summary = loader.ingest(connection, settings, lambda *at: progress.report("landing", *at))
         for problem in summary.problems:
             context.log.warning(problem)
         for schema, table in _RAW:
@@ -94,6 +96,6 @@ def load_reference(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     progress.report("rates")
     with warehouse.connect(settings) as connection:
-        transform.write_reference_tables(connection, settings)
+        dbt_runner.write_reference_tables(connection, settings)
         for schema, table in _REFERENCE:
             yield dg.MaterializeResult(asset_key=[schema, table], metadata=table_metadata(connection, schema, table))

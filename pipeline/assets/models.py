@@ -1,4 +1,4 @@
-"""Stage 2: the dbt models, one asset each, and their data tests as asset checks. The work is done by `transform`."""
+"""Stage 2: the dbt models, one asset each, and their data tests as asset checks. The work is done by `dbt_runner`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,12 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, dbt_assets
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 
-from pipeline import progress, transform, warehouse
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.preview import table_metadata
+from pipeline.marts import dbt_runner
+from pipeline.store import progress, warehouse
 
-MANIFEST: Mapping[str, Any] = json.loads(transform.manifest_text())
+MANIFEST: Mapping[str, Any] = json.loads(dbt_runner.manifest_text())
 
 
 class Translator(DagsterDbtTranslator):
@@ -61,7 +62,7 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
         finished.append(name)
         progress.report("models", len(finished), 0, name)
 
-    results = transform.build(settings, on_node, _selection(context), full_refresh=home.full_refresh)
+    results = dbt_runner.build(settings, on_node, _selection(context), full_refresh=home.full_refresh)
     if not results:
         yield from _unchanged(context)
         return
@@ -82,7 +83,7 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
                 )
     if failed := [result for result in results if not result.succeeded]:
         names = ", ".join(result.unique_id.split(".", 2)[2].split(".")[0] for result in failed[:5])
-        raise transform.TransformError(f"{len(failed)} models or data tests failed: {names}")
+        raise dbt_runner.TransformError(f"{len(failed)} models or data tests failed: {names}")
 
 
 def _unchanged(context: dg.AssetExecutionContext) -> Iterator[Any]:

@@ -1,9 +1,9 @@
-"""Before stage 1: sessions of the application's database, landed as files. The work is done by `pipeline.postgres`."""
+"""Before stage 1: sessions of the application's database, landed as files. The work is done by `pipeline.fetch.postgres`."""
 
 import dagster as dg
 
-from pipeline import postgres
 from pipeline.assets.home import OWNERS, Home
+from pipeline.fetch import postgres
 
 
 @dg.asset(

@@ -5,11 +5,16 @@ from datetime import timedelta
 
 import dagster as dg
 
-from pipeline import analysis, closing, contracts, focus, progress, recommend, scope, warehouse
+from pipeline.analysis import distributions
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
+from pipeline.finance import closing, focus
+from pipeline.marts import increment
+from pipeline.pricing import recommendation
+from pipeline.savings import recommendations
+from pipeline.store import progress, warehouse
 
 
 class IncompleteError(Exception):
@@ -18,7 +23,7 @@ class IncompleteError(Exception):
 
 _ANALYSIS = [
     dg.AssetKey(["analysis", name])
-    for name in (*analysis.TABLES, *contracts.SCHEMAS, *recommend.SCHEMAS, *closing.SCHEMAS)
+    for name in (*distributions.TABLES, *recommendation.SCHEMAS, *recommendations.SCHEMAS, *closing.SCHEMAS)
 ]
 
 
@@ -44,16 +49,16 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     progress.report("publish")
     with warehouse.connect(settings) as connection:
-        rests_on = scope.fingerprint(
+        rests_on = increment.fingerprint(
             connection,
             settings.published_group,
-            scope.version(connection, "analysis"),
-            scope.version(connection, "pricing"),
-            scope.version(connection, "savings"),
+            increment.version(connection, "analysis"),
+            increment.version(connection, "pricing"),
+            increment.version(connection, "savings"),
             closing.state(connection),
         )
-        is_current = scope.outcome(connection, "published", rests_on) == warehouse.published_state(settings)
-        failures = scope.failures(connection)
+        is_current = increment.outcome(connection, "published", rests_on) == warehouse.published_state(settings)
+        failures = increment.failures(connection)
         metadata: dict[str, dg.MetadataValue | bool | int] = {"path": dg.MetadataValue.path(str(settings.published))}
         if is_current and not home.full_refresh:
             metadata["unchanged"] = True
@@ -61,7 +66,7 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             rows = warehouse.publish(connection, settings)
             focus.write(connection, settings)
             # What was damaged, lost or changed since is written anew by the next run.
-            scope.note(connection, "published", rests_on, warehouse.published_state(settings))
+            increment.note(connection, "published", rests_on, warehouse.published_state(settings))
             table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
             metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
     yield dg.MaterializeResult(metadata=metadata)

@@ -1,12 +1,12 @@
-"""Before stage 1: what the providers' APIs say of each day, landed as files. The work is done by `pull`."""
+"""Before stage 1: what the providers' APIs say of each day, landed as files. The work is done by `providers`."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from pipeline import pull
 from pipeline.assets.home import OWNERS, Home
+from pipeline.fetch import providers
 
 # Days before the first of these are landed by `token-analytics pull --from`.
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", timezone="UTC")
@@ -28,7 +28,7 @@ SPECS = [
         # a source that is not configured makes nothing
         skippable=True,
     )
-    for source in pull.APIS
+    for source in providers.APIS
 ]
 
 
@@ -55,12 +55,12 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
     A source that fails does not stop the others: the run fails at its end, and names all that did.
     """
     settings = home.settings()
-    first_day, last_day = pull.default_days(settings, datetime.now(UTC).date())
+    first_day, last_day = providers.default_days(settings, datetime.now(UTC).date())
     if context.has_partition_key or context.has_partition_key_range:
         window = context.partition_time_window
         first_day, last_day = window.start.date(), (window.end - timedelta(microseconds=1)).date()
     failed: list[str] = []
-    for source in pull.APIS:
+    for source in providers.APIS:
         key = dg.AssetKey(["pulled", source])
         if key not in context.selected_asset_keys:
             continue
@@ -68,8 +68,8 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
             context.log.info(f"{source}: not in the setting pull.sources, so nobody is asked")
             continue
         try:
-            landed = pull.pull(settings, first_day, last_day, [source])
-        except pull.PullError as error:
+            landed = providers.pull(settings, first_day, last_day, [source])
+        except providers.PullError as error:
             failed.append(str(error))
             continue
         yield dg.MaterializeResult(
@@ -83,7 +83,7 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
             },
         )
     if failed:
-        raise pull.PullError("; ".join(failed))
+        raise providers.PullError("; ".join(failed))
 
 
 pull_days = dg.define_asset_job(
@@ -99,5 +99,5 @@ def pull_at_half_past_one(context: dg.ScheduleEvaluationContext, home: Home) -> 
     settings = home.settings()
     if not settings.pull.sources:
         return dg.SkipReason("the setting pull.sources names nothing to pull")
-    days = pull.default_days(settings, context.scheduled_execution_time.date())
+    days = providers.default_days(settings, context.scheduled_execution_time.date())
     return request(settings.pull.sources, *days)

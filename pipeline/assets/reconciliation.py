@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from pipeline import progress, reconciliation, warehouse
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.preview import markdown
+from pipeline.store import progress, warehouse
+from pipeline.views import reconciliation
 
 RECONCILIATION = dg.AssetKey("reconciliation_report")
 

@@ -1,9 +1,9 @@
-"""Before stage 1: events of the tracker's stream, landed as files. The work is done by `pipeline.stream`."""
+"""Before stage 1: events of the tracker's stream, landed as files. The work is done by `pipeline.fetch.stream`."""
 
 import dagster as dg
 
-from pipeline import stream
 from pipeline.assets.home import OWNERS, Home
+from pipeline.fetch import stream
 
 
 @dg.asset(key=["pulled", "tracker_events"], group_name="pulled", kinds={"redis", "json"}, owners=OWNERS, pool="stream")

@@ -1,5 +1,8 @@
-"""Contracts on bills: `mechanisms` (terms -> price), `bills` (where bills come from), `risk` (what remains of it).
+"""Which contract makes the bill steadier, and what it costs.
 
-Belongs here: pure functions on numpy arrays of bills in USD. Does not belong here: Dagster, DuckDB, files, settings,
-tables; `pipeline/billing.py` reads the marts, calls these and writes the tables.
+1. `bill_history` reads the bills of the marts; `bill_model` has distributions of a month's bill.
+2. `terms` prices a bill under a contract; `risk` measures what varies; `frontier` sets risk against premium.
+3. `recommendation` chooses; `quotes` holds the terms that the user has.
+
+`terms`, `bill_model`, `risk` and `frontier` are pure functions on arrays of bills in USD: no Dagster, DuckDB or files.
 """

@@ -1,8 +1,8 @@
 """Risk against price at every parameter of a mechanism, and the cheapest contract that reaches a target.
 
 Belongs here: variance reduction, premium and tail of stop-loss, allowance, commitment and hybrid at all parameters in
-one sorted pass each, and the choice among them. Does not belong here: single contracts (`mechanisms`), the statistics
-of given prices (`risk`), tables (`pipeline/contracts.py`). Definitions: METHODS section 3.
+one sorted pass each, and the choice among them. Does not belong here: single contracts (`terms`), the statistics
+of given prices (`risk`), tables (`recommendation`). Definitions: METHODS section 3.
 
 Everything is at pure equal revenue, E[P(B)] = E[B]; a loading comes on top. Limited cover is the key to all four:
 stop-loss retains min(B, d); an allowance charges (B - Q)+ = B - min(B, Q); a commitment max(C, B) = C + (B - C)+.
@@ -16,8 +16,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pricing.bills import sum_of_independent
-from pipeline.pricing.mechanisms import (
+from pipeline.analysis.stats.describe import dot
+from pipeline.pricing.bill_model import sum_of_independent
+from pipeline.pricing.risk import (
+    EXPECTED_VALUE_LAMBDA,
+    POOL_CUSTOMERS,
+    SOLVENCY_QUANTILE,
+    loadings,
+    variance_reduction_within,
+    vary,
+)
+from pipeline.pricing.terms import (
     Allowance,
     Commitment,
     Contract,
@@ -29,15 +38,6 @@ from pipeline.pricing.mechanisms import (
     at_equal_revenue,
     checked_bills,
 )
-from pipeline.pricing.risk import (
-    EXPECTED_VALUE_LAMBDA,
-    POOL_CUSTOMERS,
-    SOLVENCY_QUANTILE,
-    loadings,
-    variance_reduction_within,
-    vary,
-)
-from pipeline.stats.describe import dot
 
 Flags = NDArray[np.bool_]
 

@@ -1,7 +1,7 @@
 """What is left of a bill's risk under a contract, who bears it, and what the provider loads for it.
 
 Belongs here: the statistics of prices against bills, value at risk, and the loading principles. Does not belong here:
-terms and fees (`mechanisms`), where bills come from (`bills`), tables (`pipeline/billing.py`). Definitions: METHODS
+terms and fees (`terms`), where bills come from (`bill_model`), tables (`bill_history`). Definitions: METHODS
 section 3.
 
 Quantiles are type 7, standard deviations have ddof 1. "Pooled" is over all bills; "within" removes each customer's
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pricing.bills import Distribution, sum_of_independent
-from pipeline.pricing.mechanisms import Contract, Ledger, Usd
-from pipeline.stats.describe import dot
+from pipeline.analysis.stats.describe import dot
+from pipeline.pricing.bill_model import Distribution, sum_of_independent
+from pipeline.pricing.terms import Contract, Ledger, Usd
 
 EXPECTED_VALUE_LAMBDA = 0.2  # METHODS section 3
 SOLVENCY_QUANTILE = 0.99  # METHODS section 3

@@ -1,0 +1,118 @@
+"""Usage of a day, month or session with a rate for each kind of token, as `stats.decomposition` compares it.
+
+Belongs here: rates that make the tokens of a model cost what they are known to cost. Does not belong here: what is
+compared with what (`bridge`, `days`), and the decomposition itself.
+
+The marts know the cost of a row, not that of each kind of token in it. The rate card gives the ratios of the kinds; one
+factor a model, which holds tiers, regions and contract rates, makes them add up to the known cost.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import duckdb
+import numpy as np
+
+from pipeline.analysis.stats.decomposition import Usage
+from pipeline.analysis.stats.describe import Floats
+from pipeline.store.sqlfiles import sql
+
+KINDS = ("input_no_cache", "cache_write_5m", "cache_write_1h", "cache_read", "output", "web_search")
+# A cost without tokens (code execution, a fee) counts as usage at a constant price: its change is one of volume.
+_USD_PER_UNIT = 1e-6
+_FIRST_DAY = dt.date(1970, 1, 1)
+
+
+class RateRatios:
+    """What a token of each kind costs at the standard rates of a day; zero where no rate is known."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._found: dict[tuple[str, str], dict[int, tuple[list[dt.date], list[float]]]] = {}
+        for provider, model, kind, valid_from, rate in connection.execute(sql("analysis/bridge/rates")).fetchall():
+            if kind in KINDS:
+                days, rates = self._found.setdefault((provider, model), {}).setdefault(KINDS.index(kind), ([], []))
+                days.append(valid_from or _FIRST_DAY)
+                rates.append(rate)
+
+    def of(self, provider: str, model: str, day: dt.date) -> Floats:
+        """USD per token (per search) of each of `KINDS`; before the first known rate, that one."""
+        ratios = np.zeros(len(KINDS))
+        for place, (days, rates) in self._found.get((provider, model), {}).items():
+            ratios[place] = rates[max(bisect_right(days, day) - 1, 0)]
+        return ratios
+
+
+@dataclass
+class Model:
+    """Tokens of each kind, and the rates at which they cost what they cost; rates of nan are unknown."""
+
+    tokens: Floats
+    usd_per_token: Floats
+
+
+@dataclass
+class Lines:
+    """Usage by (provider, model); `requests` and `sessions` are None where the source does not count them."""
+
+    cost_usd: Decimal = Decimal(0)
+    list_usd: Decimal = Decimal(0)
+    requests: float | None = None
+    sessions: float | None = None
+    models: dict[tuple[str, str], Model] = field(default_factory=dict)
+
+    def scaled(self, factor: float) -> Lines:
+        """The same usage `factor` times; the cost in Decimal is left to the caller."""
+        return Lines(
+            requests=None if self.requests is None else self.requests * factor,
+            sessions=None if self.sessions is None else self.sessions * factor,
+            models={name: Model(model.tokens * factor, model.usd_per_token) for name, model in self.models.items()},
+        )
+
+
+def priced(tokens: Floats, cost_usd: float, ratios: Floats) -> Model:
+    """Rates in the given ratios at which the tokens cost `cost_usd`; one rate for all kinds where no ratio is known."""
+    at_ratios = float(tokens @ ratios)
+    if at_ratios > 0 and not (tokens[ratios == 0] > 0).any():
+        return Model(tokens, ratios * (cost_usd / at_ratios))
+    if tokens.sum() > 0:
+        return Model(tokens, np.full(len(KINDS), cost_usd / float(tokens.sum())))
+    return billed(tokens, np.array([0.0] * (len(KINDS) - 1) + [cost_usd]))
+
+
+def billed(tokens: Floats, cost_usd: Floats) -> Model:
+    """Rates where the cost of each kind is known; a cost without tokens is usage at a constant price."""
+    counted = np.where((tokens == 0) & (cost_usd != 0), np.abs(cost_usd) / _USD_PER_UNIT, tokens)
+    rates = np.full(len(KINDS), np.nan)
+    np.divide(cost_usd, counted, out=rates, where=counted > 0)
+    return Model(counted, rates)
+
+
+def comparable(*sides: Lines) -> list[Usage]:
+    """The sides as `Usage` over the same models, in order of their names."""
+    names = sorted({name for side in sides for name in side.models}) or [("", "")]
+    nothing = Model(np.zeros(len(KINDS)), np.full(len(KINDS), np.nan))
+    return [
+        Usage(
+            np.array([side.models.get(name, nothing).tokens for name in names]),
+            np.array([side.models.get(name, nothing).usd_per_token for name in names]),
+            side.requests,
+            side.sessions,
+            float(1 - side.cost_usd / side.list_usd) if side.list_usd else 0.0,
+        )
+        for side in sides
+    ]
+
+
+def tokens_of(row: Mapping[str, object]) -> Floats:
+    """Tokens of each of `KINDS` in a row that names its columns so."""
+    return np.array([float(str(row[kind])) for kind in KINDS])
+
+
+def total(lines: Iterable[Lines]) -> Decimal:
+    """Their cost."""
+    return sum((each.cost_usd for each in lines), Decimal(0))

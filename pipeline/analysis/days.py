@@ -1,0 +1,658 @@
+"""Tables of schema analysis about time: usage_anomalies, cost_forecast, time_profile, burstiness, day_patterns.
+
+Belongs here: daily and hourly sums of segments, and what is told of them. Does not belong here: the rules and forecasts
+(`stats.anomalies`, `stats.forecast`), the exact split of an excess (`stats.decomposition`), rates by kind (`causes`).
+
+A day without usage between a segment's first day and the last day of all counts as 0. The last day is taken as it
+stands.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from pipeline.analysis.causes import Lines, RateRatios, comparable, priced, tokens_of
+from pipeline.analysis.measures import (
+    COUNT,
+    DIMENSIONS,
+    FLAG,
+    MEASURE,
+    MEASURES,
+    NUMBER,
+    SEGMENT,
+    TEXT,
+    TIME,
+    Segment,
+    as_table,
+    costliest_segments,
+    counted,
+    described_field,
+    described_schema,
+    query_observations,
+    unavailable,
+)
+from pipeline.analysis.stats.anomalies import (
+    MIN_STL_DAYS,
+    WEEK,
+    DayScores,
+    allowing_for_tails,
+    benjamini_hochberg,
+    stl_days,
+    weekday_days,
+)
+from pipeline.analysis.stats.decomposition import RESOLUTION_USD, explain_excess
+from pipeline.analysis.stats.describe import Floats
+from pipeline.analysis.stats.forecast import MonthForecast, backtest, forecast_month, forecast_month_ets
+from pipeline.settings import Settings
+
+FALSE_DISCOVERY_RATE = 0.05
+ONLINE_DAYS = 7  # last days, which are also judged by what lay before them alone
+ONLINE_HISTORY_DAYS = 36 * WEEK  # what that rule looks back at: half a year of errors and the weeks before them
+REFERENCE_DAYS = 4  # same weekdays that show what an expected day is made of
+MAX_PROFILE_SEGMENTS = 10  # the costliest ones beside `all`: 168 rows each
+MIN_PROFILE_WEEKS = 2
+MIN_PATTERN_WEEKS = 4
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+DATE = pa.date32()
+Row = dict[str, Any]
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "usage_anomalies": described_schema(
+        "Days that cost more than their own history lets expect, each split by cause; and one row without a day for "
+        "each segment that has none, or too short a history",
+        [
+            described_field("usage_date", DATE, "The flagged day (UTC); null where none is flagged"),
+            SEGMENT,
+            MEASURE,
+            described_field("value", NUMBER, "Cost of the day, USD"),
+            described_field("expected", NUMBER, "What its history lets expect, USD"),
+            described_field("excess", NUMBER, "value - expected, USD"),
+            described_field("score", NUMBER, "Robust z of log cost: above 5 by stl, above 3.5 by weekday"),
+            described_field(
+                "method",
+                TEXT,
+                "stl: closed history, trend and weekly season (STL), MAD z; weekday: the last 7 days, by the median of "
+                "the same weekdays before; where idle days are common, both by the median of the days with usage "
+                "around. A flag also needs an excess above anomaly_floor_usd and 30%; in "
+                "segments other than all it also passes false-discovery control (Benjamini-Hochberg, 5%) over all days",
+            ),
+            described_field("p_value", NUMBER, "The p-value that entered false-discovery control"),
+            described_field(
+                "contributions",
+                TEXT,
+                "JSON of USD by cause: sessions, requests_per_session, tokens_per_request, model_mix, cache_share, "
+                "price; they sum to the excess exactly. Compared with the last four same weekdays (the nearest other "
+                "days where these had no usage), brought to the expected cost. Where a source counts no sessions or "
+                "requests, their change stands in the next term",
+            ),
+            described_field(
+                "top_sessions", TEXT, "JSON list of the ten costliest sessions that started on the day: id and USD"
+            ),
+            described_field("note", TEXT, "Why no day is listed; else null"),
+        ],
+    ),
+    "cost_forecast": described_schema(
+        "What the month after the last day of history, or the one that it lies in, will cost in all",
+        [
+            SEGMENT,
+            described_field("month", DATE, "First day of the month that is forecast (UTC)"),
+            described_field("as_of", DATE, "Last day of the history, taken as complete"),
+            described_field(
+                "method",
+                TEXT,
+                "weekday: mean of the last four same weekdays, interval from past errors; ets: exponential smoothing "
+                "of logs, of `all` with 8 weeks or more",
+            ),
+            described_field("so_far", NUMBER, "Cost of the month up to as_of, USD"),
+            described_field("point", NUMBER, "Forecast of the whole month, USD"),
+            described_field("low_80", NUMBER, "Lower end of the 80% interval, USD; null below 20 past origins"),
+            described_field("high_80", NUMBER, "Upper end of the 80% interval, USD"),
+            described_field("low_95", NUMBER, "Lower end of the 95% interval, USD"),
+            described_field("high_95", NUMBER, "Upper end of the 95% interval, USD: a budget that holds"),
+            described_field("backtest_hits", COUNT, "Past months that ended inside their 80% interval, told on day 10"),
+            described_field("backtest_months", COUNT, "Past months that could be told so; null for ets"),
+            described_field("backtest_low", NUMBER, "Lower end of the 95% interval (Clopper-Pearson) of that share"),
+            described_field("backtest_high", NUMBER, "Upper end of it"),
+            described_field("note", TEXT, "Why there is no forecast or interval; else null"),
+        ],
+    ),
+    "time_profile": described_schema(
+        "Requests (sessions where no requests are logged) an hour, by weekday and hour; all and the ten costliest "
+        "segments",
+        [
+            SEGMENT,
+            described_field(
+                "measure", TEXT, "request_count or session_count; null in a row that says why there is none"
+            ),
+            described_field("weekday", COUNT, "1 Monday to 7 Sunday (UTC)"),
+            described_field("hour", COUNT, "0 to 23 (UTC)"),
+            described_field(
+                "mean", NUMBER, "Mean count of this hour over the weeks of the history, idle ones included"
+            ),
+            described_field(
+                "low",
+                NUMBER,
+                "Lower end of the 95% interval of the mean: negative binomial, one dispersion for a segment",
+            ),
+            described_field("high", NUMBER, "Upper end of it; above zero also where nothing was seen"),
+            described_field("weeks", COUNT, "Times that this hour of the week lies in the history"),
+            described_field("dispersion", NUMBER, "Variance less mean, over the squared mean; 0 for Poisson counts"),
+            described_field("note", TEXT, "Why there is no profile; else null"),
+        ],
+    ),
+    "burstiness": described_schema(
+        "How unevenly requests (else sessions) come within the minutes of a segment's days: 1 is chance, more is "
+        "bursts, which capacity bought by the minute has to bear",
+        [
+            SEGMENT,
+            described_field("measure", TEXT, "request_count or session_count a minute; null where there is none"),
+            described_field("minutes", COUNT, "Minutes from the first to the last day, idle ones included"),
+            described_field("busy_minutes", COUNT, "Minutes with any"),
+            described_field("mean", NUMBER, "Mean count a minute"),
+            described_field("variance", NUMBER, "Variance of the count (n - 1)"),
+            described_field("variance_to_mean", NUMBER, "Index of dispersion; 1 for independent arrivals"),
+            described_field("peak", COUNT, "Largest count of a minute"),
+            described_field("peak_at", TIME, "The first minute of that count, UTC"),
+            described_field("note", TEXT, "Why there is nothing to count; else null"),
+        ],
+    ),
+    "day_patterns": described_schema(
+        "What daily cost does over weeks, with the evidence: peak, trend, season, each weekday",
+        [
+            SEGMENT,
+            described_field(
+                "pattern",
+                TEXT,
+                "peak_to_typical: dearest day / median day; trend: change a week, as a share (Theil-Sen on logs of "
+                "weeks); trend_strength, seasonal_strength: share of variance that STL gives to it; Monday to Sunday: "
+                "cost of that day / typical day of the week. Null in a row that says why there is none",
+            ),
+            described_field("value", NUMBER, "The ratio, share or strength"),
+            described_field("low", NUMBER, "Lower end of its 95% interval; null where none is computed"),
+            described_field("high", NUMBER, "Upper end of it"),
+            described_field("p_value", NUMBER, "trend: Kendall's tau of weeks; weekdays: t-test on logs; else null"),
+            described_field(
+                "is_evident",
+                FLAG,
+                "Whether it stands after false-discovery control (5%) over all weekdays and trends of all segments",
+            ),
+            described_field("observations", COUNT, "Days or weeks behind it"),
+            described_field("note", TEXT, "Why there is no pattern; else null"),
+        ],
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Daily cost of a segment from its first day to the last day of all, USD."""
+
+    segment: Segment
+    first_day: dt.date
+    days: Floats
+
+    def date(self, place: int) -> dt.date:
+        """The day at a place of the array."""
+        return self.first_day + dt.timedelta(days=place)
+
+
+def _by_dimension(segments: Sequence[Segment]) -> Iterator[tuple[str, dict[str, Segment]]]:
+    for dimension in ("all", *DIMENSIONS):
+        keys = {segment.key: segment for segment in segments if segment.dimension == dimension and segment.n}
+        if keys:
+            yield dimension, keys
+
+
+def daily_series(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[Segment], list[Series]]:
+    """Segments of day_cost_usd, and the series of those with a cost; one GROUP BY a dimension."""
+    measure = MEASURES["day_cost_usd"]
+    segments = costliest_segments(connection, measure, limit)
+    found: dict[str, dict[dt.date, float]] = defaultdict(dict)
+    for dimension, keys in _by_dimension(segments):
+        parameters = {"dimension": dimension, "keys": list(keys)}
+        for key, day, cost in query_observations(connection, "days", measure, parameters).fetchall():
+            found[keys[key].name][day] = max(cost, 0.0)
+    last = max((max(days) for days in found.values()), default=None)
+    series = []
+    for segment in segments:
+        if (costs := found.get(segment.name)) and last:
+            days = np.zeros((last - min(costs)).days + 1)
+            for day, cost in costs.items():
+                days[(day - min(costs)).days] = cost
+            series.append(Series(segment, min(costs), days))
+    return segments, series
+
+
+def _lacking(segments: Sequence[Segment]) -> str:
+    return f"unavailable: {unavailable(MEASURES['day_cost_usd'], segments[0])}."
+
+
+# ---------------------------------------------------------------------------------------------------- anomalies
+
+
+@dataclass(frozen=True)
+class _Flag:
+    series: Series
+    scores: DayScores
+    place: int
+    offset: int
+
+    @property
+    def day(self) -> dt.date:
+        return self.series.date(self.place + self.offset)
+
+    @property
+    def excess(self) -> Decimal:
+        value = self.scores.expected[self.place]
+        return _usd(self.series.days[self.place + self.offset]) - _usd(value)
+
+
+def _usd(value: float) -> Decimal:
+    return Decimal(repr(float(value))).quantize(RESOLUTION_USD)
+
+
+def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
+    """Flagged days of `all`, and those of its parts that also pass false-discovery control over all days and parts.
+
+    A rule that is wrong on 1 day in 100 is bearable for one history; over fifty it would be wrong every other day. The
+    rule for today tests the last days only, but all of its days show how far noise reaches.
+    """
+    flags: list[_Flag] = []
+    for method in ("stl", "weekday"):
+        scored = [(each, *_scores(method, each, floor_usd)) for each in series]
+        for each, scores, offset, first in scored:
+            if each.segment.dimension == "all":
+                flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first)]
+        of_parts = [found for found in scored if found[0].segment.dimension != "all"]
+        if not of_parts:
+            continue
+        p_values = np.concatenate(allowing_for_tails([scores.p_value for _, scores, _, _ in of_parts]))
+        is_tested = np.concatenate([np.arange(len(scores.z)) >= first for _, scores, _, first in of_parts])
+        passes = benjamini_hochberg(np.where(is_tested, p_values, np.nan), FALSE_DISCOVERY_RATE)
+        start = 0
+        for each, scores, offset, first in of_parts:
+            passing = passes[start : start + len(scores.z)]
+            start += len(scores.z)
+            flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first) if passing[place]]
+    return flags
+
+
+def _scores(method: str, each: Series, floor_usd: float) -> tuple[DayScores, int, int]:
+    """Scores of a series, the day that they begin with, and the first of them that is judged."""
+    if method == "stl":
+        return stl_days(each.days, floor_usd), 0, 0
+    offset = max(len(each.days) - ONLINE_HISTORY_DAYS, 0)
+    online = weekday_days(each.days[offset:], floor_usd)
+    return online, offset, max(len(online.z) - ONLINE_DAYS, 0)
+
+
+def _flagged_from(scores: DayScores, first: int) -> Iterator[int]:
+    return (int(place) for place in np.flatnonzero(scores.flagged) if place >= first)
+
+
+class _Days:
+    """What the days of flagged segments are made of: usage by model, sessions, read once a dimension."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, flags: Sequence[_Flag]) -> None:
+        self.ratios = RateRatios(connection)
+        self.lines: dict[tuple[str, dt.date], Lines] = {}
+        self.sessions: dict[tuple[str, dt.date], tuple[int, list[Row]]] = {}
+        self.flagged = {(flag.series.segment.name, flag.day) for flag in flags}
+        for dimension, keys in _by_dimension([flag.series.segment for flag in flags]):
+            of_dimension = [flag for flag in flags if flag.series.segment.dimension == dimension]
+            days = sorted({day for flag in of_dimension for day in (flag.day, *self.reference(flag))})
+            parameters = {"dimension": dimension, "keys": list(keys), "days": days}
+            self._read(connection, {key: segment.name for key, segment in keys.items()}, parameters)
+
+    def reference(self, flag: _Flag) -> list[dt.date]:
+        """Days with usage that are not flagged: the same weekdays before, else after, else the nearest other days."""
+        at, days = flag.place + flag.offset, flag.series.days
+        same = [*range(at - WEEK, -1, -WEEK), *range(at + WEEK, len(days), WEEK)]
+        others = sorted((place for place in range(len(days)) if place != at), key=lambda place: abs(place - at))
+        name = flag.series.segment.name
+        for places in (same, others):
+            usable = [flag.series.date(place) for place in places if days[place] > 0]
+            if found := [day for day in usable if (name, day) not in self.flagged][:REFERENCE_DAYS]:
+                return found
+        return []
+
+    def _read(
+        self, connection: duckdb.DuckDBPyConnection, names: Mapping[str, str], parameters: Mapping[str, Any]
+    ) -> None:
+        from_console = set()
+        for row in _rows(query_observations(connection, "day_lines", MEASURES["day_cost_usd"], parameters)):
+            at = (names[row["key"]], row["usage_date"])
+            lines = self.lines.setdefault(at, Lines(requests=0))
+            lines.cost_usd += row["cost_usd"]
+            known = lines.requests is not None and row["requests"] is not None
+            lines.requests = (lines.requests or 0) + row["requests"] if known else None
+            model = (row["provider"], row["model"])
+            ratios = self.ratios.of(*model, row["usage_date"])
+            lines.models[model] = priced(tokens_of(row), float(row["cost_usd"]), ratios)
+            if row["from_console"]:
+                from_console.add(at)
+        measure = MEASURES["session_cost_usd"]
+        for row in _rows(query_observations(connection, "day_sessions", measure, parameters)):
+            at = (names[row["key"]], row["usage_date"])
+            self.sessions[at] = (row["sessions"], row["costliest"] or [])
+            if at in self.lines and at not in from_console:
+                self.lines[at].sessions = float(row["sessions"])
+
+    def contributions(self, flag: _Flag) -> str | None:
+        """JSON of USD by cause, summing to the excess; None where no same weekday shows what is usual."""
+        name = flag.series.segment.name
+        actual = self.lines.get((name, flag.day))
+        usual = [self.lines[name, day] for day in self.reference(flag) if (name, day) in self.lines]
+        typical = _together(usual)
+        expected = float(flag.scores.expected[flag.place])
+        if actual is None or typical is None or expected <= 0:
+            return None
+        before, after = comparable(typical.scaled(expected / float(typical.cost_usd)), actual)
+        parts = explain_excess(before, after, flag.excess)
+        return "{" + ", ".join(f"{json.dumps(term)}: {usd:f}" for term, usd in parts.items()) + "}"
+
+    def top_sessions(self, flag: _Flag) -> str:
+        """JSON of the ten costliest sessions that started on the day."""
+        _, found = self.sessions.get((flag.series.segment.name, flag.day), (0, []))
+        return json.dumps([{**each, "cost_usd": float(each["cost_usd"])} for each in found])
+
+
+def _together(lines: Sequence[Lines]) -> Lines | None:
+    """Days as one, at the rates of all of them together; None where they cost nothing."""
+    cost = sum((each.cost_usd for each in lines), Decimal(0))
+    if cost <= 0:
+        return None
+    whole = Lines(cost, requests=_sum([each.requests for each in lines]), sessions=_sum([e.sessions for e in lines]))
+    for name in sorted({name for each in lines for name in each.models}):
+        models = [each.models[name] for each in lines if name in each.models]
+        tokens = np.sum([model.tokens for model in models], axis=0)
+        amounts = np.sum([model.tokens * np.nan_to_num(model.usd_per_token) for model in models], axis=0)
+        rates = np.array(models[0].usd_per_token)
+        np.divide(amounts, tokens, out=rates, where=tokens > 0)
+        whole.models[name] = type(models[0])(tokens, rates)
+    return whole
+
+
+def _sum(numbers: Sequence[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+def _rows(relation: duckdb.DuckDBPyRelation) -> list[Row]:
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+
+def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    """Flag days that cost more than expected, and split each excess by cause so that the parts sum to it.
+
+    `connection` sees the marts; a read-only one will do. A segment without a flagged day has one row that says so.
+    """
+    segments, series = daily_series(connection, settings.analysis_segments)
+    flags = _flags(series, settings.anomaly_floor_usd)
+    days = _Days(connection, flags)
+    by_segment: dict[str, list[_Flag]] = defaultdict(list)
+    for flag in flags:
+        by_segment[flag.series.segment.name].append(flag)
+    lengths = {each.segment.name: len(each.days) for each in series}
+    rows: list[Row] = []
+    for segment in segments:
+        base = {"segment": segment.name, "measure": "day_cost_usd"}
+        found = sorted(by_segment.get(segment.name, []), key=lambda flag: (flag.day, flag.scores.method))
+        for flag in found:
+            value = float(flag.series.days[flag.place + flag.offset])
+            expected = float(flag.scores.expected[flag.place])
+            rows.append(
+                {
+                    **base,
+                    "usage_date": flag.day,
+                    "value": value,
+                    "expected": expected,
+                    "excess": value - expected,
+                    "score": float(flag.scores.z[flag.place]),
+                    "method": flag.scores.method,
+                    "p_value": float(flag.scores.p_value[flag.place]),
+                    "contributions": days.contributions(flag),
+                    "top_sessions": days.top_sessions(flag),
+                }
+            )
+        if not found:
+            n = lengths.get(segment.name, 0)
+            note = f"None of the {counted(n, 'day')} stands out."
+            if n < MIN_STL_DAYS:
+                note = f"too few: {counted(n, 'day')}, where a rule needs {MIN_STL_DAYS}."
+            rows.append({**base, "note": note if segment.n else _lacking([segment])})
+    return as_table("usage_anomalies", SCHEMAS["usage_anomalies"], rows)
+
+
+# ----------------------------------------------------------------------------------------------------- forecast
+
+
+def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    """Forecast the month of every segment from its daily costs, with how often that was right before.
+
+    `connection` sees the marts; a read-only one will do.
+    """
+    segments, series = daily_series(connection, settings.analysis_segments)
+    rows: list[Row] = []
+    for each in series:
+        told = forecast_month(each.days, each.first_day)
+        checked = backtest(each.days, each.first_day)
+        note = None if told.low_80 is not None else _no_interval(each, told)
+        rows.append(
+            {
+                **_forecast_columns(each, told),
+                "backtest_hits": checked.hits,
+                "backtest_months": checked.months,
+                "backtest_low": checked.low,
+                "backtest_high": checked.high,
+                "note": note,
+            }
+        )
+        smoothed = forecast_month_ets(each.days, each.first_day, settings.seed) if each is series[0] else None
+        if smoothed:
+            rows.append(_forecast_columns(each, smoothed))
+    if not rows:
+        rows = [{"segment": "all", "note": _lacking(segments)}]
+    return as_table("cost_forecast", SCHEMAS["cost_forecast"], rows)
+
+
+def _no_interval(series: Series, told: MonthForecast) -> str:
+    if told.point == told.so_far:
+        return "No usage in the last four weeks: nothing more is expected, and no interval is given."
+    return f"{counted(len(series.days), 'day')}: too few past origins for an interval."
+
+
+def _forecast_columns(series: Series, told: MonthForecast) -> Row:
+    names = ("month", "as_of", "method", "so_far", "point", "low_80", "high_80", "low_95", "high_95")
+    return {"segment": series.segment.name, **{name: getattr(told, name) for name in names}}
+
+
+# ------------------------------------------------------------------------------------- profile, bursts, patterns
+
+
+def _events(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, list[Segment]]:
+    """The measure of what comes in (requests, else sessions), its column's name, and the costliest segments."""
+    segments: list[Segment] = []
+    for measure, name in (("request_total_tokens", "request_count"), ("session_total_tokens", "session_count")):
+        segments = costliest_segments(connection, MEASURES[measure], MAX_PROFILE_SEGMENTS)
+        if segments[0].n:
+            return measure, name, segments
+    return "", "", segments
+
+
+_NO_EVENTS = "unavailable: No logs of requests or sessions have been loaded, and a console export counts neither."
+
+
+def time_profile(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    """Mean count of each hour of the week, with intervals that fit counts more variable than chance.
+
+    `connection` sees the marts; a read-only one will do.
+    """
+    measure, name, segments = _events(connection)
+    rows: list[Row] = []
+    for dimension, keys in _by_dimension(segments) if measure else ():
+        hours: dict[str, dict[dt.datetime, int]] = defaultdict(dict)
+        parameters = {"dimension": dimension, "keys": list(keys)}
+        for key, hour, count in query_observations(connection, "hours", MEASURES[measure], parameters).fetchall():
+            hours[key][hour] = count
+        for key, segment in keys.items():
+            rows += _profile(segment.name, name, hours.get(key, {}))
+    if not rows:
+        rows = [{"segment": "all", "note": _NO_EVENTS}]
+    return as_table("time_profile", SCHEMAS["time_profile"], rows)
+
+
+def _profile(segment: str, measure: str, hours: Mapping[dt.datetime, int]) -> list[Row]:
+    """168 rows. The mean of w counts with variance m + d m^2 has the relative error sqrt((1 / m + d) / w)."""
+    from scipy import special
+
+    first = min(hours).date() if hours else dt.date.min
+    days = (max(hours).date() - first).days + 1 if hours else 0
+    if days < MIN_PROFILE_WEEKS * WEEK:
+        lack = f"too few: {counted(days, 'day')}, where a profile needs {MIN_PROFILE_WEEKS * WEEK}."
+        return [{"segment": segment, "measure": measure, "note": lack}]
+    counts = np.zeros((days, 24))
+    for hour, count in hours.items():
+        counts[(hour.date() - first).days, hour.hour] = count
+    weekdays = (np.arange(days) + first.weekday()) % WEEK
+    groups = [counts[weekdays == weekday] for weekday in range(WEEK)]
+    means = np.array([group.mean(axis=0) for group in groups])
+    variances = np.array([group.var(axis=0, ddof=1) for group in groups])
+    dispersion = max(float((variances - means).sum() / np.square(means).sum()), 0.0)
+    freedom = days - WEEK
+    reach = float(special.stdtrit(freedom, 0.975))
+    rows = []
+    for weekday, group in enumerate(groups):
+        for place in range(24):
+            mean, weeks = float(means[weekday, place]), len(group)
+            error = float(np.sqrt((1 / mean + dispersion) / weeks)) if mean > 0 else 0.0
+            # where nothing was seen: the mean at which that still happens in 5% of all histories
+            none_seen = float(np.expm1(-np.log(0.05) * dispersion / weeks)) / dispersion if dispersion else 3.0 / weeks
+            rows.append(
+                {
+                    "segment": segment,
+                    "measure": measure,
+                    "weekday": weekday + 1,
+                    "hour": place,
+                    "mean": mean,
+                    "low": mean * float(np.exp(-reach * error)),
+                    "high": mean * float(np.exp(reach * error)) if mean > 0 else none_seen,
+                    "weeks": weeks,
+                    "dispersion": dispersion,
+                }
+            )
+    return rows
+
+
+def burstiness(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    """Index of dispersion of counts a minute, idle minutes included. `connection` sees the marts."""
+    measure, name, segments = _events(connection)
+    rows: list[Row] = []
+    for dimension, keys in _by_dimension(segments) if measure else ():
+        parameters = {"dimension": dimension, "keys": list(keys)}
+        found = {
+            row["key"]: row for row in _rows(query_observations(connection, "minutes", MEASURES[measure], parameters))
+        }
+        for key, segment in keys.items():
+            if (row := found.get(key)) is None:
+                lack = "unavailable: No time is known for its requests."
+                rows.append({"segment": segment.name, "measure": name, "note": lack})
+                continue
+            minutes = row["days"] * 1440
+            mean = row["total"] / minutes
+            variance = (row["squares"] - row["total"] * mean) / (minutes - 1)
+            rows.append(
+                {
+                    "segment": segment.name,
+                    "measure": name,
+                    "minutes": minutes,
+                    "busy_minutes": row["busy_minutes"],
+                    "mean": mean,
+                    "variance": variance,
+                    "variance_to_mean": variance / mean,
+                    "peak": row["most"],
+                    "peak_at": row["busiest_minute"],
+                }
+            )
+    if not rows:
+        rows = [{"segment": "all", "note": _NO_EVENTS}]
+    return as_table("burstiness", SCHEMAS["burstiness"], rows)
+
+
+def day_patterns(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
+    """Peak, trend, season and weekdays of daily cost, with tests. `connection` sees the marts."""
+    segments, series = daily_series(connection, settings.analysis_segments)
+    rows: list[Row] = []
+    for each in series:
+        rows += _patterns(each)
+    tested = [row for row in rows if row.get("p_value") is not None]
+    if tested:
+        evident = benjamini_hochberg([row["p_value"] for row in tested], FALSE_DISCOVERY_RATE)
+        for row, is_evident in zip(tested, evident, strict=True):
+            row["is_evident"] = bool(is_evident)
+    if not rows:
+        rows = [{"segment": "all", "note": _lacking(segments)}]
+    return as_table("day_patterns", SCHEMAS["day_patterns"], rows)
+
+
+def _patterns(series: Series) -> list[Row]:
+    from scipy import special, stats
+    from statsmodels.tsa.seasonal import STL
+
+    days, name = series.days, series.segment.name
+    positive = days[days > 0]
+    if len(days) < MIN_PATTERN_WEEKS * WEEK or not len(positive):
+        lack = f"too few: {counted(len(days), 'day')}, where a pattern needs {MIN_PATTERN_WEEKS * WEEK}."
+        return [{"segment": name, "note": lack}]
+    typical = float(np.median(positive))
+
+    def row(pattern: str, value: float, observations: int, **other: float) -> Row:
+        return {"segment": name, "pattern": pattern, "value": value, "observations": observations, **other}
+
+    rows = [row("peak_to_typical", float(days.max()) / typical, len(positive))]
+    logs = np.log(np.maximum(days, 0.01 * typical))
+    weeks = logs[len(logs) % WEEK :].reshape(-1, WEEK)
+    by_week = weeks.mean(axis=1)
+    slope = stats.theilslopes(by_week, np.arange(len(by_week)))
+    tau = stats.kendalltau(np.arange(len(by_week)), by_week)
+    if np.isfinite(tau.pvalue):
+        ends = {"low": float(np.expm1(slope[2])), "high": float(np.expm1(slope[3]))}
+        rows.append(row("trend", float(np.expm1(slope[0])), len(by_week), **ends, p_value=float(tau.pvalue)))
+    parts = STL(logs, period=WEEK, robust=True).fit()
+    for pattern, part in (("trend_strength", parts.trend), ("seasonal_strength", parts.seasonal)):
+        whole = float(np.var(part + parts.resid))
+        rows.append(row(pattern, max(1 - float(np.var(parts.resid)) / whole, 0.0) if whole else 0.0, len(days)))
+    away = weeks - np.median(weeks, axis=1, keepdims=True)
+    first = (series.first_day + dt.timedelta(days=len(logs) % WEEK)).weekday()
+    reach = float(special.stdtrit(len(weeks) - 1, 0.975))
+    # the median of each week steadies against a dear day, but lies beside what is typical where weekdays differ
+    away -= np.median(away.mean(axis=0))
+    blur = float(np.sqrt(1 + np.pi / 2 / WEEK))  # that median of seven means is uncertain too
+    for place in sorted(range(WEEK), key=lambda place: (first + place) % WEEK):
+        effect = away[:, place]
+        mean, error = float(effect.mean()), blur * float(effect.std(ddof=1)) / float(np.sqrt(len(effect)))
+        ends = {"low": float(np.exp(mean - reach * error)), "high": float(np.exp(mean + reach * error))}
+        # days that all equal their week's are no effect, and no test
+        p_value = 2 * float(special.stdtr(len(effect) - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
+        weekday = WEEKDAYS[(first + place) % WEEK]
+        rows.append(row(weekday, float(np.exp(mean)), len(effect), **ends, p_value=p_value))
+    return rows
+
+
+TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
+    "usage_anomalies": usage_anomalies,
+    "cost_forecast": cost_forecast,
+    "time_profile": time_profile,
+    "burstiness": burstiness,
+    "day_patterns": day_patterns,
+}

@@ -1,0 +1,199 @@
+"""What is analysed: measures, segments, their observations in DuckDB, and how a table of schema analysis is described.
+
+Belongs here: which source an observation comes from, the costliest segments, and rows as a documented table. Does not
+belong here: any table in particular (`analysis`, `days`, `bridge`), the SQL (`pipeline/analysis/sql`).
+
+DuckDB groups every column; Python sees (value, count) pairs and daily sums, never the single rows of a mart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.store import sqlfiles
+
+NANO = 1e9
+DIMENSIONS = ("model", "api_key", "workspace", "user_id", "project")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column to analyse: the file of its observations, and the words for one of them and for where it comes from."""
+
+    name: str
+    observations: str
+    noun: str
+    missing: str
+    grain: str = ""
+
+    @property
+    def is_cost(self) -> bool:
+        """True for US dollars (nano-dollars in SQL), false for tokens."""
+        return self.name.endswith("_cost_usd")
+
+    @property
+    def unit(self) -> float:
+        """Database units in one unit of the table."""
+        return NANO if self.is_cost else 1.0
+
+
+_NO_SESSIONS = "No session logs have been loaded, and a console export knows no sessions"
+_NO_REQUESTS = "No logs of single requests have been loaded, and a console export knows no requests"
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("session_cost_usd", "session_observations", "session", _NO_SESSIONS),
+        Measure("session_total_tokens", "session_observations", "session", _NO_SESSIONS),
+        Measure("request_cost_usd", "request_observations", "request", _NO_REQUESTS),
+        Measure("request_total_tokens", "request_observations", "request", _NO_REQUESTS),
+        Measure("minute_cost_usd", "usage_observations", "minute", "No usage is known by the minute", "minute"),
+        Measure("day_cost_usd", "usage_observations", "day", "No usage has been loaded", "day"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of one measure; `n` observations have a value, `unpriced_rows` usage rows have no price."""
+
+    dimension: str
+    key: str
+    n: int
+    observations: int
+    cost_usd: Decimal
+    total_tokens: int
+    unpriced_rows: int
+    source: str | None
+
+    @property
+    def name(self) -> str:
+        """As in the column `segment`: all, or the dimension and its value."""
+        return "all" if self.dimension == "all" else f"{self.dimension}={self.key}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is not one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def left_out(measure: Measure, segment: Segment) -> str:
+    """What has no price, as a clause without its full stop; empty where everything has one."""
+    if not measure.is_cost or not segment.unpriced_rows:
+        return ""
+    noun = "usage row" if measure.grain else measure.noun
+    return f"{counted(segment.unpriced_rows, noun)} without a price left out"
+
+
+def unavailable(measure: Measure, segment: Segment) -> str:
+    """Why there is nothing to analyse, as a sentence without its full stop."""
+    if not segment.observations:
+        return measure.missing
+    lacking = "price" if measure.is_cost else "token count"
+    return f"None of the {counted(segment.observations, measure.noun)} has a {lacking}"
+
+
+def joined(*parts: str) -> str:
+    """The clauses that are not empty, as one."""
+    return "; ".join(part for part in parts if part)
+
+
+@cache
+def _text(name: str) -> str:
+    """SQL with its parameters as they are: `$name` is DuckDB's here, and no placeholder."""
+    return sqlfiles.read(f"analysis/{name}")
+
+
+def query_observations(
+    connection: duckdb.DuckDBPyConnection, name: str, measure: Measure, parameters: Mapping[str, Any]
+) -> duckdb.DuckDBPyRelation:
+    """Run a query over the observations of a measure, which it sees as the table `observations`."""
+    body = _text(name)
+    start = re.search(r"^(with|select)\b", body, re.MULTILINE)
+    if start is None:
+        raise ValueError(f"{name}.sql holds no query")
+    body = body[start.start() :]
+    body = f", {body[5:]}" if start.group() == "with" else body
+    text = f"with observations as (\n{_text(measure.observations)}\n)\n{body}"
+    known = {"grain": measure.grain, "is_cost": measure.is_cost, "unit": measure.unit, **parameters}
+    used = set(re.findall(r"\$([a-z_]+)", text))
+    return connection.sql(text, params={key: value for key, value in known.items() if key in used})
+
+
+def _segments_of(connection: duckdb.DuckDBPyConnection, measure: Measure, dimension: str, limit: int) -> list[Segment]:
+    found = query_observations(
+        connection, "segments", measure, {"dimension": dimension, "segment_limit": limit}
+    ).fetchall()
+    segments = []
+    for key, n, observations, cost, tokens, unpriced, console, sessions in found:
+        source = "+".join(name for name, present in (("console", console), ("sessions", sessions)) if present)
+        segments.append(
+            Segment(dimension, key, n, observations, cost or Decimal(0), tokens or 0, unpriced, source or None)
+        )
+    return segments
+
+
+def costliest_segments(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> list[Segment]:
+    """`all` first, then the costliest segments of all dimensions together (more tokens, then the name, decide ties)."""
+    whole = _segments_of(connection, measure, "all", 1)
+    if not whole:
+        return [Segment("all", "all", 0, 0, Decimal(0), 0, 0, None)]
+    parts = [segment for dimension in DIMENSIONS for segment in _segments_of(connection, measure, dimension, limit)]
+    parts.sort(key=lambda segment: (-segment.cost_usd, -segment.total_tokens, segment.name))
+    return whole + parts[:limit]
+
+
+def described_field(name: str, kind: pa.DataType, description: str) -> pa.Field:
+    """A column with the text of the data dictionary."""
+    return pa.field(name, kind, metadata={"description": description})
+
+
+def described_schema(description: str, fields: Sequence[pa.Field]) -> pa.Schema:
+    """A table with the text of the data dictionary."""
+    return pa.schema(fields, metadata={"description": description})
+
+
+TEXT, COUNT, NUMBER, FLAG, TIME = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
+SEGMENT = described_field(
+    "segment",
+    TEXT,
+    "all, or model=, api_key=, workspace=, user_id= or project= and a name; the costliest segments of a measure (50, "
+    "setting analysis_segments). "
+    "A session belongs to its primary model",
+)
+MEASURE = described_field(
+    "measure",
+    TEXT,
+    "What one observation is: the cost or tokens of a session or request, or the cost of a minute (usage known by the "
+    "minute only) or a UTC day with usage. Costs in US dollars",
+)
+
+
+def as_table(name: str, schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table of the documented schema; a column that a row does not name is null.
+
+    Raises:
+        ValueError: a row names a column that the schema does not have.
+
+    """
+    unknown = {key for row in rows for key in row} - set(schema.names)
+    if unknown:
+        raise ValueError(f"analysis.{name} has no column {', '.join(sorted(unknown))}")
+    return pa.Table.from_pydict({column: [row.get(column) for row in rows] for column in schema.names}, schema=schema)
+
+
+def published_before(connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """These columns of analysis.<name> as the run before left it; nothing where it has no such table or columns."""
+    known = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'analysis' AND table_name = ?", [name]
+    ).fetchall()
+    if not set(columns) <= {column for (column,) in known}:
+        return []
+    return connection.execute(f"SELECT {', '.join(columns)} FROM analysis.{name}").fetchall()

@@ -1,0 +1,119 @@
+"""The Dagster UI as `token-analytics ui` starts it: `dagster dev`, with a web server that answers its own pages alone.
+
+Belongs here: who is answered. Does not belong here: what Dagster shows (definitions), and starting this (cli). Whatever
+page is open in a browser may send requests to an address of this machine; Dagster's web server asks none of them where
+it comes from, and changes things even where it is only asked for them (GET).
+"""
+
+from __future__ import annotations
+
+import sys
+import urllib.parse
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - only compared with
+_READS = ("GET", "HEAD", "OPTIONS")
+
+
+class OwnPagesOnly:
+    """An ASGI application that passes on what comes to its own host, from its own pages or from no page at all."""
+
+    def __init__(self, app: _App, host: str) -> None:
+        self._app = app
+        self._host = f"[{host}]" if ":" in host else host.lower()
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        """Pass on a request, or refuse it."""
+        problem = self._problem(scope) if scope["type"] in ("http", "websocket") else ""
+        if not problem:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": problem})
+        else:
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": f"Refused: {problem}.\n".encode()})
+
+    def _problem(self, scope: _Scope) -> str:
+        """Why a request is not answered, or ''."""
+        given: dict[bytes, list[str]] = {}
+        for name, value in scope["headers"]:
+            given.setdefault(bytes(name).lower(), []).append(value.decode("latin-1").strip().lower())
+        hosts, origins = given.get(b"host", []), given.get(b"origin", [])
+        if len(hosts) != 1 or hosts[0] not in self._own(scope):
+            return "another host was asked for"
+        if any(urllib.parse.urlsplit(origin).netloc != hosts[0] for origin in origins):
+            return "it comes from a page of another origin"
+        if "cross-site" in given.get(b"sec-fetch-site", []) and "navigate" not in given.get(b"sec-fetch-mode", []):
+            return "it comes from a page of another site"
+        if scope["type"] == "http" and scope["method"] in _READS and _changes_something(scope["query_string"]):
+            return "what changes something has to be sent by POST"
+        return ""
+
+    def _own(self, scope: _Scope) -> set[str]:
+        """What a browser may call this server: a name that is this machine's alone, or the address it listens on."""
+        server = scope.get("server") or ("127.0.0.1", 80)
+        address, port = str(server[0]), server[1]
+        names = [*LOOPBACK]
+        if self._host not in _EVERY_ADDRESS:
+            names.append(self._host)
+        if self._host not in LOOPBACK:
+            names.append(f"[{address}]" if ":" in address else address)
+        return {f"{name}:{port}" for name in names} | (set(names) if port == 80 else set())
+
+
+def _changes_something(query_string: bytes) -> bool:
+    """Whether what is asked for in an address is, or might be, more than a query of GraphQL."""
+    from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
+
+    for text in urllib.parse.parse_qs(query_string.decode("latin-1")).get("query", []):
+        try:
+            asked = parse(text).definitions
+        except (GraphQLError, RecursionError):
+            return True
+        if any(isinstance(one, OperationDefinitionNode) and one.operation != OperationType.QUERY for one in asked):
+            return True
+    return False
+
+
+def _serve(arguments: Sequence[str]) -> None:
+    """Dagster's web server, guarded."""
+    from dagster_webserver import cli
+
+    host = arguments[arguments.index("--host") + 1] if "--host" in arguments else "127.0.0.1"
+    create = vars(cli)["create_app_from_workspace_process_context"]
+
+    def create_guarded(*args: Any, **options: Any) -> OwnPagesOnly:
+        return OwnPagesOnly(create(*args, **options), host)
+
+    vars(cli).update(create_app_from_workspace_process_context=create_guarded)
+    sys.argv = ["dagster-webserver", *arguments]
+    cli.main()  # type: ignore[no-untyped-call]
+
+
+def _develop(arguments: Sequence[str]) -> None:
+    """`dagster dev`, which starts the web server as a process: ours in place of it."""
+    from dagster._cli import dev, main
+
+    start = vars(dev)["open_ipc_subprocess"]
+
+    def start_ours(parts: Sequence[str], **options: Any) -> Any:
+        if "dagster_webserver" in parts:
+            at = parts.index("dagster_webserver")
+            parts = [*parts[:at], "pipeline.cli.ui", "serve", *parts[at + 1 :]]
+        return start(parts, **options)
+
+    vars(dev).update(open_ipc_subprocess=start_ours)
+    sys.argv = ["dagster", "dev", *arguments]
+    main()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    {"serve": _serve, "dev": _develop}[sys.argv[1]](sys.argv[2:])

@@ -1,0 +1,327 @@
+"""Rows of `token_usage_sessions`, from the application's PostgreSQL into files of landing.
+
+Belongs here: the connection, which rows are new since the last pull, and the files. Does not belong here: reading those
+files (sources/usage_sessions) and which state of a session is in force (dbt_project). The rules: docs/connections.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.fetch import landing
+from pipeline.ingest.sources import usage_sessions
+from pipeline.settings import ConfigurationError, Settings
+from pipeline.store.sqlfiles import identifier, literal, sql
+
+SOURCE = "postgres"
+# A file is one transaction of ingest, and what a pull that is cut off does not have to fetch again.
+FILE_ROWS = 1_000_000
+BATCH_BYTES = 16 << 20
+# Hashes of landed rows that are remembered (about 25 bytes each); rows beyond are landed again, and count once.
+WINDOW_ROWS = 2_000_000
+CONNECT_TIMEOUT_SECONDS = 10
+_HELPERS = ("stamp_us", "row_hash")
+_STATE_VERSION = b"1"
+# Types of last_updated_at, and what "now" is in each; a time without zone is UTC.
+_NOW = {"timestamptz": "transaction_timestamp()", "timestamp": "(transaction_timestamp() at time zone 'UTC')"}
+_WINDOW_SCHEMA = pa.schema([("stamp_us", pa.int64()), ("row_hash", pa.binary())])
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What one pull brought: rows landed, rows of the overlap that were landed before, and how far it got."""
+
+    table: str
+    rows: int
+    rows_known: int
+    files: tuple[Path, ...]
+    up_to: datetime | None
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The application's table: its allow-listed columns, the type of its stamp, and what tells it from any other."""
+
+    name: str
+    columns: tuple[str, ...]
+    stamp_kind: str
+    identity: str
+
+
+def pull(settings: Settings, *, everything: bool = False) -> Pulled:
+    """Land the rows that are new or changed since the last pull; with `everything` all rows of the table.
+
+    Raises:
+        ConfigurationError: no database is configured; it cannot be reached or read; the table is another one than
+            expected; another pull is under way. What was landed until then stays, and the next pull goes on from there.
+
+    """
+    dsn = settings.postgres_dsn.get_secret_value() if settings.postgres_dsn else ""
+    if not dsn:
+        # libpq would take an empty one for a server of this machine.
+        raise ConfigurationError(
+            "no database is configured: set TOKEN_ANALYTICS_POSTGRES_DSN, such as postgresql://reader@db.example/app"
+        )
+    with landing.opened(settings, SOURCE) as folder, _told_without_secrets(), _connected(dsn, settings) as cursor:
+        table = _table(cursor, settings.postgres_table)
+        window = None if everything else _Window.load(_state(settings), table.identity)
+        return _pull(cursor, table, window or _Window(table.identity), settings, folder)
+
+
+def _state(settings: Settings) -> Path:
+    return settings.pulled / f"{SOURCE}.parquet"
+
+
+@contextlib.contextmanager
+def _connected(dsn: str, settings: Settings) -> Iterator[Any]:
+    """A cursor that reads only, whose statements end in time and which tells times in UTC."""
+    from adbc_driver_postgresql import dbapi
+
+    for option in (f"connect_timeout={CONNECT_TIMEOUT_SECONDS}", "application_name=token-analytics"):
+        if option.split("=")[0] not in dsn:
+            is_url = dsn.startswith(("postgresql://", "postgres://"))
+            dsn += (("&" if "?" in dsn else "?") if is_url else " ") + option
+    with dbapi.connect(dsn, autocommit=True) as connection, connection.cursor() as cursor:
+        for name, value in {
+            "default_transaction_read_only": "on",
+            "statement_timeout": f"{settings.postgres_timeout_seconds * 1000:.0f}",
+            "TimeZone": "UTC",
+            "DateStyle": "ISO",
+            "client_encoding": "UTF8",
+        }.items():
+            cursor.execute(f"SET {name} = {literal(value)}")
+        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+        yield cursor
+
+
+def _table(cursor: Any, name: str) -> _Table:
+    """What the catalogue says of the table.
+
+    Raises:
+        ConfigurationError: there is none, or it lacks what every row needs.
+
+    """
+    quoted = ".".join(identifier(part) for part in name.split("."))
+    cursor.execute(sql("fetch/postgres/columns", table=literal(quoted)))
+    found = cursor.fetch_arrow_table().to_pylist()
+    if not found:
+        raise ConfigurationError(f"postgres_table: the database has no table {name} that this user sees")
+    kinds = {row["name"]: row["kind"] for row in found}
+    if problem := usage_sessions.SHAPE.problem(tuple(kinds)):
+        raise ConfigurationError(f"postgres_table: {name}: {problem}")
+    kind = kinds["last_updated_at"]
+    if kind not in _NOW:
+        raise ConfigurationError(f"postgres_table: {name}: last_updated_at is of type {kind}: it has to be a timestamp")
+    server = ""
+    if found[0]["tells_server"]:
+        cursor.execute(sql("fetch/postgres/server"))
+        server = cursor.fetch_arrow_table().to_pylist()[0]["server"]
+    columns = tuple(column for column in kinds if column in usage_sessions.SHAPE.known)
+    return _Table(quoted, columns, kind, f"{server}/{found[0]['identity']}")
+
+
+@dataclass
+class _Window:
+    """How far pulls of a table have got, and which rows of the overlap before that they have landed."""
+
+    identity: str
+    mark_us: int | None = None
+    rows: deque[pa.Table] = field(default_factory=deque)
+
+    @classmethod
+    def load(cls, path: Path, identity: str) -> _Window | None:
+        """What the last pull has stored; None where there is nothing of use: a pull of everything is never wrong."""
+        try:
+            table = pq.read_table(path, memory_map=False)
+            stored = table.schema.metadata or {}
+            if (stored[b"version"], stored[b"identity"]) != (_STATE_VERSION, identity.encode()):
+                return None
+            return cls(identity, int(stored[b"mark_us"]), deque([table.cast(_WINDOW_SCHEMA)]))
+        except (OSError, pa.ArrowException, KeyError, ValueError):
+            return None
+
+    def store(self, path: Path) -> None:
+        """Store it whole or not at all."""
+        if self.mark_us is None:
+            return
+        described = {"version": _STATE_VERSION, "identity": self.identity, "mark_us": str(self.mark_us)}
+        table = pa.concat_tables(self.rows) if self.rows else _WINDOW_SCHEMA.empty_table()
+        unfinished = landing.unfinished(path.parent, path.name)
+        pq.write_table(table.replace_schema_metadata(described), unfinished, compression="zstd")
+        landing.finish(unfinished, path.parent, path.name)
+
+    def hashes(self) -> pa.ChunkedArray:
+        """Of the rows that were landed."""
+        return pa.chunked_array([chunk for table in self.rows for chunk in table["row_hash"].chunks], pa.binary())
+
+    def add(self, landed: pa.Table) -> None:
+        """Note rows that are landed, or were before, in the order of their stamps (those without one last)."""
+        self.rows.append(landed)
+        latest = pc.max(landed["stamp_us"]).as_py()
+        if latest is not None:
+            self.mark_us = max(latest, self.mark_us or latest)
+
+    def narrow(self, overlap_us: int) -> None:
+        """Forget rows from before the overlap, and the oldest ones where there are too many."""
+        if self.mark_us is None:
+            return
+        table = pa.concat_tables(self.rows)
+        # A row without a time is read by every pull.
+        recent = pc.fill_null(pc.greater_equal(table["stamp_us"], self.mark_us - overlap_us), True)
+        self.rows = deque([table.filter(recent)[-WINDOW_ROWS:].combine_chunks()])
+
+
+def _pull(cursor: Any, table: _Table, window: _Window, settings: Settings, folder: Path) -> Pulled:
+    overlap = timedelta(seconds=settings.postgres_overlap_seconds)
+    overlap_us = overlap // timedelta(microseconds=1)
+    cursor.execute(_query(table, window.mark_us, overlap))
+    known = window.hashes()
+    # What this pull reads comes in the order of the stamps: with each file that is finished, the mark may move.
+    window.rows = deque()
+    began = datetime.now(UTC)
+    files: list[Path] = []
+    rows = rows_known = 0
+    with contextlib.closing(_Files(folder, f"{began:%Y%m%dT%H%M%S%f}")) as landed:
+        for batch in cursor.fetch_record_batch():
+            read = pa.table(batch)
+            fresh = read.filter(pc.invert(pc.is_in(read["row_hash"], value_set=known))) if len(known) else read
+            rows, rows_known = rows + len(fresh), rows_known + len(read) - len(fresh)
+            landed.write(fresh.drop_columns(list(_HELPERS)))
+            window.add(read.select(_HELPERS).cast(_WINDOW_SCHEMA))
+            if landed.rows >= FILE_ROWS:
+                files += landed.finish()
+                window.narrow(overlap_us)
+                window.store(_state(settings))
+        files += landed.finish()
+    if window.rows:
+        window.narrow(overlap_us)
+        window.store(_state(settings))
+    up_to = None if window.mark_us is None else datetime.fromtimestamp(0, UTC) + timedelta(microseconds=window.mark_us)
+    return Pulled(settings.postgres_table, rows, rows_known, tuple(files), up_to)
+
+
+def _query(table: _Table, mark_us: int | None, overlap: timedelta) -> str:
+    condition = "true"
+    if mark_us is not None:
+        since = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=mark_us) - overlap
+        if table.stamp_kind == "timestamp":
+            since = since.replace(tzinfo=None)
+        condition = f"(last_updated_at >= {table.stamp_kind} {literal(since.isoformat())} or last_updated_at is null)"
+    return sql(
+        "fetch/postgres/rows",
+        columns=", ".join(f"{identifier(name)}::text as {identifier(name)}" for name in table.columns),
+        values=", ".join(identifier(name) for name in table.columns),
+        now=_NOW[table.stamp_kind],
+        table=table.name,
+        condition=condition,
+    )
+
+
+class _Files:
+    """Parquet files of rows, each of which appears in the folder when it is complete.
+
+    Rows that do not say whose key paid stand in files of their own, without that column: in a file that has it, an
+    empty cell means the Workbench.
+    """
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.rows = 0
+        self._folder, self._stem, self._number = folder, stem, 0
+        self._writers: dict[str, pq.ParquetWriter] = {}
+
+    def write(self, rows: pa.Table) -> None:
+        if "api_key" in rows.column_names:
+            self._write(rows.filter(pc.is_null(rows["api_key"])).drop_columns(["api_key"]))
+            rows = rows.filter(pc.is_valid(rows["api_key"]))
+        self._write(rows)
+
+    def _write(self, rows: pa.Table) -> None:
+        if not len(rows):
+            return
+        rows = rows.cast(pa.schema([(name, pa.string()) for name in rows.column_names]))
+        name = next((name for name, open_ in self._writers.items() if open_.schema == rows.schema), "")
+        if not name:
+            self._number += 1
+            name = f"token_usage_sessions-{self._stem}-{self._number:04}.parquet"
+            path = landing.unfinished(self._folder, name)
+            self._writers[name] = pq.ParquetWriter(path, rows.schema, compression="zstd")
+        self._writers[name].write_table(rows)
+        self.rows += len(rows)
+
+    def finish(self) -> list[Path]:
+        """The files that are complete now."""
+        names = list(self._writers)
+        self.close()
+        return [landing.finish(landing.unfinished(self._folder, name), self._folder, name) for name in names]
+
+    def close(self) -> None:
+        """Leave what is not finished to the next pull, which removes it."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers, self.rows = {}, 0
+
+
+@contextlib.contextmanager
+def _told_without_secrets() -> Iterator[None]:
+    """Turn what the driver raises into a sentence of our own: its messages quote the DSN, of which parts are secret."""
+    from adbc_driver_postgresql import dbapi
+
+    try:
+        yield
+    except dbapi.Error as error:
+        problem = _sentence(str(error), error.sqlstate or "")
+    except (pa.ArrowException, OSError) as error:
+        # While rows are on their way, Arrow raises in the driver's place; it does not pass the SQLSTATE on.
+        if "[libpq]" not in str(error):
+            raise
+        problem = _sentence(str(error), "")
+    else:
+        return
+    raise ConfigurationError(problem) from None
+
+
+def _sentence(message: str, sqlstate: str) -> str:
+    """What a message of the driver means, without any of its words."""
+    is_connecting = "Failed to connect" in message
+    for sign, meaning in (_CONNECTING if is_connecting else _READING).items():
+        if sign == sqlstate or sign in message:
+            return f"PostgreSQL: {meaning}"
+    if is_connecting:
+        return f"PostgreSQL: cannot connect: check {_DSN} (its form, host, port and sslmode) and the server's log"
+    return f"PostgreSQL: the statement failed{sqlstate and f' (SQLSTATE {sqlstate})'}: see the server's log"
+
+
+_DSN = "TOKEN_ANALYTICS_POSTGRES_DSN"
+_STAYS = "what was landed stays, and the next pull goes on there"
+# What libpq says before there is a connection, and what it means.
+_CONNECTING = {
+    "password authentication failed": f"the server refused the user or the password of {_DSN}",
+    "no password supplied": f"the server wants a password: put it into {_DSN} or ~/.pgpass",
+    "no pg_hba.conf entry": "the server does not let this user in from here (pg_hba.conf)",
+    "could not translate host name": f"the host of {_DSN} is not known (in a URL, special characters of a password "
+    "have to be percent-encoded)",
+    "Connection refused": f"nobody listens at the host and port of {_DSN}",
+    "timeout expired": f"the host of {_DSN} does not answer",
+    "does not exist": f"the server has no such database or user as {_DSN} names",
+    "connection info string": f"{_DSN} is no DSN: give it as postgresql://user@host/database",
+}
+# SQLSTATEs, and what stands in the message where Arrow has dropped them.
+_READING = {
+    "42501": "this user may not read the table: grant select on it",
+    "permission denied": "this user may not read all that the view reads",
+    "read-only transaction": "reading the table would write: it is a view that changes data",
+    "statement timeout": f"the statement took longer than postgres_timeout_seconds; {_STAYS} (an index on "
+    "last_updated_at helps)",
+    "server closed the connection": f"the server closed the connection; {_STAYS}",
+    "terminating connection": f"the server closed the connection; {_STAYS}",
+}

@@ -1,0 +1,311 @@
+"""Events of the tracker, from a Redis stream into files of landing.
+
+Belongs here: reading the stream as one consumer of a group, writing what was read, acknowledging it. Does not belong
+here: writing to the stream (the tracker) and reading the files (sources/stream_events). An entry is acknowledged when
+the file that holds it is on the disk: a drain that is killed before delivers it again, and the event's id tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.fetch import landing
+from pipeline.ingest.sources import stream_events
+from pipeline.settings import ConfigurationError, Settings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+SOURCE = "stream"
+# Read at once: an entry is a few hundred bytes, and may be much longer.
+READ_ENTRIES = 200
+# A file is finished, and its entries acknowledged, when it holds so many entries or bytes, or the stream has no more.
+FILE_ENTRIES = 50_000
+FILE_BYTES = 64 << 20
+# Entries that another consumer has held for so long without acknowledging them: it is dead.
+CLAIM_IDLE_MILLISECONDS = 60_000
+TIMEOUT_SECONDS = 10.0
+# No JSON text holds these; a line that holds them is read as two lines, or its file as binary.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+# Where entries come from: left by a drain of this home, by one of another machine, or not delivered before.
+OWN, CLAIMED, NEW = "own", "claimed", "new"
+
+Entry = tuple[bytes, Mapping[bytes, bytes] | None]
+
+
+@dataclass
+class Drained:
+    """What one drain has landed.
+
+    Attributes:
+        entries: landed and acknowledged.
+        recovered: of these, delivered before to a drain that did not acknowledge them.
+        gone: delivered before, and deleted from the stream since: nobody can land them any more.
+        files: that hold the entries.
+
+    """
+
+    entries: int = 0
+    recovered: int = 0
+    gone: int = 0
+    files: list[Path] = field(default_factory=list)
+
+
+def drain(settings: Settings) -> Drained:
+    """Land what the stream holds now, and acknowledge it.
+
+    Raises:
+        ConfigurationError: no stream is configured; the server fails; another drain of this home is under way. What was
+            acknowledged is landed, and the next drain takes the rest.
+
+    """
+    if not _url(settings):
+        raise ConfigurationError(
+            "no stream is configured: set TOKEN_ANALYTICS_STREAM_URL, such as redis://redis.example:6379/0"
+        )
+    drained = Drained()
+    with landing.opened(settings, SOURCE) as folder, _told_without_secrets(), _connected(settings) as client:
+        _make_group(client, settings)
+        name, group, me = settings.stream_name, settings.stream_group, _consumer(settings)
+        # What comes while this runs is for the next drain: a busy stream would never end.
+        last = _place(client.xinfo_stream(name)["last-generated-id"])
+        with contextlib.closing(_File(folder)) as file:
+            phase = ""
+            for entries, found_in in _entries(client, name, group, me, last):
+                if found_in != phase:
+                    # What a killed drain had landed and not acknowledged makes the same file again.
+                    _land(client, settings, file, drained)
+                phase = found_in
+                held = [entry for entry in entries if entry[1] is not None]
+                gone = [place for place, fields in entries if fields is None]
+                if gone:
+                    client.xack(name, group, *gone)
+                file.write(held)
+                drained.gone += len(gone)
+                drained.recovered += len(held) if phase != NEW else 0
+                if len(file.places) >= FILE_ENTRIES or file.bytes >= FILE_BYTES:
+                    _land(client, settings, file, drained)
+            _land(client, settings, file, drained)
+        _drop_dead_consumers(client, name, group, me)
+    return drained
+
+
+def waiting(settings: Settings) -> bool:
+    """Whether the stream holds entries that are not drained; no server is asked where no stream is configured.
+
+    Raises:
+        ConfigurationError: the server fails.
+
+    """
+    if not _url(settings):
+        return False
+    name = settings.stream_name
+    with _told_without_secrets(), _connected(settings) as client:
+        if not client.exists(name):
+            return False
+        for group in client.xinfo_groups(name):
+            if group["name"].decode() == settings.stream_group:
+                last = client.xinfo_stream(name)["last-generated-id"]
+                return bool(group["pending"]) or _place(group["last-delivered-id"]) < _place(last)
+        return bool(client.xlen(name))
+
+
+def _url(settings: Settings) -> str:
+    return settings.stream_url.get_secret_value() if settings.stream_url else ""
+
+
+@contextlib.contextmanager
+def _connected(settings: Settings) -> Iterator[Redis]:
+    import redis
+
+    try:
+        # Protocol 2: the shapes of answers differ between protocols.
+        client = redis.Redis.from_url(
+            _url(settings), protocol=2, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+        )
+        # Whether the options after a question mark are such as a connection has shows when one is made.
+        client.connection_pool.make_connection()
+    except (ValueError, TypeError):
+        # It quotes the part of the URL that it does not understand, which may be one of a password.
+        raise ConfigurationError(
+            "TOKEN_ANALYTICS_STREAM_URL is no URL of a Redis server: give it as redis://host:6379/0 (special "
+            "characters in a password have to be percent-encoded)"
+        ) from None
+    with client:
+        yield client
+
+
+def _consumer(settings: Settings) -> str:
+    """The same name in each drain of a home, so that what the last one left is known at once."""
+    return f"{socket.gethostname()}-{hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:12]}"
+
+
+def _make_group(client: Redis, settings: Settings) -> None:
+    """Begin with the first entry that there is: what was written before the first drain counts, too."""
+    import redis
+
+    try:
+        client.xgroup_create(settings.stream_name, settings.stream_group, id="0", mkstream=True)
+    except redis.ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+
+
+def _place(entry_id: bytes) -> tuple[int, int]:
+    """An entry's id as what it is sorted by."""
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number or 0)
+
+
+def _entries(
+    client: Redis, name: str, group: str, me: str, last: tuple[int, int]
+) -> Iterator[tuple[Sequence[Entry], str]]:
+    """What is to be landed, up to entry `last`, and where it comes from; a deleted entry has no fields."""
+    start = b"0"
+    while entries := _read(client, name, group, me, start):
+        yield entries, OWN
+        start = entries[-1][0]
+    start = b"0-0"
+    while True:
+        # Redis 6.2 names deleted entries by nothing, later ones in a third part.
+        start, claimed, *deleted = client.xautoclaim(
+            name, group, me, CLAIM_IDLE_MILLISECONDS, start_id=start, count=READ_ENTRIES
+        )
+        gone = [(place, None) for place in (deleted[0] if deleted else ())]
+        yield [*((place, fields or None) for place, fields in claimed if place), *gone], CLAIMED
+        if start == b"0-0":
+            break
+    while entries := _read(client, name, group, me, b">"):
+        yield entries, NEW
+        if _place(entries[-1][0]) >= last:
+            return
+
+
+def _read(client: Redis, name: str, group: str, me: str, start: bytes) -> list[Entry]:
+    answer: Any = client.xreadgroup(group, me, {name: start}, count=READ_ENTRIES)
+    return [(place, fields or None) for _, entries in answer or () for place, fields in entries]
+
+
+def _land(client: Redis, settings: Settings, file: _File, drained: Drained) -> None:
+    """Finish the file, then acknowledge its entries, all of them or none."""
+    places = file.places
+    if not places:
+        return
+    drained.files.append(file.finish())
+    with client.pipeline(transaction=True) as answer:
+        for at in range(0, len(places), 1000):
+            answer.xack(settings.stream_name, settings.stream_group, *places[at : at + 1000])
+            if settings.stream_delete:
+                answer.xdel(settings.stream_name, *places[at : at + 1000])
+        answer.execute()
+    drained.entries += len(places)
+
+
+def _drop_dead_consumers(client: Redis, name: str, group: str, me: str) -> None:
+    """Forget consumers of other machines that hold nothing and have not been here for a day."""
+    for consumer in client.xinfo_consumers(name, group):
+        if consumer["name"].decode() != me and not consumer["pending"] and consumer["idle"] > 86_400_000:
+            client.xgroup_delconsumer(name, group, consumer["name"])
+
+
+class _File:
+    """A file of events, one a line, that appears in the folder when it is complete.
+
+    Its name is made of its content: entries that are delivered again after a kill give the same file once more.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.places: list[bytes] = []
+        self.bytes = 0
+        self._folder = folder
+        self._path = landing.unfinished(folder, "events")
+        self._open()
+
+    def _open(self) -> None:
+        self.places, self.bytes = [], 0
+        self._hash = hashlib.sha256()
+        self._handle = self._path.open("wb")
+        self._append(stream_events.FIRST_LINE)
+
+    def _append(self, line: bytes) -> None:
+        self._handle.write(line + b"\n")
+        self._hash.update(line + b"\n")
+        self.bytes += len(line) + 1
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        for place, fields in entries:
+            self._append(_line(fields or {}))
+            self.places.append(place)
+
+    def finish(self) -> Path:
+        self._handle.close()
+        name = f"events-{self.places[0].decode()}-{self._hash.hexdigest()[:16]}.jsonl"
+        path = landing.finish(self._path, self._folder, name)
+        self._open()
+        return path
+
+    def close(self) -> None:
+        self._handle.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _line(fields: Mapping[bytes, bytes]) -> bytes:
+    """An entry as one line: its event as it is, or, where that cannot be a line of text, all of it as a JSON string.
+
+    Such a string is no event: it is rejected where the file is read, with its text in the private quarantine.
+    """
+    event = fields.get(b"event", b"")
+    # Between the parts of a JSON text, a line end is a space; inside of its strings there is none.
+    line = re.sub(rb"[\r\n]+", b" ", event).strip()
+    if line and not _CONTROL.search(line) and _is_utf8(line):
+        return line
+    told = event if fields.keys() == {b"event"} else repr(dict(fields)).encode()
+    return json.dumps(told.decode("utf-8", "backslashreplace")).encode()
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _told_without_secrets() -> Iterator[None]:
+    """Turn what the client raises into a sentence of our own: its messages quote parts of the URL, with its secrets."""
+    import redis
+
+    url = "TOKEN_ANALYTICS_STREAM_URL"
+    stays = "what was acknowledged is landed, and the next drain takes the rest"
+    try:
+        yield
+    except redis.AuthenticationError:
+        problem = f"Redis: the server wants another user or password than {url} states"
+    except redis.exceptions.NoPermissionError:
+        problem = "Redis: this user may not read the stream as a group (xgroup, xreadgroup, xautoclaim, xack, xinfo)"
+    except redis.TimeoutError:
+        problem = f"Redis: the server of {url} does not answer; {stays}"
+    except redis.ConnectionError:
+        problem = f"Redis: the server of {url} cannot be reached; {stays}"
+    except redis.ResponseError as error:
+        said = str(error)
+        if said.startswith("WRONGTYPE"):
+            problem = "Redis: the key that stream_name names is no stream"
+        else:
+            problem = f"Redis: the server refused a command ({said.split(' ')[0][:40]})"
+    except redis.RedisError as error:
+        problem = f"Redis: the drain failed ({type(error).__name__}); {stays}"
+    else:
+        return
+    raise ConfigurationError(problem) from None

@@ -1,0 +1,786 @@
+"""Claude Code transcripts (~/.claude/projects/**/*.jsonl): one JSON object a line, usage on the assistant's lines.
+
+Belongs here: which lines report usage, why one cannot be used, and the format's own repeat rule inside one file. Does
+not belong here: the same response in several files, and sidechains (dbt_project/models/intermediate).
+
+Most of a transcript is text that nobody needs (law 8): msgspec decodes the fields of `_Line` alone and steps over all
+others, which takes a quarter of what DuckDB takes for the same lines. It is strict: a piece of a file with anything
+unusual in it is read again line by line, and a line that it refuses is judged by itself.
+"""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import io
+import json
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import pyarrow as pa
+
+from pipeline.ingest.sources.contract import MAX_LINE_BYTES, Loaded, Probe, RejectedRow, refusing_damaged_gzip
+from pipeline.store.limits import in_force
+from pipeline.store.sqlfiles import literal, sql
+
+if TYPE_CHECKING:
+    import duckdb
+
+FORMAT = "claude_code"
+# What lines of each type have that those of other tools, which took over the format, have not.
+_LINE_TYPES = {
+    "assistant": ("sessionId", "message"), "user": ("sessionId", "message"),
+    "summary": ("leafUuid",), "file-history-snapshot": ("messageId", "snapshot"),
+    "system": ("sessionId", "isSidechain"), "progress": ("sessionId", "isSidechain"),
+    "attachment": ("sessionId", "isSidechain"), "queue-operation": ("sessionId", "operation"),
+    "ai-title": ("sessionId",), "custom-title": ("sessionId",), "last-prompt": ("sessionId",),
+    "permission-mode": ("sessionId",), "pr-link": ("sessionId",),
+}  # fmt: skip
+# Where other tools keep their counts, or a message its text: Qwen Code, CodeBuddy.
+_OF_OTHERS = frozenset(("usageMetadata", "systemPayload", "providerData", "usage", "tokens", "tokenUsage", "role"))
+# What Claude Code marks its lines with, and the API its counts.
+_MARKS = frozenset(("isSidechain", "requestId"))
+_COUNTS = frozenset(("input_tokens", "output_tokens"))
+# A line that is longer than the head, or cut off, still shows what it is.
+_CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
+# Of a large file so much is in memory at once, besides what it reports.
+_PIECE_BYTES = 1 << 24
+# Rows that wait as Python objects, ten times as large, to become columns.
+_ROWS_AS_OBJECTS = 4096
+# These say what tokens_or_null and tokens_problem of macros.sql say, and _THIS_CENTURY what utc_of does.
+_MAX_PLAIN = 10**9 - 1  # below any limit that can be set
+_WHOLE_NUMBER = re.compile(r"([0-9]{1,15})([.]0+)?")
+_TOO_LARGE = re.compile(r"[0-9]{16,}([.]0+)?")
+_NEGATIVE = re.compile(r"-[0-9]+([.]0+)?")
+# Zero times of other systems (years 1 and 1970) are no times of usage.
+_THIS_CENTURY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$)")
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
+# The longest pause inside of one response. (The API's clients wait as long for an answer.)
+_PAUSE = timedelta(minutes=10)
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_PLAIN)]
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Writes(msgspec.Struct, frozen=True, gc=False):
+    ephemeral_5m_input_tokens: _Count = 0
+    ephemeral_1h_input_tokens: _Count = 0
+
+
+class _Tools(msgspec.Struct, frozen=True, gc=False):
+    web_search_requests: _Count = 0
+
+
+class _Iteration(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    model: str | None = None
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    cache_read_input_tokens: _Count = 0
+    cache_creation_input_tokens: _Count = 0
+    cache_creation: _Writes | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True, gc=False):
+    # In the order in which Claude Code writes the fields, which is the quickest to decode.
+    input_tokens: _Count = 0
+    cache_creation_input_tokens: _Count = 0
+    cache_read_input_tokens: _Count = 0
+    cache_creation: _Writes | None = None
+    output_tokens: _Count = 0
+    service_tier: str | None = None
+    inference_geo: str | None = None
+    server_tool_use: _Tools | None = None
+    iterations: list[_Iteration] | None = None
+    speed: str | None = None
+
+
+_NO_USAGE = _Usage()
+# Whose counts are the response's own.
+_OWN_ITERATIONS = frozenset(("", "message", "fallback_message"))
+
+
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    model: str = ""
+    id: str = ""
+    usage: _Usage = _NO_USAGE
+
+
+_NO_MESSAGE = _Message()
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    isSidechain: bool = False  # noqa: N815 - the names are the format's
+    cwd: str = ""
+    sessionId: str = ""  # noqa: N815
+    message: _Message = _NO_MESSAGE
+    requestId: str | None = None  # noqa: N815
+    type: str = ""
+    uuid: str = ""
+    timestamp: _Moment = _NEVER
+
+    @property
+    def input(self) -> str:
+        """What went into the call, which tells it from others under its message's id."""
+        return _input(self.message.usage)
+
+
+class _LineInside(_Line, frozen=True, gc=False):
+    """A call inside of a response: its input is told apart by the response's, since advisers can be asked alike."""
+
+    around: str = ""
+
+    @property
+    def input(self) -> str:
+        return f"{self.around}/{_input(self.message.usage)}"
+
+
+_LINES = msgspec.json.Decoder(_Line)
+# What is stored of a line, before store_transcripts.sql; times count from 1970, which takes a fifth of the time that
+# pyarrow takes for times with a zone.
+_COLUMNS = {
+    "request_key": pa.string(), "response_id": pa.string(), "message_id": pa.string(), "session_id": pa.string(),
+    "is_sidechain": pa.bool_(),
+    "requested_at": pa.duration("us"), "kept_at": pa.duration("us"), "kept_id": pa.string(),
+    "model_version": pa.string(), "project": pa.string(), "usage_type": pa.string(), "inference_geo": pa.string(),
+    "speed": pa.string(), "input_tokens_no_cache": pa.int64(), "cache_creation": pa.int64(),
+    "cache_write_5m": pa.int64(), "cache_write_1h": pa.int64(), "input_tokens_cache_read": pa.int64(),
+    "output_tokens": pa.int64(), "web_search_count": pa.int64(), "file": pa.int32(),
+}  # fmt: skip
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def recognise(probe: Probe) -> str | None:
+    """The first line of the head that is a transcript's, or one that another tool writes in its manner, decides."""
+    for line in io.BytesIO(probe.head.removeprefix(codecs.BOM_UTF8)):
+        if not line.lstrip().startswith(b"{"):
+            continue
+        try:
+            entry = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if _CUT_LINE.match(line) and b'"type"' in line:
+                return ""
+            continue
+        if isinstance(entry, dict) and "sessionId" in entry and _is_of_another_tool(entry):
+            return None
+        if isinstance(entry, dict) and set(_LINE_TYPES.get(str(entry.get("type")), ("?",))) <= entry.keys():
+            if entry["type"] in ("user", "assistant") and not _is_own_turn(entry):
+                continue
+            return ""
+    return None
+
+
+def _is_own_turn(entry: dict[str, Any]) -> bool:
+    """Whether a turn of a talk has what only Claude Code writes: its marks on the line, or the API's counts in it."""
+    usage = _object(_object(entry.get("message")).get("usage"))
+    return not _MARKS.isdisjoint(entry) or not _COUNTS.isdisjoint(usage)
+
+
+def _is_of_another_tool(entry: dict[str, Any]) -> bool:
+    message = _object(entry.get("message"))
+    return not _OF_OTHERS.isdisjoint(entry) or "parts" in message or message.get("role") == "model"
+
+
+def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
+    """Insert into raw.requests, one row for each response that the file reports."""
+    with refusing_damaged_gzip(), probe.open() as handle:
+        transcript = _transcript(_pieces(handle))
+    rows = Rows()
+    rows.add(sha256, transcript)
+    store(connection, rows.table())
+    return transcript.loaded
+
+
+def parse(content: bytes | memoryview) -> Transcript:
+    """Take apart a whole file."""
+    return _transcript([_Piece(content)])
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a file reports: of the lines of each response the one that stands, by the response's key."""
+
+    loaded: Loaded
+    requests: Mapping[str, _Line]
+    # Where it is not the time of the line that stands: when the response was first seen.
+    first_seen: Mapping[str, datetime]
+
+
+@dataclass
+class _Reports:
+    """The lines that report usage, each with the key of its response; `lines` counts all that were read."""
+
+    lines: int = 0
+    keys: list[str] = field(default_factory=list)
+    reporting: list[_Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Whole lines of a file: the number of the first, and where it begins."""
+
+    content: bytes | memoryview
+    number: int = 1
+    offset: int = 0
+
+    def reports(self, rejected: list[RejectedRow]) -> _Reports:
+        """What the lines report; those that cannot be used are added to `rejected`."""
+        bom = (
+            len(codecs.BOM_UTF8) if self.offset == 0 and self.content[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8 else 0
+        )
+        plain = _decoded(self.content[bom:])
+        if plain:
+            return plain
+        reports, offset = _Reports(), self.offset
+        for number, content in enumerate(bytes(self.content).split(b"\n"), self.number):
+            line = content[0 if offset else bom :].rstrip(b"\r")
+            if line.strip():
+                found = _decoded(line) or _judged(line)
+                if isinstance(found, str):
+                    reports.lines += 1
+                    text = line.decode("utf-8", "backslashreplace")
+                    rejected.append(RejectedRow(number, offset, found, text=text))
+                else:
+                    reports.lines += found.lines
+                    reports.keys += found.keys
+                    reports.reporting += found.reporting
+            offset += len(content) + 1
+        return reports
+
+
+def _pieces(handle: IO[bytes]) -> Iterator[_Piece]:
+    """A file in pieces of whole lines. Of a line that is too long to be used the end is left out."""
+    number, offset = 1, 0
+    while content := handle.read(_PIECE_BYTES):
+        content += handle.readline(MAX_LINE_BYTES + 1)
+        yield _Piece(content, number, offset)
+        number += content.count(b"\n")
+        offset += len(content)
+        while content[-1:] != b"\n" and (content := handle.readline(_PIECE_BYTES)):
+            offset += len(content)
+            number += content[-1:] == b"\n"
+
+
+def _decoded(content: bytes | memoryview) -> _Reports | None:
+    """What whole lines report; None where anything about one of them is unusual."""
+    try:
+        entries = _LINES.decode_lines(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    reporting = [line for line in entries if line.type == "assistant" and line.message.usage is not _NO_USAGE]
+    moments = [line.timestamp for line in reporting]
+    limits = in_force()
+    if moments and (min(moments) < limits.first or max(moments) >= limits.end):
+        return None
+    inside = _calls_inside(reporting)
+    reporting += inside
+    keys = _request_keys(reporting)
+    return _Reports(len(entries) + len(inside), keys, reporting) if all(keys) else None
+
+
+def _calls_inside(lines: Sequence[_Line]) -> list[_Line]:
+    """The calls that the provider made inside of responses, each as a line of its own.
+
+    A response's counts are those of its own sampling, the iterations of type `message`; an adviser's or a compaction's
+    lie outside of them. Where another model served the response in its place (`fallback_message`), they are that
+    one's, and each `message` is an attempt that was declined: paid for where it had any output.
+    """
+    found = []
+    for line in lines:
+        usage = line.message.usage
+        iterations = usage.iterations
+        if not iterations:
+            continue
+        # Nothing else needs them, and in a large file they would take much memory.
+        msgspec.structs.force_setattr(usage, "iterations", None)
+        served = [each.model for each in iterations if each.type == "fallback_message"]
+        if served:
+            msgspec.structs.force_setattr(line.message, "model", served[-1] or line.message.model)
+        calls = [
+            each
+            for each in iterations
+            if each.type not in _OWN_ITERATIONS or (served and each.type == "message" and each.output_tokens)
+        ]
+        found += [_inside(line, call, f"#{place}") for place, call in enumerate(calls, 1)]
+    return found
+
+
+def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
+    """A call inside of a response: its model's and its counts, and all else the response's."""
+    message = line.message
+    model = call.model or message.model
+    return _LineInside(
+        isSidechain=line.isSidechain,
+        cwd=line.cwd,
+        sessionId=line.sessionId,
+        requestId=line.requestId,
+        type=line.type,
+        timestamp=line.timestamp,
+        uuid=line.uuid and line.uuid + place,
+        message=_Message(
+            model=model,
+            id=message.id and message.id + place,
+            usage=_Usage(
+                input_tokens=call.input_tokens,
+                cache_creation_input_tokens=call.cache_creation_input_tokens,
+                cache_read_input_tokens=call.cache_read_input_tokens,
+                cache_creation=call.cache_creation,
+                output_tokens=call.output_tokens,
+                service_tier=message.usage.service_tier,
+                inference_geo=message.usage.inference_geo,
+                # The fast mode is asked for of one model.
+                speed=message.usage.speed if model == message.model else None,
+            ),
+        ),
+        around=line.input,
+    )
+
+
+def _request_keys(lines: Iterable[_Line]) -> list[str]:
+    """What tells responses apart: the message's id with the request's, or the line's own; '' where it has neither.
+
+    The message's id alone does not (see `_by_turn`).
+    """
+    return [
+        f"{message_id}:{line.requestId}"
+        if (message_id := line.message.id) and line.requestId
+        else message_id or line.uuid
+        for line in lines
+    ]
+
+
+def _judged(line: bytes) -> _Reports | str:
+    """What an unusual line reports, or why it cannot be used."""
+    if len(line) > MAX_LINE_BYTES:
+        return f"line longer than {MAX_LINE_BYTES >> 20} MiB"
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return "not valid UTF-8"
+    if text.lstrip().startswith("//"):
+        return _Reports(1)
+    try:
+        # Numbers stay as they are written; half of an emoji, which JavaScript leaves where it cuts text, is let in.
+        entry = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except RecursionError:
+        return "nested too deeply"
+    except ValueError:
+        return "not valid JSON"
+    if not isinstance(entry, dict) or entry.get("type") != "assistant":
+        return _Reports(1)
+    message = _object(entry.get("message"))
+    if not isinstance(message.get("usage"), dict):
+        return _Reports(1)
+    usage = message["usage"]
+    counts = _counts(usage)
+    if isinstance(counts, str):
+        return counts
+    searches = _counted(_object(usage.get("server_tool_use")), "web_search_requests")
+    if isinstance(searches, str):
+        return searches
+    iterations = []
+    for each in listed if isinstance(listed := usage.get("iterations"), list) else []:
+        call = _iteration(_object(each))
+        if isinstance(call, str):
+            return "iterations: " + call
+        iterations.append(call)
+    fresh, created, for_5m, for_1h, read, output = counts
+    stamp, limits = _text(entry.get("timestamp")), in_force()
+    moment = _moment(stamp)
+    if moment is None or not limits.first <= moment < limits.end:
+        problem = limits.time_problem if moment else "timestamp is not a time" if stamp else "no timestamp"
+        return f"{problem} ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
+    plain = _Line(
+        isSidechain=_text(entry.get("isSidechain")) == "true",
+        cwd=_text(entry.get("cwd")),
+        sessionId=_text(entry.get("sessionId")),
+        message=_Message(
+            model=_text(message.get("model")),
+            id=_text(message.get("id")),
+            usage=_Usage(
+                input_tokens=fresh,
+                cache_creation_input_tokens=created,
+                cache_read_input_tokens=read,
+                cache_creation=_Writes(for_5m, for_1h),
+                output_tokens=output,
+                service_tier=_text(usage.get("service_tier")),
+                inference_geo=_text(usage.get("inference_geo")),
+                server_tool_use=_Tools(searches),
+                iterations=iterations,
+                speed=_text(usage.get("speed")),
+            ),
+        ),
+        requestId=_text(entry.get("requestId")),
+        type="assistant",
+        uuid=_text(entry.get("uuid")),
+        timestamp=moment,
+    )
+    lines = [plain, *_calls_inside([plain])]
+    keys = _request_keys(lines)
+    return "neither message.id nor uuid" if "" in keys else _Reports(len(lines), keys, lines)
+
+
+def _counts(usage: Mapping[str, Any]) -> list[int] | str:
+    """Input, writes, those for 5 minutes and for an hour, reads and output, or what is wrong with one of them."""
+    writes = _object(usage.get("cache_creation"))
+    found = []
+    for record, name in (
+        (usage, "input_tokens"),
+        (usage, "cache_creation_input_tokens"),
+        (writes, "ephemeral_5m_input_tokens"),
+        (writes, "ephemeral_1h_input_tokens"),
+        (usage, "cache_read_input_tokens"),
+        (usage, "output_tokens"),
+    ):
+        count = _counted(record, name)
+        if isinstance(count, str):
+            return count
+        found.append(count)
+    return found
+
+
+def _iteration(record: Mapping[str, Any]) -> _Iteration | str:
+    counts = _counts(record)
+    if isinstance(counts, str):
+        return counts
+    fresh, created, for_5m, for_1h, read, output = counts
+    return _Iteration(
+        type=_text(record.get("type")),
+        model=_text(record.get("model")),
+        input_tokens=fresh,
+        output_tokens=output,
+        cache_read_input_tokens=read,
+        cache_creation_input_tokens=created,
+        cache_creation=_Writes(for_5m, for_1h),
+    )
+
+
+def _counted(record: Mapping[str, Any], name: str) -> int | str:
+    value = record.get(name)
+    count = 0 if value is None else _count(_text(value))
+    return f"{name} {count}" if isinstance(count, str) else count
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A value of JSON as text, '' for null."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _count(text: str) -> int | str:
+    """A count of tokens, or what is wrong with it."""
+    if (found := _WHOLE_NUMBER.fullmatch(text)) and int(found[1]) <= in_force().tokens:
+        return int(found[1])
+    if not text:
+        return "is empty, expected a whole number"
+    if _NEGATIVE.fullmatch(text):
+        return "is negative, expected a count"
+    return "is greater than any count of tokens" if found or _TOO_LARGE.fullmatch(text) else "is not a whole number"
+
+
+def _moment(text: str) -> datetime | None:
+    """A time in UTC, where none is stated too; None for what is no time of usage."""
+    if not _THIS_CENTURY.match(text):
+        return None
+    try:
+        found = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _transcript(pieces: Iterable[_Piece]) -> Transcript:
+    """Take apart a file that comes in pieces; of the lines of one response one is left."""
+    read = usage = 0
+    rejected: list[RejectedRow] = []
+    requests: dict[str, _Line] = {}
+    first_seen: dict[str, datetime] = {}
+    unlike: defaultdict[str, list[_Line]] = defaultdict(list)
+    for found in _responses(pieces, rejected):
+        read += found.lines
+        usage += len(found.reporting)
+        for key, line in zip(found.keys, found.reporting, strict=True):
+            known = requests.setdefault(key, line)
+            if known is line:
+                continue
+            counts, others = line.message.usage, known.message.usage
+            if (
+                line.sessionId != known.sessionId
+                or line.cwd != known.cwd
+                or line.isSidechain != known.isSidechain
+                or counts.service_tier != others.service_tier
+                or counts.inference_geo != others.inference_geo
+                or counts.speed != others.speed
+            ):
+                unlike[key].append(line)
+                continue
+            if line.timestamp < first_seen.setdefault(key, known.timestamp):
+                first_seen[key] = line.timestamp
+            gained = counts.output_tokens - others.output_tokens
+            if gained > 0 or (gained == 0 and _precedence(line) > _precedence(known)):
+                requests[key] = line
+    for key, lines in unlike.items():
+        # The lines that are alike are as good as two of them: the first and the one that stands.
+        known = requests[key]
+        first = first_seen.get(key, known.timestamp)
+        requests[key] = _standing([msgspec.structs.replace(known, timestamp=first), known, *lines])
+        first_seen[key] = min([first, *(line.timestamp for line in lines)])
+    loaded = Loaded(
+        "request",
+        read,
+        len(requests),
+        rows_ignored=read - usage - len(rejected),
+        rows_repeated=usage - len(requests),
+        rejected=tuple(rejected),
+    )
+    return Transcript(loaded, requests, first_seen)
+
+
+def _responses(pieces: Iterable[_Piece], rejected: list[RejectedRow]) -> Iterator[_Reports]:
+    """What the pieces of a file report; at the end the lines without a request's id, which only together have keys."""
+    words: dict[str, str] = {}
+    unnamed: list[_Line] = []
+    for piece in pieces:
+        found = piece.reports(rejected)
+        if len(piece.content) >= _PIECE_BYTES:
+            _share_words(found.reporting, words)
+        if not all(line.requestId for line in found.reporting):
+            unnamed += [line for line in found.reporting if _is_unnamed(line)]
+            named = [i for i, line in enumerate(found.reporting) if not _is_unnamed(line)]
+            found.keys = [found.keys[i] for i in named]
+            found.reporting = [found.reporting[i] for i in named]
+        yield found
+    if unnamed:
+        yield _by_turn(unnamed)
+
+
+def _is_unnamed(line: _Line) -> bool:
+    """Whether nothing but its message's id names the response: gateways give all of their responses the same one."""
+    return not line.requestId and line.message.id != ""
+
+
+def _by_turn(lines: Iterable[_Line]) -> _Reports:
+    """Lines without a request's id, each with a key of its message's id, its input and the time of its first line."""
+    places: defaultdict[tuple[str, str], list[_Line]] = defaultdict(list)
+    for line in lines:
+        places[line.sessionId, line.message.id].append(line)
+    reports = _Reports()
+    for together in places.values():
+        for turn in _turns(sorted(together, key=lambda line: line.timestamp)):
+            first = min(line.timestamp for line in turn).astimezone(UTC)
+            key = f"{turn[0].message.id}@{first:%Y-%m-%dT%H:%M:%S.%f}:{turn[0].input}"
+            reports.keys += [key] * len(turn)
+            reports.reporting += turn
+    return reports
+
+
+def _turns(lines: Iterable[_Line]) -> list[list[_Line]]:
+    """The responses of one session under one message's id, whose lines come in order of time.
+
+    What is streamed repeats its input and grows its output, without a long pause; each turn of a session has an input
+    of its own. Lines that tell of no input yet belong to what follows; where none ever does, output that falls tells
+    that another turn has begun.
+    """
+    turns: list[list[_Line]] = []
+    latest: dict[str, list[_Line]] = {}
+    early: list[_Line] = []
+    for line in lines:
+        told = line.input
+        if told == _NO_INPUT:
+            early.append(line)
+        elif told in latest and line.timestamp - latest[told][-1].timestamp <= _PAUSE:
+            latest[told].append(line)
+        else:
+            latest[told] = [line]
+            turns.append(latest[told])
+    by_end = sorted(turns, key=lambda turn: turn[-1].timestamp)
+    ends = [turn[-1].timestamp for turn in by_end]
+    outputs = [max(map(_output, turn)) for turn in by_end]
+    untold: list[list[_Line]] = []
+    for line in early:
+        at = bisect_left(ends, line.timestamp)
+        if at < len(ends) and by_end[at][0].timestamp - line.timestamp <= _PAUSE and _output(line) <= outputs[at]:
+            by_end[at].append(line)
+            continue
+        before = untold[-1][-1] if untold else line
+        if before is line or line.timestamp - before.timestamp > _PAUSE or _output(line) < _output(before):
+            untold.append([])
+        untold[-1].append(line)
+    return turns + untold
+
+
+def _output(line: _Line) -> int:
+    return line.message.usage.output_tokens
+
+
+def _input(usage: _Usage) -> str:
+    """The input of a call as text: without cache, written to it, read from it."""
+    writes = usage.cache_creation
+    split = writes.ephemeral_5m_input_tokens + writes.ephemeral_1h_input_tokens if writes else 0
+    written = max(usage.cache_creation_input_tokens, split)
+    return f"{usage.input_tokens}.{written}.{usage.cache_read_input_tokens}"
+
+
+_NO_INPUT = _input(_NO_USAGE)
+
+
+def _share_words(lines: Iterable[_Line], words: dict[str, str]) -> None:
+    """Keep each text that lines have in common once, which is a third of what a large file takes in memory."""
+    for line in lines:
+        for record, names in (
+            (line, ("cwd", "sessionId", "type")),
+            (line.message, ("model",)),
+            (line.message.usage, ("service_tier", "inference_geo", "speed")),
+        ):
+            for name in names:
+                word = getattr(record, name)
+                if word is not None:
+                    msgspec.structs.force_setattr(record, name, words.setdefault(word, word))
+
+
+def _precedence(line: _Line) -> tuple[int, datetime, str]:
+    return line.message.usage.output_tokens, line.timestamp, line.uuid
+
+
+def _standing(lines: Sequence[_Line]) -> _Line:
+    """The repeat rule: of the lines of one response the one with the greatest output stands, then the latest, then the
+    greatest uuid; its session and folder are the first line's; tier, geo and speed are the first non-empty ones; it is
+    a sidechain's if all of its lines are.
+    """
+    kept = max(lines, key=_precedence)
+    usages = [(line.timestamp, line.message.usage) for line in lines]
+    usage = msgspec.structs.replace(
+        kept.message.usage,
+        service_tier=_first(((seen, usage.service_tier or "") for seen, usage in usages)),
+        inference_geo=_first(((seen, _geo(usage.inference_geo or "")) for seen, usage in usages)),
+        speed=_first(((seen, usage.speed or "") for seen, usage in usages)),
+    )
+    return msgspec.structs.replace(
+        kept,
+        sessionId=min((line.timestamp, line.sessionId) for line in lines)[1],
+        cwd=min((line.timestamp, _project(line.cwd)) for line in lines)[1],
+        isSidechain=all(line.isSidechain for line in lines),
+        message=msgspec.structs.replace(kept.message, usage=usage),
+    )
+
+
+def _first(stated: Iterable[tuple[datetime, str]]) -> str:
+    return min((each for each in stated if each[1]), default=(_NEVER, ""))[1]
+
+
+@functools.lru_cache(1 << 10)
+def _project(folder: str) -> str:
+    """The last part of a folder, of any system."""
+    return folder.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+
+
+def _geo(stated: str) -> str:
+    return "" if stated == "not_available" else stated
+
+
+class Rows:
+    """The rows of files on their way into raw.requests: many in one statement cost a hundredth of one for each file."""
+
+    def __init__(self) -> None:
+        # Of each row that is no column yet: its key, its line, when the response was first seen, and the file's place.
+        self._keys: list[str] = []
+        self._lines: list[_Line] = []
+        self._first_seen: list[datetime] = []
+        self._places: list[int] = []
+        self._files: list[str] = []
+        self._tables: list[pa.Table] = []
+
+    def add(self, sha256: str, parsed: Transcript) -> None:
+        """Take in the rows of a file."""
+        keys, lines = list(parsed.requests), list(parsed.requests.values())
+        for start in range(0, len(keys), _ROWS_AS_OBJECTS):
+            some = slice(start, start + _ROWS_AS_OBJECTS)
+            self._keys += keys[some]
+            self._lines += lines[some]
+            self._first_seen += map(parsed.first_seen.get, keys[some], [line.timestamp for line in lines[some]])
+            self._places += [len(self._files)] * len(keys[some])
+            self._files.append(sha256)
+            if len(self._keys) >= _ROWS_AS_OBJECTS:
+                self._make_columns()
+
+    def _make_columns(self) -> None:
+        """Turn the rows into columns."""
+        lines = self._lines
+        messages = [line.message for line in lines]
+        usages = [message.usage for message in messages]
+        writes = [usage.cache_creation for usage in usages]
+        tools = [usage.server_tool_use for usage in usages]
+        values: dict[str, list[Any]] = {
+            "request_key": self._keys,
+            "response_id": [
+                message.id if line.requestId or not message.id else f"{message.id}~{line.input}"
+                for line, message in zip(lines, messages, strict=True)
+            ],
+            "message_id": ["" if line.requestId else line.message.id for line in lines],
+            "session_id": [line.sessionId for line in lines],
+            "is_sidechain": [line.isSidechain for line in lines],
+            "requested_at": [moment - _1970 for moment in self._first_seen],
+            "kept_at": [line.timestamp - _1970 for line in lines],
+            "kept_id": [line.uuid for line in lines],
+            "model_version": [message.model for message in messages],
+            "project": [_project(line.cwd) for line in lines],
+            "usage_type": [usage.service_tier or "" for usage in usages],
+            "inference_geo": [usage.inference_geo or "" for usage in usages],
+            "speed": [usage.speed or "" for usage in usages],
+            "input_tokens_no_cache": [usage.input_tokens for usage in usages],
+            "cache_creation": [usage.cache_creation_input_tokens for usage in usages],
+            "cache_write_5m": [each.ephemeral_5m_input_tokens if each else 0 for each in writes],
+            "cache_write_1h": [each.ephemeral_1h_input_tokens if each else 0 for each in writes],
+            "input_tokens_cache_read": [usage.cache_read_input_tokens for usage in usages],
+            "output_tokens": [usage.output_tokens for usage in usages],
+            "web_search_count": [each.web_search_requests if each else 0 for each in tools],
+            "file": self._places,
+        }
+        # The pool that pyarrow prefers asks for pages of 2 MiB, which take longer to clear than these columns to fill.
+        pool = pa.system_memory_pool()
+        columns = {name: pa.array(values[name], kind, memory_pool=pool) for name, kind in _COLUMNS.items()}
+        for name in ("requested_at", "kept_at"):
+            columns[name] = columns[name].view(pa.timestamp("us"))
+        columns["file_sha256"] = pa.DictionaryArray.from_arrays(columns.pop("file"), pa.array(self._files, pa.string()))
+        self._tables.append(pa.table(columns))
+        self._keys, self._lines, self._first_seen, self._places, self._files = [], [], [], [], []
+
+    def table(self) -> pa.Table:
+        """All rows, file by file: the columns that `store` takes."""
+        if self._keys or not self._tables:
+            self._make_columns()
+        return pa.concat_tables(self._tables)
+
+
+def store(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> dict[str, tuple[date, date]]:
+    """Insert rows of files into raw.requests, inside the caller's transaction.
+
+    Returns:
+        The first and the last day of usage of each file (sha256) that has any on a day that retention lets in.
+
+    """
+    if not rows.num_rows:
+        return {}
+    connection.register("transcript_rows", rows)
+    # Here, because whoever only takes transcripts apart (reading) need not start DuckDB.
+    from pipeline.ingest.sources.base import insert_rows
+
+    insert_rows(connection, "raw.requests", sql("ingest/store_transcripts", source_format=literal(FORMAT)))
+    days = connection.execute(sql("ingest/transcript_days")).fetchall()
+    connection.unregister("transcript_rows")
+    return {sha256: (first, last) for sha256, first, last in days}

@@ -1,0 +1,47 @@
+"""Langfuse observations (an export as JSON lines or an array): one a row, usage on those of type GENERATION.
+
+Belongs here: where such a row has what. Does not belong here: the same call in another log (dbt_project/models). Input
+excludes cached tokens. Rows come in two spellings: of the API (usageDetails) and of an export to storage
+(usage_details).
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pipeline.ingest.sources import calls
+from pipeline.ingest.sources.contract import Loaded, Probe
+
+FORMAT = "langfuse"
+
+
+SHAPE = calls.CallShape(
+    format=FORMAT,
+    logger="span",
+    prepare="langfuse_row",
+    only={"$.type": ("GENERATION", "EMBEDDING")},
+    key=("$.id",),
+    columns={
+        name: f"$.{name}"
+        for name in (
+            "session_id", "logged_at", "model", "user_id", "input", "input_beside", "cache_read", "cache_write",
+            "cache_write_5m", "cache_write_1h", "output", "output_beside", "web_searches", *calls.PARTS,
+        )
+    },
+    is_inclusive=False,
+)  # fmt: skip
+
+
+def recognise(probe: Probe) -> str | None:
+    """Rows with an observation's id, trace, type and start, and its usage in one of the spellings."""
+    for entry in calls.first_objects(probe):
+        if not entry.keys() >= {"id", "type"} or not entry.keys() & {"traceId", "trace_id"}:
+            return None
+        if entry.keys() & {"usageDetails", "usage_details", "promptTokens"}:
+            return "" if entry.keys() & {"startTime", "start_time"} else None
+    return None
+
+
+def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
+    """Insert into raw.requests, one row for each generation."""
+    return calls.load(connection, probe, sha256, SHAPE)

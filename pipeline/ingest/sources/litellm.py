@@ -1,0 +1,81 @@
+"""LiteLLM spend logs (rows of LiteLLM_SpendLogs as JSON lines or an array): one row a call through the gateway.
+
+Belongs here: where such a row has what. Does not belong here: the same call in another log (dbt_project/models). Prompt
+tokens contain cached tokens. What the gateway answered from its own cache cost nothing at a provider and is ignored.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pipeline.ingest.sources import calls
+from pipeline.ingest.sources.contract import Loaded, Probe
+
+FORMAT = "litellm"
+_USAGE = "$.metadata.usage_object."
+_MORE = "$.metadata.additional_usage_values."
+
+
+def _usage(*names: str) -> tuple[str, ...]:
+    """Places of what the provider said of a call: the whole of it, or what the gateway's own columns leave out."""
+    return tuple(root + name for root in (_USAGE, _MORE) for name in names)
+
+
+_PROMPT, _COMPLETION = "prompt_tokens_details.", "completion_tokens_details."
+_COLUMNS = frozenset(("request_id", "startTime", "spend", "prompt_tokens", "completion_tokens"))
+SHAPE = calls.CallShape(
+    format=FORMAT,
+    logger="gateway",
+    prepare="litellm_row",
+    only={"$.cache_hit": ("", "false", "False", "None")},
+    key=("$.request_id",),
+    columns={
+        "response_id": "$.request_id",
+        "session_id": "$.session_id",
+        "logged_at": ("$.startTime", "$.endTime"),
+        "provider": "$.custom_llm_provider",
+        "model": ("$.model", "$.model_group"),
+        "user_id": ("$.end_user", "$.user"),
+        "api_key": ("$.metadata.user_api_key_alias", "$.api_key"),
+        "workspace": ("$.metadata.user_api_key_team_alias", "$.team_id"),
+        "usage_type": _usage("service_tier"),
+        "inference_geo": _usage("inference_geo"),
+        "speed": _usage("speed"),
+        "web_searches": _usage("server_tool_use.web_search_requests", _PROMPT + "web_search_requests"),
+        "input": "$.prompt_tokens",
+        "cache_read": _usage("cache_read_input_tokens", _PROMPT + "cached_tokens", "prompt_cache_hit_tokens"),
+        "cache_write": _usage(
+            "cache_creation_input_tokens", _PROMPT + "cache_creation_tokens", _PROMPT + "cache_write_tokens",
+            "cache_write_input_tokens",
+        ),
+        "cache_write_5m": _usage(
+            "cache_creation.ephemeral_5m_input_tokens",
+            _PROMPT + "cache_creation_token_details.ephemeral_5m_input_tokens",
+        ),
+        "cache_write_1h": _usage(
+            "cache_creation.ephemeral_1h_input_tokens",
+            _PROMPT + "cache_creation_token_details.ephemeral_1h_input_tokens",
+        ),
+        "input_audio": _usage(_PROMPT + "audio_tokens"),
+        "input_image": _usage(_PROMPT + "image_tokens"),
+        "cache_read_audio": _usage(_PROMPT + "cached_tokens_details.audio_tokens"),
+        "cache_read_image": _usage(_PROMPT + "cached_tokens_details.image_tokens"),
+        "output": "$.completion_tokens",
+        "output_audio": _usage(_COMPLETION + "audio_tokens"),
+        "output_image": _usage(_COMPLETION + "image_tokens"),
+        "total": "$.total_tokens",
+    },
+    is_inclusive=True,
+)  # fmt: skip
+
+
+def recognise(probe: Probe) -> str | None:
+    """Rows with a request's id, its start, what was spent, and the tokens of prompt and completion."""
+    for entry in calls.first_objects(probe):
+        return "" if entry.keys() >= _COLUMNS else None
+    return None
+
+
+def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
+    """Insert into raw.requests, one row for each call that reached a provider."""
+    return calls.load(connection, probe, sha256, SHAPE)

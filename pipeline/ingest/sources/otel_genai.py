@@ -1,0 +1,81 @@
+"""OpenTelemetry spans of calls to models (OTLP JSON lines, or one document): the attributes `gen_ai.*`.
+
+Belongs here: where a span has what. Does not belong here: the same call in another log (dbt_project/models). Input
+contains cached tokens. A span of an agent adds up the calls below it, which have spans of their own: it is ignored, and
+so is any span whose usage is the sum of that of the spans below it.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pipeline.ingest.sources import calls
+from pipeline.ingest.sources.contract import Loaded, Probe
+
+FORMAT = "otel_genai"
+_SPANS = "$.resourceSpans[*].scopeSpans[*].spans[*]"
+
+
+def _usage(*names: str) -> tuple[str, ...]:
+    """Places of attributes of usage; older spans keep those beside input and output in `details`."""
+    return tuple(f'$."gen_ai.usage.{root}{name}"' for root in ("", "details.") for name in names)
+
+
+SHAPE = calls.CallShape(
+    format=FORMAT,
+    logger="span",
+    records=_SPANS,
+    prepare="otel_span",
+    only={"$.is_call": ("true",)},
+    key=("$.trace_id", "$.span_id"),
+    columns={
+        "response_id": '$."gen_ai.response.id"',
+        "session_id": ('$."gen_ai.conversation.id"', '$."session.id"'),
+        "logged_at": ("$.start", "$.end"),
+        "provider": ('$."gen_ai.provider.name"', '$."gen_ai.system"'),
+        "model": ('$."gen_ai.response.model"', '$."gen_ai.request.model"'),
+        "user_id": ('$."user.id"', '$."enduser.id"'),
+        "usage_type": ('$."gen_ai.openai.response.service_tier"', '$."openai.response.service_tier"'),
+        "input": _usage("input_tokens", "prompt_tokens"),
+        "cache_read": _usage(
+            "cache_read.input_tokens", "cache_read_input_tokens", "cache_read_tokens", "cached_tokens",
+            "cached_input_tokens", "cached_content_tokens", "input_cached_tokens",
+        ),
+        "cache_write": _usage(
+            "cache_creation.input_tokens", "cache_creation_input_tokens", "cache_write_tokens",
+            "cache_write_input_tokens", "cache_creation_tokens",
+        ),
+        "cache_write_5m": _usage(
+            "cache_creation.ephemeral_5m_input_tokens", "ephemeral_5m_input_tokens",
+            "cache_creation_ephemeral_5m_input_tokens",
+        ),
+        "cache_write_1h": _usage(
+            "cache_creation.ephemeral_1h_input_tokens", "ephemeral_1h_input_tokens",
+            "cache_creation_ephemeral_1h_input_tokens",
+        ),
+        "input_audio": _usage("input_audio_tokens", "audio_prompt_tokens", "audio.input_tokens"),
+        "input_image": _usage("input_image_tokens", "image_prompt_tokens", "image.input_tokens"),
+        "cache_read_audio": _usage("cache_audio_read_tokens", "audio_cache_tokens", "input_cached_audio_tokens"),
+        "cache_read_image": _usage("cache_image_read_tokens", "image_cache_tokens", "input_cached_image_tokens"),
+        "output": _usage("output_tokens", "completion_tokens"),
+        "output_audio": _usage("output_audio_tokens", "audio_candidates_tokens", "audio.output_tokens"),
+        "output_image": _usage("output_image_tokens", "image_candidates_tokens", "image.output_tokens"),
+        "web_searches": _usage("web_search_requests", "web_searches", "server_tool_use.web_search_requests"),
+        "total": (*_usage("total_tokens"), '$."llm.usage.total_tokens"'),
+        "span": "$.span_key",
+        "parent_span": "$.parent_key",
+    },
+    is_inclusive=True,
+)  # fmt: skip
+
+
+def recognise(probe: Probe) -> str | None:
+    """The first object holds spans of resources, and some attribute of the head is one of generative AI."""
+    for entry in calls.first_objects(probe):
+        return "" if "resourceSpans" in entry and b'"gen_ai.' in probe.head else None
+    return None
+
+
+def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
+    """Insert into raw.requests, one row for each span of a call."""
+    return calls.load(connection, probe, sha256, SHAPE)

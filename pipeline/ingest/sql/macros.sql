@@ -1,0 +1,184 @@
+-- What readers of files share, in each connection anew: temporary macros leave nothing in the warehouse.
+
+-- A text shaped like a secret is kept as a fingerprint of it (pipeline/store/redaction.py); none is shorter than nine characters.
+create or replace temp macro without_secret(v) as
+    if(length(v) > 8 and regexp_matches(v, ${secret}), 'key-' || left(sha256(v), 12), v);
+-- Limits come from the settings (pipeline/store/limits.py): sums over ten million rows of the greatest counts stay in the range of a
+-- BIGINT.
+create or replace temp macro count_or_null(v) as
+    case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;
+create or replace temp macro tokens_or_null(v) as if(count_or_null(v) <= ${max_tokens}, count_or_null(v), null);
+create or replace temp macro tokens_of(v, is_plain) as if(is_plain, try_cast(v as bigint), tokens_or_null(v));
+create or replace temp macro tokens_problem(v) as
+    case
+        when v = '' then 'is empty, expected a whole number'
+        when regexp_full_match(v, '-[0-9]+([.]0+)?') then 'is negative, expected a count'
+        when regexp_full_match(v, '[0-9]{16,}([.]0+)?') or count_or_null(v) > ${max_tokens}
+            then 'is greater than any count of tokens'
+        when tokens_or_null(v) is null then 'is not a whole number'
+    end;
+-- The sum of counts as text, or the first one that is no count; null where there are none.
+create or replace temp macro sum_of_counts(vs) as
+    coalesce(
+        list_filter(vs, lambda v: tokens_problem(v) is not null) [1],
+        list_sum(list_transform(vs, lambda v: tokens_or_null(v)))::bigint::varchar
+    );
+-- What an observation of Langfuse holds of usage, by name; text where the row was exported as text.
+create or replace temp macro usage_details_json(record) as
+    coalesce(
+        if(json_type(record, '$$.usageDetails') = 'OBJECT', json_extract(record, '$$.usageDetails'), null),
+        if(json_type(record, '$$.usage_details') = 'OBJECT', json_extract(record, '$$.usage_details'), null),
+        if(json_valid(json_extract_string(record, '$$.usageDetails')), json_extract_string(record, '$$.usageDetails')::json, null),
+        if(json_valid(json_extract_string(record, '$$.usage_details')), json_extract_string(record, '$$.usage_details')::json, null)
+    );
+create or replace temp macro usage_details(record) as
+    list_transform(
+        coalesce(json_keys(usage_details_json(record)), []),
+        lambda k: {k: lower(k), v: json_extract_string(usage_details_json(record), '$$."' || replace(k, '"', '') || '"')}
+    );
+create or replace temp macro usage_detail(record, pattern) as
+    list_filter(usage_details(record), lambda d: d.v is not null and regexp_full_match(d.k, pattern))[1].v;
+-- The tier that a provider means: what it calls default or automatic is the standard one.
+create or replace temp macro usage_type_name(v) as
+    if(lower(v) in ('default', 'auto', 'on_demand', 'on-demand', 'standard_only'), 'standard', lower(v));
+-- Writes to the cache that are kept for as long as `ttl` says, of Bedrock's list of them.
+create or replace temp macro writes_for(details, ttl) as
+    list_sum(list_transform(
+        list_filter(coalesce(try_cast(details as json[]), []), lambda d: json_extract_string(d, '$$.ttl') = ttl),
+        lambda d: tokens_or_null(json_extract_string(d, '$$.inputTokens'))
+    ))::bigint::varchar;
+-- Tokens of one modality, of Gemini's lists of them.
+create or replace temp macro tokens_of_modality(details, modality) as
+    list_sum(list_transform(
+        list_filter(
+            coalesce(try_cast(details as json[]), []), lambda d: upper(json_extract_string(d, '$$.modality')) = modality
+        ),
+        lambda d: tokens_or_null(coalesce(json_extract_string(d, '$$.tokenCount'), json_extract_string(d, '$$.token_count')))
+    ))::bigint::varchar;
+-- Whether counts of input and cached tokens can only lie beside each other: there is less input than was read from and
+-- written to the cache, or the stated total is the sum of all.
+create or replace temp macro only_exclusive(input, cached, output, total) as
+    coalesce(input < cached or (cached > 0 and total = input + cached + output), false);
+-- A stated total as the sum of all tokens: one of input and output alone leaves out the cached tokens that lie beside it, in
+-- formats whose total is no sum of all kinds.
+create or replace temp macro total_of_all(may_leave_out_cached, total, input, cached, output) as
+    total + if(may_leave_out_cached and total = input + output, cached, 0);
+-- Audio and image tokens of each kind. Where input contains cached tokens, its audio contains cached audio; and what is more
+-- than all input that was not cached was cached, whether or not it is stated.
+create or replace temp macro part_tokens(
+    is_inclusive, no_cache, cache_read, output,
+    audio, cached_audio, output_audio, image, cached_image, output_image
+) as {
+    input_audio_tokens:
+    if(is_inclusive, greatest(least(audio - cached_audio, no_cache), 0), audio),
+    input_image_tokens:
+    if(is_inclusive, greatest(least(image - cached_image, no_cache), 0), image),
+    cache_read_audio_tokens:
+    if(is_inclusive, greatest(cached_audio, audio - no_cache), cached_audio),
+    cache_read_image_tokens:
+    if(is_inclusive, greatest(cached_image, image - no_cache), cached_image),
+    output_audio_tokens: output_audio,
+    output_image_tokens: output_image
+};
+create or replace temp macro parts_problem(stated) as
+    case
+        when tokens_problem(stated.input_audio) is not null
+            then 'audio input tokens ' || tokens_problem(stated.input_audio)
+        when tokens_problem(stated.input_image) is not null
+            then 'image input tokens ' || tokens_problem(stated.input_image)
+        when tokens_problem(stated.cache_read_audio) is not null
+            then 'cached audio tokens ' || tokens_problem(stated.cache_read_audio)
+        when tokens_problem(stated.cache_read_image) is not null
+            then 'cached image tokens ' || tokens_problem(stated.cache_read_image)
+        when tokens_problem(stated.output_audio) is not null
+            then 'audio output tokens ' || tokens_problem(stated.output_audio)
+        when tokens_problem(stated.output_image) is not null
+            then 'image output tokens ' || tokens_problem(stated.output_image)
+    end;
+create or replace temp macro parts_too_great(parts, no_cache, cache_read, output) as
+    case
+        when parts.input_audio_tokens + parts.input_image_tokens > no_cache
+            then 'more audio and image tokens than input tokens'
+        when parts.cache_read_audio_tokens + parts.cache_read_image_tokens > cache_read
+            then 'more cached audio and image tokens than cached tokens'
+        when parts.output_audio_tokens + parts.output_image_tokens > output
+            then 'more audio and image tokens than output tokens'
+    end;
+-- Counts of a rollout of Codex: input, cached, output, reasoning, total, written to the cache; null where it states none.
+create or replace temp macro codex_counts(usage) as
+    nullif(
+        json_extract_string(
+            usage,
+            [
+                '$$.input_tokens', '$$.cached_input_tokens', '$$.output_tokens', '$$.reasoning_output_tokens',
+                '$$.total_tokens', '$$.cache_write_input_tokens'
+            ]
+        ),
+        [null, null, null, null, null, null]
+    );
+-- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
+create or replace temp macro is_usage_time(t) as t >= cast(${first_moment} as timestamp) and t < cast(${end_moment} as timestamp);
+create or replace temp macro utc_of(v) as
+    case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
+create or replace temp macro utc_or_null(v) as if(is_usage_time(utc_of(v)), utc_of(v), null);
+-- A time as text, or as seconds, milliseconds, microseconds or nanoseconds since 1970.
+create or replace temp macro moment_of(v) as
+    case
+        when regexp_full_match(v, '[0-9]{10}([.][0-9]+)?')
+            then make_timestamp((try_cast(v as decimal(28, 6)) * 1000000)::bigint)
+        when regexp_full_match(v, '[0-9]{13}([.]0+)?') then make_timestamp(split_part(v, '.', 1)::bigint * 1000)
+        when regexp_full_match(v, '[0-9]{16}') then make_timestamp(v::bigint)
+        when regexp_full_match(v, '[0-9]{19}') then make_timestamp(try_cast(v as bigint) // 1000)
+        else utc_of(v)
+    end;
+create or replace temp macro moment_or_null(v) as if(is_usage_time(moment_of(v)), moment_of(v), null);
+-- What is wrong with the text of a time, or null where nothing is.
+create or replace temp macro time_problem(v) as
+    case
+        when v is null then null
+        when moment_of(v) is null then 'is not a time'
+        when not is_usage_time(moment_of(v)) then 'lies before ' || left(${first_moment}, 10) || ' or too far ahead of today'
+    end;
+create or replace temp macro usd_or_null(amount) as if(abs(amount) <= ${max_usd}, amount, null);
+create or replace temp macro usd_problem(v) as
+    if(
+        coalesce(isfinite(try_cast(v as double)) and abs(try_cast(v as double)) > ${max_usd}, false),
+        'is greater than any amount of a row', 'is not an amount'
+    );
+-- A provider as the price list names it, whichever way a logger spells it: OpenTelemetry's names (gen_ai.provider.name, and
+-- gen_ai.system before it), LiteLLM's, those of agents and of LangChain. Others stay what they are.
+create or replace temp macro provider_name(v) as
+    case
+        when v = '' or lower(v) in ('anthropic', 'openai', 'google') then lower(v)
+        when regexp_full_match(lower(v), '(amazon|aws)?[-_. ]?bedrock([-_./ ].*)?|aws|amazon') then 'aws'
+        when regexp_full_match(lower(v), '(az|azure|microsoft)([-_. ].*)?') then 'azure'
+        when regexp_full_match(lower(v), '(google|gcp|vertex|vertexai|gemini|palm)([-_. ].*)?') then 'google'
+        when regexp_full_match(lower(v), 'openai([-_.](codex|responses|compatible|chat))?|(custom|text[-_]completion)[-_]openai|chatgpt|codex')
+            then 'openai'
+        when regexp_full_match(lower(v), 'anthropic[-_.](text|messages)|claude([-_]code)?') then 'anthropic'
+        when regexp_full_match(lower(v), '(mistral[-_ ]?ai|codestral|text[-_]completion[-_]codestral)') then 'mistral'
+        when regexp_full_match(lower(v), 'cohere[-_.]chat') then 'cohere'
+        when regexp_full_match(lower(v), 'x[-_. ]?ai') then 'x-ai'
+        when regexp_full_match(lower(v), '(moonshot|kimi)([-_. ]?ai|[-_].*)?') then 'moonshotai'
+        when regexp_full_match(lower(v), 'minimax[-_].*') then 'minimax'
+        when regexp_full_match(lower(v), 'z[-_.]ai([-_].*)?|zai[-_].*') then 'zai'
+        when regexp_full_match(lower(v), 'zhipu|bigmodel') then 'zhipuai'
+        when regexp_full_match(lower(v), 'deep[-_ ]seek') then 'deepseek'
+        when regexp_full_match(lower(v), 'meta[-_.]llama|llama[-_]?api') then 'meta'
+        when regexp_full_match(lower(v), 'voyage([-_. ]ai)?') then 'voyageai'
+        when regexp_full_match(lower(v), 'together[-_. ]?ai') then 'together'
+        when regexp_full_match(lower(v), 'fireworks[-_. ]?ai') then 'fireworks'
+        when regexp_full_match(lower(v), '(github[-_ ]?)?copilot([-_].*)?') then 'github-copilot'
+        when regexp_full_match(lower(v), 'perplexity[-_. ]?ai') then 'perplexity'
+        when regexp_full_match(lower(v), '(cloudflare|workers)[-_ ](workers[-_ ])?ai') then 'cloudflare'
+        -- before its letters change: some shapes are told by them
+        else lower(without_secret(v))
+    end;
+create or replace temp macro context_window_name(v) as
+    case
+        when v in ('', 'not_available') then ''
+        when v = '≤ 200k' then '0-200k'
+        when regexp_matches(lower(v), '^(≤|<=)? *(0 *- *)?200k$$') then '0-200k'
+        when regexp_matches(lower(v), '^(>|>=)? *200k( *- *1m)?$$') then '200k-1M'
+        else v
+    end;

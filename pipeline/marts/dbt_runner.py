@@ -1,0 +1,386 @@
+"""From raw tables to marts: the reference tables that dbt needs, and dbt itself, run inside this process.
+
+Belongs here: filling raw.rate_card and its companions, finding and parsing the dbt project, building it. Does not
+belong here: SQL of models (dbt_project) and prices (rates).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from pipeline.ingest import loader
+from pipeline.marts import increment
+from pipeline.reference import allocation, rates
+from pipeline.settings import ConfigurationError, Settings, cache_dir
+from pipeline.store import bundled, warehouse
+from pipeline.store.sqlfiles import sql
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+
+# Rewritten in each run, from the settings and the rate card.
+_REFERENCE = (
+    "settings", "api_key_aliases", "workspace_aliases", "account_channels", "account_formats", "reconciliation_scope",
+    "billing_modes", "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
+)  # fmt: skip
+
+
+def project_dir() -> Path:
+    """The dbt project: beside the package in a checkout, inside it in an installed wheel."""
+    return bundled.ROOT / "dbt_project"
+
+
+def target_dir() -> Path:
+    """Where the parsed project lies: in a checkout, or in the user's cache, apart for each version of project and dbt.
+
+    An installed package is never written to: it may be read-only, or shared by environments.
+    """
+    if bundled.IS_CHECKOUT and os.access(project_dir(), os.W_OK):
+        return project_dir() / "target"
+    versions = [version("dbt-core"), version("dbt-duckdb")]
+    digest = hashlib.sha256(repr((versions, _digest(".sql", ".yml", ".md"))).encode()).hexdigest()
+    return cache_dir() / f"dbt-{digest[:16]}"
+
+
+class TransformError(Exception):
+    """dbt could not build the marts; the message names the models or tests that failed."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """One model or data test that dbt ran; of its `seconds`, DuckDB spent `sql_seconds` on its statements."""
+
+    unique_id: str
+    kind: str
+    succeeded: bool
+    message: str
+    seconds: float
+    sql_seconds: float
+    failures: int
+
+    def joined(self, later: NodeResult) -> NodeResult:
+        """This result and that of a later batch as one: it succeeded where both did."""
+        return NodeResult(
+            unique_id=self.unique_id,
+            kind=self.kind,
+            succeeded=self.succeeded and later.succeeded,
+            message=later.message if self.succeeded else self.message,
+            seconds=self.seconds + later.seconds,
+            sql_seconds=self.sql_seconds + later.sql_seconds,
+            failures=self.failures + later.failures,
+        )
+
+
+def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
+    """Rewrite what the models take from settings and prices: the tables of `_REFERENCE`.
+
+    Returns:
+        Rows of each table that can be long.
+
+    Raises:
+        ConfigurationError: the overrides file has a line that cannot be used, or a scope names an unknown format.
+
+    """
+    called = connection.execute(sql("marts/model_versions")).fetchall()
+    names = rates.model_names((str(name) for name, _ in called), settings.model_aliases)
+    models = sorted(set(names.column("model").to_pylist()))
+    sold = [(str(provider), str(name)) for name, provider in called]
+    card = rates.rate_card(models, settings.overrides_file, settings.model_aliases, sold)
+    windows = rates.context_windows(models)
+    finance = {
+        "commitments": rates.commitments(settings.overrides_file, settings.model_aliases),
+        "allocation": allocation.allocation(settings.allocation_file),
+        "invoices": allocation.invoices(settings.invoices_file),
+    }
+    aliases = sorted(settings.api_key_aliases.items())
+    workspaces = sorted(settings.workspace_aliases.items())
+    channels = sorted(settings.account_channels.items())
+    scope_rules = _scope_rules(settings)
+    modes = _billing_modes(settings)
+    connection.register("names_arrow", names)
+    connection.register("card_arrow", card)
+    connection.register("windows_arrow", windows)
+    for name, table in finance.items():
+        connection.register(f"{name}_arrow", table)
+    connection.execute("BEGIN")
+    try:
+        changed = connection.execute(
+            sql("marts/reference_changed"),
+            [
+                settings.user_ids,
+                settings.publish_contract_rates,
+                settings.shared_cost_rule,
+                _joined(aliases),
+                _joined(scope_rules),
+                _joined(modes),
+                _joined(workspaces),
+                _joined(channels),
+            ],
+        ).fetchone()
+        if changed and changed[0]:
+            # What is built rests on other rates, names or settings: the next build is a full one.
+            connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [increment.MARTS])
+        for table in _REFERENCE:
+            connection.execute(f"DELETE FROM raw.{table}")
+        connection.execute(
+            "INSERT INTO raw.settings VALUES (?, ?, ?)",
+            [settings.user_ids, settings.publish_contract_rates, settings.shared_cost_rule],
+        )
+        for former, current in aliases:
+            connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
+        for workspace, current in workspaces:
+            connection.execute("INSERT INTO raw.workspace_aliases VALUES (?, ?)", [workspace, current])
+        for channel in channels:
+            connection.execute("INSERT INTO raw.account_channels VALUES (?, ?)", channel)
+        for name, (provider, side) in loader.ACCOUNT_FORMATS.items():
+            connection.execute("INSERT INTO raw.account_formats VALUES (?, ?, ?)", [name, provider, side])
+        for rule in scope_rules:
+            connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
+        for mode in modes:
+            connection.execute("INSERT INTO raw.billing_modes VALUES (?, ?, ?)", mode)
+        connection.execute(sql("marts/insert_model_names"))
+        connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
+        connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
+        for name in finance:
+            connection.execute(f"INSERT INTO raw.{name} BY NAME SELECT * FROM {name}_arrow")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.unregister("names_arrow")
+        connection.unregister("card_arrow")
+        connection.unregister("windows_arrow")
+        for name in finance:
+            connection.unregister(f"{name}_arrow")
+    return {"model_names": names.num_rows, "rate_card": card.num_rows, "api_key_aliases": len(aliases)}
+
+
+def _scope_rules(settings: Settings) -> list[tuple[int, str, str, str, str]]:
+    """Rows of raw.reconciliation_scope: patterns of paths before whole formats, else in the order written.
+
+    Raises:
+        ConfigurationError: a name is neither a format of logs nor a pattern.
+
+    """
+    rules: list[tuple[str, str, str, str]] = []
+    for name, key in settings.reconciliation.scope.items():
+        is_path = any(character in name for character in "/*?[.")
+        if not is_path and name not in loader.LOG_FORMATS:
+            raise ConfigurationError(
+                f"reconciliation.scope: {name!r} is neither a format of logs ({', '.join(loader.LOG_FORMATS)}) nor a "
+                "pattern of paths such as 'records/*'"
+            )
+        target = (settings.api_key_aliases.get(key.api_key, key.api_key), key.workspace)
+        rules.append(("", str(Path(name).expanduser()), *target) if is_path else (name, "", *target))
+    rules.sort(key=lambda rule: rule[0] != "")
+    return [(number, *rule) for number, rule in enumerate(rules, 1)]
+
+
+def _billing_modes(settings: Settings) -> list[tuple[str, str, str]]:
+    """Rows of raw.billing_modes."""
+    modes = settings.billing_mode
+    keys = [(settings.api_key_aliases.get(name, name), "", mode) for name, mode in modes.api_keys.items()]
+    return sorted([*keys, *(("", name, mode) for name, mode in modes.projects.items())])
+
+
+def _joined(rows: Sequence[tuple[object, ...]]) -> list[str]:
+    """Rows as text, sorted, to be compared with a table's."""
+    return sorted("\x1f".join(str(value) for value in row) for row in rows)
+
+
+@cache
+def manifest() -> Manifest:
+    """The parsed project; parsing is partial where an earlier parse lies in `target_dir`, one process at a time.
+
+    Raises:
+        ConfigurationError: `target_dir` cannot be made.
+        TransformError: the project cannot be parsed.
+
+    """
+    target = target_dir()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot create {target}: {error.strerror}; set XDG_CACHE_HOME to a folder that can be written to"
+        ) from None
+    text, parse = target / "manifest.json", target / "partial_parse.msgpack"
+    with (target / "parse.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = _runner().invoke(["parse", "--no-write-json", *_common(project_dir(), target, target)])
+        if not result.success:
+            raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
+        parsed: Manifest = result.result
+        # dbt would write it each time, which takes as long as reading a parse of which nothing has changed.
+        if not text.is_file() or text.stat().st_mtime_ns < parse.stat().st_mtime_ns:
+            parsed.write(str(text))
+    return parsed
+
+
+def manifest_text() -> str:
+    """manifest.json of the parsed project, parsed again if a source of it is newer, and never half written."""
+    path = target_dir() / "manifest.json"
+    changed = max(file.stat().st_mtime for file in _sources(".sql", ".yml"))
+    if not path.is_file() or path.stat().st_mtime < changed:
+        manifest()
+        path.touch()
+    with (target_dir() / "parse.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        return path.read_text(encoding="utf-8")
+
+
+def _runner(**options: Any) -> Any:
+    os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
+    from dbt.cli.main import dbtRunner
+
+    return dbtRunner(**options)
+
+
+def _common(profiles: Path, target: Path, logs: Path) -> list[str]:
+    return [
+        "--project-dir", str(project_dir()), "--profiles-dir", str(profiles), "--target-path", str(target),
+        "--log-path", str(logs), "--quiet", "--log-level-file", "none", "--no-version-check", "--no-use-colors",
+    ]  # fmt: skip
+
+
+def build(
+    settings: Settings,
+    on_node: Callable[[str], None] | None = None,
+    select: Sequence[str] = (),
+    *,
+    full_refresh: bool = False,
+    batch_rows: int = increment.BATCH_ROWS,
+) -> list[NodeResult]:
+    """Bring the marts up to what is loaded: run the models, in this process, on the days that pending files touch.
+
+    Everything is built anew where `full_refresh` asks for it, and where the models, rates or settings have changed.
+    Unit tests of the models belong to the test suite and are not run here.
+
+    Args:
+        settings: of the home; its lock must be held, and no connection to its warehouse be open.
+        on_node: told the name of each finished model.
+        select: names of models and data tests to run; all by default. What is pending stays pending then.
+        full_refresh: forget what was built before.
+        batch_rows: raw rows to build in one step.
+
+    Returns:
+        The models and data tests that ran, up to the first batch with a failure; empty where nothing is pending.
+
+    Raises:
+        ConfigurationError: the disk is full.
+        TransformError: dbt itself failed. Failed data tests are results, not exceptions.
+
+    """
+    fingerprint = project_fingerprint()
+    results: dict[str, NodeResult] = {}
+    with warehouse.connect(settings) as connection:
+        if full_refresh or (not select and increment.version(connection, increment.MARTS)[1] != fingerprint):
+            increment.mark_all(connection)
+        batches = increment.plan(connection, batch_rows)
+    for number, batch in enumerate(batches):
+        # Held open meanwhile: dbt opens the file anew for each model and test. Beside an open connection of the same
+        # configuration that is cheap; without one it reads the catalog and writes a checkpoint each time (70 times a
+        # build). Not longer than a batch: what DuckDB knows of row groups it has read stays in memory beyond its limit.
+        with warehouse.connect(settings) as connection:
+            increment.open_batch(connection, batch, keep=number == 0 or bool(select))
+            ran = _run_dbt(settings, on_node, select)
+        for result in ran:
+            earlier = results.get(result.unique_id)
+            results[result.unique_id] = earlier.joined(result) if earlier else result
+        if failed := [result.message for result in results.values() if not result.succeeded]:
+            warehouse.refuse_full_disk(settings, *failed)
+            return list(results.values())
+    if batches and not select:
+        with warehouse.connect(settings) as connection:
+            increment.close(connection, fingerprint)
+    return list(results.values())
+
+
+def project_fingerprint() -> str:
+    """One value for the models and macros as they are now."""
+    return _digest(".sql")
+
+
+def _sources(*suffixes: str) -> list[Path]:
+    """Files of the project, without what dbt wrote into it."""
+    project = project_dir()
+    found = (file for file in project.rglob("*") if file.suffix in suffixes)
+    return sorted(file for file in found if "target" not in file.relative_to(project).parts)
+
+
+def _digest(*suffixes: str) -> str:
+    digest = hashlib.sha256()
+    for file in _sources(*suffixes):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: Sequence[str] = ()) -> list[NodeResult]:
+    folder = settings.dagster_home / "dbt"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_profile(settings, folder)
+
+    sql_seconds: Counter[str] = Counter()
+
+    def tell(event: Any) -> None:
+        if event.info.name == "SQLQueryStatus":
+            sql_seconds[str(event.data.node_info.unique_id)] += event.data.elapsed
+        if on_node and event.info.name == "NodeFinished":
+            on_node(str(event.data.node_info.node_name))
+
+    runner = _runner(manifest=manifest(), callbacks=[tell])
+    selection = ["--select", *select, "--indirect-selection", "empty"] if select else []
+    common = _common(folder, folder / "target", folder / "logs")
+    result = runner.invoke(["build", "--exclude-resource-type", "unit_test", *selection, *common])
+    if result.result is None:
+        warehouse.refuse_full_disk(settings, str(result.exception))
+        raise TransformError(
+            f"dbt failed: {type(result.exception).__name__}; run `token-analytics run` again with --verbose"
+        )
+    return [
+        NodeResult(
+            unique_id=run.node.unique_id,
+            kind=str(run.node.resource_type),
+            succeeded=str(run.status) in ("success", "pass", "warn"),
+            message=str(run.message or ""),
+            seconds=float(run.execution_time),
+            sql_seconds=sql_seconds[str(run.node.unique_id)],
+            failures=int(run.failures or 0),
+        )
+        for run in result.result.results
+    ]
+
+
+def _write_profile(settings: Settings, folder: Path) -> None:
+    """A profile for this home: the configuration of `warehouse.connect`, whose open connection dbt then shares."""
+    profile = {
+        "token_analytics": {
+            "target": "warehouse",
+            "outputs": {
+                "warehouse": {
+                    "type": "duckdb",
+                    "path": str(settings.warehouse),
+                    "threads": 1,
+                    "keep_open": False,
+                    "config_options": warehouse.connection_config(settings),
+                    "retries": {"connect_attempts": 3},
+                }
+            },
+        }
+    }
+    # JSON is YAML; writing it so needs no quoting rules of our own.
+    (folder / "profiles.yml").write_text(json.dumps(profile, indent=2), encoding="utf-8")

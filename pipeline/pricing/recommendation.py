@@ -1,0 +1,540 @@
+"""Which contract: the tables of pricing that answer with a choice, and all tables of pricing together.
+
+Belongs here: the user's quotes against what was billed, the frontier, the recommendation in words, the provider's
+view, the naive figures per conversation, and the layout of these tables. Does not belong here: which rows make a bill
+and the risk of single contracts (`bill_history`), contracts and statistics (`pipeline/pricing/`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.pricing import bill_history
+from pipeline.pricing.bill_history import MONEY, ORGANISATION, Pool, field
+from pipeline.pricing.frontier import MECHANISMS, PRINCIPLES, Choice, Market
+from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY, measure, solvency_loading
+from pipeline.pricing.terms import Contract, Ledger, Usd, break_even, classics_at_equal_revenue
+from pipeline.settings import Settings
+from pipeline.store.computed import table_or_reason
+from pipeline.store.sqlfiles import sql
+
+LAST_YEAR_MONTHS = 12
+FRONTIER_POINTS = 501  # of all parameters, those that the table lists
+PROVIDER_CUSTOMERS = (1, 10, 100, 1_000, 10_000)
+NAMES = {
+    "per_token": "per-token",
+    "bundle": "a flat fee",
+    "hybrid": "hybrid",
+    "insurance": "stop-loss",
+    "allowance": "an allowance",
+    "commitment": "a commitment",
+    "tiered": "tiers",
+    "credits": "prepaid credits",
+    "session_cap": "a cap a session",
+}
+
+PRICING_QUOTES = pa.schema(
+    [
+        field("quote", pa.string(), "Name of the quote in the settings or in quotes.toml; null where there is none."),
+        field("params", pa.string(), "Its terms as JSON; amounts in USD a month."),
+        field("first_month", pa.date32(), "First of the months compared: the last twelve whole ones, or fewer."),
+        field("last_month", pa.date32(), "Last of them."),
+        field("n_months", pa.int64(), "How many months, those without usage included: they pay a fee too."),
+        field("list_usd", MONEY, "What these months cost at list, per token, in USD."),
+        field("quote_usd", MONEY, "What they would have cost under the quote, in USD."),
+        field("saving_usd", MONEY, "list_usd - quote_usd; negative where the quote is dearer."),
+        field("saving_share", pa.float64(), "saving_usd / list_usd."),
+        field("dearer_months", pa.int64(), "In how many of the months the quote is dearer than list."),
+        field("p_dearer", pa.float64(), "Chance that a month is dearer, over the simulated months of pricing_risk."),
+        field("p_over_budget", pa.float64(), "Chance that a month costs more than the budget; null without a budget."),
+        field(
+            "break_even_usd",
+            pa.float64(),
+            "Monthly usage at list at which the quote costs the same; the lowest of several, null if none.",
+        ),
+        field("break_evens_usd", pa.string(), "All of them, as a JSON list."),
+        field("answer", pa.string(), "The same in words."),
+        field("status", pa.string(), "ok; none: no quote is set; unavailable: there are no priced bills."),
+    ],
+    metadata={
+        "description": "What the organisation's last twelve whole months would have cost under each quote of the user."
+    },
+)
+
+PRICING_FRONTIER = pa.schema(
+    [
+        field("mechanism", pa.string(), "hybrid, insurance (stop-loss), allowance (overage at list) or commitment."),
+        field("segment", pa.string(), "Which usage the bills cover: all."),
+        field("customer_dimension", pa.string(), "Whose bills: organisation or the configured dimension."),
+        field("params", pa.string(), "Terms as JSON, at equal revenue before the loading; amounts in USD a month."),
+        field(
+            "variance_reduction",
+            pa.float64(),
+            "1 - Var(price) / Var(bill) after each customer's own mean is removed; null where no customer has two "
+            "bills.",
+        ),
+        field("tvar_99", pa.float64(), "Mean of the dearest 1% of prices before the loading, USD; null below 100."),
+        field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
+        field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
+        field("loading_principle", pa.string(), "expected_value or solvency_99; one row for each."),
+        field(
+            "loading",
+            pa.float64(),
+            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at up to 43 "
+            "parameters, interpolated in between.",
+        ),
+    ],
+    metadata={
+        "description": "Risk against price for every theta, deductible, allowance and commitment: computed for each "
+        f"distinct threshold among the bills, of which the table lists {FRONTIER_POINTS}, evenly spaced in rank."
+    },
+)
+
+PRICING_RECOMMENDATION = pa.schema(
+    [
+        field(
+            "target",
+            pa.string(),
+            "variance_reduction: at least setting target_variance_reduction; budget: the loaded price keeps within "
+            "budget_usd with budget_probability.",
+        ),
+        field("target_value", pa.float64(), "The share of variance, or the budget in USD."),
+        field("target_probability", pa.float64(), "The probability of a budget; null for variance_reduction."),
+        field("customer_dimension", pa.string(), "Whose bills: organisation or the configured dimension."),
+        field("loading_principle", pa.string(), "expected_value or solvency_99."),
+        field("rank", pa.int64(), "1 is the cheapest: the least loading, since all earn the mean bill before it."),
+        field(
+            "mechanism",
+            pa.string(),
+            "The contract: of hybrid, insurance, allowance and commitment the best of all terms, of the others those "
+            "of pricing_risk; null where none reaches the target, or where bills are too few.",
+        ),
+        field("params", pa.string(), "Its terms as JSON, before the loading; amounts in USD a month."),
+        field("variance_reduction", pa.float64(), "Reached: within customers."),
+        field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
+        field("loading", pa.float64(), "Price of certainty: what it costs more than per-token on average, USD a bill."),
+        field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
+        field("expected_cost_usd", pa.float64(), "Mean loaded price: mean bill + loading, USD a month."),
+        field("p_over_budget", pa.float64(), "Chance that the loaded price exceeds the budget; null without one."),
+        field("customer_variance_share", pa.float64(), "Var(price) / Var(bill): the risk that the customer keeps."),
+        field("provider_variance_share", pa.float64(), "Var(price - bill) / Var(bill): the risk of the provider."),
+        field(
+            "shared_variance_share",
+            pa.float64(),
+            "2 Cov(price, bill - price) / Var(bill): the part of both; the three shares add up to 1.",
+        ),
+        field("status", pa.string(), "ok; too_few, unpriced, ...: as in pricing_risk; unreachable; no_budget."),
+        field("reason", pa.string(), "The recommendation in words, and where the two principles disagree."),
+    ],
+    metadata={
+        "description": "The cheapest contract of each mechanism that reaches the target, by each loading principle, "
+        "and who bears which risk under it."
+    },
+)
+
+PRICING_PROVIDER = pa.schema(
+    [
+        field("mechanism", pa.string(), "As in pricing_risk, at equal revenue; null where bills are too few."),
+        field("customer_dimension", pa.string(), "Whose bills are the customers' of the provider."),
+        field("params", pa.string(), "Terms as JSON; amounts in USD a month."),
+        field("n_customers", pa.int64(), "Independent customers in the provider's book."),
+        field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
+        field("loading", pa.float64(), "So that premiums meet the ceded losses in 99% of months, USD a bill."),
+        field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
+        field("loss_ratio", pa.float64(), "Expected ceded loss / premium; null where nothing is ceded."),
+        field(
+            "loading_common_shock",
+            pa.float64(),
+            f"The loading where, with probability {SHOCK_PROBABILITY}, all bills of a month are {SHOCK_FACTOR} times "
+            "as high; it does not shrink to 0 with more customers. USD a bill.",
+        ),
+        field("status", pa.string(), "As in pricing_risk."),
+        field("reason", pa.string(), "The status in words."),
+    ],
+    metadata={
+        "description": "What a provider has to load for solvency in 99% of months, by number of customers: the sum of "
+        "independent ceded losses by convolution, and the same under one shock that all customers share."
+    },
+)
+
+PRICING_PER_CONVERSATION = pa.schema(
+    [
+        field("mechanism", pa.string(), "per_token, bundle, hybrid or insurance; null where there are no sessions."),
+        field("params", pa.string(), "Terms as JSON, amounts in USD a conversation: as if each were billed alone."),
+        field("n_conversations", pa.int64(), "Sessions with a price."),
+        field("mean", pa.float64(), "Mean price of a conversation, USD; the same for all."),
+        field("median", pa.float64(), "Median, USD."),
+        field("p90", pa.float64(), "90th percentile, USD."),
+        field("sd", pa.float64(), "Standard deviation (ddof 1), USD."),
+        field("cv", pa.float64(), "sd / mean."),
+        field(
+            "variance_reduction_naive", pa.float64(), "1 - Var(price) / Var(cost) over conversations: not over bills."
+        ),
+        field("var_95", pa.float64(), "95% quantile, USD; null below 20."),
+        field("var_99", pa.float64(), "99% quantile, USD; null below 100."),
+        field("tvar_95", pa.float64(), "Mean of the dearest 5%, USD."),
+        field("tvar_99", pa.float64(), "Mean of the dearest 1%, USD."),
+        field("warning", pa.string(), "Why these figures choose no contract."),
+    ],
+    metadata={
+        "description": "The naive view: the four classic contracts applied to each conversation as if it were a bill. "
+        "For comparison with figures made that way; a month of many conversations swings much less, see pricing_risk."
+    },
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    **bill_history.SCHEMAS,
+    "pricing_quotes": PRICING_QUOTES,
+    "pricing_frontier": PRICING_FRONTIER,
+    "pricing_recommendation": PRICING_RECOMMENDATION,
+    "pricing_provider": PRICING_PROVIDER,
+    "pricing_per_conversation": PRICING_PER_CONVERSATION,
+}
+
+
+def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, pa.Table]:
+    """Every table of pricing, by name, from one set of bills; one that cannot be computed says so (`computed`)."""
+    pools = cache(lambda: bill_history.pools(connection, settings))
+    markets = cache(lambda: [_market(pool, settings) for pool in _main(pools())])
+    builds: dict[str, Callable[[], pa.Table]] = {
+        "pricing_bills": lambda: bill_history.pricing_bills(pools()),
+        "pricing_risk": lambda: bill_history.pricing_risk(pools(), settings),
+        "pricing_quotes": lambda: pricing_quotes(pools()[0], settings),
+        "pricing_frontier": lambda: _frontier(_main(pools()), markets()),
+        "pricing_recommendation": lambda: _recommendation(_main(pools()), markets(), settings),
+        "pricing_provider": lambda: _provider(_main(pools()), settings),
+        "pricing_per_conversation": lambda: pricing_per_conversation(connection),
+    }
+    return {name: table_or_reason(SCHEMAS[name], build) for name, build in builds.items()}
+
+
+def _main(pools: Sequence[Pool]) -> list[Pool]:
+    """Of all usage: the organisation, and the configured dimension."""
+    return [pool for pool in pools if pool.segment == "all" and pool.method != "compound_model"]
+
+
+def _market(pool: Pool, settings: Settings) -> Market | None:
+    if pool.ledger is None or pool.customers is None:
+        return None
+    # per_token and bundle are ends of the hybrid frontier
+    others = tuple(each for each in pool.contracts if each.name not in (*MECHANISMS, "per_token", "bundle"))
+    return Market.over(pool.ledger, pool.customers, settings.pool_customers, settings.loading_lambda, others)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def pricing_quotes(organisation: Pool, settings: Settings) -> pa.Table:
+    """What the organisation's last whole months would have cost under each quote; schema `PRICING_QUOTES`."""
+    if not settings.quotes:
+        answer = "no quote is set: token-analytics quote add NAME with its terms, or [quotes.NAME] in the settings"
+        return pa.Table.from_pylist([{"status": "none", "answer": answer}], schema=PRICING_QUOTES)
+    contracts = [bill_history.contract_of(title, terms) for title, terms in sorted(settings.quotes.items())]
+    rows = [_quote_row(organisation, contract, settings) for contract in contracts]
+    return pa.Table.from_pylist(rows, schema=PRICING_QUOTES)
+
+
+def _quote_row(pool: Pool, contract: Contract, settings: Settings) -> dict[str, Any]:
+    points = break_even(contract)
+    row: dict[str, Any] = {
+        "quote": contract.label,
+        "params": _json(contract.params()),
+        "break_even_usd": points[0] if points else None,
+        "break_evens_usd": _json(points),
+    }
+    months = pool.months.filter(pc.equal(pool.months["status"], "ok"))
+    if pool.ledger is None or not months.num_rows:
+        answer = f"no answer yet: {pool.reason or 'there are no bills of whole months'}. {_break_even_words(contract)}"
+        return row | {"status": "unavailable", "answer": answer}
+    last = max(months["month_number"].to_pylist())
+    by_number = dict(zip(months["month_number"].to_pylist(), months["bill_usd"].to_pylist(), strict=True))
+    numbers = [number for number in range(min(by_number), last + 1) if number > last - LAST_YEAR_MONTHS]
+    # A month without usage is no bill of pricing_bills, but a fee or a commitment is due in it.
+    bills: list[Decimal] = [by_number.get(number, Decimal(0)) for number in numbers]
+    listed = np.array([float(bill) for bill in bills])
+    prices = contract.price(listed)
+    list_usd = sum(bills, Decimal(0))
+    quote_usd = sum((_money(price) for price in prices), Decimal(0))
+    dearer = int((prices > listed * (1 + 1e-12)).sum())
+    risk = measure(contract, pool.ledger, budget_usd=settings.budget_usd)
+    saving = list_usd - quote_usd
+    share = float(saving / list_usd) if list_usd else None
+    first_month, last_month = (
+        np.datetime64(number, "M").astype("datetime64[D]").item() for number in (numbers[0], last)
+    )
+    more = "" if len(numbers) == LAST_YEAR_MONTHS else f" (the history holds no more than {len(numbers)} whole months)"
+    direction = "more" if saving < 0 else "less"
+    percent = "" if share is None else f" ({abs(share):.1%})"
+    answer = (
+        f"From {first_month:%Y-%m} to {last_month:%Y-%m}{more} usage cost {list_usd:,.2f} USD at list; under "
+        f"{contract.label} it would have cost {quote_usd:,.2f} USD, {abs(saving):,.2f} USD{percent} {direction}. "
+        f"It would have been dearer in {dearer} of {len(numbers)} months, and is in {risk.p_dearer:.1%} of simulated "
+        f"ones. {_break_even_words(contract)}"
+    )
+    return row | {
+        "first_month": first_month,
+        "last_month": last_month,
+        "n_months": len(numbers),
+        "list_usd": list_usd,
+        "quote_usd": quote_usd,
+        "saving_usd": saving,
+        "saving_share": share,
+        "dearer_months": dearer,
+        "p_dearer": risk.p_dearer,
+        "p_over_budget": risk.p_over_budget,
+        "answer": answer,
+        "status": "ok",
+    }
+
+
+def _money(amount: float) -> Decimal:
+    return round(Decimal(float(amount)), 12)
+
+
+def _break_even_words(contract: Contract) -> str:
+    """Between which bills the contract is cheaper than list."""
+    edges = [0.0, *break_even(contract), np.inf]
+    cheaper: list[str] = []
+    dearer: list[str] = []
+    for low, high in itertools.pairwise(edges):
+        middle = (low + high) / 2 if np.isfinite(high) else low * 2 + 1e6
+        gap = float(contract.price(np.array([middle]))[0]) - middle
+        to = "on" if np.isinf(high) else f"to {high:,.2f} USD"
+        words = f"from {low:,.2f} USD {to}"
+        (cheaper if gap < -1e-9 * (1 + middle) else dearer if gap > 1e-9 * (1 + middle) else []).append(words)
+    if not cheaper:
+        return "At no usage of a month is it cheaper than list."
+    if not dearer:
+        return "At no usage of a month is it dearer than list."
+    return f"It is cheaper where a month's usage at list is {' and '.join(cheaper)}."
+
+
+def _frontier(pools: Sequence[Pool], markets: Sequence[Market | None]) -> pa.Table:
+    parts = [PRICING_FRONTIER.empty_table()]
+    for pool, market in zip(pools, markets, strict=True):
+        for frontier in market.found if market else ():
+            thin = frontier.thinned(FRONTIER_POINTS)
+            n = thin.parameter.size
+            params = [_json(thin.contract(at).params()) for at in range(n)]
+            for principle in PRINCIPLES:
+                columns = {
+                    "mechanism": [thin.mechanism] * n,
+                    "segment": ["all"] * n,
+                    "customer_dimension": [pool.dimension] * n,
+                    "params": params,
+                    "variance_reduction": pa.nulls(n) if thin.variance_reduction is None else thin.variance_reduction,
+                    "tvar_99": pa.nulls(n) if thin.tvar_99 is None or not pool.has_tails else thin.tvar_99,
+                    "pure_premium": thin.pure_premium,
+                    "premium": thin.pure_premium + thin.loading[principle],
+                    "loading_principle": [principle] * n,
+                    "loading": thin.loading[principle],
+                }
+                parts.append(pa.table(columns).cast(PRICING_FRONTIER))
+    found = pa.concat_tables(parts).combine_chunks()
+    if found.num_rows:
+        return found
+    row = {"segment": "all", "customer_dimension": ORGANISATION}
+    return pa.Table.from_pylist([row], schema=PRICING_FRONTIER)
+
+
+def _recommendation(pools: Sequence[Pool], markets: Sequence[Market | None], settings: Settings) -> pa.Table:
+    rows = []
+    for pool, market in zip(pools, markets, strict=True):
+        for target in ("variance_reduction", "budget"):
+            is_budget = target == "budget"
+            common = {
+                "target": target,
+                "target_value": settings.budget_usd if is_budget else settings.target_variance_reduction,
+                "target_probability": settings.budget_probability if is_budget else None,
+                "customer_dimension": pool.dimension,
+                "status": pool.status,
+            }
+            if market is None:
+                rows.append(common | {"reason": pool.reason})
+            elif is_budget and settings.budget_usd is None:
+                rows.append(common | {"status": "no_budget", "reason": "no budget is set: see setting budget_usd"})
+            else:
+                rows += [common | row for row in _recommended(pool, market, settings, target)]
+    return pa.Table.from_pylist(rows, schema=PRICING_RECOMMENDATION)
+
+
+def _recommended(pool: Pool, market: Market, settings: Settings, target: str) -> list[dict[str, Any]]:
+    budget, probability = settings.budget_usd, settings.budget_probability
+    found: dict[str, list[Choice]] = {}
+    for principle in PRINCIPLES:
+        if target == "budget" and budget is not None:
+            found[principle] = market.cheapest_for_budget(budget, probability, principle)
+        else:
+            found[principle] = market.cheapest_for_variance(settings.target_variance_reduction, principle)
+    if target == "budget":
+        aim = f"to keep a month within {budget:,.2f} USD with a probability of {probability:.0%}"
+    else:
+        aim = f"to remove {settings.target_variance_reduction:.0%} of the variance of a month"
+    first, second = (found[principle] for principle in PRINCIPLES)
+    sentence = disagreement(first[0].contract.label, second[0].contract.label) if first and second else ""
+    rows: list[dict[str, Any]] = []
+    mean = float(market.ledger.bills.mean())
+    for principle in PRINCIPLES:
+        choices = found[principle]
+        if not choices:
+            if target == "budget":
+                why = "no contract reaches the target"
+            elif np.bincount(market.customers).max() < 2:
+                why = "no customer has two bills, so that nothing is known of how they vary"
+            else:
+                why = "bills have no variance to reduce"
+            rows.append({"loading_principle": principle, "status": "unreachable", "reason": f"{why}: {aim}"})
+        for rank, choice in enumerate(choices, 1):
+            customer, provider, shared = _shares(choice.contract, market.ledger)
+            terms = terms_in_words(choice.contract.params())
+            words = (
+                f"Loaded by {principle}, {_name(choice.contract.label)} ({terms}) costs "
+                f"{choice.loading:,.2f} USD a month more than per-token, {_place(rank)} {aim}."
+            )
+            loaded = choice.contract.price_in(market.ledger) + choice.loading
+            notes = [
+                words,
+                _bearing(customer, provider, shared),
+                *([sentence] if rank == 1 else []),
+                *([pool.reason] if pool.status != "ok" else []),
+            ]
+            rows.append(
+                {
+                    "loading_principle": principle,
+                    "rank": rank,
+                    "mechanism": choice.contract.label,
+                    "params": _json(choice.contract.params()),
+                    "variance_reduction": choice.variance_reduction,
+                    "pure_premium": choice.pure_premium,
+                    "loading": choice.loading,
+                    "premium": choice.premium,
+                    "expected_cost_usd": mean + choice.loading,
+                    "p_over_budget": None if budget is None else float((loaded > budget * (1 + 1e-9)).mean()),
+                    "customer_variance_share": customer,
+                    "provider_variance_share": provider,
+                    "shared_variance_share": shared,
+                    "reason": " ".join(note for note in notes if note),
+                }
+            )
+    return rows
+
+
+def _place(rank: int) -> str:
+    return "the cheapest way" if rank == 1 else f"number {rank} in price"
+
+
+def terms_in_words(params: Mapping[str, Any]) -> str:
+    """Terms of a contract as people read them; those that are not set are left out."""
+    words = []
+    for name, value in params.items():
+        if (
+            value is None
+            or (name in ("coinsurance", "fee_usd") and not value)
+            or name in ("rates", "tier_kind", "kind")
+        ):
+            continue
+        if name == "tiers":
+            words.append(_tiers_in_words([(tier["from_usd"], tier["rate"]) for tier in value], params["tier_kind"]))
+        elif name == "from_usd":
+            words.append(_tiers_in_words(list(zip(value, params["rates"], strict=True)), params["kind"]))
+        elif name.endswith("_usd"):
+            words.append(f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.2f} USD")
+        else:
+            words.append(f"{name.replace('_', ' ')} {value:.3g}")
+    return ", ".join(words)
+
+
+def _tiers_in_words(tiers: Sequence[tuple[float, float]], kind: str) -> str:
+    return f"{kind} tiers: " + ", ".join(f"{rate:.3g} of list from {start:,.2f} USD" for start, rate in tiers)
+
+
+def _shares(contract: Contract, ledger: Ledger) -> tuple[float | None, float | None, float | None]:
+    """Var P, Var(P - B) and 2 Cov(P, B - P), each / Var B."""
+    risk = measure(contract, ledger)
+    variance = float(ledger.bills.var(ddof=1)) if ledger.bills.size > 1 else 0.0
+    if not variance or risk.sd is None or risk.provider_sd is None or risk.provider_covariance is None:
+        return None, None, None
+    return risk.sd**2 / variance, risk.provider_sd**2 / variance, 2 * risk.provider_covariance / variance
+
+
+def _bearing(customer: float | None, provider: float | None, shared: float | None) -> str:
+    if customer is None or provider is None or shared is None:
+        return ""
+    return (
+        f"Of the bill's variance the customer keeps {customer:.0%}, the provider takes {provider:.0%}, and "
+        f"{shared:.0%} is their covariance."
+    )
+
+
+def _name(mechanism: str) -> str:
+    return NAMES.get(mechanism, mechanism)
+
+
+def disagreement(first: str, second: str) -> str:
+    """The sentence that says that the two principles choose different mechanisms; '' where they do not."""
+    if first == second:
+        return ""
+    return (
+        f"The two principles disagree: loaded by {PRINCIPLES[0]} {_name(first)} is cheapest, by {PRINCIPLES[1]} "
+        f"{_name(second)}; ask how the provider prices risk before choosing."
+    )
+
+
+def _provider(pools: Sequence[Pool], settings: Settings) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    sizes = sorted({*PROVIDER_CUSTOMERS, settings.pool_customers})
+    for pool in pools:
+        common = {"customer_dimension": pool.dimension, "status": pool.status, "reason": pool.reason}
+        if pool.ledger is None:
+            rows.append(common)
+            continue
+        for contract in pool.contracts:
+            terms = {"mechanism": contract.label, "params": _json(contract.params())}
+            pure = measure(contract, pool.ledger).pure_premium
+            for n_customers in sizes:
+                loading = vars(solvency_loading(contract, pool.ledger, n_customers))
+                row = common | terms | {"n_customers": n_customers, "pure_premium": pure} | loading
+                rows.append({name: row.get(name) for name in PRICING_PROVIDER.names})
+    return pa.Table.from_pylist(rows, schema=PRICING_PROVIDER)
+
+
+def pricing_per_conversation(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The four classic contracts on every session with a price; schema `PRICING_PER_CONVERSATION`."""
+    table = connection.sql(sql("pricing/list_conversations")).to_arrow_table()
+    costs = np.asarray(table["cost_usd"], dtype=np.float64)
+    if not costs.size:
+        row = {"n_conversations": 0, "warning": "no session with a price is known"}
+        return pa.Table.from_pylist([row], schema=PRICING_PER_CONVERSATION)
+    return pa.Table.from_pylist(conversation_rows(costs), schema=PRICING_PER_CONVERSATION)
+
+
+def conversation_rows(costs: Usd) -> list[dict[str, Any]]:
+    """The four classic contracts on conversations (n,) in USD, each as if it were a bill."""
+    ledger = Ledger.of(costs)
+    warning = (
+        "nobody pays a conversation: the unit of risk is the bill. A flat fee a conversation removes all variance by "
+        "construction; choose by pricing_risk"
+    )
+    rows = []
+    for contract in classics_at_equal_revenue(ledger):
+        risk = vars(measure(contract, ledger))
+        named = {
+            "mechanism": contract.label,
+            "params": _json(contract.params()),
+            "n_conversations": costs.size,
+            "variance_reduction_naive": risk["variance_reduction_pooled"],
+            "warning": warning,
+        }
+        rows.append({name: (risk | named).get(name) for name in PRICING_PER_CONVERSATION.names})
+    return rows

@@ -1,0 +1,624 @@
+"""Validation of a run: what the warehouse must hold, judged by Great Expectations, and the report of it.
+
+Belongs here: running the suites of expectations/ and writing their results down (HTML, Data Docs, Markdown).
+Does not belong here: the laws themselves (expectations/*.json and *.sql), what happens to a run when one fails
+(assets), and the tests of single columns, which dbt makes while it builds.
+
+DuckDB aggregates the marts to a small frame, `expectations/<name>.sql`; Great Expectations judges that frame by
+`expectations/<name>.json`. Each frame has a column `rows_checked`, the rows of the mart that a line of it stands for:
+a check that saw no rows is never taken for one that passed.
+"""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import duckdb
+
+from pipeline.ingest import loader
+from pipeline.store import bundled
+from pipeline.store.sqlfiles import identifier
+from pipeline.views import pages
+from pipeline.views.pages import display
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Severity = Literal["blocking", "warn"]
+Status = Literal["passed", "failed", "nothing to check"]
+
+MAX_OFFENDING_ROWS = 100
+ROWS_LAW = "rows_law"
+EXPECTATIONS = bundled.ROOT / "expectations"
+# Great Expectations' own words for how bad a failure is.
+_GX_SEVERITY: Mapping[Severity, str] = {"blocking": "critical", "warn": "warning"}
+# Data Docs fetch this logo with the time of the build in its address each time that a page is opened.
+_GX_REMOTE_LOGO = re.compile(r"https://great-expectations-web-assets\.[^\"']+")
+_BLANK_IMAGE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+_SAFE_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class ValidationError(Exception):
+    """The suites or the warehouse cannot be used at all; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class RowsLaw:
+    """Where the ledger shows loaded rows of these channels, rows must have been checked.
+
+    `fed_by` names what `_channel` gives. `where` picks lines of the frame, or, where `table` is
+    given, rows of that table: for a suite that compares and may rightly find nothing to compare.
+    """
+
+    fed_by: tuple[str, ...]
+    where: tuple[tuple[str, str], ...] = ()
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One file of expectations/: a law, the mart that it guards, and how bad it is when it breaks."""
+
+    name: str
+    title: str
+    description: str
+    severity: Severity
+    asset_key: tuple[str, ...]
+    also_reads: tuple[tuple[str, ...], ...]
+    rows_law: tuple[RowsLaw, ...]
+    nothing_to_check: str
+    sql: str = field(repr=False)
+    offending_sql: str | None = field(repr=False)
+    expectations: tuple[dict[str, Any], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """How one expectation came out: what it says, what was seen, and on how many lines of the frame it failed."""
+
+    type: str
+    statement: str
+    passed: bool
+    observed: str
+    failing_lines: int
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """How one suite came out over one state of the warehouse."""
+
+    name: str
+    title: str
+    description: str
+    severity: Severity
+    asset_key: tuple[str, ...]
+    status: Status
+    evaluated_rows: int
+    expectations: tuple[ExpectationResult, ...]
+    offending_rows: tuple[dict[str, Any], ...] = ()
+    offending_total: int = 0
+    message: str = ""
+    gx_result: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong; true where there was nothing to check, which `status` says."""
+        return self.status != "failed"
+
+    @property
+    def failures(self) -> str:
+        """What failed and what was seen instead, in one line; '' where nothing failed."""
+        failed = [f"{each.statement}: {each.observed}" for each in self.expectations if not each.passed]
+        return "; ".join(failed)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the run must not be published."""
+        return self.status == "failed" and self.severity == "blocking"
+
+
+# ---------------------------------------------------------------------------------------------------- the suites
+
+
+def load_suites(names: Sequence[str] | None = None, folder: Path = EXPECTATIONS) -> tuple[Suite, ...]:
+    """The suites of `folder`, or those of these names in this order: blocking ones first, then by name.
+
+    Cheap: it imports nothing, so that checks can be declared from it.
+
+    Raises:
+        ValidationError: there is no suite of a name, or a file of a suite is incomplete.
+
+    """
+    found = {path.stem: path for path in sorted(folder.glob("*.json"))}
+    if unknown := sorted(set(names or ()) - set(found)):
+        raise ValidationError(f"no suite {', '.join(unknown)} in expectations/; there are: {', '.join(found)}")
+    suites = [_load_suite(path) for path in found.values()]
+    if names is not None:
+        return tuple(sorted((s for s in suites if s.name in names), key=lambda suite: list(names).index(suite.name)))
+    return tuple(sorted(suites, key=lambda suite: (suite.severity != "blocking", suite.name)))
+
+
+def _load_suite(path: Path) -> Suite:
+    offending = path.with_name(f"{path.stem}.offending.sql")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        meta = document["meta"]
+        if document["name"] != path.stem:
+            raise ValidationError(f"expectations/{path.name}: its name must be {path.stem}")
+        if meta["severity"] not in _GX_SEVERITY:
+            raise ValidationError(f"expectations/{path.name}: severity must be one of {', '.join(_GX_SEVERITY)}")
+        if not document["expectations"] or not all(each["description"] for each in document["expectations"]):
+            raise ValidationError(f"expectations/{path.name}: it must expect something, and describe what")
+        return Suite(
+            name=document["name"],
+            title=meta["title"],
+            description=meta["description"],
+            severity=meta["severity"],
+            asset_key=tuple(meta["asset"]),
+            also_reads=tuple(tuple(key) for key in meta.get("also_reads", ())),
+            rows_law=tuple(
+                RowsLaw(tuple(law["fed_by"]), tuple(law.get("where", {}).items()), law.get("table", ""))
+                for law in meta["rows_law"]
+            ),
+            nothing_to_check=meta.get(
+                "nothing_to_check", "The ledger shows no rows that could have reached the table."
+            ),
+            sql=_query(path.with_suffix(".sql")),
+            offending_sql=_query(offending) if offending.exists() else None,
+            expectations=tuple(
+                {**each, "severity": _GX_SEVERITY[meta["severity"]]} for each in document["expectations"]
+            ),
+        )
+    except KeyError as error:
+        raise ValidationError(f"expectations/{path.name}: {error} is missing") from None
+    except FileNotFoundError:
+        raise ValidationError(f"expectations/{path.stem}.sql is missing") from None
+
+
+def _query(path: Path) -> str:
+    return path.read_text(encoding="utf-8").rstrip().removesuffix(";")
+
+
+# --------------------------------------------------------------------------------------------------- running them
+
+
+def run_suites(
+    connection: duckdb.DuckDBPyConnection,
+    names: Sequence[str] | None = None,
+    *,
+    max_rejected_share: float | None = None,
+) -> list[SuiteResult]:
+    """Judge the warehouse that `connection` has open by all suites, or by those of these names.
+
+    A suite whose query cannot run (a mart is missing, a number overflows) has failed; it does not stop the others.
+
+    Args:
+        connection: of the private or of the published database; nothing is written.
+        names: of suites; all by default.
+        max_rejected_share: what suite `rejected_threshold` allows, 0 to 1; without it that suite has nothing to check.
+
+    Raises:
+        ValidationError: there is no suite of a name, or no ledger (`ingest.files`) in the database.
+
+    """
+    suites = load_suites(names)
+    ledger = _ledger_rows(connection)
+    # A variable of the session, because the published database is open for reading only.
+    connection.execute("SET VARIABLE max_rejected_share = ?", [max_rejected_share])
+    judge = _Judge()
+    return [_run_suite(connection, suite, ledger, judge) for suite in suites]
+
+
+def _ledger_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    try:
+        rows = connection.execute(_query(EXPECTATIONS / "ledger_rows.sql")).fetchall()
+    except duckdb.CatalogException:
+        raise ValidationError("the database has no ledger (ingest.files): run the ingest first") from None
+    loaded: Counter[str] = Counter()
+    for name, count in rows:
+        loaded[_channel(name)] += count
+    return dict(loaded)
+
+
+def _channel(name: str) -> str:
+    """What a format feeds; all that is neither an account's nor a table of sessions counts as logs of requests.
+
+    A new format makes the rows law stricter, never blind.
+    """
+    if name in loader.ACCOUNT_FORMATS:
+        return {"console": "console_usage", "billed": "console_cost"}[loader.ACCOUNT_FORMATS[name][1]]
+    return name if name == "token_usage_sessions" else "request_logs"
+
+
+@cache
+def _great_expectations() -> Any:
+    """The library, imported on first use (3 to 4 s), with its analytics off before it can read the setting."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations
+
+    return great_expectations
+
+
+def _ephemeral_context() -> Any:
+    """A context in memory that writes nothing, sends nothing and draws no progress bars."""
+    gx = _great_expectations()
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    # By default every ephemeral context leaves a temporary folder of Data Docs behind.
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    configuration = DataContextConfig(
+        store_backend_defaults=stores, progress_bars=ProgressBarsConfig(globally=False), analytics_enabled=False
+    )
+    return gx.get_context(mode="ephemeral", project_config=configuration)
+
+
+class _Judge:
+    """One ephemeral context, in which each suite's frame is judged."""
+
+    def __init__(self) -> None:
+        self._marts = _ephemeral_context().data_sources.add_pandas("marts")
+
+    def __call__(self, suite: Suite, frame: pd.DataFrame) -> Any:
+        """Great Expectations' result of `frame`, with the index of every failing line."""
+        gx = _great_expectations()
+        expectations = copy.deepcopy(list(suite.expectations))
+        meta = {"title": suite.title, "severity": suite.severity}
+        expectation_suite = gx.ExpectationSuite(name=suite.name, expectations=expectations, meta=meta)
+        asset = self._marts.add_dataframe_asset(suite.name)
+        batch = asset.add_batch_definition_whole_dataframe("frame").get_batch({"dataframe": frame})
+        return batch.validate(expectation_suite, result_format={"result_format": "COMPLETE"})
+
+
+def _run_suite(
+    connection: duckdb.DuckDBPyConnection, suite: Suite, ledger: Mapping[str, int], judge: _Judge
+) -> SuiteResult:
+    try:
+        lines = _rows(connection, suite.sql)
+        frame = _frame(lines)
+        law = _apply_rows_law(connection, suite, frame, ledger)
+    except duckdb.Error as error:
+        return _unanswered(suite, error)
+    # Not even an exception inside an expectation may show values: only its kind is kept (see `_outcome`).
+    gx_result = judge(suite, frame)
+    outcomes = tuple(_outcome(result, frame) for result in gx_result.results)
+    outcomes = (*outcomes, law) if law else outcomes
+    evaluated_rows = int(frame["rows_checked"].sum()) if len(frame) else 0
+    status: Status = "passed"
+    message = ""
+    offending: tuple[dict[str, Any], ...] = ()
+    offending_total = 0
+    if not all(outcome.passed for outcome in outcomes):
+        status = "failed"
+        failing = sorted({int(i) for result in gx_result.results for i in _failing_lines(result)})
+        offending, offending_total = _offending_rows(connection, suite, lines, failing)
+    elif evaluated_rows == 0:
+        status = "nothing to check"
+        message = suite.nothing_to_check
+    return SuiteResult(
+        name=suite.name,
+        title=suite.title,
+        description=suite.description,
+        severity=suite.severity,
+        asset_key=suite.asset_key,
+        status=status,
+        evaluated_rows=evaluated_rows,
+        expectations=outcomes,
+        offending_rows=offending,
+        offending_total=offending_total,
+        message=message,
+        gx_result=gx_result,
+    )
+
+
+def _unanswered(suite: Suite, error: duckdb.Error) -> SuiteResult:
+    """A suite whose query did not run; DuckDB's message is not shown, because it can quote values."""
+    reason = "a table or column that it reads is missing" if isinstance(error, _MISSING) else type(error).__name__
+    statement = "The frame of this suite can be computed"
+    outcome = ExpectationResult("query", statement, passed=False, observed=reason, failing_lines=0)
+    return SuiteResult(
+        name=suite.name,
+        title=suite.title,
+        description=suite.description,
+        severity=suite.severity,
+        asset_key=suite.asset_key,
+        status="failed",
+        evaluated_rows=0,
+        expectations=(outcome,),
+        message=f"expectations/{suite.name}.sql did not run: {reason}.",
+    )
+
+
+_MISSING = (duckdb.CatalogException, duckdb.BinderException)
+
+
+def _apply_rows_law(
+    connection: duckdb.DuckDBPyConnection, suite: Suite, frame: pd.DataFrame, ledger: Mapping[str, int]
+) -> ExpectationResult | None:
+    """The suite's rows law as an outcome of its own; None where the suite has none."""
+    if not suite.rows_law:
+        return None
+    seen = []
+    broken = 0
+    for law in suite.rows_law:
+        loaded = sum(ledger.get(channel, 0) for channel in law.fed_by)
+        rows = _rows_of(connection, law, frame)
+        broken += loaded > 0 and rows == 0
+        which = " ".join(value for _, value in law.where) or law.table or "all"
+        seen.append(f"{which}: {rows:,} rows, {loaded:,} loaded")
+    return ExpectationResult(
+        type=ROWS_LAW,
+        statement="Where the ledger shows loaded rows, there are rows to check",
+        passed=broken == 0,
+        observed="; ".join(seen),
+        failing_lines=broken,
+    )
+
+
+def _rows_of(connection: duckdb.DuckDBPyConnection, law: RowsLaw, frame: pd.DataFrame) -> int:
+    if law.table:
+        table = ".".join(identifier(part) for part in law.table.split("."))
+        conditions = " and ".join(f"{identifier(column)} = ?" for column, _ in law.where) or "true"
+        ((rows,),) = connection.execute(
+            f"select count(*) from {table} where {conditions}", [value for _, value in law.where]
+        ).fetchall()
+        return int(rows)
+    lines = frame
+    for column, value in law.where:
+        lines = lines[lines[column] == value]
+    return int(lines["rows_checked"].sum()) if len(lines) else 0
+
+
+def _failing_lines(result: Any) -> Sequence[int]:
+    return cast("Sequence[int]", result.result.get("unexpected_index_list") or ())
+
+
+def _outcome(result: Any, frame: pd.DataFrame) -> ExpectationResult:
+    configuration = result.expectation_config
+    if result.exception_info and result.exception_info.get("raised_exception", True):
+        observed, failing = "it could not be judged", 0
+    else:
+        observed = _observed(configuration.kwargs, frame)
+        failing = int(result.result.get("unexpected_count") or 0)
+    return ExpectationResult(
+        type=configuration.type,
+        statement=configuration.description,
+        passed=bool(result.success),
+        observed=observed,
+        failing_lines=failing,
+    )
+
+
+def _observed(kwargs: Mapping[str, Any], frame: pd.DataFrame) -> str:
+    """What stood in the judged columns: their range, their distinct values, or the greatest difference of a pair."""
+    if frame.empty:
+        return "no lines"
+    if "column_A" in kwargs:
+        left, right = frame[kwargs["column_A"]], frame[kwargs["column_B"]]
+        both = left.notna() & right.notna()
+        gap = max((abs(a - b) for a, b in zip(left[both], right[both], strict=True)), default=0)
+        missing = f", {int((~both).sum()):,} missing" if not both.all() else ""
+        return f"greatest difference {display(_plain(gap))}{missing}"
+    column = frame[kwargs["column"]]
+    known = column.dropna()
+    missing = f", {len(column) - len(known):,} null" if len(known) < len(column) else ""
+    if known.empty:
+        return f"nothing but nulls{missing}"
+    if known.map(lambda value: isinstance(value, str)).all():
+        values = sorted(set(known))
+        more = f" and {len(values) - 10:,} more" if len(values) > 10 else ""
+        return ", ".join(display(value) for value in values[:10]) + more + missing
+    low, high = display(_plain(known.min())), display(_plain(known.max()))
+    return (low if low == high else f"{low} to {high}") + missing
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's own."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _offending_rows(
+    connection: duckdb.DuckDBPyConnection, suite: Suite, lines: _Rows, failing: Sequence[int]
+) -> tuple[tuple[dict[str, Any], ...], int]:
+    """The first rows that break the law, by the suite's own query, else from the frame; and how many there are."""
+    if suite.offending_sql is None:
+        return tuple(lines.dicts(failing[:MAX_OFFENDING_ROWS])), len(failing)
+    ((total,),) = connection.execute(f"select count(*) from (\n{suite.offending_sql}\n)").fetchall()
+    # The query ends in its order by, so that the limit keeps the first rows of that order.
+    rows = _rows(connection, f"{suite.offending_sql}\nlimit {MAX_OFFENDING_ROWS}")
+    return tuple(rows.dicts(range(len(rows.values)))), int(total)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows as DuckDB gave them: decimals exact, and whole numbers beside nulls still whole, which a frame loses."""
+
+    columns: tuple[str, ...]
+    values: list[tuple[Any, ...]]
+
+    def dicts(self, indices: Iterable[int]) -> list[dict[str, Any]]:
+        """The rows of these indices, each by column name."""
+        return [dict(zip(self.columns, self.values[i], strict=True)) for i in indices]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> _Rows:
+    # Fetched to the end: a half-read result keeps DuckDB 2.0 from other work on its connection.
+    cursor = connection.execute(query)
+    columns = tuple(str(column[0]) for column in cursor.description or ())
+    return _Rows(columns, cursor.fetchall())
+
+
+def _frame(rows: _Rows) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows.values, columns=list(rows.columns))
+
+
+# ---------------------------------------------------------------------------------------------------- the reports
+
+
+def write_report(results: Sequence[SuiteResult], reports_dir: Path, run_id: str, now: datetime) -> Path:
+    """Write `validation/<run_id>/index.html` below `reports_dir` and put a copy in place as `validation/latest.html`.
+
+    Each is one file that loads nothing and runs nothing. `now` without a zone is UTC. Returns the path of the first.
+
+    Raises:
+        ValueError: `run_id` is no plain file name.
+
+    """
+    if not _SAFE_RUN_ID.fullmatch(run_id):
+        raise ValueError("run_id must be 1 to 128 letters, digits, dots, dashes or underscores")
+    page = _render(results, run_id, now)
+    folder = pages.private_folder(reports_dir / "validation")
+    report = pages.private_folder(folder / run_id) / "index.html"
+    pages.write_atomically(report, page)
+    pages.write_atomically(folder / "latest.html", page)
+    return report
+
+
+def _render(results: Sequence[SuiteResult], run_id: str, now: datetime) -> str:
+    return pages.render(
+        "validation",
+        now,
+        results=sorted(results, key=lambda result: (result.passed, result.passed or not result.blocks)),
+        run_id=run_id,
+        **_counts(results),
+        max_offending_rows=MAX_OFFENDING_ROWS,
+    )
+
+
+def _counts(results: Sequence[SuiteResult]) -> dict[str, int]:
+    return {
+        "n_passed": sum(result.status == "passed" for result in results),
+        "n_blocking": sum(result.blocks for result in results),
+        "n_warnings": sum(result.status == "failed" and result.severity == "warn" for result in results),
+        "n_nothing": sum(result.status == "nothing to check" for result in results),
+    }
+
+
+def markdown_summary(results: Sequence[SuiteResult], offending_rows: int = 10) -> str:
+    """The suites as a Markdown table, then what failed with up to `offending_rows` rows each, to show in Dagster."""
+    table = _markdown_table(
+        ("Status", "Suite", "Severity", "Guards", "Rows checked", "Offending"),
+        [
+            (
+                result.status.upper() if result.status == "failed" else result.status,
+                result.title,
+                result.severity,
+                ".".join(result.asset_key),
+                f"{result.evaluated_rows:,}",
+                f"{result.offending_total:,}",
+            )
+            for result in results
+        ],
+    )
+    parts = [table]
+    for result in results:
+        if result.status != "failed":
+            continue
+        parts.append(f"**{_markdown(result.title)}** failed:")
+        parts.append(
+            "\n".join(
+                f"- {_markdown(outcome.statement)}: observed {_markdown(outcome.observed)}"
+                for outcome in result.expectations
+                if not outcome.passed
+            )
+        )
+        if shown := result.offending_rows[:offending_rows]:
+            rows = [tuple(display(value) for value in row.values()) for row in shown]
+            parts.append(_markdown_table(tuple(shown[0]), rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
+
+
+def _markdown(text: str) -> str:
+    """`text` as literal text of one Markdown cell: neither HTML nor Markdown of its own."""
+    escaped = re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"\s+", " ", escaped)
+
+
+def write_data_docs(results: Sequence[SuiteResult], reports_dir: Path) -> Path:
+    """Great Expectations' own Data Docs of the same results, below `validation/data_docs`; returns their index.html.
+
+    These pages load scripts and styles from public CDNs when they are opened, and look bare offline: the report that
+    `write_report` writes is the one to rely on. Data Docs do not escape values, so they are escaped here beforehand.
+    """
+    _great_expectations()
+    from great_expectations.core import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    folder = pages.private_folder(reports_dir / "validation")
+    context = _ephemeral_context()
+    for site in list(context.get_site_names()):
+        context.delete_data_docs_site(site)
+    with tempfile.TemporaryDirectory(prefix=".data_docs-", dir=folder) as temporary:
+        built = Path(temporary) / "data_docs"
+        context.add_data_docs_site(
+            "local",
+            {
+                "class_name": "SiteBuilder",
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(built)},
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+            },
+        )
+        run = RunIdentifier(run_name="validation", run_time=datetime.now(UTC))
+        for result in results:
+            if result.gx_result is not None:
+                identifier_ = ValidationResultIdentifier(ExpectationSuiteIdentifier(result.name), run, result.name)
+                context.validation_results_store.set(identifier_, _escaped_result(result.gx_result))
+        context.build_data_docs(site_names=["local"])
+        for path in [built, *built.rglob("*")]:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+            if path.suffix == ".html":
+                path.write_text(_GX_REMOTE_LOGO.sub(_BLANK_IMAGE, path.read_text(encoding="utf-8")), encoding="utf-8")
+        target = folder / "data_docs"
+        if target.exists():
+            target.rename(Path(temporary) / "former")
+        built.rename(target)
+    return target / "index.html"
+
+
+def _escaped_result(gx_result: Any) -> Any:
+    """A copy of a validation result with every observed text escaped, and without tracebacks, which hold paths."""
+    escaped = copy.deepcopy(gx_result)
+    for result in escaped.results:
+        result.result = _escape(result.result)
+        if result.exception_info and result.exception_info.get("raised_exception", True):
+            result.exception_info = {
+                "raised_exception": True,
+                "exception_message": "it could not be judged",
+                "exception_traceback": "",
+            }
+    return escaped
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, Mapping):
+        return {_escape(key): _escape(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_escape(item) for item in value)
+    return value

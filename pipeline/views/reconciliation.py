@@ -1,0 +1,453 @@
+"""The report of the reconciliation: what was billed, what explains it, and what to look at where nothing does.
+
+Belongs here: the figures of the report, the sentences that say what they mean, and the page reports/reconciliation.
+Does not belong here: which cell has which status (dbt_project/models/marts/usage_reconciliation.sql).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipeline.store.sqlfiles import sql
+from pipeline.views import pages
+
+Row = dict[str, Any]
+
+# What each status means to a reader, in the order in which the page shows them.
+MEANINGS = {
+    "matched": "Equal to the last digit.",
+    "within_rounding": "Equal within the rounding of the bill: half a cent for each row that is rounded to the cent.",
+    "consistent": "Between what the sessions of the day used for sure and what they may have used.",
+    "mispriced": "The tokens agree and the money does not: the rate card holds another rate than the bill.",
+    "unlogged": "The provider billed, or counted, what no log holds.",
+    "unbilled": "The logs, or the provider's usage, hold more than was billed.",
+    "late": "The export ends before the other side does: the rest of the day is still to come.",
+    "unpriced": "There is no rate for this usage, so nothing can be computed.",
+    "not_comparable": "Only one side covers the day, or usage is never listed for this kind of cost, as for credits.",
+    "out_of_scope": "Keys that the landed logs do not speak for, and usage that a subscription covers.",
+}
+_KINDS = {
+    "input_no_cache": "input",
+    "cache_write_5m": "cache writes (5 minutes)",
+    "cache_write_1h": "cache writes (1 hour)",
+    "cache_read": "cache reads",
+    "output": "output",
+    "web_search": "web searches",
+}
+# Steps of the waterfall, from what is explained to the bill; the last ones lie outside of the comparison.
+_STEPS = {
+    "unlogged": "Billed, in no log",
+    "mispriced": "Billed at another rate",
+    "unbilled": "Logged, not billed",
+    "late": "Export ends too early",
+    "unpriced": "No rate for it",
+    "consistent": "Sessions across midnight",
+    "within_rounding": "Rounding to the cent",
+}
+_OUTSIDE = {"not_comparable": "On the bill alone", "credit": "Credits", "out_of_scope": "Other keys"}
+# A chart of more columns than this is drawn by week, then by month.
+_MOST_COLUMNS = 92
+
+
+@dataclass(frozen=True)
+class Step:
+    """One bar of the waterfall, from `start_usd` to `end_usd`; a total begins at zero."""
+
+    label: str
+    start_usd: Decimal
+    end_usd: Decimal
+    is_total: bool
+    cells: int
+
+    @property
+    def usd(self) -> Decimal:
+        """What the step adds; of a total, all of it."""
+        return self.end_usd - self.start_usd
+
+
+@dataclass(frozen=True)
+class Share:
+    """A day, a key or a model: what was billed, and how much of it is explained."""
+
+    name: str
+    billed_usd: Decimal
+    explained_usd: Decimal
+    cells: int
+    cells_tied_out: int
+
+    @property
+    def coverage(self) -> float | None:
+        """Explained share of what was billed; None where nothing was."""
+        return float(self.explained_usd / self.billed_usd) if self.billed_usd else None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One of the largest differences, what it is, and what to check ('' where it is what the gap before it says)."""
+
+    row: Row
+    what: str
+    check: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page and the terminal show."""
+
+    headline: str
+    is_whole: bool
+    totals: Row
+    scope: tuple[str, ...]
+    steps: tuple[Step, ...]
+    by_day: tuple[Share, ...]
+    by_key: tuple[Share, ...]
+    by_model: tuple[Share, ...]
+    gaps: tuple[Gap, ...]
+    statuses: tuple[Row, ...]
+    rates: tuple[Row, ...]
+    undetectable_rates: int
+    sides: tuple[Row, ...]
+    invoices: tuple[Row, ...]
+
+
+def collect(connection: duckdb.DuckDBPyConnection) -> Report:
+    """The report of the warehouse, or of the published database, that `connection` has open; nothing is written."""
+    connection.execute(sql("views/reconciliation/cells"))
+    (totals,) = pages.rows(connection, sql("views/reconciliation/totals"))
+    rates = pages.rows(connection, sql("views/reconciliation/rates"))
+    statuses = pages.rows(connection, sql("views/reconciliation/statuses"))
+    return Report(
+        headline=_headline(totals),
+        is_whole=bool(totals["cells_compared"]) and totals["cells_compared"] == totals["cells_tied_out"],
+        totals=totals,
+        scope=tuple(_scope_sentences(pages.rows(connection, sql("views/reconciliation/scopes")))),
+        steps=tuple(_steps(pages.rows(connection, sql("views/reconciliation/steps")), bool(totals["has_logs"]))),
+        by_day=_shares(connection, "day"),
+        by_key=_shares(connection, "key"),
+        by_model=_shares(connection, "model"),
+        gaps=tuple(_gaps(pages.rows(connection, sql("views/reconciliation/gaps")))),
+        statuses=tuple(row | {"meaning": MEANINGS[row["status"]]} for row in statuses),
+        rates=tuple(row for row in rates if row["verdict"] == "mispriced"),
+        undetectable_rates=sum(row["verdict"] == "undetectable" for row in rates),
+        sides=tuple(pages.rows(connection, sql("views/reconciliation/sides"))),
+        invoices=tuple(pages.rows(connection, sql("cli/show/invoices"))),
+    )
+
+
+def write(report: Report, reports_dir: Path, now: datetime) -> Path:
+    """Write `reconciliation/index.html` below `reports_dir`, one file that loads nothing and runs nothing."""
+    period, columns = _by_period(report.by_day)
+    page = pages.render(
+        "reconciliation",
+        now,
+        report=report,
+        period=period,
+        chart=_chart(columns),
+        widest_usd=max((max(abs(step.start_usd), abs(step.end_usd)) for step in report.steps), default=Decimal(0)),
+        usd=usd,
+        percent=percent,
+        kind=_kind,
+    )
+    target = pages.private_folder(reports_dir / "reconciliation") / "index.html"
+    pages.write_atomically(target, page)
+    return target
+
+
+def usd(value: Decimal | float | None) -> str:
+    """Dollars and cents; parts of a cent are shown where there is nothing else."""
+    if value is None:
+        return "unknown"
+    sign, amount = ("-" if value < 0 else ""), abs(Decimal(value))
+    if 0 < amount < Decimal("0.005"):
+        return f"{sign}${amount:.6f}".rstrip("0")
+    return f"{sign}${amount:,.2f}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage; never 100% unless it is whole."""
+    if value is None:
+        return "-"
+    return "99.9%" if 0.999 < value < 1 else f"{value:.1%}"
+
+
+# ------------------------------------------------------------------------------------------------- what it says
+
+
+def _headline(totals: Row) -> str:
+    if not totals["cells_compared"]:
+        return "There is nothing to compare: no two of usage export, cost export and logs cover the same day."
+    tied, compared = totals["cells_tied_out"], totals["cells_compared"]
+    cells = f"{tied:,} of {compared:,} cells tie out"
+    if not totals["has_bill"]:
+        return f"{cells}. No cost export was landed: tokens were compared, and no money."
+    explainer = "the logs explain" if totals["has_logs"] else "the provider's own usage explains"
+    whole = f"Of {usd(totals['billed_usd'])} billed, {explainer} {usd(totals['explained_usd'])}"
+    missing = totals["billed_usd"] - totals["explained_usd"]
+    rest = f", and {usd(missing)} stays open" if missing else ""
+    says = f"{whole}{rest}. {cells}; rounding allows {usd(totals['tolerance_usd'])}."
+    if totals["has_logs"] and totals["cells_priced"]:
+        right = f"{totals['cells_priced_right']:,} of {totals['cells_priced']:,} cells"
+        says += f" The provider's own usage, at the rate card, gives the bill in {right}."
+    return says
+
+
+def _scope_sentences(scopes: Sequence[Row]) -> list[str]:
+    """Which logs were taken for which keys, and why."""
+    found: dict[str, list[Row]] = {}
+    for row in scopes:
+        found.setdefault(row["scope"], []).append(row)
+    sentences = []
+    for scope, rows in found.items():
+        keys = _list([row["api_key"] for row in rows if row["api_key"]])
+        silent = _list([row["api_key"] for row in rows if row["api_key"] and not row["logged_tokens"]])
+        billed = usd(sum((row["billed_usd"] for row in rows), Decimal(0)))
+        days = f"{min(row['first_day'] for row in rows)} to {max(row['last_day'] for row in rows)}"
+        if scope == "declared":
+            sentences.append(f"Declared: [reconciliation.scope] says that logs without a key were paid by {keys}.")
+        elif scope == "inferred":
+            sentences.append(
+                f"Inferred: the logs do not name their key. {keys} is the only key that cost anything on their days, "
+                "so it is taken to have paid for them. If that is wrong, say so in [reconciliation.scope]."
+            )
+        elif scope == "stated":
+            spoken = _list([row["api_key"] for row in rows if row["logged_tokens"]])
+            sentences.append(f"Stated: logs name the keys {spoken}." + (f" No log names {silent}." if silent else ""))
+        elif scope == "collapsed":
+            sentences.append(
+                "All keys as one: some logs do not name their key, and several keys may have paid for them, so that on "
+                f"these days ({days}) keys are compared together. To compare each, assign the logs in "
+                "[reconciliation.scope]."
+            )
+        elif scope == "unknown":
+            tokens = sum(row["logged_tokens"] for row in rows)
+            sentences.append(
+                f"Unknown: logs of {tokens:,} tokens name no key, and no key of the account used anything on their "
+                "days: another organisation, a subscription, or exports that do not reach these days."
+            )
+        else:
+            loose = next((row for row in rows if not row["api_key"] and row["logged_tokens"]), None)
+            if keys:
+                sentences.append(f"Out of scope: {keys}; {billed} of the bill is not for the landed logs to explain.")
+            if loose:
+                sentences.append(
+                    f"No rule of [reconciliation.scope] fits logs of {loose['logged_tokens']:,} tokens: left out."
+                )
+    return sentences
+
+
+def _gaps(rows: Sequence[Row]) -> Iterator[Gap]:
+    before = ""
+    for row in rows:
+        what, check = _explain(row)
+        yield Gap(row, what, "" if check == before else check)
+        before = check
+
+
+def _explain(row: Row) -> tuple[str, str]:
+    """What a gap is, in a sentence or two, and what to check."""
+    parts = [f"{_kind(part['kind'])} {usd(abs(part['gap_usd']))}" for part in row["kinds"]]
+    one_kind = _kind(row["kinds"][0]["kind"])
+    model = row["model"] or "an unnamed model"
+    what = f"{one_kind} of {model}" if len(parts) == 1 else model
+    billed, computed = usd(row["billed_cost_usd"]), usd(row["computed_usd"])
+    gap = usd(abs(row["gap_usd"])) + (f" ({', '.join(parts)})" if len(parts) > 1 else "")
+    has_logs, has_bill = row["logged_tokens_high"] is not None, row["billed_cost_usd"] is not None
+    holder = "the logs" if has_logs else "the provider's usage"
+    status = row["status"]
+    if status == "unlogged" and has_bill and row["is_silent"]:
+        return (
+            f"{gap} was billed for {what}; no log holds anything of this key on that day.",
+            "Does what uses this key log at all, and were its logs of this day landed? If they do not name the key, "
+            "assign them in [reconciliation.scope].",
+        )
+    if status == "unlogged" and has_bill:
+        return (
+            f"{billed} was billed for {what}; {holder} account for {computed}. {gap} was billed for calls that nobody "
+            "wrote down."
+            if row["computed_usd"]
+            else f"{gap} was billed for {what}; {holder} hold none of it.",
+            "Is there a job, a judge or a retry that calls the API without logging? Was a log file not landed? Does "
+            "another application use the same key? (Coding tools leave up to 15% of their calls out of their logs.)",
+        )
+    if status == "unlogged":
+        return (
+            f"The provider counts {row['console_tokens']:,} tokens of {what}, the logs at most "
+            f"{row['logged_tokens_high']:,}: {gap} at the rate card.",
+            "Is there a job that calls the API without logging? Was a log file not landed?",
+        )
+    if status == "unbilled" and has_bill:
+        return (
+            f"{holder[0].upper()}{holder[1:]} hold {computed} of {what}; {billed} was billed. {gap} is on no bill.",
+            "Were these calls paid by another key or organisation, by a subscription seat, or by a free tier? Then "
+            "assign them in [reconciliation.scope] or [billing_mode]. Does the cost export leave this key out?",
+        )
+    if status == "unbilled":
+        return (
+            f"The logs hold at least {row['logged_tokens_low']:,} tokens of {what}, the provider counts "
+            f"{row['console_tokens']:,}: {gap} at the rate card.",
+            "Were these calls made with another key or organisation? Is the usage export filtered?",
+        )
+    if status == "mispriced":
+        return (
+            f"{billed} was billed for {what}, the rate card makes {computed} of the same tokens: {gap} apart. "
+            f"For {one_kind} the bill implies a rate between {_rate(row['kinds'][0]['low'])} and "
+            f"{_rate(row['kinds'][0]['high'])} a million.",
+            "Is there a contract rate, a discount or a new price? Put it into rate_overrides.csv. Is usage of another "
+            "tier (batch, long context, region) priced as standard?",
+        )
+    if status == "late":
+        return (
+            f"On {row['usage_date']} one side of {what} ends before the other: {gap} apart.",
+            "Download the export again: it was made before the day was over.",
+        )
+    return (
+        f"{billed if has_bill else 'An unknown amount'} of {what} cannot be computed: the rate card holds no rate.",
+        "Look at marts.unpriced_usage, and add the rate to rate_overrides.csv.",
+    )
+
+
+def _rate(usd_per_mtok: float) -> str:
+    return f"${usd_per_mtok:,.4g}"
+
+
+def _kind(token_kind: str) -> str:
+    return _KINDS.get(token_kind, token_kind.replace("_", " "))
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = list(dict.fromkeys(names))
+    more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
+    return ", ".join(shown[:8]) + more
+
+
+# ---------------------------------------------------------------------------------------------------- figures
+
+
+def _shares(connection: duckdb.DuckDBPyConnection, dimension: str) -> tuple[Share, ...]:
+    rows = pages.rows(connection, sql("views/reconciliation/coverage"), dimension=dimension)
+    return tuple(
+        Share(row["name"], row["billed_usd"], row["explained_usd"], row["cells"], row["cells_tied_out"]) for row in rows
+    )
+
+
+def _steps(rows: Sequence[Row], has_logs: bool) -> list[Step]:
+    """The waterfall: what is computed, each kind of difference, and the bill; it adds up to the last digit."""
+    if not rows:
+        return []
+    by_status = {row["status"]: row for row in rows}
+    at = sum((row["computed_usd"] for row in rows), Decimal(0))
+    cells = sum(row["cells"] for row in rows if row["status"] not in _OUTSIDE)
+    steps = [Step("Logged" if has_logs else "Usage at the rate card", Decimal(0), at, True, cells)]
+    for names, total in ((_STEPS, "Bill, compared"), (_OUTSIDE, "Whole bill")):
+        added = [(label, by_status[status]) for status, label in names.items() if status in by_status]
+        cells += sum(row["cells"] for _, row in added if names is _OUTSIDE)
+        for label, row in added:
+            if row["gap_usd"]:
+                steps.append(Step(label, at, at + row["gap_usd"], False, row["cells"]))
+                at += row["gap_usd"]
+        if names is _STEPS or any(row["gap_usd"] for _, row in added):
+            steps.append(Step(total, Decimal(0), at, True, cells))
+    return steps
+
+
+def _by_period(days: Sequence[Share]) -> tuple[str, list[Share]]:
+    """Days, or weeks (by their Monday), or months, so that a chart has no more than about a hundred columns."""
+    spans: tuple[tuple[str, str], ...] = (("day", "%Y-%m-%d"), ("week", "%G-W%V"), ("month", "%Y-%m"))
+    for period, form in spans:
+        sums: dict[str, list[Share]] = {}
+        for day in days:
+            sums.setdefault(date.fromisoformat(day.name).strftime(form), []).append(day)
+        if len(sums) <= _MOST_COLUMNS or period == "month":
+            break
+    return period, [
+        Share(
+            name,
+            sum((each.billed_usd for each in group), Decimal(0)),
+            sum((each.explained_usd for each in group), Decimal(0)),
+            sum(each.cells for each in group),
+            sum(each.cells_tied_out for each in group),
+        )
+        for name, group in sums.items()
+    ]
+
+
+# Units of the charts' view box: they are scaled to the width of the page.
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000, 240, 64, 30, 12, 30
+
+
+@dataclass(frozen=True)
+class Column:
+    """A period in both charts: its place, its bars from the bottom up, and its point on the line of coverage."""
+
+    x: float
+    width: float
+    explained_y: float
+    explained_height: float
+    open_y: float
+    open_height: float
+    coverage_y: float | None
+    label: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Geometry of the two charts over time, in units of their view box."""
+
+    width: int
+    height: int
+    left: int
+    baseline: int
+    columns: tuple[Column, ...]
+    money_lines: tuple[tuple[float, str], ...]
+    share_lines: tuple[tuple[float, str], ...]
+    coverage_path: str
+
+
+def _chart(shares: Sequence[Share]) -> Chart | None:
+    """The charts of these periods; None where nothing was billed in any of them."""
+    most = max((share.billed_usd for share in shares), default=Decimal(0))
+    if most <= 0:
+        return None
+    baseline = _HEIGHT - _BOTTOM
+    plot = baseline - _TOP
+    slot = (_WIDTH - _LEFT - _RIGHT) / len(shares)
+    width = min(max(slot * 0.72, 1.0), 48.0)
+    every = max(1, -(-len(shares) // 10))
+    columns = []
+    for number, share in enumerate(shares):
+        explained = float(share.explained_usd / most) * plot
+        missing = float(max(share.billed_usd - share.explained_usd, Decimal(0)) / most) * plot
+        coverage = share.coverage
+        columns.append(
+            Column(
+                x=_LEFT + slot * number + (slot - width) / 2,
+                width=width,
+                explained_y=baseline - explained,
+                explained_height=explained,
+                open_y=baseline - explained - missing,
+                open_height=missing,
+                coverage_y=None if coverage is None else baseline - min(max(coverage, 0.0), 1.0) * plot,
+                label=share.name if number % every == 0 else "",
+                title=f"{share.name}: {usd(share.billed_usd)} billed, {usd(share.explained_usd)} explained "
+                f"({percent(coverage)})",
+            )
+        )
+    points = [(column.x + column.width / 2, column.coverage_y) for column in columns if column.coverage_y is not None]
+    return Chart(
+        width=_WIDTH,
+        height=_HEIGHT,
+        left=_LEFT,
+        baseline=baseline,
+        columns=tuple(columns),
+        money_lines=tuple((baseline - plot * part, usd(most * Decimal(part))) for part in (0.0, 0.5, 1.0)),
+        share_lines=tuple((baseline - plot * part, f"{part:.0%}") for part in (0.0, 0.5, 1.0)),
+        coverage_path=" ".join(f"{'L' if n else 'M'}{x:.1f} {y:.1f}" for n, (x, y) in enumerate(points)),
+    )

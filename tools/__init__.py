@@ -1,0 +1,1 @@
+"""What only developers run: the generator of the sample, and the data dictionary."""
