@@ -36,12 +36,13 @@ def work(home: Path, memory_limit: str, full_refresh: bool) -> None:
     from pipeline import settings
     from pipeline.ingest import loader
     from pipeline.marts import dbt_runner
+    from pipeline.reference import tables
     from pipeline.store import warehouse
 
     known = settings.load(home, settle_seconds=0, memory_limit=memory_limit)
     with warehouse.connect(known) as connection:
         summary, ingested = run_call(lambda: loader.ingest(connection, known))
-        dbt_runner.write_reference_tables(connection, known)
+        tables.write_reference_tables(connection, known)
     nodes, built = run_call(lambda: dbt_runner.build(known, full_refresh=full_refresh))
     warehouse.release_lock(known)
     failed = [node.unique_id for node in nodes if not node.succeeded]

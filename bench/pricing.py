@@ -25,6 +25,7 @@ from measure import machine
 from pipeline import settings
 from pipeline.ingest import loader
 from pipeline.marts import dbt_runner, increment
+from pipeline.reference import tables
 from pipeline.store import warehouse
 
 BOUND = 0.20
@@ -66,7 +67,7 @@ def main() -> None:
         with warehouse.connect(known) as connection:
             rows = loader.ingest(connection, known).rows_loaded
             ingested = time.perf_counter()
-            dbt_runner.write_reference_tables(connection, known)
+            tables.write_reference_tables(connection, known)
             referenced = time.perf_counter()
         nodes = dbt_runner.build(known)
         built = time.perf_counter()

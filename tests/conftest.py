@@ -26,7 +26,8 @@ import pytest
 from pipeline import settings
 from pipeline.ingest import loader
 from pipeline.marts import dbt_runner, increment
-from pipeline.store import warehouse
+from pipeline.reference import tables
+from pipeline.store import memo, warehouse
 from pipeline.store.sqlfiles import sql
 
 Rows = list[tuple[Any, ...]]
@@ -78,7 +79,7 @@ class Home:
         """Ingest, reference tables and all models of dbt; its data tests must hold."""
         with warehouse.connect(self.settings) as connection:
             summary = loader.ingest(connection, self.settings)
-            dbt_runner.write_reference_tables(connection, self.settings)
+            tables.write_reference_tables(connection, self.settings)
         failed = [node for node in dbt_runner.build(self.settings) if not node.succeeded]
         assert failed == []
         return summary
@@ -221,7 +222,7 @@ class Models:
             connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
             connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
             loader.ingest(connection, home.settings)
-            dbt_runner.write_reference_tables(connection, home.settings)
+            tables.write_reference_tables(connection, home.settings)
             for batch in increment.plan(connection, batch_rows=10**9):
                 increment.open_batch(connection, batch, keep=False)
             for model in self._up_to(*names):
@@ -287,7 +288,7 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
     """All models as dbt compiled them for an empty home, in the order in which it ran them."""
     empty = new_home()
     with warehouse.connect(empty.settings) as connection:
-        dbt_runner.write_reference_tables(connection, empty.settings)
+        tables.write_reference_tables(connection, empty.settings)
     dbt_runner.build(empty.settings)
     results = json.loads((empty.settings.dagster_home / "dbt" / "target" / "run_results.json").read_text())["results"]
     nodes = dbt_runner.manifest().nodes
@@ -329,8 +330,8 @@ class Warehouse:
 
     def update(self, batch_rows: int) -> None:
         loader.ingest(self.connection, self.home.settings)
-        dbt_runner.write_reference_tables(self.connection, self.home.settings)
-        if increment.is_built(self.connection) and increment.version(self.connection, increment.MARTS)[1] != "models":
+        tables.write_reference_tables(self.connection, self.home.settings)
+        if increment.is_built(self.connection) and memo.version(self.connection, memo.MARTS)[1] != "models":
             increment.mark_all(self.connection)
         self.build(batch_rows)
 

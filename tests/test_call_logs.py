@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.ingest import loader
+from pipeline.ingest import formats
 
 KINDS = (
     "input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_write_1h, input_tokens_cache_read, "
@@ -514,7 +514,7 @@ def test_the_example_of_the_docs_reads_its_log(home, monkeypatch):
     page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
     example = types.ModuleType("example")
     exec(page.split("```python\n")[1].split("```")[0], example.__dict__)
-    monkeypatch.setattr(loader, "SOURCES", (*loader.SOURCES, example))
+    monkeypatch.setattr(formats, "SOURCES", (*formats.SOURCES, example))
     log = page.split("writes `")[1].split("`")[0]
     assert kinds(home, log + "\n" + log + "\n") == [(40, 0, 0, 60, 9)]
     ledger = home.ledger("log")

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import settings as product_settings
-from pipeline.ingest import loader
+from pipeline.ingest import formats
 from pipeline.ingest.sources import console_cost
 
 COMMANDS = (
@@ -112,7 +112,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "usage_date_utc,model,usage_type,token_type,cost_usd\n2026-01-01,Claude Haiku 4.5,message,output,1.25\n"
     )
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(loader, "SOURCES", tuple(source for source in loader.SOURCES if source is not console_cost))
+        older.setattr(formats, "SOURCES", tuple(source for source in formats.SOURCES if source is not console_cost))
         assert token_analytics("run", "--home", home).code == 0
     return home
 

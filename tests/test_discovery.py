@@ -24,7 +24,7 @@ import test_call_logs as logs
 from conftest import Home
 from test_ingest import transcript_line, usage_csv, usage_row
 
-from pipeline.ingest import discovery, loader, transcripts
+from pipeline.ingest import discovery, ledger, transcripts
 from pipeline.store import history
 from pipeline.store.sqlfiles import sql
 
@@ -129,10 +129,10 @@ def test_a_loaded_file_without_usage_says_so(home: Home) -> None:
     summary = home.ingest()
     assert summary.files_without_usage == 4
     assert said_of(home, "quiet.jsonl", "header.csv", "bad.csv", "codex.jsonl", "good.jsonl") == [
-        ("loaded", "claude_code", loader.NO_USAGE),
-        ("loaded", "console_usage", loader.NO_USAGE),
-        ("loaded", "console_usage", loader.NO_USABLE_ROW),
-        ("loaded", "codex", loader.NO_USAGE),
+        ("loaded", "claude_code", ledger.NO_USAGE),
+        ("loaded", "console_usage", ledger.NO_USAGE),
+        ("loaded", "console_usage", ledger.NO_USABLE_ROW),
+        ("loaded", "codex", ledger.NO_USAGE),
         ("loaded", "claude_code", ""),
     ]
     assert {row[0] for row in home.query(sql("cli/status/without_usage"))} == {"claude_code", "console_usage", "codex"}

@@ -20,7 +20,7 @@ from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_
 from test_provider_pages import anthropic, bucket, console_csv, cost, page
 
 from pipeline.finance import closing
-from pipeline.ingest import loader
+from pipeline.ingest import retraction
 from pipeline.marts import increment
 from pipeline.settings import Settings, load
 from pipeline.store import warehouse
@@ -173,7 +173,7 @@ def test_a_later_pull_an_export_and_forgetting_either_change_the_days_that_they_
     def after(*landed: tuple[str, str], forgotten: str = "") -> list[Any]:
         kept_up.home.land(dict(landed))
         if forgotten:
-            loader.forget_file(kept_up.connection, f"landing/{forgotten}")
+            retraction.forget_file(kept_up.connection, f"landing/{forgotten}")
         kept_up.update(10**6)
         assert kept_up.marts() == kept_up.rebuilt()
         found: list[Any] = kept_up.connection.execute(days).fetchall()
@@ -319,6 +319,6 @@ def random_accounts(chance: random.Random) -> list[Any]:
 def forget_something(connection: duckdb.DuckDBPyConnection, chance: random.Random) -> None:
     loaded = connection.execute("SELECT path FROM ingest.files WHERE status = 'loaded' ORDER BY path").fetchall()
     if loaded and chance.random() < 0.4:
-        loader.forget_file(connection, chance.choice(loaded)[0])
+        retraction.forget_file(connection, chance.choice(loaded)[0])
     if loaded and chance.random() < 0.1:
-        loader.forget_before(connection, DAY.date() + dt.timedelta(days=1))
+        retraction.forget_before(connection, DAY.date() + dt.timedelta(days=1))

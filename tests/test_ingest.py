@@ -26,7 +26,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest import loader
+from pipeline.ingest import formats, loader, retraction
 from pipeline.ingest.sources import base, console_cost, console_usage
 from pipeline.ingest.sources.contract import Loaded, Probe, RejectedRow
 from pipeline.store import warehouse
@@ -495,7 +495,7 @@ def older_product(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatc
     load_now = console_usage.load
     with monkeypatch.context() as patch:
         patch.setattr(console_usage, "load", load)
-        patch.setattr(loader, "SOURCES", tuple(source for source in loader.SOURCES if source is not console_cost))
+        patch.setattr(formats, "SOURCES", tuple(source for source in formats.SOURCES if source is not console_cost))
         yield patch
 
 
@@ -569,7 +569,7 @@ def test_a_file_that_would_give_nothing_any_more_stays_loaded(home, older_produc
     home.land({"a.csv": GOOD_FILES["usage.csv"]})
     home.ingest()
     before = home.tables("raw", "ingest", "scope")
-    older_product.setattr(loader, "SOURCES", ())
+    older_product.setattr(formats, "SOURCES", ())
     (line,) = retry(home)
     assert line.startswith("landing/a.csv: text of no known format")
     assert line.endswith("what was loaded of it stays")
@@ -581,8 +581,8 @@ def test_forgotten_files_and_usage_stay_forgotten_at_another_try(home, older_pro
     home.land({"a.csv": GOOD_FILES["usage.csv"], "may.csv": may})
     home.ingest()
     with warehouse.connect(home.settings) as connection:
-        loader.forget_file(connection, "landing/a.csv")
-        loader.forget_before(connection, date(2026, 5, 2))
+        retraction.forget_file(connection, "landing/a.csv")
+        retraction.forget_before(connection, date(2026, 5, 2))
     older_product.undo()
     retry(home)
     assert home.ledger("a.csv")["status"] == "forgotten"
@@ -593,7 +593,7 @@ def test_forgotten_files_and_usage_stay_forgotten_at_another_try(home, older_pro
 
 def test_a_file_that_brings_only_usage_from_before_a_forgotten_day_counts_as_forgotten(home):
     with warehouse.connect(home.settings) as connection:
-        loader.forget_before(connection, date(2026, 3, 1))
+        retraction.forget_before(connection, date(2026, 3, 1))
     home.land({"a.csv": GOOD_FILES["cost.csv"]})
     home.ingest()
     assert home.ledger("a.csv")["status"] == "forgotten"
@@ -611,7 +611,7 @@ def test_a_forgotten_file_leaves_its_counts_and_nothing_of_its_rejected_rows(hom
     home.land({"a.csv": bad, "b.csv": usage_csv(usage_row("2026-05-01"), usage_row(tokens="x"))})
     home.ingest()
     with warehouse.connect(home.settings) as connection:
-        loader.forget_file(connection, "landing/a.csv")
+        retraction.forget_file(connection, "landing/a.csv")
     assert home.query("SELECT DISTINCT path FROM ingest.rejected_rows") == [("landing/b.csv",)]
     home.ingest()
     assert quarantined(home) == (["landing/b.csv"], {home.ledger("b.csv")["file_sha256"]})
@@ -629,7 +629,7 @@ def test_forgetting_before_a_day_takes_the_rejected_rows_of_files_of_which_no_ro
     home.land({"old.csv": with_bad["2026-05-01"], "new.csv": with_bad["2026-05-03"], "across.csv": across})
     home.ingest()
     with warehouse.connect(home.settings) as connection:
-        loader.forget_before(connection, date(2026, 5, 2))
+        retraction.forget_before(connection, date(2026, 5, 2))
     home.land({"late.csv": usage_csv(usage_row("2026-04-01"), usage_row("2026-04-01", tokens="z"))})
     home.ingest()
     assert home.ledger("late.csv")["status"] == home.ledger("old.csv")["status"] == "forgotten"

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipeline.marts import dbt_runner
+from pipeline.reference import tables
 from pipeline.settings import Settings
 from pipeline.store import warehouse
 from tools import dictionary
@@ -50,7 +51,7 @@ def empty(new_home: Callable[..., Any]) -> Settings:
     """A home whose tables are all built, and empty."""
     settings: Settings = new_home().settings
     with warehouse.connect(settings) as connection:
-        dbt_runner.write_reference_tables(connection, settings)
+        tables.write_reference_tables(connection, settings)
     assert [node for node in dbt_runner.build(settings) if not node.succeeded] == []
     return settings
 

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import settings as settings_module
-from pipeline.marts import dbt_runner
+from pipeline.reference import tables
 from pipeline.settings import ConfigurationError
 from pipeline.store import warehouse
 from pipeline.views import reconciliation
@@ -151,7 +151,7 @@ def test_a_log_that_names_its_key_is_not_assigned_to_another(models):
 def test_a_scope_that_names_neither_a_format_nor_a_path_is_refused(new_home):
     home = new_home(reconciliation={"scope": {"experiment_record": "mine"}})
     with warehouse.connect(home.settings) as connection, pytest.raises(ConfigurationError, match="experiment_record'"):
-        dbt_runner.write_reference_tables(connection, home.settings)
+        tables.write_reference_tables(connection, home.settings)
 
 
 def test_scope_and_billing_mode_are_read_from_the_settings_file(tmp_path):

@@ -19,11 +19,10 @@ from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import table_metadata
 from pipeline.finance import closing
-from pipeline.marts import increment
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
 from pipeline.settings import Settings
-from pipeline.store import computed, progress, warehouse
+from pipeline.store import computed, memo, progress, warehouse
 from pipeline.views import contracts, statistics
 
 Write = Callable[[duckdb.DuckDBPyConnection, Settings], None]
@@ -56,10 +55,10 @@ def _build(
 ) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     with warehouse.connect(settings) as connection:
-        rests_on = increment.fingerprint(
+        rests_on = memo.fingerprint(
             connection, sorted(settings.model_dump(mode="json", include=set(relevant)).items()), tuple(names), *others
         )
-        if not home.full_refresh and increment.outcome(connection, stage, rests_on) is not None:
+        if not home.full_refresh and memo.outcome(connection, stage, rests_on) is not None:
             for name in names:
                 yield dg.MaterializeResult(asset_key=["analysis", name], metadata={"unchanged": True})
         else:
@@ -74,9 +73,9 @@ def _build(
                     asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
                 )
             if failed:
-                increment.note_failure(connection, stage, rests_on, ", ".join(failed))
+                memo.note_failure(connection, stage, rests_on, ", ".join(failed))
             else:
-                increment.note(connection, stage, rests_on)
+                memo.note(connection, stage, rests_on)
         progress.report(stage, len(names), len(names), "")
 
 
@@ -131,9 +130,9 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             table = computed.table_or_reason(schema, partial(closing.table, connection, settings))
             warehouse.write_analysis(connection, name, table)
             if reason := computed.failure(table):
-                increment.note_failure(connection, "closing", "", f"{name} ({reason})")
+                memo.note_failure(connection, "closing", "", f"{name} ({reason})")
             else:
-                increment.note(connection, "closing", "")
+                memo.note(connection, "closing", "")
             yield dg.MaterializeResult(
                 asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
             )
@@ -144,11 +143,11 @@ def _page(home: Home, stage: str, of: Sequence[str], page: Path, write: Write) -
     settings = home.settings()
     progress.report(stage)
     with warehouse.connect(settings) as connection:
-        rests_on = increment.fingerprint(connection, [increment.version(connection, each) for each in of])
-        is_current = page.exists() and increment.outcome(connection, stage, rests_on) is not None
+        rests_on = memo.fingerprint(connection, [memo.version(connection, each) for each in of])
+        is_current = page.exists() and memo.outcome(connection, stage, rests_on) is not None
         if not is_current or home.full_refresh:
             write(connection, settings)
-            increment.note(connection, stage, rests_on)
+            memo.note(connection, stage, rests_on)
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(page.as_uri()),

@@ -11,7 +11,7 @@ from pipeline.assets.preview import markdown, table_metadata
 from pipeline.assets.pulled import SPECS
 from pipeline.assets.stream import drained_events
 from pipeline.ingest import loader
-from pipeline.marts import dbt_runner
+from pipeline.reference import tables
 from pipeline.store import progress, warehouse
 
 LANDING = dg.AssetSpec(
@@ -96,6 +96,6 @@ def load_reference(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     progress.report("rates")
     with warehouse.connect(settings) as connection:
-        dbt_runner.write_reference_tables(connection, settings)
+        tables.write_reference_tables(connection, settings)
         for schema, table in _REFERENCE:
             yield dg.MaterializeResult(asset_key=[schema, table], metadata=table_metadata(connection, schema, table))

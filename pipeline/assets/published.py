@@ -11,10 +11,9 @@ from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown
 from pipeline.finance import closing, focus
-from pipeline.marts import increment
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
-from pipeline.store import progress, warehouse
+from pipeline.store import memo, progress, warehouse
 
 
 class IncompleteError(Exception):
@@ -49,16 +48,16 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     progress.report("publish")
     with warehouse.connect(settings) as connection:
-        rests_on = increment.fingerprint(
+        rests_on = memo.fingerprint(
             connection,
             settings.published_group,
-            increment.version(connection, "analysis"),
-            increment.version(connection, "pricing"),
-            increment.version(connection, "savings"),
+            memo.version(connection, "analysis"),
+            memo.version(connection, "pricing"),
+            memo.version(connection, "savings"),
             closing.state(connection),
         )
-        is_current = increment.outcome(connection, "published", rests_on) == warehouse.published_state(settings)
-        failures = increment.failures(connection)
+        is_current = memo.outcome(connection, "published", rests_on) == warehouse.published_state(settings)
+        failures = memo.failures(connection)
         metadata: dict[str, dg.MetadataValue | bool | int] = {"path": dg.MetadataValue.path(str(settings.published))}
         if is_current and not home.full_refresh:
             metadata["unchanged"] = True
@@ -66,7 +65,7 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             rows = warehouse.publish(connection, settings)
             focus.write(connection, settings)
             # What was damaged, lost or changed since is written anew by the next run.
-            increment.note(connection, "published", rests_on, warehouse.published_state(settings))
+            memo.note(connection, "published", rests_on, warehouse.published_state(settings))
             table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
             metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
     yield dg.MaterializeResult(metadata=metadata)

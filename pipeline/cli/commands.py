@@ -37,7 +37,7 @@ from pipeline import settings as settings_module
 from pipeline.cli import interrupts, terminal
 from pipeline.fetch import providers
 from pipeline.finance import closing, rate_check
-from pipeline.ingest import loader
+from pipeline.ingest import formats, loader, retraction
 from pipeline.pricing import quotes
 from pipeline.savings import repricing
 from pipeline.settings import ConfigurationError, Settings, Terms
@@ -153,9 +153,9 @@ def forget(
     def retract() -> None:
         with warehouse.connect(settings) as connection:
             if before is not None:
-                loader.forget_before(connection, before.date())
+                retraction.forget_before(connection, before.date())
             elif name is not None:
-                for path in loader.forget_file(connection, name):
+                for path in retraction.forget_file(connection, name):
                     err.print(Text(f"Forgotten: {path}"))
 
     _run(settings, as_json, verbose, before=retract)
@@ -493,7 +493,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         if ignored := landing["files_ignored"]:
             out.print(f"        {ignored:,} side files of known tools (settings, copies, notes) are no input")
         if landing["files_unrecognised"]:
-            out.print(Text(f"        known: {loader.KNOWN_FORMATS}", style="dim"))
+            out.print(Text(f"        known: {formats.KNOWN_FORMATS}", style="dim"))
     for row in summary.get("without_usage", [])[:5]:
         many = f"{row['files']:,} files of format {row['format']}, such as " if row["files"] > 1 else ""
         out.print(Text(f"        loaded, and nothing counts: {many}{row['example_path']}: {row['message']}"))

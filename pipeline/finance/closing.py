@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline.ingest import loader
+from pipeline.ingest import formats
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store.sqlfiles import literal, sql
 
@@ -96,7 +96,7 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
         raise ConfigurationError("close: the marts are not up to date; run `token-analytics run` first")
     if connection.execute("SELECT 1 FROM raw.closed_months WHERE month = ?", [month]).fetchall():
         raise ConfigurationError(f"close: {name} is closed already; later differences are in analysis.restatements")
-    billed = ", ".join(literal(name) for name, (_, side) in loader.ACCOUNT_FORMATS.items() if side == "billed")
+    billed = ", ".join(literal(name) for name, (_, side) in formats.ACCOUNT_FORMATS.items() if side == "billed")
     found = connection.execute(sql("finance/closing/readiness", billed_formats=billed), [month])
     names = [str(column[0]) for column in found.description or ()]
     known = dict(zip(names, found.fetchall()[0], strict=True))

@@ -7,93 +7,28 @@ stands in one (sources), and which of several records of the same usage is in fo
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import itertools
-import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from pipeline.ingest import discovery, transcripts
+from pipeline.ingest import discovery, formats, ledger, retraction, transcripts
 from pipeline.ingest.sources import (
-    anthropic_cost,
-    anthropic_usage,
     claude_code,
-    codex,
-    console_cost,
-    console_usage,
-    experiment_records,
-    gemini_cli,
-    langfuse,
-    litellm,
-    openai_costs,
-    openai_usage,
-    opencode,
-    otel_genai,
-    pi,
-    stream_events,
-    tracker_events,
-    usage_sessions,
 )
 from pipeline.ingest.sources.base import streaming
-from pipeline.ingest.sources.contract import Loaded, Probe, RejectedRow, Source, SourceError
-from pipeline.marts import increment
+from pipeline.ingest.sources.contract import Loaded, Source, SourceError
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import warehouse
-from pipeline.store.sqlfiles import literal, sql
+from pipeline.store.sqlfiles import sql
 
-SOURCES: tuple[Source, ...] = (
-    # First: what a stream has brought may hold lines that look like any other format.
-    stream_events,
-    claude_code,
-    codex,
-    opencode,
-    pi,
-    gemini_cli,
-    litellm,
-    otel_genai,
-    langfuse,
-    tracker_events,
-    anthropic_usage,
-    anthropic_cost,
-    openai_usage,
-    openai_costs,
-    console_usage,
-    console_cost,
-    usage_sessions,
-    experiment_records,
-)
-FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
-# What is read, in words: said once where a file is of no format.
-KNOWN_FORMATS = (
-    "Console usage or cost CSV, pages of Anthropic's and OpenAI's usage and cost APIs (JSON) and OpenAI's CSV exports "
-    "of them, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, OpenCode, Pi and Gemini CLI,"
-    " LiteLLM spend logs, OpenTelemetry spans, Langfuse observations, events of the tracker, experiment records"
-)
-# The formats of a provider's account: whose it is, and whether it tells of usage (console) or of what was billed. The
-# models read it as raw.account_formats.
-ACCOUNT_FORMATS = {
-    "anthropic_usage": ("anthropic", "console"), "anthropic_cost": ("anthropic", "billed"),
-    "openai_usage": ("openai", "console"), "openai_costs": ("openai", "billed"),
-    "console_usage": ("anthropic", "console"), "console_cost": ("anthropic", "billed"),
-}  # fmt: skip
-# What our own systems wrote down.
-LOG_FORMATS = tuple(name for name in FORMATS if name not in ACCOUNT_FORMATS)
-# Where the days of a file's usage are found; formats that are not named here fill raw.requests.
-_USAGE_DATES = {
-    "token_usage_sessions": "ingest/usage_dates/token_usage_sessions",
-    **{name: f"ingest/usage_dates/{side}" for name, (_, side) in ACCOUNT_FORMATS.items()},
-}
-# Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
-REJECT_BATCH = 10_000
 # Files that are stored in one transaction where their format allows it: few cost time, many cost memory. One and a half
 # of DuckDB's row groups, since it writes two ends again that together make one.
 BATCH_FILES = 5000
@@ -102,8 +37,6 @@ BATCH_ROWS = 184_320
 BATCH_REJECTED_CHARACTERS = 1 << 26
 
 GONE = "no longer lies there with the same content: left as it is"
-NO_USAGE = "no usage in it"
-NO_USABLE_ROW = "none of its rows could be used"
 # In the column format of the ledger, of what tools keep beside their logs.
 SIDE_FILE = "side_file"
 
@@ -170,7 +103,7 @@ def ingest(
         for path, sha256, size, modified, changed in connection.execute("FROM ingest.paths").fetchall()
     }
     status = dict(connection.execute("SELECT file_sha256, status FROM ingest.files").fetchall())
-    found: list[_Found] = []
+    found: list[ledger.FoundFile] = []
     wanted: list[transcripts.Wanted] = []
     for file, before in zip(files, _settled(files, settings.settle_seconds), strict=True):
         summary.files_seen += 1
@@ -184,7 +117,7 @@ def ingest(
         if fingerprint == before and status.get(known) in ("loaded", "forgotten"):
             summary.files_unchanged += 1
         else:
-            found.append(_Found(file, before))
+            found.append(ledger.FoundFile(file, before))
             wanted.append(transcripts.Wanted(str(file.path), before, known, is_unchanged=fingerprint == before))
     done = itertools.count(summary.files_unchanged)
 
@@ -201,7 +134,7 @@ def ingest(
             loading.take(list(itertools.islice(remaining, len(portion.outcomes))), portion)
         loading.finish()
     _note_unread(connection, summary.unread)
-    _drop_rejected_of_forgotten(connection, settings)
+    retraction.drop_rejected_of_forgotten(connection, settings)
     if progress:
         progress(len(files), len(files), "")
     return summary
@@ -217,66 +150,12 @@ def _note_unread(connection: duckdb.DuckDBPyConnection, unread: Mapping[str, str
     notes = {_unread_key(shown): (shown, message) for shown, message in unread.items()}
     connection.execute(sql("ingest/drop_read"), [list(notes)])
     for key, (shown, message) in notes.items():
-        _note(connection, key, shown, "", 0, "failed", message)
+        ledger.note(connection, key, shown, "", 0, "failed", message)
 
 
 def _unread_key(shown: str) -> str:
     """What stands for the sha256 of a file that cannot be read."""
     return f"refused:{hashlib.sha256(shown.encode()).hexdigest()}"
-
-
-def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
-    """Take what a file gave out of the raw tables; the ledger keeps it as `forgotten`, so that it is not loaded again.
-
-    Its rejected rows go too; their text in the private quarantine goes when `ingest` runs next.
-
-    Args:
-        connection: the writer's.
-        name: the file's path as the ledger shows it, or at least 8 characters of its sha256.
-
-    Returns:
-        Paths of the forgotten files. The next build takes them out of the marts.
-
-    Raises:
-        ConfigurationError: no loaded file is known by this name.
-
-    """
-    prefix = name if len(name) >= 8 else "no such prefix"
-    found = connection.execute(sql("ingest/forget/find"), [name, prefix]).fetchall()
-    if not found:
-        raise ConfigurationError(
-            f"no loaded file is known as {name!r}: give a path as `status` shows it, or its sha256 (see ingest.files)"
-        )
-    for sha256, _, _ in found:
-        connection.execute("BEGIN")
-        try:
-            _take_out(connection, sha256)
-            connection.execute("UPDATE ingest.files SET status = 'forgotten' WHERE file_sha256 = ?", [sha256])
-            connection.execute(sql("ingest/forget/rejected"))
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-    return [str(path) for _, path, _ in found]
-
-
-def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Take usage before `day` out of the raw tables, and keep out what later files bring of it.
-
-    A file of which no row is left is forgotten, with its rejected rows. Those of other files stay: which day a row that
-    cannot be read belongs to is not known.
-    """
-    connection.execute("BEGIN")
-    try:
-        _delete(connection, *_older_than(day))
-        connection.execute("DELETE FROM raw.retention")
-        connection.execute("INSERT INTO raw.retention VALUES (?)", [day])
-        connection.execute(sql("ingest/forget/mark_files"), [day])
-        connection.execute(sql("ingest/forget/rejected"))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
@@ -322,7 +201,9 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
                 told.append(f"{shown}: {GONE}")
                 continue
             summary = IngestSummary()
-            after = _take(connection, settings, _Found(file, file.fingerprint(), sha256), summary, instead_of=status)
+            after = _take(
+                connection, settings, ledger.FoundFile(file, file.fingerprint(), sha256), summary, instead_of=status
+            )
         except OSError as error:
             warehouse.refuse_full_disk(settings, str(error))
             told.append(f"{shown}: {error.strerror or 'cannot be read'}")
@@ -339,50 +220,6 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
 
 def _came_out(status: str, rejected: int) -> str:
     return f"loaded with {rejected:,} rejected rows" if status == "loaded" else status
-
-
-def _older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]:
-    """Conditions for the rows of each raw table, and of the ledger, before a day."""
-    limit = f"DATE {literal(day.isoformat())}"
-    columns = ("usage_start", "usage_date", "requested_at", "session_started_at", "first_usage_date")
-    usage, costs, requests, sessions, files = (f"{column} < {limit} and {also}" for column in columns)
-    return usage, costs, requests, sessions, files
-
-
-def _take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
-    """Delete a file's raw rows; what the marts hold of it is in scope of the next build."""
-    same = f"file_sha256 = {literal(sha256)}"
-    _delete(connection, same, same, same, same, same)
-    connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
-    connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
-
-
-def _drop_rejected_of_forgotten(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Drop the rejected rows of files that are not loaded, and their text; also what a killed run left of them."""
-    connection.execute(sql("ingest/forget/rejected"))
-    found = connection.execute("SELECT file_sha256 FROM ingest.files WHERE status = 'loaded' AND rows_rejected > 0")
-    kept = {_quarantine_file(settings, sha256) for (sha256,) in found.fetchall()}
-    if settings.quarantine.exists():
-        for path in settings.quarantine.iterdir():
-            if path not in kept:
-                path.unlink()
-
-
-def _delete(
-    connection: duckdb.DuckDBPyConnection, usage: str, costs: str, requests: str, sessions: str, files: str
-) -> None:
-    """Delete raw rows by a condition for each table; what the marts hold of them comes into scope of the next build."""
-    conditions = {
-        "condition_usage": usage,
-        "condition_costs": costs,
-        "condition_requests": requests,
-        "condition_sessions": sessions,
-        "condition_files": files,
-    }
-    _execute(connection, sql("ingest/forget/scope", **conditions))
-    # While the rows are still there: which other calls were matched with them cannot be told afterwards.
-    increment.add_alike(connection)
-    _execute(connection, sql("ingest/forget/delete", **conditions))
 
 
 def _nothing_to_read(settings: Settings) -> str:
@@ -414,15 +251,6 @@ def _looks(file: discovery.LandedFile) -> transcripts.Fingerprint | OSError:
         return error
 
 
-@dataclass
-class _Found:
-    """A file that may be new: what it looked like when it was found, and its sha256, '' until it has been read."""
-
-    file: discovery.LandedFile
-    before: transcripts.Fingerprint
-    sha256: str = ""
-
-
 class _Loading:
     """Files on their way into the raw tables: many small ones of a format at once, the others one by one.
 
@@ -444,9 +272,9 @@ class _Loading:
         self._status = status
         self._rows: list[pa.Table] = []
         self._rejected_characters = 0
-        self._waiting: dict[str, tuple[_Found, Loaded]] = {}
-        self._storing: dict[str, tuple[_Found, Loaded]] = {}
-        self._copies: list[_Found] = []
+        self._waiting: dict[str, tuple[ledger.FoundFile, Loaded]] = {}
+        self._storing: dict[str, tuple[ledger.FoundFile, Loaded]] = {}
+        self._copies: list[ledger.FoundFile] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._stored: Future[None] | None = None
 
@@ -457,10 +285,10 @@ class _Loading:
         """Wait for what is being stored; what only waits to be is dropped, as after any failure."""
         self._thread.shutdown()
 
-    def take(self, files: Sequence[_Found], portion: transcripts.Portion) -> None:
+    def take(self, files: Sequence[ledger.FoundFile], portion: transcripts.Portion) -> None:
         """Load what was read of some files, now or with a batch."""
         first = following = 0
-        known: list[_Found] = []
+        known: list[ledger.FoundFile] = []
         for found, outcome in zip(files, portion.outcomes, strict=True):
             self._tell(found.file)
             found.sha256, loaded = outcome.sha256, outcome.loaded
@@ -501,14 +329,14 @@ class _Loading:
         copies, self._copies = self._copies, []
         self._remember(copies)
 
-    def _remember(self, known: Sequence[_Found]) -> None:
+    def _remember(self, known: Sequence[ledger.FoundFile]) -> None:
         """Note where files lie whose content is loaded already."""
         if known:
             self._settle()
-            _remember(self._connection, known)
+            ledger.remember(self._connection, known)
             self._summary.files_unchanged += len(known)
 
-    def _take_alone(self, found: _Found) -> None:
+    def _take_alone(self, found: ledger.FoundFile) -> None:
         try:
             self._status[found.sha256] = _take(self._connection, self._settings, found, self._summary)
         except OSError as error:
@@ -550,7 +378,7 @@ def _take_together(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
     rows: Sequence[pa.Table],
-    files: Sequence[tuple[_Found, Loaded]],
+    files: Sequence[tuple[ledger.FoundFile, Loaded]],
 ) -> None:
     """Store transcripts in one transaction, with their ledger rows."""
     sha256s = [found.sha256 for found, _ in files]
@@ -558,12 +386,12 @@ def _take_together(
         connection.execute("BEGIN")
         try:
             days = claude_code.store(connection, pa.concat_tables(rows)) if rows else {}
-            _keep_out(connection, sha256s)
+            retraction.keep_out(connection, sha256s)
             for found, loaded in files:
-                _quarantine(settings, found.sha256, loaded.rejected)
-            _enter_together(connection, claude_code.FORMAT, files, days)
+                ledger.quarantine(settings, found.sha256, loaded.rejected)
+            ledger.enter_together(connection, claude_code.FORMAT, files, days)
             connection.execute(sql("ingest/forget/mark_kept_out"), [sha256s])
-            _remember(connection, [found for found, _ in files])
+            ledger.remember(connection, [found for found, _ in files])
             connection.execute("COMMIT")
         except BaseException:
             # A commit that failed leaves nothing to roll back.
@@ -575,7 +403,7 @@ def _take_together(
 def _take(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
-    found: _Found,
+    found: ledger.FoundFile,
     summary: IngestSummary,
     instead_of: str = "",
 ) -> str:
@@ -589,19 +417,19 @@ def _take(
     key = f"again:{sha256}" if instead_of else sha256
     connection.execute("BEGIN")
     try:
-        source, probe = _recognise(file.path)
+        source, probe = formats.recognise(file.path)
         loaded = source.load(connection, probe, key)
         if file.fingerprint() != before:
             connection.execute("ROLLBACK")
             summary.problems.append(f"{file.shown}: is still being written; the next run reads it")
             return ""
         if instead_of:
-            _replace(connection, sha256, key)
-        _keep_out(connection, [sha256])
-        _quarantine(settings, sha256, loaded.rejected)
-        _enter(connection, file.shown, sha256, source.FORMAT, before[0], loaded)
+            retraction.replace(connection, sha256, key)
+        retraction.keep_out(connection, [sha256])
+        ledger.quarantine(settings, sha256, loaded.rejected)
+        ledger.enter(connection, file.shown, sha256, source.FORMAT, before[0], loaded)
         connection.execute(sql("ingest/forget/mark_kept_out"), [[sha256]])
-        _remember(connection, [found])
+        ledger.remember(connection, [found])
         connection.execute("COMMIT")
     except (SourceError, duckdb.Error) as error:
         # Not the file's fault, and a commit that failed leaves nothing to roll back.
@@ -612,13 +440,13 @@ def _take(
         if instead_of == "loaded":
             summary.problems.append(f"{file.shown}: {message}; what was loaded of it stays")
             return ""
-        status = "unrecognised" if isinstance(error, UnrecognisedError) else "failed"
+        status = "unrecognised" if isinstance(error, formats.UnrecognisedError) else "failed"
         name = source.FORMAT if source else getattr(error, "format", "")
         is_side_file = status == "unrecognised" and discovery.is_side_file(file.shown)
         if is_side_file:
             name, message = SIDE_FILE, "a tool keeps it beside its logs: no usage in it"
-        _note(connection, sha256, file.shown, name, before[0], status, message)
-        _remember(connection, [found])
+        ledger.note(connection, sha256, file.shown, name, before[0], status, message)
+        ledger.remember(connection, [found])
         if is_side_file:
             summary.files_ignored += 1
             return status
@@ -630,176 +458,6 @@ def _take(
         connection.execute("ROLLBACK")
         raise
     if instead_of and not loaded.rejected:
-        _quarantine_file(settings, sha256).unlink(missing_ok=True)
+        ledger.quarantine_file(settings, sha256).unlink(missing_ok=True)
     summary.add(loaded)
     return "loaded"
-
-
-def _replace(connection: duckdb.DuckDBPyConnection, sha256: str, key: str) -> None:
-    """Put the rows that were loaded as `key` in the place of all that the file gave before."""
-    _take_out(connection, sha256)
-    connection.execute("DELETE FROM ingest.rejected_rows WHERE file_sha256 = ?", [sha256])
-    _execute(connection, sql("ingest/retry/adopt", sha256=literal(sha256), key=literal(key)))
-
-
-class UnrecognisedError(SourceError):
-    """A file that no format claims."""
-
-
-class UnusableError(SourceError):
-    """A file of a known format that lacks what it needs."""
-
-    def __init__(self, message: str, name: str) -> None:
-        super().__init__(message)
-        self.format = name
-
-
-def _recognise(path: Path) -> tuple[Source, Probe]:
-    probe = Probe.of(path)
-    if not probe.head.strip():
-        raise UnrecognisedError("empty file: nothing to read")
-    for source in SOURCES:
-        verdict = transcripts.verdict(source, probe)
-        if verdict:
-            raise UnusableError(verdict, source.FORMAT)
-        if verdict is not None:
-            return source, probe
-    if not probe.is_text:
-        raise UnrecognisedError("binary content of no known format")
-    raise UnrecognisedError(f"{'JSON' if probe.text.lstrip()[:1] in ('{', '[') else 'text'} of no known format")
-
-
-def _keep_out(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> None:
-    """Leave out what new files bring from before the day that `forget --before` has set."""
-    ((day,),) = connection.execute("SELECT max(before_date) FROM raw.retention").fetchall()
-    if day is not None and sha256s:
-        same = f"file_sha256 IN ({', '.join(map(literal, sha256s))})"
-        _delete(connection, *_older_than(day, also=same))
-
-
-def _quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow]) -> None:
-    """Keep the text of rejected rows in the private quarantine, compressed, before the ledger commits."""
-    if not rejected:
-        return
-    settings.quarantine.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = _quarantine_file(settings, sha256)
-    following = target.with_suffix(".next")
-    with (
-        os.fdopen(os.open(following, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as raw,
-        gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed,
-    ):
-        for row in rejected:
-            entry = {"line": row.line, "byte_offset": row.byte_offset, "reason": row.reason, "text": row.text}
-            packed.write(json.dumps(entry, ensure_ascii=True).encode() + b"\n")
-    following.replace(target)
-
-
-def _quarantine_file(settings: Settings, sha256: str) -> Path:
-    return settings.quarantine / f"{sha256}.jsonl.gz"
-
-
-def _enter(
-    connection: duckdb.DuckDBPyConnection, shown: str, sha256: str, name: str, size: int, loaded: Loaded
-) -> None:
-    connection.execute("DELETE FROM ingest.files WHERE file_sha256 = ?", [sha256])
-    connection.execute(
-        sql("ingest/enter_file", usage_dates=sql(_USAGE_DATES.get(name, "ingest/usage_dates/requests"))),
-        {
-            "sha256": sha256,
-            "path": shown,
-            "format": name,
-            "grain": loaded.grain,
-            "bytes": size,
-            "rows_read": loaded.rows_read,
-            "rows_loaded": loaded.rows_loaded,
-            "rows_rejected": len(loaded.rejected),
-            "rows_ignored": loaded.rows_ignored,
-            "rows_repeated": loaded.rows_repeated,
-            "message": _told(loaded),
-        },
-    )
-    connection.execute("INSERT OR IGNORE INTO scope.pending_files VALUES (?)", [sha256])
-    _enter_rejected(connection, [(sha256, shown, loaded)])
-
-
-def _told(loaded: Loaded) -> str:
-    """What the ledger says of a loaded file: that it gave no usage, where that is so, and what its format says."""
-    return loaded.message or ("" if loaded.rows_loaded else NO_USABLE_ROW if loaded.rejected else NO_USAGE)
-
-
-def _enter_rejected(connection: duckdb.DuckDBPyConnection, files: Iterable[tuple[str, str, Loaded]]) -> None:
-    """Enter the rejected rows of files, each with its sha256 and its path."""
-    rows = (
-        (sha256, shown, row.line, row.byte_offset, row.reason, row.column_name, row.value)
-        for sha256, shown, loaded in files
-        for row in loaded.rejected
-    )
-    while batch := list(itertools.islice(rows, REJECT_BATCH)):
-        connection.execute(sql("ingest/enter_rejected"), [list(column) for column in zip(*batch, strict=True)])
-
-
-def _enter_together(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    files: Sequence[tuple[_Found, Loaded]],
-    days: Mapping[str, tuple[date, date]],
-) -> None:
-    of_files = [days.get(found.sha256, (None, None)) for found, _ in files]
-    ledger = pa.table(
-        {
-            "file_sha256": [found.sha256 for found, _ in files],
-            "path": [found.file.shown for found, _ in files],
-            "format": pa.repeat(name, len(files)),
-            "grain": [loaded.grain for _, loaded in files],
-            "bytes": [found.before[0] for found, _ in files],
-            "first_usage_date": pa.array([first for first, _ in of_files], pa.date32()),
-            "last_usage_date": pa.array([last for _, last in of_files], pa.date32()),
-            "rows_read": [loaded.rows_read for _, loaded in files],
-            "rows_loaded": [loaded.rows_loaded for _, loaded in files],
-            "rows_rejected": [len(loaded.rejected) for _, loaded in files],
-            "rows_ignored": [loaded.rows_ignored for _, loaded in files],
-            "rows_repeated": [loaded.rows_repeated for _, loaded in files],
-            "message": [_told(loaded) for _, loaded in files],
-        }
-    )
-    with _registered(connection, "entered_files", ledger):
-        _execute(connection, sql("ingest/enter_files"))
-    _enter_rejected(connection, ((found.sha256, found.file.shown, loaded) for found, loaded in files))
-
-
-def _execute(connection: duckdb.DuckDBPyConnection, statements: str) -> None:
-    """Run statements, each to its end."""
-    for statement in statements.split(";"):
-        if statement.strip():
-            connection.execute(statement).fetchall()
-
-
-@contextlib.contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    """Let SQL read an Arrow table by a name; results of the connection must have been fetched to their end."""
-    connection.register(name, table)
-    try:
-        yield
-    finally:
-        connection.unregister(name)
-
-
-def _note(
-    connection: duckdb.DuckDBPyConnection, sha256: str, shown: str, name: str, size: int, status: str, message: str
-) -> None:
-    """Ledger row of a file from which nothing was loaded; unchanged where the ledger says so already."""
-    connection.execute("BEGIN")
-    connection.execute(sql("ingest/drop_other_note"), [sha256, status, message])
-    connection.execute(sql("ingest/enter_note"), [sha256, shown, name, size, status, message])
-    connection.execute("COMMIT")
-
-
-def _remember(connection: duckdb.DuckDBPyConnection, files: Sequence[_Found]) -> None:
-    """Note where these contents lie, so that the next run need not read them."""
-    if files:
-        path, sha256, size, modified, changed = zip(
-            *((found.file.shown, found.sha256, *found.before) for found in files), strict=True
-        )
-        places = {"path": path, "file_sha256": sha256, "bytes": size, "modified_ns": modified, "changed_ns": changed}
-        with _registered(connection, "places", pa.table({name: pa.array(values) for name, values in places.items()})):
-            connection.execute("INSERT OR REPLACE INTO ingest.paths BY NAME FROM places").fetchall()

@@ -18,24 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from pipeline.ingest import loader
 from pipeline.marts import increment
-from pipeline.reference import allocation, rates
 from pipeline.settings import ConfigurationError, Settings, cache_dir
-from pipeline.store import bundled, warehouse
-from pipeline.store.sqlfiles import sql
+from pipeline.store import bundled, memo, warehouse
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
-
-
-# Rewritten in each run, from the settings and the rate card.
-_REFERENCE = (
-    "settings", "api_key_aliases", "workspace_aliases", "account_channels", "account_formats", "reconciliation_scope",
-    "billing_modes", "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
-)  # fmt: skip
 
 
 def project_dir() -> Path:
@@ -82,124 +70,6 @@ class NodeResult:
             sql_seconds=self.sql_seconds + later.sql_seconds,
             failures=self.failures + later.failures,
         )
-
-
-def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
-    """Rewrite what the models take from settings and prices: the tables of `_REFERENCE`.
-
-    Returns:
-        Rows of each table that can be long.
-
-    Raises:
-        ConfigurationError: the overrides file has a line that cannot be used, or a scope names an unknown format.
-
-    """
-    called = connection.execute(sql("marts/model_versions")).fetchall()
-    names = rates.model_names((str(name) for name, _ in called), settings.model_aliases)
-    models = sorted(set(names.column("model").to_pylist()))
-    sold = [(str(provider), str(name)) for name, provider in called]
-    card = rates.rate_card(models, settings.overrides_file, settings.model_aliases, sold)
-    windows = rates.context_windows(models)
-    finance = {
-        "commitments": rates.commitments(settings.overrides_file, settings.model_aliases),
-        "allocation": allocation.allocation(settings.allocation_file),
-        "invoices": allocation.invoices(settings.invoices_file),
-    }
-    aliases = sorted(settings.api_key_aliases.items())
-    workspaces = sorted(settings.workspace_aliases.items())
-    channels = sorted(settings.account_channels.items())
-    scope_rules = _scope_rules(settings)
-    modes = _billing_modes(settings)
-    connection.register("names_arrow", names)
-    connection.register("card_arrow", card)
-    connection.register("windows_arrow", windows)
-    for name, table in finance.items():
-        connection.register(f"{name}_arrow", table)
-    connection.execute("BEGIN")
-    try:
-        changed = connection.execute(
-            sql("marts/reference_changed"),
-            [
-                settings.user_ids,
-                settings.publish_contract_rates,
-                settings.shared_cost_rule,
-                _joined(aliases),
-                _joined(scope_rules),
-                _joined(modes),
-                _joined(workspaces),
-                _joined(channels),
-            ],
-        ).fetchone()
-        if changed and changed[0]:
-            # What is built rests on other rates, names or settings: the next build is a full one.
-            connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [increment.MARTS])
-        for table in _REFERENCE:
-            connection.execute(f"DELETE FROM raw.{table}")
-        connection.execute(
-            "INSERT INTO raw.settings VALUES (?, ?, ?)",
-            [settings.user_ids, settings.publish_contract_rates, settings.shared_cost_rule],
-        )
-        for former, current in aliases:
-            connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
-        for workspace, current in workspaces:
-            connection.execute("INSERT INTO raw.workspace_aliases VALUES (?, ?)", [workspace, current])
-        for channel in channels:
-            connection.execute("INSERT INTO raw.account_channels VALUES (?, ?)", channel)
-        for name, (provider, side) in loader.ACCOUNT_FORMATS.items():
-            connection.execute("INSERT INTO raw.account_formats VALUES (?, ?, ?)", [name, provider, side])
-        for rule in scope_rules:
-            connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
-        for mode in modes:
-            connection.execute("INSERT INTO raw.billing_modes VALUES (?, ?, ?)", mode)
-        connection.execute(sql("marts/insert_model_names"))
-        connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
-        connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
-        for name in finance:
-            connection.execute(f"INSERT INTO raw.{name} BY NAME SELECT * FROM {name}_arrow")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    finally:
-        connection.unregister("names_arrow")
-        connection.unregister("card_arrow")
-        connection.unregister("windows_arrow")
-        for name in finance:
-            connection.unregister(f"{name}_arrow")
-    return {"model_names": names.num_rows, "rate_card": card.num_rows, "api_key_aliases": len(aliases)}
-
-
-def _scope_rules(settings: Settings) -> list[tuple[int, str, str, str, str]]:
-    """Rows of raw.reconciliation_scope: patterns of paths before whole formats, else in the order written.
-
-    Raises:
-        ConfigurationError: a name is neither a format of logs nor a pattern.
-
-    """
-    rules: list[tuple[str, str, str, str]] = []
-    for name, key in settings.reconciliation.scope.items():
-        is_path = any(character in name for character in "/*?[.")
-        if not is_path and name not in loader.LOG_FORMATS:
-            raise ConfigurationError(
-                f"reconciliation.scope: {name!r} is neither a format of logs ({', '.join(loader.LOG_FORMATS)}) nor a "
-                "pattern of paths such as 'records/*'"
-            )
-        target = (settings.api_key_aliases.get(key.api_key, key.api_key), key.workspace)
-        rules.append(("", str(Path(name).expanduser()), *target) if is_path else (name, "", *target))
-    rules.sort(key=lambda rule: rule[0] != "")
-    return [(number, *rule) for number, rule in enumerate(rules, 1)]
-
-
-def _billing_modes(settings: Settings) -> list[tuple[str, str, str]]:
-    """Rows of raw.billing_modes."""
-    modes = settings.billing_mode
-    keys = [(settings.api_key_aliases.get(name, name), "", mode) for name, mode in modes.api_keys.items()]
-    return sorted([*keys, *(("", name, mode) for name, mode in modes.projects.items())])
-
-
-def _joined(rows: Sequence[tuple[object, ...]]) -> list[str]:
-    """Rows as text, sorted, to be compared with a table's."""
-    return sorted("\x1f".join(str(value) for value in row) for row in rows)
 
 
 @cache
@@ -288,7 +158,7 @@ def build(
     fingerprint = project_fingerprint()
     results: dict[str, NodeResult] = {}
     with warehouse.connect(settings) as connection:
-        if full_refresh or (not select and increment.version(connection, increment.MARTS)[1] != fingerprint):
+        if full_refresh or (not select and memo.version(connection, memo.MARTS)[1] != fingerprint):
             increment.mark_all(connection)
         batches = increment.plan(connection, batch_rows)
     for number, batch in enumerate(batches):

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import duckdb
 
-from pipeline.ingest import loader
+from pipeline.ingest import formats
 from pipeline.store import bundled
 from pipeline.store.sqlfiles import identifier
 from pipeline.views import pages
@@ -237,8 +237,8 @@ def _channel(name: str) -> str:
 
     A new format makes the rows law stricter, never blind.
     """
-    if name in loader.ACCOUNT_FORMATS:
-        return {"console": "console_usage", "billed": "console_cost"}[loader.ACCOUNT_FORMATS[name][1]]
+    if name in formats.ACCOUNT_FORMATS:
+        return {"console": "console_usage", "billed": "console_cost"}[formats.ACCOUNT_FORMATS[name][1]]
     return name if name == "token_usage_sessions" else "request_logs"
 
 
