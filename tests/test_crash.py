@@ -36,7 +36,7 @@ import pytest
 from commands import ENVIRONMENT, token_analytics
 
 from pipeline import settings
-from pipeline.cli import commands, interrupts
+from pipeline.cli import commands, interrupts, runs
 from pipeline.store import warehouse
 from tools import sample
 
@@ -48,7 +48,7 @@ BEGUN = 24  # files that a home holds before it is disturbed
 FILLER = "filler"
 START = "Starting"
 # What a run says on its way, in this order; it begins before it says anything.
-STAGES = (START, *(text for stage, text in commands.STAGES.items() if stage != "waiting"))
+STAGES = (START, *(text for stage, text in runs.STAGES.items() if stage != "waiting"))
 QUIET = {"TOKEN_ANALYTICS_SETTLE_SECONDS": "0", "TOKEN_ANALYTICS_USER_IDS": "plain"}
 
 # ------------------------------------------------------------------------------------------------- the landing

@@ -33,7 +33,7 @@ from commands import CONSOLE_FILES, ENVIRONMENT, Done, command_line, land, token
 from pipeline import settings
 from pipeline.assets.home import Home
 from pipeline.assets.published import published
-from pipeline.cli import commands
+from pipeline.cli import runs
 from pipeline.definitions import defs, landing_changed
 from pipeline.marts import dbt_runner
 from pipeline.pricing import recommendation
@@ -438,7 +438,7 @@ def test_a_broken_law_leaves_what_was_published_in_place(broken_run: Any) -> Non
 
 
 def test_nothing_behind_a_broken_law_is_materialized(broken_run: Any, published_home: Path) -> None:
-    instance_folder = commands.dagster_home(settings.load(published_home))
+    instance_folder = runs.dagster_home(settings.load(published_home))
     with dg.DagsterInstance.from_config(str(instance_folder)) as instance:
         (last,) = instance.get_runs(limit=1)
         made = {
@@ -524,7 +524,7 @@ def home_of_a_killed_run(tmp_path: Path) -> Path:
     home = land(tmp_path / "home", *CONSOLE_FILES)
     found = settings.load(home)
     warehouse.make_home(found)
-    with dg.DagsterInstance.from_config(str(commands.dagster_home(found))) as instance:
+    with dg.DagsterInstance.from_config(str(runs.dagster_home(found))) as instance:
         # Pools have their limit from the second run of a home on.
         instance.event_log_storage.initialize_concurrency_limit_to_default("warehouse")
         run = instance.create_run_for_job(defs.resolve_job_def("daily_refresh"))

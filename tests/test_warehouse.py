@@ -26,7 +26,7 @@ import pytest
 from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, command_line, land, token_analytics
 
 from pipeline import settings
-from pipeline.cli import commands
+from pipeline.cli import runs
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import warehouse
 
@@ -342,6 +342,6 @@ def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_
     undisturbed.build()
     assert completed == undisturbed.tables("marts")
 
-    with dg.DagsterInstance.from_config(str(commands.dagster_home(settings.load(home)))) as instance:
+    with dg.DagsterInstance.from_config(str(runs.dagster_home(settings.load(home)))) as instance:
         ended = [run.status for run in instance.get_runs()]
     assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

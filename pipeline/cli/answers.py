@@ -1,0 +1,391 @@
+"""Commands that answer from what is published: status, show, query, reprice, rates and quote.
+
+Belongs here: their arguments and tables. Does not belong here: the answers (pipeline/cli/sql and the stages).
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import duckdb
+import typer
+from rich.text import Text
+
+from pipeline import settings as settings_module
+from pipeline.cli import output
+from pipeline.cli.application import HomeOption, JsonOption, LimitOption, app, err, out
+from pipeline.finance import closing, rate_check
+from pipeline.pricing import quotes
+from pipeline.savings import repricing
+from pipeline.settings import ConfigurationError, Settings, Terms
+from pipeline.store import warehouse
+from pipeline.store.sqlfiles import sql
+from pipeline.views import reconciliation
+
+if TYPE_CHECKING:
+    pass
+
+
+rates_app = typer.Typer(help="The rate card.", no_args_is_help=True)
+app.add_typer(rates_app, name="rates")
+
+
+class View(StrEnum):
+    """What `show` can show."""
+
+    DAILY = "daily"
+    MODELS = "models"
+    CACHE = "cache"
+    SESSIONS = "sessions"
+    RECONCILIATION = "reconciliation"
+    TAILS = "tails"
+    BRIDGE = "bridge"
+    PRICING = "pricing"
+    SAVINGS = "savings"
+    CHARGEBACK = "chargeback"
+    INVOICES = "invoices"
+    RESTATEMENTS = "restatements"
+
+
+class Format(StrEnum):
+    """How `query` prints its rows."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.command()
+def status(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Group the quarantined rows by reason, with an example.")
+    ] = False,
+) -> None:
+    """What was loaded, what was not, and why."""
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        found = {
+            name: output.rows(connection, sql(f"cli/status/{name}"))
+            for name in (("rejected", "rejected_total") if rejected else ("files", "problems", "without_usage"))
+        }
+    if as_json:
+        output.echo_json(found)
+        return
+    total = found.pop("rejected_total", [])
+    for name, rows in found.items():
+        output.print_rows(rows, title=name.replace("_", " "), empty="none")
+    if total and total[0]["rows_rejected"]:
+        _print_rejected_total(total[0])
+
+
+def _print_rejected_total(total: dict[str, Any]) -> None:
+    share = total["rows_rejected"] / total["rows_read"]
+    out.print(
+        f"{total['rows_rejected']:,} of {total['rows_read']:,} rows ({share:.3%}) were rejected, "
+        f"in {total['files_with_rejected_rows']:,} of {total['files']:,} files. "
+        "After a fix: token-analytics retry-rejected"
+    )
+
+
+@app.command()
+def show(
+    view: Annotated[View, typer.Argument(help="What to show.")],
+    month: Annotated[
+        str | None, typer.Argument(metavar="[YYYY-MM]", help="Only this month; of the bridge the last one by default.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    limit: LimitOption = 30,
+    month_option: Annotated[
+        str | None, typer.Option("--month", metavar="YYYY-MM", help="The same as the month after the view.")
+    ] = None,
+) -> None:
+    """One answer as a table: what was used, what it cost, whether the bill is right, who pays, and what would save."""
+    settings = settings_module.load(home)
+    month = month or month_option
+    first_day = closing.parse_month(month) if month else None
+    query_text = sql(f"cli/show/{view.value}")
+    with warehouse.connect_published(settings) as connection:
+        rows = output.rows(connection, query_text, [first_day] if view is View.BRIDGE else None)
+        if view is View.BRIDGE and first_day and not rows:
+            known = output.rows(
+                connection, "SELECT DISTINCT strftime(month, '%Y-%m') AS m FROM analysis.month_bridge ORDER BY m"
+            )
+            months = ", ".join(row["m"] for row in known if row["m"]) or "none: a bridge needs two months of usage"
+            raise ConfigurationError(f"show bridge: there is no bridge to {month}; there are {months}")
+        report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
+        if view is View.PRICING and not as_json:
+            _print_answers(connection)
+    if first_day:
+        if rows and "month" not in rows[0]:
+            raise ConfigurationError(f"show {view.value}: it is not by month; leave {month} out")
+        rows = [row for row in rows if row["month"] == f"{first_day:%Y-%m}"]
+    if as_json:
+        output.echo_json(rows)
+        return
+    if view is View.SAVINGS:
+        _print_savings(rows, title=query_text.splitlines()[0].removeprefix("-- "), limit=limit)
+        return
+    shown = rows[:limit] if limit else rows
+    title = query_text.splitlines()[0].removeprefix("-- ")
+    output.print_rows(shown, title=title, empty="no rows: the files in landing do not tell")
+    if len(shown) < len(rows):
+        out.print(
+            f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim"
+        )
+    if report and rows:
+        _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
+    page = settings.reports / "pricing" / "index.html"
+    if view is View.PRICING and page.exists():
+        out.print(Text(f"\nPage    {page}"))
+
+
+def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
+    """What was asked first: the user's quotes, then the cheapest contract for each target."""
+    for name in ("quotes", "recommendation"):
+        text = sql(f"cli/show/{name}")
+        out.print(Text(text.splitlines()[0].removeprefix("-- "), style="italic"))
+        for row in output.rows(connection, text):
+            out.print(Text(f"  {row.get('answer') or row.get('reason') or row['status']}"))
+        out.print()
+
+
+def _print_savings(rows: list[dict[str, Any]], title: str, limit: int) -> None:
+    """Savings with what to do and why, then what they come to together, and rows that are no savings."""
+    savings = [row for row in rows if row["rank"] is not None]
+    shown = savings[:limit] if limit else savings
+    columns = ("rank", "saving_usd_per_month", "standalone_usd_per_month", "confidence", "kind", "subject")
+    output.print_rows(
+        [{name: row[name] for name in columns} for row in shown], title=title, empty="nothing to save was found"
+    )
+    for row in shown:
+        out.print(Text(f"\n{row['rank']}  {row['action']}", style="bold"))
+        out.print(Text(f"   {row['evidence']}"))
+    if savings:
+        left_out = f" ({len(shown)} of {len(savings)} shown; --limit 0 shows all)" if len(shown) < len(savings) else ""
+        together = output.usd(savings[0]["combined_usd_per_month"])
+        out.print(f"\n[bold]Together[/bold] {together} a month, no request counted twice{left_out}")
+        out.print("The query behind a row: select sql from analysis.recommendations where rank = 1", style="dim")
+    for row in rows:
+        if row["rank"] is None:
+            change = row["what_if_usd_per_month"]
+            amount = f" {output.usd(change)} a month: {row['subject']}." if change is not None else ""
+            out.print(Text(f"\n{row['kind']}:{amount} {row['evidence']}"))
+
+
+def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
+    """What the page of the reconciliation says, for a terminal."""
+    out.print(Text(f"\n{report.headline}", style="bold"))
+    for sentence in report.scope:
+        out.print(Text(sentence))
+    steps = [{"step": step.label, "usd": step.usd, "cells": step.cells} for step in report.steps]
+    if steps:
+        output.print_rows(steps, title="\nFrom what was logged to the bill", empty="")
+    for title, shares in (("key", report.by_key), ("model", report.by_model), ("day", report.by_day[::-1])):
+        rows = [
+            {
+                title: share.name,
+                "coverage": reconciliation.percent(share.coverage),
+                "billed_usd": share.billed_usd,
+                "explained_usd": share.explained_usd,
+                "open_usd": share.billed_usd - share.explained_usd,
+            }
+            for share in (shares[:limit] if limit else shares)
+        ]
+        if rows:
+            output.print_rows(rows, title=f"\nCoverage by {title}", empty="")
+    if report.gaps:
+        out.print(Text("\nThe largest gaps, and what to check", style="italic"))
+    for gap in report.gaps:
+        place = f"{gap.row['usage_date']}, {gap.row['api_key'] or 'all keys of the day'}, {gap.row['status']}: "
+        out.print(Text(place + gap.what))
+        if gap.check:
+            out.print(Text(f"  Check: {gap.check}", style="dim"))
+    if report.invoices:
+        output.print_rows(report.invoices, title="\nInvoices beside the bill", empty="")
+    if page.exists():
+        out.print(Text(f"\nPage    {page}"))
+
+
+quote_app = typer.Typer(help="Contracts that you were offered, and what they would have cost.", no_args_is_help=True)
+app.add_typer(quote_app, name="quote")
+
+
+@quote_app.command("add")
+def quote_add(
+    name: Annotated[str, typer.Argument(help="A name for the quote; one of the same name is replaced.")],
+    fee_usd: Annotated[float, typer.Option(help="Fee a month, whatever the usage.")] = 0.0,
+    commitment_usd: Annotated[float, typer.Option(help="Usage a month that is paid whether used or not.")] = 0.0,
+    discount: Annotated[float, typer.Option(help="Discount on usage and commitment, 0 to 1.")] = 0.0,
+    allowance_usd: Annotated[float, typer.Option(help="Usage a month at list that the fee covers.")] = 0.0,
+    overage_rate: Annotated[float, typer.Option(help="Price of usage beyond the allowance, 1 = list.")] = 1.0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a quote in the home, and say what the last year would have cost under it."""
+    given = {
+        "fee_usd": fee_usd,
+        "commitment_usd": commitment_usd,
+        "discount": discount,
+        "allowance_usd": allowance_usd,
+        "overage_rate": overage_rate,
+        "tiers": (),  # of a quote of the same name nothing stays
+    }
+    settings = settings_module.load(home)
+    terms = settings_module.load(home, quotes={name: given}).quotes[name]
+    if terms == Terms():
+        raise ConfigurationError("quote add: name at least one term, such as --fee-usd 100 (see quote add --help)")
+    path = quotes.add(settings, name, terms)
+    err.print(Text(f"Written to {path}; the next run prices it in all tables"))
+    _answer_quotes(settings_module.load(home), name, as_json)
+
+
+@quote_app.command("list")
+def quote_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What the last year would have cost under each quote of the settings and of the home."""
+    _answer_quotes(settings_module.load(home), None, as_json)
+
+
+@quote_app.command("remove")
+def quote_remove(
+    name: Annotated[str, typer.Argument(help="Name of a quote that `quote add` has added.")], home: HomeOption = None
+) -> None:
+    """Take a quote out of the home's file."""
+    err.print(Text(f"Removed from {quotes.remove(settings_module.load(home), name)}"))
+
+
+def _answer_quotes(settings: Settings, name: str | None, as_json: bool) -> None:
+    """Answer from the published history, without a run."""
+    from pipeline.pricing import bill_history, recommendation
+
+    if not settings.published.exists():
+        if as_json:
+            output.echo_json([])
+        else:
+            out.print("no history yet: token-analytics run, then token-analytics quote list")
+        return
+    with warehouse.connect_published(settings) as connection:
+        table = recommendation.pricing_quotes(bill_history.organisation(connection, settings), settings)
+    rows = [row for row in table.to_pylist() if name is None or row["quote"] == name]
+    if as_json:
+        output.echo_json(rows)
+    else:
+        for row in rows:
+            out.print(Text(row["answer"]))
+
+
+@app.command()
+def reprice(
+    home: HomeOption = None,
+    rates: Annotated[Path | None, typer.Option(help="Another file of own rates, as rate_overrides.csv.")] = None,
+    list_prices: Annotated[bool, typer.Option("--list-prices", help="List prices alone, without own rates.")] = False,
+    model_map: Annotated[
+        list[str] | None, typer.Option("--map", metavar="A=B", help="Price the usage of model A as that of B.")
+    ] = None,
+    cache: Annotated[str | None, typer.Option(help="Another cache policy: none, 5m or 1h.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Price all standard usage as batch.")] = False,
+    as_json: JsonOption = False,
+    limit: LimitOption = 30,
+) -> None:
+    """What the same history would have cost: at other rates, with other models, in batch, with another cache policy."""
+    settings = settings_module.load(home)
+    if rates is None and not (list_prices or model_map or cache or batch):
+        raise ConfigurationError(
+            "reprice: say what is to be different: --rates, --list-prices, --map, --cache or --batch"
+        )
+    if rates is not None and list_prices:
+        raise ConfigurationError("reprice: give --rates or --list-prices, not both")
+    if cache not in (None, *repricing.CACHE_POLICIES):
+        raise ConfigurationError(f"reprice: --cache {cache}: use one of {', '.join(repricing.CACHE_POLICIES)}")
+    overrides = None if list_prices else rates or settings.overrides_file
+    pairs = repricing.parse_map(model_map or [], settings.model_aliases)
+    with warehouse.connect_published(settings) as connection:
+        found = repricing.reprice(
+            connection, overrides, settings.model_aliases, pairs, cache, usage_type="batch" if batch else None
+        )
+    totals = {column: found.total(column) for column in ("old_usd", "new_usd", "difference_usd")}
+    if as_json:
+        output.echo_json({"assumptions": found.assumptions, "total": totals, "rows": found.rows})
+        return
+    shown = found.rows[-limit:] if limit else found.rows
+    output.print_rows(shown, title="The same history at other terms, by month, model and key", empty="no usage")
+    if len(shown) < len(found.rows):
+        out.print(f"the last {len(shown)} of {len(found.rows):,} rows; --limit 0 shows all", style="dim")
+    out.print(
+        f"[bold]Total[/bold]   {output.usd(totals['old_usd'])} -> {output.usd(totals['new_usd'])} "
+        f"({output.usd(totals['difference_usd'])})"
+    )
+    for sentence in found.assumptions:
+        out.print(Text(f"        {sentence}", style="dim"))
+
+
+@rates_app.command("check")
+def rates_check(home: HomeOption = None, as_json: JsonOption = False, limit: LimitOption = 30) -> None:
+    """Compare the rate card with the bill, and propose override lines where billed cells imply another rate."""
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        findings = rate_check.check(connection, settings.overrides_file, settings.model_aliases)
+    lines = rate_check.proposals(findings)
+    rows = [
+        each.key._asdict()
+        | {
+            "first_day": each.first_day,
+            "last_day": each.last_day,
+            "cells": each.cells,
+            "billed_usd": each.billed_usd,
+            "card_usd_per_mtok": each.card,
+            "implied_low": each.low_usd_per_mtok,
+            "implied_high": each.high_usd_per_mtok,
+            "verdict": each.verdict,
+        }
+        for each in findings
+    ]
+    if as_json:
+        output.echo_json({"rates": rows, "proposed_lines": lines})
+        return
+    rows.sort(key=lambda row: row["verdict"] not in ("differs", "unpriced", "inconsistent"))
+    shown = rows[:limit] if limit else rows
+    nothing = "no usage export and cost export share a day"
+    output.print_rows(shown, title="What the bill says of each rate", empty=nothing)
+    if len(shown) < len(rows):
+        out.print(f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all", style="dim")
+    if lines:
+        target = settings.overrides_file or settings.home / "rate_overrides.csv"
+        out.print(Text(f"\nLines that would make the card agree, for {target}:", style="italic"))
+        writer = csv.DictWriter(sys.stdout, rate_check.COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    elif rows:
+        out.print("The card agrees with the bill, as far as the bill can tell.")
+
+
+@app.command()
+def query(
+    text: Annotated[str, typer.Argument(metavar="SQL", help="A query over schemas marts, analysis and ingest.")],
+    home: HomeOption = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
+    as_json: JsonOption = False,
+) -> None:
+    """Run SQL on the published database, read-only."""
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        try:
+            warehouse.refuse_writing(connection, text)
+            names, rows = output.table(connection, text)
+        except duckdb.Error as error:
+            raise ConfigurationError(f"query: {str(error).splitlines()[0]}") from None
+    if form is Format.CSV and not as_json:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([output.csv_cell(value) for value in row] for row in (names, *rows))
+        return
+    named = [dict(zip(names, row, strict=True)) for row in rows]
+    if as_json or form is Format.JSON:
+        output.echo_json(named)
+    else:
+        output.print_rows(named, title="", empty="no rows")

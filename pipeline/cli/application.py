@@ -1,0 +1,50 @@
+"""What all commands share: the application, its consoles, and options that several commands take.
+
+Belongs here: these objects. Does not belong here: any command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli import terminal
+
+if TYPE_CHECKING:
+    pass
+
+
+app = typer.Typer(
+    help="Token usage, reconciled to the cent: load exports and logs, validate, analyse, price, publish.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+out = terminal.console()
+
+
+err = terminal.console(stderr=True)
+
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with landing/; default: TOKEN_ANALYTICS_HOME, data/ if data/landing has files, or a sample."
+    ),
+]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
+
+
+VerboseOption = Annotated[bool, typer.Option(help="Show Dagster's own log, with tracebacks.")]
+
+
+LimitOption = Annotated[int, typer.Option(min=0, help="Rows to print; 0 prints all.")]
+
+
+VERBOSE = "--verbose"

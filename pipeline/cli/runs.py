@@ -1,0 +1,439 @@
+"""`run` and `validate`: the whole graph in this process, its progress, and the summary at its end.
+
+Belongs here: starting a run, and telling what came out. Does not belong here: what a stage does (assets and stages).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from pipeline import settings as settings_module
+from pipeline.cli import interrupts, output, terminal
+from pipeline.cli.application import HomeOption, JsonOption, VerboseOption, app, err, out
+from pipeline.cli.output import usd
+from pipeline.ingest import formats
+from pipeline.settings import ConfigurationError, Settings
+from pipeline.store import bundled, history, progress, warehouse
+from pipeline.store.sqlfiles import sql
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, ExecuteInProcessResult
+
+
+STAGES = {
+    "waiting": "Waiting",
+    "landing": "Loading files",
+    "rates": "Preparing the rate card",
+    "models": "Building marts",
+    "validation": "Validating",
+    "reconciliation": "Reconciling",
+    "analysis": "Fitting distributions",
+    "statistics": "Drawing the statistics",
+    "pricing": "Pricing contracts",
+    "savings": "Looking for savings",
+    "pricing_page": "Drawing the contracts",
+    "closing": "Comparing with closed months",
+    "publish": "Publishing",
+}
+
+
+# What Dagster takes for a pattern (* ? [), a variable ($) or part of a URL (%, ?), and dbt for one of its expressions.
+REFUSED_IN_PATHS = "*?[%${"
+
+
+# Runs of this command carry this tag; they hold the home's lock from their first moment to their last.
+LAUNCHED_HERE = {"token_analytics/launched_by": "command line"}
+
+
+@app.command()
+def run(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+    full_refresh: Annotated[
+        bool,
+        typer.Option("--full-refresh", help="Build everything anew from what is loaded, also what has not changed."),
+    ] = False,
+) -> None:
+    """Load what is new in landing, build what it touches, validate, analyse, price, publish; say what came out."""
+    settings = settings_module.load(home)
+    run_home(settings, as_json, verbose, full_refresh=full_refresh, before=lambda: _copy_sample(settings))
+
+
+def _copy_sample(settings: Settings) -> None:
+    """Fill the home that stands for no data at all, and say so.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+
+    """
+    if settings.home != settings_module.SAMPLE_COPY.resolve():
+        return
+    try:
+        copied = bundled.copy_sample(settings.home)
+    except OSError as error:
+        raise ConfigurationError(f"cannot copy the sample to {settings.home}: {error}") from None
+    if copied:
+        text = "No files in data/landing: taking the synthetic sample, copied to "
+        err.print(Text(f"{text}./{settings.home.name}; put your own files into data/landing, or name a --home"))
+
+
+def run_home(
+    settings: Settings,
+    as_json: bool,
+    verbose: bool,
+    *,
+    full_refresh: bool = False,
+    before: Callable[[], None] | None = None,
+) -> None:
+    """Run the job under the home's lock, after `before`, and print what came out."""
+    started = time.monotonic()
+    try:
+        warehouse.acquire_lock(settings, on_wait=lambda text: err.print(Text(text, style="yellow")))
+        if before:
+            before()
+        with _shown_progress(quiet=as_json), _libraries_held_back(verbose):
+            result = _materialize(settings, verbose, full_refresh)
+    except KeyboardInterrupt:
+        interrupts.leave()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        warehouse.refuse_full_disk(settings, *traceback.format_exception(error))
+        raise
+    finally:
+        warehouse.release_lock(settings)
+    summary = _summary(settings, result, time.monotonic() - started)
+    if as_json:
+        output.echo_json(summary)
+    else:
+        _print_summary(summary)
+    if not summary["succeeded"]:
+        raise typer.Exit(1)
+
+
+def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> ExecuteInProcessResult:
+    """Run the job in this process, its history kept in the home.
+
+    Raises:
+        ConfigurationError: a stage stopped for something that the user has to change.
+        KeyboardInterrupt: the user stopped the run.
+
+    """
+    warehouse.make_home(settings)
+    from dagster import DagsterInstance
+
+    from pipeline.assets.home import Home
+    from pipeline.definitions import defs
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    folder = dagster_home(settings)
+    for part in history.renew_damaged(folder):
+        err.print(Text(f"Dagster's {part} of runs was damaged: set aside in {folder / part}.damaged", style="yellow"))
+    with history.kept_open(), DagsterInstance.from_config(str(folder)) as instance:
+        close_dead_runs(instance, LAUNCHED_HERE)
+        result = defs.resolve_job_def("daily_refresh").execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            resources={"home": Home(path=str(settings.home), full_refresh=full_refresh)},
+            tags=LAUNCHED_HERE,
+            run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}}},
+        )
+    for event in result.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        while error is not None:
+            if error.cls_name == "ConfigurationError":
+                raise ConfigurationError(error.message.split(": ", 1)[-1].strip())
+            if "DagsterExecutionInterruptedError" in error.message:
+                raise KeyboardInterrupt
+            error = error.cause
+        if event.is_step_failure:
+            warehouse.refuse_full_disk(settings, str(event.step_failure_data.error))
+    return result
+
+
+@contextlib.contextmanager
+def _libraries_held_back(verbose: bool) -> Iterator[None]:
+    """Keep what libraries print until a run has ended, and drop it where it ends with an error: that is told by itself.
+
+    On a full disk each of them tells at length that it cannot write its log.
+    """
+    if verbose:
+        yield
+        return
+    kept = io.StringIO()
+    with contextlib.redirect_stdout(kept), contextlib.redirect_stderr(kept):
+        yield
+    sys.stderr.write(terminal.printable_lines(kept.getvalue()))
+
+
+def close_dead_runs(instance: DagsterInstance, tags: dict[str, str]) -> None:
+    """Mark runs with `tags` that the history calls running as failed: the caller holds the lock, so none of them lives.
+
+    A killed process cannot say that its run is over, and the UI would queue every later run behind it for ever.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    unfinished = [
+        DagsterRunStatus.NOT_STARTED,
+        DagsterRunStatus.STARTING,
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.CANCELING,
+    ]
+    for run in instance.get_runs(filters=RunsFilter(statuses=unfinished, tags=tags)):
+        instance.report_run_failed(run, "The process of this run was killed. What it had published stays readable.")
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's history, with the instance's configuration in place.
+
+    Raises:
+        ConfigurationError: Dagster would not find the configuration there, and go on with telemetry switched on.
+
+    """
+    folder = settings.dagster_home
+    if any(character in REFUSED_IN_PATHS or not character.isprintable() for character in str(folder)):
+        known = " ".join(REFUSED_IN_PATHS)
+        raise ConfigurationError(
+            f"Dagster cannot keep its history in {folder}: use a home whose path is printable and has none of {known}"
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    source = bundled.ROOT / "dagster.yaml"
+    target = folder / "dagster.yaml"
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        target.write_bytes(source.read_bytes())
+    return folder
+
+
+def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float) -> dict[str, Any]:
+    """What the run did, as plain values; usage and money come from what is published now."""
+    landing: dict[str, Any] = {}
+    for event in result.get_asset_materialization_events():
+        if event.asset_key and event.asset_key.path == ["ingest", "files"]:
+            metadata = event.materialization.metadata
+            landing = {name: value.value for name, value in metadata.items() if name.startswith(("files_", "rows_"))}
+    checks = [
+        {
+            "check": evaluation.check_name,
+            "passed": evaluation.passed,
+            "blocking": evaluation.severity.name == "ERROR",
+            "status": str(evaluation.metadata["status"].value),
+            "failures": str(evaluation.metadata["failures"].value),
+        }
+        for evaluation in result.get_asset_check_evaluations()
+        if "status" in evaluation.metadata
+    ]
+    published: dict[str, Any] = {"usage": [], "reconciliation": None}
+    # Of a run that failed, what an earlier one published may be damaged, or of another version.
+    unusable = () if result.success else (ConfigurationError,)
+    if settings.published.exists():
+        with contextlib.suppress(*unusable), warehouse.connect_published(settings) as connection:
+            published["usage"] = output.rows(connection, sql("cli/summary/usage"))
+            published["reconciliation"] = output.rows(connection, sql("cli/summary/reconciliation"))[0]
+            published["problems"] = output.rows(connection, sql("cli/status/problems"))
+            published["without_usage"] = output.rows(connection, sql("cli/status/without_usage"))
+            published["unpriced"] = output.rows(connection, sql("cli/summary/unpriced"))
+    report = settings.reports / "validation" / "latest.html"
+    reconciled = settings.reports / "reconciliation" / "index.html"
+    statistics = settings.reports / "analysis" / "index.html"
+    pricing = settings.reports / "pricing" / "index.html"
+    failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
+    return {
+        "succeeded": result.success,
+        "home": str(settings.home),
+        "seconds": round(seconds, 1),
+        "landing": landing,
+        "checks": checks,
+        "failed_stages": failed_stages,
+        "errors": _errors(result),
+        **published,
+        "database": str(settings.published),
+        "outputs": str(settings.outputs),
+        "report": str(report) if report.exists() else None,
+        "reconciliation_report": str(reconciled) if reconciled.exists() else None,
+        "statistics_report": str(statistics) if statistics.exists() else None,
+        "pricing_report": str(pricing) if pricing.exists() else None,
+    }
+
+
+def _errors(result: ExecuteInProcessResult) -> list[str]:
+    """The root cause of each failed stage, in one line."""
+    found = []
+    for event in result.all_events:
+        if event.is_step_failure and (error := event.step_failure_data.error):
+            while error.cause:
+                error = error.cause
+            if error.cls_name != "DagsterAssetCheckFailedError":
+                found.append(f"{event.step_key}: {error.message.strip().splitlines()[0][:500]}")
+    return found
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    landing = summary["landing"]
+    if landing:
+        out.print(
+            f"[bold]Files[/bold]   {landing['files_loaded']:,} loaded, {landing['files_unchanged']:,} unchanged, "
+            f"{landing['files_unrecognised']:,} unrecognised, {landing['files_failed']:,} failed; "
+            f"rows: {landing['rows_read']:,} read, {landing['rows_loaded']:,} loaded, "
+            f"{landing['rows_rejected']:,} rejected, {landing['rows_ignored']:,} without usage, "
+            f"{landing['rows_repeated']:,} repeated"
+        )
+        if ignored := landing["files_ignored"]:
+            out.print(f"        {ignored:,} side files of known tools (settings, copies, notes) are no input")
+        if landing["files_unrecognised"]:
+            out.print(Text(f"        known: {formats.KNOWN_FORMATS}", style="dim"))
+    for row in summary.get("without_usage", [])[:5]:
+        many = f"{row['files']:,} files of format {row['format']}, such as " if row["files"] > 1 else ""
+        out.print(Text(f"        loaded, and nothing counts: {many}{row['example_path']}: {row['message']}"))
+    for problem in summary.get("problems", [])[:5]:
+        out.print(Text(f"        {problem['status']}: {problem['path']}: {problem['message']}", style="yellow"))
+    if len(summary.get("problems", [])) > 5:
+        out.print(f"        … {len(summary['problems']) - 5} more: token-analytics status", style="yellow")
+    for usage in summary["usage"]:
+        unpriced = f", {usage['unpriced_rows']:,} rows unpriced" if usage["unpriced_rows"] else ""
+        if covered := usage["api_equivalent_cost_usd"]:
+            unpriced += f", {usd(covered)} of it API-equivalent: a subscription covers it"
+        out.print(
+            f"[bold]Usage[/bold]   {usage['source']}: {usage['total_tokens']:,} tokens, {usd(usage['cost_usd'])} "
+            f"at the rate card{unpriced} ({usage['first_day']} to {usage['last_day']})"
+        )
+    for row in summary.get("unpriced", [])[:5]:
+        searches = f" and {row['web_searches']:,} searches" if row["web_searches"] else ""
+        model = (row["model"] or "an unnamed model") + (f" with {row['missing']}" if row["missing"] else "")
+        text = f"        no rate for {model}: {row['tokens'] or 0:,} tokens{searches}"
+        out.print(Text(f"{text} ({row['first_used']} to {row['last_used']})", style="yellow"))
+    if len(summary.get("unpriced", [])) > 5:
+        out.print(f"        … {len(summary['unpriced']) - 5} more: marts.unpriced_usage", style="yellow")
+    found = summary["reconciliation"]
+    if found and found["cells"]:
+        out.print(
+            f"[bold]Bill[/bold]    {found['cells_tied_out']:,} of {found['cells']:,} billed cells tie out: "
+            f"{usd(found['billed_cost_usd'])} billed, {usd(found['console_cost_usd'])} computed "
+            f"(rounding allows {usd(found['rounding_tolerance_usd'])})"
+        )
+    if found and found["logged_cells"]:
+        out.print(
+            f"[bold]Logs[/bold]    {found['logged_cells_tied_out']:,} of {found['logged_cells']:,} cells tie out: "
+            f"{usd(found['logged_cost_usd'])} logged, {usd(found['logged_against_usd'])} on the provider's side"
+        )
+    if found and not found["cells"] and not found["logged_cells"]:
+        out.print("[bold]Bill[/bold]    nothing to compare: usage exports, cost exports and logs share no day")
+    failed = [check for check in summary["checks"] if not check["passed"]]
+    blocking = {check["check"]: check["failures"] for check in failed if check["blocking"]}
+    warned = [check["check"] for check in failed if not check["blocking"]]
+    idle = sum(check["status"] == "nothing to check" for check in summary["checks"])
+    line = f"{len(summary['checks']) - len(failed)} of {len(summary['checks'])} checks passed"
+    line += f", {idle} had nothing to check" if idle else ""
+    line += f"; warnings: {', '.join(warned)}" if warned else ""
+    line += f"; BLOCKING: {', '.join(blocking)}" if blocking else ""
+    out.print(f"[bold]Checks[/bold]  {line}", style="red" if blocking else "")
+    for name, failures in blocking.items():
+        out.print(Text(f"        {name}: {failures}", style="red"))
+    for error in summary["errors"]:
+        out.print(Text(f"Failed  {error}", style="red"))
+    if summary["succeeded"]:
+        out.print(f"[bold]Query[/bold]   {escape(summary['database'])}")
+    else:
+        left = "the database still holds the last complete run" if summary["usage"] else "there is no database yet"
+        out.print(f"Not published: {left}.", style="red")
+    if summary["report"]:
+        out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
+    if summary["reconciliation_report"]:
+        out.print(f"[bold]Gaps[/bold]    {escape(summary['reconciliation_report'])}")
+    if summary["statistics_report"]:
+        out.print(f"[bold]Swings[/bold]  {escape(summary['statistics_report'])}")
+    if summary["pricing_report"]:
+        out.print(f"[bold]Prices[/bold]  {escape(summary['pricing_report'])}")
+    out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
+
+
+@app.command()
+def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Judge the published database by every suite again, and write a report; exit 1 where a blocking one fails."""
+    from pipeline.validation import suites
+
+    settings = settings_module.load(home)
+    with warehouse.connect_published(settings) as connection:
+        results = suites.run_suites(connection, max_rejected_share=settings.max_rejected_share)
+    now = datetime.now(UTC)
+    report = suites.write_report(results, settings.reports, f"manual-{now:%Y%m%dT%H%M%SZ}", now)
+    rows = [
+        {
+            "suite": result.name,
+            "severity": result.severity,
+            "status": result.status,
+            "rows_checked": result.evaluated_rows,
+            "offending": result.offending_total,
+        }
+        for result in results
+    ]
+    if as_json:
+        output.echo_json({"suites": rows, "report": str(report)})
+    else:
+        output.print_rows(rows, title="Validation", empty="no suites")
+        for result in results:
+            if result.blocks:
+                out.print(Text(f"{result.name}: {result.failures}", style="red"))
+        out.print(Text(f"Report  {report}"))
+    if any(result.blocks for result in results):
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _shown_progress(quiet: bool) -> Iterator[None]:
+    """A live line for a terminal, one plain line a stage elsewhere, nothing for --json."""
+    if quiet:
+        yield
+        return
+    shown = terminal.console(file=sys.stderr)
+    if shown.is_terminal:
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[what]}", markup=False),
+            TimeElapsedColumn(),
+            console=shown,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as bar:
+            task = bar.add_task("Starting", total=None, what="")
+
+            def draw(stage: str, done: int, total: int, what: str) -> None:
+                bar.update(
+                    task,
+                    description=STAGES.get(stage, stage),
+                    completed=done,
+                    total=total or None,
+                    what=terminal.printable(what)[-60:],
+                )
+
+            with progress.watched(draw):
+                yield
+        return
+    last = ""
+
+    def tell(stage: str, done: int, total: int, what: str) -> None:
+        nonlocal last
+        if stage != last:
+            last = stage
+            detail = what if stage == "waiting" else f"{total:,}" if total else ""
+            shown.print(Text(STAGES.get(stage, stage) + (f" ({detail})" if detail else "")))
+
+    with progress.watched(tell):
+        yield
