@@ -263,7 +263,7 @@ def test_a_fault_of_the_program_is_one_line_without_what_it_was_about(
 
     monkeypatch.setattr("pipeline.settings.load", fail)
     problem = token_analytics("status", "--home", tmp_path).problem
-    assert "LookupError in pipeline/cli.py, line " in problem
+    assert "LookupError in pipeline/cli/answers.py, line " in problem
     assert "what somebody wrote" not in problem
 
 

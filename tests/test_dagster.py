@@ -27,7 +27,6 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
-import sqlalchemy
 from commands import CONSOLE_FILES, ENVIRONMENT, Done, command_line, land, token_analytics
 
 from pipeline import settings
@@ -37,7 +36,7 @@ from pipeline.cli import runs
 from pipeline.definitions import defs, landing_changed
 from pipeline.marts import dbt_runner
 from pipeline.pricing import recommendation
-from pipeline.store import history, warehouse
+from pipeline.store import warehouse
 
 ASSETS = [
     "analysis/burstiness",
@@ -261,31 +260,6 @@ def say_something() -> None:
 @dg.job
 def short_job() -> None:
     say_something()
-
-
-def test_a_history_that_is_kept_open_opens_each_file_with_one_engine_and_lies_complete_in_them_afterwards(
-    tmp_path: Path,
-) -> None:
-    used: set[sqlalchemy.Engine] = set()
-
-    def on_connect(connection: sqlalchemy.Connection) -> None:
-        used.add(connection.engine)
-        assert connection.connection.cursor().execute("PRAGMA synchronous").fetchall() == [(1,)]
-
-    sqlalchemy.event.listen(sqlalchemy.Engine, "engine_connect", on_connect)
-    try:
-        with history.kept_open(), dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-            run_id = short_job.execute_in_process(instance=instance).run_id
-            kept = list(instance.all_logs(run_id))
-    finally:
-        sqlalchemy.event.remove(sqlalchemy.Engine, "engine_connect", on_connect)
-    files = [Path(engine.url.database or "").stem for engine in used]
-    assert sorted(files) == sorted(["index", "runs", "schedules", run_id])
-    assert list(tmp_path.rglob("*-wal")) == []
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        assert list(instance.all_logs(run_id)) == kept
-        assert "something" in {entry.user_message for entry in kept}
-        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
 
 
 # --------------------------------------------------------------------------------------------------- the sensor

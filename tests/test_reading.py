@@ -154,7 +154,9 @@ def test_many_long_questions_wait_for_no_answer() -> None:
 
 
 def test_it_ends_with_the_one_that_began_it() -> None:
-    begin = "from pipeline import reading; b = reading._Beside(); print(b._process.pid, flush=True); input()"
+    begin = (
+        "from pipeline.ingest import transcripts; b = transcripts._Beside(); print(b._process.pid, flush=True); input()"
+    )
     parent = subprocess.Popen([sys.executable, "-c", begin], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout
     child = int(parent.stdout.readline())

@@ -1,4 +1,4 @@
-"""Stage 1: files in landing to raw tables, and the rate card. The work is done by `ingest` and `dbt_runner`."""
+"""Stage 1: files in landing to raw tables, and the rate card. The work is done by `ingest` and `reference`."""
 
 from collections.abc import Iterator
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Stage 2: the dbt models, one asset each, and their data tests as asset checks. The work is done by `dbt_runner`."""
+"""Stage 2: the dbt models, one asset each, and their data tests as asset checks. The work is done by `marts`."""
 
 import json
 from collections.abc import Iterator, Mapping

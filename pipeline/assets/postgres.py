@@ -1,4 +1,4 @@
-"""Before stage 1: sessions of the application's database, landed as files. The work is done by `pipeline.fetch.postgres`."""
+"""Before stage 1: sessions of the application's database, landed as files. The work is done by `fetch.postgres`."""
 
 import dagster as dg
 

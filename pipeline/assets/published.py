@@ -1,4 +1,4 @@
-"""Stage 5: the files that people open. The work is done by `warehouse.publish`."""
+"""Stage 5: the files that people open. The work is done by `store.warehouse.publish`."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Before stage 1: what the providers' APIs say of each day, landed as files. The work is done by `providers`."""
+"""Before stage 1: what the providers' APIs say of each day, landed as files. The work is done by `fetch.providers`."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Before stage 1: events of the tracker's stream, landed as files. The work is done by `pipeline.fetch.stream`."""
+"""Before stage 1: events of the tracker's stream, landed as files. The work is done by `fetch.stream`."""
 
 import dagster as dg
 

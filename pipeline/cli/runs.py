@@ -144,7 +144,7 @@ def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> Execu
     folder = dagster_home(settings)
     for part in history.renew_damaged(folder):
         err.print(Text(f"Dagster's {part} of runs was damaged: set aside in {folder / part}.damaged", style="yellow"))
-    with history.kept_open(), DagsterInstance.from_config(str(folder)) as instance:
+    with DagsterInstance.from_config(str(folder)) as instance:
         close_dead_runs(instance, LAUNCHED_HERE)
         result = defs.resolve_job_def("daily_refresh").execute_in_process(
             instance=instance,

@@ -1,7 +1,7 @@
 """How what is fetched from elsewhere gets into landing: whole files, in a folder that one process at a time fills.
 
 Belongs here: that folder, its lock, and files that are there whole or not at all. Does not belong here: where the
-content comes from (pull, postgres, stream), and reading it (ingest, to which it is a file like any other).
+content comes from (providers, postgres, stream), and reading it (ingest, to which it is a file like any other).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Closing a month: what finance booked stays as it was, and later differences are restated.
 
 Belongs here: storing a month, and analysis.restatements, the ledger of what has changed since. Does not belong here:
-what a month costs (dbt_project), and who pays for it (chargeback).
+what a month costs (dbt_project), and who pays for it (marts.chargeback).
 
 Usage, rates and bills follow the data also in a closed month: a log that comes late is counted, a new price holds. What
 `close` stored does not move: marts.chargeback of the month, and marts.booked_costs. Each run compares the two and

@@ -1,7 +1,12 @@
-"""From files in landing to raw tables: find, have read, load in one transaction a file or batch, quarantine, note down.
+"""Loads each landed file, or a batch of transcripts, in one transaction with its ledger row.
 
-Belongs here: what happens to a file as a whole. Does not belong here: reading many of them quickly (reading), what
-stands in one (sources), and which of several records of the same usage is in force (dbt_project).
+1. `ingest` lists the files of landing and of `sources` (`discovery`) and skips those that have not changed.
+2. `transcripts` reads, hashes and parses small files in bulk; `_Loading` stores them in batches.
+3. `_take` loads any other file by itself, with the format that claims it (`formats`).
+4. `retry_rejected` loads files again that had rejected rows.
+
+Does not belong here: what a format is like (sources), the ledger's rows (ledger), taking rows out again (retraction),
+and which of several records of the same usage counts (dbt_project).
 """
 
 from __future__ import annotations

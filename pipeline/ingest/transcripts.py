@@ -1,8 +1,8 @@
-"""Files that are stored many at once: read, hashed and taken apart, here and in a second process beside this one.
+"""Reads, hashes and parses transcript files in bulk, in this process and a second one.
 
-Belongs here: what can be said of a file without the warehouse. Does not belong here: storing it, and the ledger
-(ingest). Transcripts are the only format of which there are thousands of files. The second process starts without
-DuckDB and pandas, in the time in which 25 MB are read; it writes nothing, and ends with the one that began it.
+Belongs here: what can be said of a file without the warehouse. Does not belong here: storing it (loader), and the
+ledger. Transcripts are the only format that comes in thousands of files. The second process starts without DuckDB and
+pandas, in the time in which 25 MB are read; it writes nothing, and ends with the one that started it.
 """
 
 from __future__ import annotations

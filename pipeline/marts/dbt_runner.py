@@ -1,7 +1,7 @@
-"""From raw tables to marts: the reference tables that dbt needs, and dbt itself, run inside this process.
+"""Runs dbt inside this process: finds and parses the project, and builds it batch by batch.
 
-Belongs here: filling raw.rate_card and its companions, finding and parsing the dbt project, building it. Does not
-belong here: SQL of models (dbt_project) and prices (rates).
+Belongs here: the project, its parsed manifest, a build. Does not belong here: SQL of models (dbt_project), the tables
+that they join (reference), and what a build replaces (increment).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which part of the marts a build replaces: the days, responses and sessions that new or forgotten files touch.
 
-Belongs here: planning a build in batches of bounded size, and remembering which state each stage has seen. Does not
-belong here: the models themselves (dbt_project), which read schema `scope`.
+Belongs here: planning a build in batches of bounded size. Does not belong here: which calls a change touches besides
+its own (ingest.touched), which state each stage has seen (store.memo), and the models, which read schema `scope`.
 
 Why the result equals a rebuild. A day's console usage and costs depend on that day's rows, and on how far each export
 reaches, which is stored with the file. A response depends on the rows of its message id, on those that are copies of

@@ -1,7 +1,7 @@
 """CSV files that a user writes by hand: own rates, allocation of costs, invoices.
 
 Belongs here: reading their cells, and errors that name file, line, column and remedy. Does not belong here: what the
-columns mean (rates, chargeback), and files of landing (sources).
+columns mean (rates, allocation), and files of landing (sources).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: which savings are looked for, the order in which overlapping ones count, their words, and the query that
 reproduces each. Does not belong here: what a request would have cost otherwise (pipeline/savings/sql/replay.sql),
-prices (rates, repricing), contracts on the bill (contracts).
+prices (rates, repricing), contracts on the bill (pricing).
 
 Only requests tell: gaps between them, what each wrote, read and put out. Each kind of saving is computed by itself for
 each key and model. Where kinds would change the same requests, the one that saves most comes first, and the next

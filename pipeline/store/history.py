@@ -1,4 +1,4 @@
-"""Dagster's history of runs, which lies in SQLite: how its files are opened while a run writes it.
+"""Dagster's history of runs, which lies in SQLite: a damaged one is set aside, so that Dagster begins anew.
 
 Does not belong here: where the history lies, and what it says of runs that were killed (cli).
 """
@@ -8,41 +8,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 # A larger file is not read from beginning to end to know whether it is sound.
 _CHECKED_BYTES = 1 << 26
-
-
-@contextlib.contextmanager
-def kept_open() -> Iterator[None]:
-    """Within, what this process writes to the history costs neither a new engine nor a wait for the disk.
-
-    For each of the 500 events of a run Dagster makes engines of SQLAlchemy, which word their statements anew, and opens
-    and closes a file, whose log SQLite then copies into it: a fifth of the processor's time of a small run, and some
-    thousand waits for the disk. Kept open, and in WAL mode, a power cut costs the last events at most, never the file.
-    """
-    import sqlalchemy
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-    from dagster._core.storage.runs.sqlite import sqlite_run_storage
-    from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-
-    engines: dict[str, sqlalchemy.Engine] = {}
-    with contextlib.ExitStack() as at_end:
-
-        def engine_of(address: str, **options: Any) -> sqlalchemy.Engine:
-            if address not in engines:
-                engines[address] = sqlalchemy.create_engine(address, **options)
-                sqlalchemy.event.listen(engines[address], "connect", _keep_open(engines[address].url, at_end))
-            return engines[address]
-
-        for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
-            names = vars(module)
-            at_end.callback(names.update, create_engine=names["create_engine"])
-            names.update(create_engine=engine_of)
-        yield
 
 
 def renew_damaged(folder: Path) -> list[str]:
@@ -75,19 +44,3 @@ def _is_damaged(file: Path) -> bool:
         return False
     except sqlite3.DatabaseError:
         return True
-
-
-def _keep_open(url: Any, at_end: contextlib.ExitStack) -> Any:
-    """What to do with each new connection to the file of `url`: from the first one on it is held open until the end."""
-    held: list[sqlite3.Connection] = []
-
-    def on_connect(connection: sqlite3.Connection, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if not held:
-            held.append(sqlite3.connect(str(url.database), check_same_thread=False))
-            at_end.callback(held[0].close)
-        # The last connection that has read a file copies its log into it when it closes: that shall be this one.
-        held[0].execute("SELECT count(*) FROM sqlite_master").fetchall()
-
-    return on_connect

@@ -1,7 +1,7 @@
 """The writer's DuckDB file: who may open it, and how its tables get published.
 
 Belongs here: the lock of a home, the one opener of warehouse.duckdb, and `publish`, which makes the files that people
-open. Does not belong here: what the tables mean (ingest, dbt_project, analysis, billing).
+open. Does not belong here: what the tables mean (ingest, dbt_project, analysis, pricing).
 """
 
 from __future__ import annotations

@@ -777,7 +777,7 @@ def store(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> dict[str, tu
     if not rows.num_rows:
         return {}
     connection.register("transcript_rows", rows)
-    # Here, because whoever only takes transcripts apart (reading) need not start DuckDB.
+    # Here, because a process that only parses transcripts need not start DuckDB.
     from pipeline.ingest.sources.base import insert_rows
 
     insert_rows(connection, "raw.requests", sql("ingest/store_transcripts", source_format=literal(FORMAT)))

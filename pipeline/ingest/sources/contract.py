@@ -1,7 +1,7 @@
 """What a format is: how it recognises a file by its beginning, and what it says of the rows that it has read.
 
 Belongs here: the words that ingest and all formats share. Does not belong here: reading anything with DuckDB (base),
-which a process that only takes files apart (reading) need not start.
+which a process that only parses transcripts need not start.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a provider's usage and cost APIs answer: saved pages, and the CSV exports of the same rows.
 
 Belongs here: what the formats of these APIs share: telling them apart, reading pages into rows, and which dimensions a
-file states. Does not belong here: where one API has what (its module), and asking it (pull). A file holds one page, an
-array of pages, or one page after another; what `providers` has landed begins with `HEADER`, which says what was asked for.
+file states. Does not belong here: where one API has what (its module), and asking it (fetch). A file holds one page, an
+array of pages, or one page after another; what `fetch` has landed begins with `HEADER`, which says what was asked for.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def recognise(probe: Probe) -> str | None:
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     """Insert into raw.requests, one row for each event; the first line is ignored."""
-    # Here, because whoever only asks whose a file is (reading) need not start DuckDB.
+    # Here, because a process that only asks which format a file is need not start DuckDB.
     from pipeline.ingest.sources import tracker_events
 
     return tracker_events.load(connection, probe, sha256)
