@@ -249,19 +249,6 @@ def test_the_definitions_load_without_a_warning(tmp_path: Path) -> None:
     assert [line for line in warned if not any(text in line for text in foreign)] == []
 
 
-# -------------------------------------------------------------------------------------------------- the history
-
-
-@dg.op
-def say_something() -> None:
-    dg.get_dagster_logger().info("something")
-
-
-@dg.job
-def short_job() -> None:
-    say_something()
-
-
 # --------------------------------------------------------------------------------------------------- the sensor
 
 
