@@ -287,7 +287,7 @@ def test_files_hold_at_most_so_many_rows_and_a_pull_that_is_cut_off_goes_on_wher
     database.insert(101, 3000)
     monkeypatch.setattr(postgres, "FILE_ROWS", 500)
     monkeypatch.setattr(postgres, "BATCH_BYTES", 10_000)
-    finish = postgres.intake.finish
+    finish = postgres.landing.finish
 
     def fail_at_the_third_file(source: Path, folder: Path, name: str) -> Path:
         if name.endswith("0003.parquet"):
@@ -295,7 +295,7 @@ def test_files_hold_at_most_so_many_rows_and_a_pull_that_is_cut_off_goes_on_wher
         return finish(source, folder, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(postgres.intake, "finish", fail_at_the_third_file)
+        patch.setattr(postgres.landing, "finish", fail_at_the_third_file)
         with pytest.raises(KeyboardInterrupt):
             postgres.pull(home.settings)
     landed = sorted((home.settings.landing / "pulled" / "postgres").glob("*.parquet"))
@@ -471,7 +471,7 @@ def test_the_sample_takes_no_real_data(database: Database) -> None:
 
 def test_one_pull_of_a_home_runs_at_a_time(home: Home) -> None:
     with (
-        postgres.intake.opened(home.settings, postgres.SOURCE),
+        postgres.landing.opened(home.settings, postgres.SOURCE),
         pytest.raises(ConfigurationError, match="another process fills landing/pulled/postgres"),
     ):
         postgres.pull(home.settings)

@@ -197,7 +197,7 @@ def test_it_is_ended_when_a_run_is_interrupted(
 
 def test_it_starts_without_what_it_does_not_need() -> None:
     instead = transcripts.PROGRAM.replace(
-        "reading.serve()", "print(*(name for name, found in sys.modules.items() if found))"
+        "transcripts.serve()", "print(*(name for name, found in sys.modules.items() if found))"
     )
     found = subprocess.run([sys.executable, "-c", instead], capture_output=True, text=True, check=True)
     modules = set(found.stdout.split())

@@ -128,7 +128,7 @@ def test_an_entry_is_acknowledged_only_when_its_file_is_on_the_disk(
 ) -> None:
     add(client, *(event(n) for n in range(100)))
     order: list[str] = []
-    sync, finish = os.fsync, stream.intake.finish
+    sync, finish = os.fsync, stream.landing.finish
 
     def note_sync(descriptor: int) -> None:
         sync(descriptor)
@@ -142,7 +142,7 @@ def test_an_entry_is_acknowledged_only_when_its_file_is_on_the_disk(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", note_sync)
-        patch.setattr(stream.intake, "finish", note_finish)
+        patch.setattr(stream.landing, "finish", note_finish)
         stream.drain(home.settings)
     assert order == ["file", "folder", "100 pending"]
     assert pending(client) == 0
@@ -153,7 +153,7 @@ def test_a_drain_that_dies_delivers_its_events_again_and_they_count_once(
     home: Home, client: Any, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     add(client, *(event(n) for n in range(300)), b"no JSON")
-    finish = stream.intake.finish
+    finish = stream.landing.finish
 
     def die(*arguments: Any) -> Path:
         if moment == "after the file":
@@ -161,7 +161,7 @@ def test_a_drain_that_dies_delivers_its_events_again_and_they_count_once(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.intake, "finish", die)
+        patch.setattr(stream.landing, "finish", die)
         with pytest.raises(KeyboardInterrupt):
             stream.drain(home.settings)
     assert pending(client) == 301
@@ -252,14 +252,14 @@ def test_files_are_bounded_and_what_comes_meanwhile_is_for_the_next_drain(
 ) -> None:
     monkeypatch.setattr(stream, "FILE_ENTRIES", 300)
     add(client, *(event(n) for n in range(1000)))
-    finish = stream.intake.finish
+    finish = stream.landing.finish
 
     def go_on(*arguments: Any) -> Path:
         add(client, *(event(n) for n in range(5000, 5200)))
         return finish(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream.intake, "finish", go_on)
+        patch.setattr(stream.landing, "finish", go_on)
         drained = stream.drain(home.settings)
     assert all(path.read_bytes().count(b"\n") <= 501 for path in drained.files)
     assert 1000 <= drained.entries <= 1200
@@ -290,7 +290,8 @@ def test_every_event_counts_once_though_drains_and_the_server_are_killed_at_rand
         client = redis.Redis.from_url(server.url, protocol=2)
         environment = ENVIRONMENT | {"TOKEN_ANALYTICS_STREAM_URL": server.url}
         program = (
-            "import sys; from pathlib import Path; from pipeline import settings, stream; stream.FILE_ENTRIES = 200\n"
+            "import sys; from pathlib import Path; from pipeline import settings; from pipeline.fetch import stream\n"
+            "stream.FILE_ENTRIES = 200\n"
             "print('ready', flush=True)\nstream.drain(settings.load(Path(sys.argv[1])))"
         )
         sent = killed = 0
@@ -419,7 +420,7 @@ def test_nothing_is_connected_to_where_no_stream_is_configured(new_home: Any, mo
 
 def test_one_drain_of_a_home_runs_at_a_time(home: Home) -> None:
     with (
-        stream.intake.opened(home.settings, stream.SOURCE),
+        stream.landing.opened(home.settings, stream.SOURCE),
         pytest.raises(ConfigurationError, match="another process fills landing/pulled/stream"),
     ):
         stream.drain(home.settings)
