@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,16 +22,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline import limits
+
 # Bounds of settings: beyond them a figure is a slip of the pen, and threads are the end of the machine.
 MAX_USD = 1e12
 MAX_RATE = 1e6
 MAX_THREADS = 256
 MAX_MEMORY_BYTES = 64 * 10**12
-# Defaults: which days of usage are plausible, and how much a row may hold (store.limits).
-FIRST_USAGE_DATE = date(2020, 1, 1)
-MAX_DAYS_AHEAD = 2
-MAX_ROW_TOKENS = 100_000_000_000
-MAX_ROW_USD = 100_000_000
 CONFIG_NAME = "token_analytics.toml"
 QUOTES_NAME = "quotes.toml"  # what `token-analytics quote add` writes into the home
 # Home of a copy of the sample, where the current folder has no data at all.
@@ -327,22 +324,22 @@ class Settings(BaseSettings):
         default=1.0, ge=0, le=MAX_USD, description="Excess of a day below which it is no anomaly, in USD."
     )
     first_usage_date: date = Field(
-        default=FIRST_USAGE_DATE, ge=date(2000, 1, 1), description="Rows of an earlier day are rejected."
+        default=limits.FIRST_USAGE_DATE, ge=date(2000, 1, 1), description="Rows of an earlier day are rejected."
     )
     max_days_ahead: int = Field(
-        default=MAX_DAYS_AHEAD,
+        default=limits.MAX_DAYS_AHEAD,
         ge=1,
         le=366,
         description="Rows more than so many days ahead of now are rejected.",
     )
     max_row_tokens: int = Field(
-        default=MAX_ROW_TOKENS,
+        default=limits.MAX_ROW_TOKENS,
         ge=10**9,
-        le=MAX_ROW_TOKENS,
+        le=limits.MAX_ROW_TOKENS,
         description="Rows with a greater count are rejected.",
     )
     max_row_usd: int = Field(
-        default=MAX_ROW_USD,
+        default=limits.MAX_ROW_USD,
         ge=1,
         le=10**10,
         description="Rows with a greater amount are rejected.",
@@ -428,6 +425,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
+
+    def limits(self) -> limits.Limits:
+        """What a row may hold in a run that begins now."""
+        return limits.Limits(
+            datetime.combine(self.first_usage_date, time(), UTC),
+            datetime.now(UTC) + timedelta(days=self.max_days_ahead),
+            self.max_row_tokens,
+            self.max_row_usd,
+        )
 
     @cached_property
     def landing(self) -> Path:

@@ -42,9 +42,8 @@ from test_ingest import (
     usage_row,
 )
 
-from pipeline import settings
+from pipeline import limits, settings
 from pipeline.ingest.sources import calls, provider_pages
-from pipeline.store import limits
 
 CHANCE = random.Random(20260117)
 # Stands in the text of every bad row and file, and must stand nowhere but in the quarantine.

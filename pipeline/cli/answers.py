@@ -9,7 +9,7 @@ import csv
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import duckdb
 import typer
@@ -25,10 +25,6 @@ from pipeline.settings import ConfigurationError, Settings, Terms
 from pipeline.store import warehouse
 from pipeline.store.sqlfiles import sql
 from pipeline.views import reconciliation
-
-if TYPE_CHECKING:
-    pass
-
 
 rates_app = typer.Typer(help="The rate card.", no_args_is_help=True)
 app.add_typer(rates_app, name="rates")

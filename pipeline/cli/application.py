@@ -6,15 +6,11 @@ Belongs here: these objects. Does not belong here: any command.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipeline.cli import terminal
-
-if TYPE_CHECKING:
-    pass
-
 
 app = typer.Typer(
     help="Token usage, reconciled to the cent: load exports and logs, validate, analyse, price, publish.",
@@ -25,8 +21,6 @@ app = typer.Typer(
 
 
 out = terminal.console()
-
-
 err = terminal.console(stderr=True)
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from pipeline.cli.application import VERBOSE, app, err
 
 # Commands enter themselves, in the order in which --help lists them.
+from pipeline.cli import runs  # noqa: F401  # isort: skip
 from pipeline.cli import data  # noqa: F401  # isort: skip
 from pipeline.cli import answers  # noqa: F401  # isort: skip
 from pipeline.cli import dagster_ui  # noqa: F401  # isort: skip

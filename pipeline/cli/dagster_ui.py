@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -18,9 +18,6 @@ from pipeline.cli import runs
 from pipeline.cli.application import HomeOption, app, out
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import bundled, warehouse
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -22,9 +22,6 @@ from pipeline.finance import closing
 from pipeline.ingest import loader, retraction
 from pipeline.settings import ConfigurationError
 from pipeline.store import warehouse
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import typer
@@ -21,9 +21,6 @@ from rich.text import Text
 from pipeline.cli import terminal
 from pipeline.cli.application import out
 from pipeline.settings import ConfigurationError
-
-if TYPE_CHECKING:
-    pass
 
 
 def rows(

@@ -25,9 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.ingest import discovery, formats, ledger, retraction, transcripts
-from pipeline.ingest.sources import (
-    claude_code,
-)
+from pipeline.ingest.sources import claude_code
 from pipeline.ingest.sources.base import streaming
 from pipeline.ingest.sources.contract import Loaded, Source, SourceError
 from pipeline.settings import ConfigurationError, Settings

@@ -25,9 +25,9 @@ from typing import IO, cast
 
 import pyarrow as pa
 
+from pipeline import limits
 from pipeline.ingest.sources import claude_code, stream_events
 from pipeline.ingest.sources.contract import GZIP_MAGIC, Loaded, Probe, Source
-from pipeline.store import limits
 
 # What is read at a time: not much, since it waits in memory until it is stored.
 PORTION_FILES = 100

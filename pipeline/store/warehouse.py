@@ -26,8 +26,9 @@ from typing import IO
 import duckdb
 import pyarrow as pa
 
+from pipeline import limits
 from pipeline.settings import ConfigurationError, Settings, memory_bytes
-from pipeline.store import limits, progress, redaction
+from pipeline.store import progress, redaction
 from pipeline.store.sqlfiles import identifier, literal, sql
 
 PUBLISHED_SCHEMAS = ("ingest", "marts", "analysis")
@@ -222,7 +223,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def macros(settings: Settings) -> str:
     """The macros of ingest, with the limits of a run that begins now; these bind this process too."""
-    limits.use(found := limits.Limits.of(settings))
+    limits.use(found := settings.limits())
     return sql(
         "ingest/macros",
         secret=literal(redaction.SECRET),

@@ -26,7 +26,7 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.ingest.sources.contract import MAX_LINE_BYTES, Loaded, Probe, RejectedRow, refusing_damaged_gzip
-from pipeline.store.limits import in_force
+from pipeline.limits import in_force
 from pipeline.store.sqlfiles import literal, sql
 
 if TYPE_CHECKING:

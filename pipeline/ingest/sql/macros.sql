@@ -3,7 +3,7 @@
 -- A text shaped like a secret is kept as a fingerprint of it (pipeline/store/redaction.py); none is shorter than nine characters.
 create or replace temp macro without_secret(v) as
     if(length(v) > 8 and regexp_matches(v, ${secret}), 'key-' || left(sha256(v), 12), v);
--- Limits come from the settings (pipeline/store/limits.py): sums over ten million rows of the greatest counts stay in the range of a
+-- Limits come from the settings (pipeline/limits.py): sums over ten million rows of the greatest counts stay in the range of a
 -- BIGINT.
 create or replace temp macro count_or_null(v) as
     case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;

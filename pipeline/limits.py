@@ -7,11 +7,7 @@ here: the judgement of a row (`ingest`), limits of a file (`sources/contract`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pipeline.settings import Settings
+from datetime import UTC, date, datetime, time
 
 # Defaults of the settings.
 FIRST_USAGE_DATE = date(2020, 1, 1)
@@ -34,16 +30,6 @@ class Limits:
     def time_problem(self) -> str:
         """What is wrong with a timestamp that lies outside of them."""
         return f"timestamp lies before {self.first:%Y-%m-%d} or too far ahead of today"
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """The limits of a run that begins now."""
-        return cls(
-            datetime.combine(settings.first_usage_date, time(), UTC),
-            datetime.now(UTC) + timedelta(days=settings.max_days_ahead),
-            settings.max_row_tokens,
-            settings.max_row_usd,
-        )
 
 
 # One run a process: readers in Python are called for each line, far from any settings.
