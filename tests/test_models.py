@@ -43,6 +43,7 @@ def dbt_test(settings: Settings, select: str) -> dict[str, tuple[str, str]]:
             str(run.message),
         )
         for run in outcome.result.results
+        if run.node.resource_type != "operation"
     }
 
 

@@ -1,10 +1,24 @@
 {#
     Tables of which a build replaces only what it was asked to: the days, responses and sessions that new files touch.
-    pipeline/marts/dbt_runner.py writes schema `scope` before each build; a first build has everything in scope.
+    pipeline/marts/dbt_runner.py writes schema `scope` before each build; a first build has everything in scope. dbt run by hand
+    builds everything, whatever stands in schema `scope`.
 #}
+
+{# Whether a run builds the increment that it has written: its profile has a target of this name. #}
+{% macro is_increment() -%}
+    {{ return(target.name == 'increment' and not flags.FULL_REFRESH) }}
+{%- endmacro %}
+
+{# At the start of dbt: where models are built by hand, the next run trusts none of its notes and builds everything anew. #}
+{% macro note_build_by_hand() -%}
+    {%- if execute and target.name != 'increment' and flags.WHICH in ('build', 'run', 'retry') -%}
+        update scope.versions set version = version + 1, fingerprint = '' where stage = 'marts'
+    {%- endif -%}
+{%- endmacro %}
+
 {% macro in_scope(column, of='days') -%}
     {#- Unit tests give a model all that it may see. -#}
-    {%- if model.resource_type == 'unit_test' -%}
+    {%- if model.resource_type == 'unit_test' or not is_increment() -%}
         true
     {%- else -%}
         {{ column }} in (select item from scope.{{ of }})
@@ -18,7 +32,7 @@
 #}
 {% macro in_days(column) -%}
     {{ in_scope(column ~ '::date') }}
-    {%- if execute and model.resource_type != 'unit_test' -%}
+    {%- if execute and model.resource_type != 'unit_test' and is_increment() -%}
         {%- set runs = run_query(
             'select min(item)::varchar, (max(item) + 1)::varchar from ('
             ~ 'select item, item - (row_number() over (order by item))::integer as run from scope.days'
@@ -34,7 +48,7 @@
 {%- endmacro %}
 
 {#
-    Replace the rows in scope and leave the others: `scope_column` is an expression over the table's columns, `scope_of`
+    Replace the rows in scope and leave the others (by hand: all rows): `scope_column` is an expression over the table's columns, `scope_of`
     names the table of schema `scope`. Delete and insert are one transaction.
 #}
 {% materialization scoped, adapter='duckdb' %}
@@ -43,9 +57,12 @@
     {%- set scope_of = config.get('scope_of', 'days') -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% if existing is none %}
+    {% if existing is none or not is_increment() %}
+        {%- if existing is not none and not existing.is_table -%}
+            {% do adapter.drop_relation(existing) %}
+        {%- endif -%}
         {% call statement('main') -%}
-            create table {{ target_relation }} as ({{ sql }})
+            create or replace table {{ target_relation }} as ({{ sql }})
         {%- endcall %}
         {% do persist_docs(target_relation, model) %}
     {% elif scope_of != 'days' and not run_query('select 1 from scope.' ~ scope_of ~ ' limit 1').rows %}

@@ -37,7 +37,8 @@ def target_dir() -> Path:
     An installed package is never written to: it may be read-only, or shared by environments.
     """
     if bundled.IS_CHECKOUT and os.access(project_dir(), os.W_OK):
-        return project_dir() / "target"
+        # Apart from what dbt by hand writes: a parse for another profile would be thrown away.
+        return project_dir() / "target" / "runs"
     versions = [version("dbt-core"), version("dbt-duckdb")]
     digest = hashlib.sha256(repr((versions, _digest(".sql", ".yml", ".md"))).encode()).hexdigest()
     return cache_dir() / f"dbt-{digest[:16]}"
@@ -91,7 +92,8 @@ def manifest() -> Manifest:
     text, parse = target / "manifest.json", target / "partial_parse.msgpack"
     with (target / "parse.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        result = _runner().invoke(["parse", "--no-write-json", *_common(project_dir(), target, target)])
+        _write_profile(target, path="warehouse.duckdb")
+        result = _runner().invoke(["parse", "--no-write-json", *_common(target, target, target)])
         if not result.success:
             raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
         parsed: Manifest = result.result
@@ -202,7 +204,15 @@ def _digest(*suffixes: str) -> str:
 def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: Sequence[str] = ()) -> list[NodeResult]:
     folder = settings.dagster_home / "dbt"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_profile(settings, folder)
+    # The configuration of `warehouse.connect`, whose open connection dbt then shares.
+    _write_profile(
+        folder,
+        path=str(settings.warehouse),
+        threads=1,
+        keep_open=False,
+        config_options=warehouse.connection_config(settings),
+        retries={"connect_attempts": 3},
+    )
 
     sql_seconds: Counter[str] = Counter()
 
@@ -232,25 +242,12 @@ def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: 
             failures=int(run.failures or 0),
         )
         for run in result.result.results
+        if run.node.resource_type in ("model", "test")
     ]
 
 
-def _write_profile(settings: Settings, folder: Path) -> None:
-    """A profile for this home: the configuration of `warehouse.connect`, whose open connection dbt then shares."""
-    profile = {
-        "token_analytics": {
-            "target": "warehouse",
-            "outputs": {
-                "warehouse": {
-                    "type": "duckdb",
-                    "path": str(settings.warehouse),
-                    "threads": 1,
-                    "keep_open": False,
-                    "config_options": warehouse.connection_config(settings),
-                    "retries": {"connect_attempts": 3},
-                }
-            },
-        }
-    }
+def _write_profile(folder: Path, **output: Any) -> None:
+    """A profile of one target, whose name tells the models that they build an increment (macro is_increment)."""
+    profile = {"token_analytics": {"target": "increment", "outputs": {"increment": {"type": "duckdb", **output}}}}
     # JSON is YAML; writing it so needs no quoting rules of our own.
     (folder / "profiles.yml").write_text(json.dumps(profile, indent=2), encoding="utf-8")
