@@ -6,12 +6,13 @@ Does not belong here: opening files or databases; nothing else in the package re
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -30,6 +31,8 @@ MAX_RATE = 1e6
 MAX_THREADS = 256
 MAX_MEMORY_BYTES = 64 * 10**12
 CONFIG_NAME = "token_analytics.toml"
+ENVIRONMENT_PREFIX = "TOKEN_ANALYTICS_"
+NO_SETTINGS = ("WAREHOUSE",)  # what dbt's profile reads
 QUOTES_NAME = "quotes.toml"  # what `token-analytics quote add` writes into the home
 # Home of a copy of the sample, where the current folder has no data at all.
 SAMPLE_COPY = Path("token-analytics-sample")
@@ -234,7 +237,7 @@ class Pull(BaseModel):
 class Settings(BaseSettings):
     """Settings of one run over one home; see docs/settings.md for the table of them."""
 
-    model_config = SettingsConfigDict(env_prefix="TOKEN_ANALYTICS_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
 
     home: Path = Field(
         default=Path("data/sample"), description="Folder with landing/ and everything that is made from it."
@@ -529,16 +532,20 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
     """Settings for `home` (default: `default_home()`).
 
     Raises:
-        ConfigurationError: a setting is unknown or has a value of the wrong kind; the message names it.
+        ConfigurationError: the home is no folder, or a setting is unknown or has a value of the wrong kind; the message
+            names it.
 
     """
+    _refuse_unknown_variables()
     try:
-        return Settings(home=home or default_home(), **overrides)
+        settings = Settings(home=home or default_home(), **overrides)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigurationError(f"no setting is called {name!r} ({CONFIG_NAME}){_nearest(first['loc'])}") from None
         raise ConfigurationError(
-            f"setting {name!r} (TOKEN_ANALYTICS_{name.upper()} or {CONFIG_NAME}): {first['msg']}"
+            f"setting {name!r} ({ENVIRONMENT_PREFIX}{name.upper()} or {CONFIG_NAME}): {first['msg']}"
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{CONFIG_NAME} is not valid TOML: {error}") from None
@@ -546,3 +553,30 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         raise ConfigurationError(
             f"{CONFIG_NAME} is not valid UTF-8 (byte {error.start + 1:,}): save it with that encoding"
         ) from None
+    if not settings.home.is_dir() and settings.home != SAMPLE_COPY.resolve():
+        raise ConfigurationError(
+            f"there is no folder {settings.home}: for a new home make it with its landing folder "
+            f"(mkdir -p {settings.landing})"
+        )
+    return settings
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse what looks like a setting in the environment and is none: a slip there would be passed over in silence."""
+    for variable in os.environ:
+        name = variable.upper().removeprefix(ENVIRONMENT_PREFIX)
+        if name == variable.upper() or name.startswith("TEST_") or name in NO_SETTINGS:
+            continue
+        if name.lower() not in Settings.model_fields:
+            raise ConfigurationError(f"no setting is called {variable} (environment){_nearest((name.lower(),))}")
+
+
+def _nearest(place: tuple[int | str, ...]) -> str:
+    """The known setting beside `place` that is spelled most like it, as the end of a sentence."""
+    known: type[BaseModel] | None = Settings
+    for part in place[:-1]:
+        annotation = known.model_fields[str(part)].annotation if known and part in known.model_fields else None
+        models = [each for each in (annotation, *get_args(annotation)) if isinstance(each, type)]
+        known = next((each for each in models if issubclass(each, BaseModel)), known)
+    found = difflib.get_close_matches(str(place[-1]), known.model_fields if known else (), n=1, cutoff=0.5)
+    return f": did you mean {'.'.join(map(str, (*place[:-1], *found)))}?" if found else "; see docs/settings.md"

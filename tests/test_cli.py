@@ -10,6 +10,7 @@ import csv
 import html
 import io
 import json
+import re
 import shutil
 import subprocess
 from decimal import Decimal
@@ -25,14 +26,15 @@ from hypothesis import strategies as st
 from pipeline import settings as product_settings
 from pipeline.ingest import formats
 from pipeline.ingest.sources import console_cost
+from pipeline.store.sqlfiles import sql as query_of
 
 COMMANDS = (
     "run", "status", "show", "query", "forget", "retry-rejected", "close", "reprice", "rates", "quote", "ui",
     "validate",
 )  # fmt: skip
 VIEWS = (
-    "daily", "models", "cache", "sessions", "reconciliation", "tails", "bridge", "pricing", "savings", "chargeback",
-    "invoices", "restatements",
+    "daily", "models", "cache", "sessions", "users", "reconciliation", "tails", "bridge", "anomalies", "forecast",
+    "pricing", "savings", "chargeback", "invoices", "restatements",
 )  # fmt: skip
 EXPECTED = json.loads((SAMPLE.parent / "expected.json").read_text())
 STAGES = [
@@ -217,6 +219,38 @@ def test_a_wrong_line_in_the_settings_file_is_named(tmp_path: Path, text: str, n
 
 
 @pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("bugdet_usd = 5", "budget_usd"),
+        ("[pull]\ndayz = 3", "pull.days"),
+        ("[pull.anthropic]\nbaseurl = ''", "pull.anthropic.base_url"),
+        ("[quotes.big]\nfee = 3", "quotes.big.fee_usd"),
+    ],
+)
+def test_a_misspelt_setting_stops_a_run_and_the_nearest_one_is_named(tmp_path: Path, text: str, nearest: str) -> None:
+    (tmp_path / "token_analytics.toml").write_text(text)
+    assert f"did you mean {nearest}?" in token_analytics("run", "--home", tmp_path).problem
+
+
+def test_a_misspelt_setting_in_the_environment_stops_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_ANALYTICS_BUGET_USD", "5")
+    problem = token_analytics("run", "--home", tmp_path).problem
+    assert "TOKEN_ANALYTICS_BUGET_USD" in problem
+    assert "did you mean budget_usd?" in problem
+
+
+@pytest.mark.parametrize("command", [["run"], ["validate"], ["show", "daily"], ["quote", "list"], ["forget", "x"]])
+def test_a_misspelt_home_is_named_and_leaves_nothing_behind(tmp_path: Path, command: list[str]) -> None:
+    assert str(tmp_path / "typo") in token_analytics(*command, "--home", tmp_path / "typo").problem
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_any_data_is_no_home_and_stays_as_it_was(tmp_path: Path) -> None:
+    assert str(tmp_path / "landing") in token_analytics("run", "--home", tmp_path).problem
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [("SEED", "-1"), ("MEMORY_LIMIT", "plenty"), ("BUDGET_USD", "0"), ("MAX_REJECTED_SHARE", "5")],
 )
@@ -250,6 +284,7 @@ def test_a_file_that_may_not_be_used_is_named_in_one_line(tmp_path: Path, monkey
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(tmp_path / "warehouse.lock"))
 
+    land(tmp_path, *CONSOLE_FILES)
     monkeypatch.setattr("pipeline.store.warehouse.os.open", refuse)
     problem = token_analytics("run", "--home", tmp_path).problem
     assert problem == f"token-analytics: cannot use {tmp_path}/warehouse.lock: Permission denied"
@@ -281,7 +316,8 @@ def test_a_run_tells_its_stages_in_plain_lines_and_ends_with_what_came_out(
     assert console_run.code == 0
     assert [line.split(" (")[0] for line in console_run.err.splitlines()] == STAGES
     assert [line.split()[0] for line in console_run.out.splitlines()] == [
-        "Files", "Usage", "Bill", "Checks", "Query", "Report", "Gaps", "Swings", "Prices", "Tables",
+        "Files", "Usage", "Bill", "Checks", "Query", "Validation", "Reconciliation", "Statistics",
+        "Contracts", "Tables",
     ]  # fmt: skip
     assert str(console_home / "token_analytics.duckdb") in console_run.out
     assert "\x1b" not in console_run.out + console_run.err
@@ -420,10 +456,12 @@ def test_every_view_answers_on_every_kind_of_landing(any_home: Path, view: str) 
     assert title[0].isupper()
     rows = json.loads(token_analytics("show", view, "--json", "--home", any_home).out)
     assert isinstance(rows, list)
+    minor = re.search("^-- minor: (.*)$", query_of(f"cli/show/{view}"), re.MULTILINE)
+    assert not rows or not minor or set(minor[1].split(", ")) <= set(rows[0]), "these are columns"
     assert ("no rows: the files in landing do not tell" in table.out) == (rows == [])
 
 
-@pytest.mark.parametrize("view", ["daily", "models", "cache", "tails", "pricing", "savings"])
+@pytest.mark.parametrize("view", ["daily", "models", "cache", "tails", "forecast", "pricing", "savings"])
 def test_these_views_have_rows_whatever_was_landed(any_home: Path, view: str) -> None:
     assert json.loads(token_analytics("show", view, "--json", "--home", any_home).out) != []
 

@@ -14,8 +14,8 @@ import pytest
 PIPELINE = Path(__file__).parent.parent / "pipeline"
 # A stage imports only those before it.
 STAGES = (
-    "limits", "settings", "store", "ingest", "fetch", "reference", "marts", "analysis", "pricing", "savings", "finance",
-    "views", "validation", "assets", "definitions", "cli",
+    "limits", "words", "settings", "store", "ingest", "fetch", "reference", "marts", "analysis", "pricing", "savings",
+    "finance", "views", "validation", "assets", "definitions", "cli",
 )  # fmt: skip
 PURE = ("analysis/stats", "pricing/terms.py", "pricing/bill_model.py", "pricing/risk.py", "pricing/frontier.py")
 

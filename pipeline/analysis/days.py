@@ -35,7 +35,6 @@ from pipeline.analysis.measures import (
     Segment,
     as_table,
     costliest_segments,
-    counted,
     described_field,
     described_schema,
     query_observations,
@@ -54,6 +53,7 @@ from pipeline.analysis.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.analysis.stats.describe import Floats
 from pipeline.analysis.stats.forecast import MonthForecast, backtest, forecast_month, forecast_month_ets
 from pipeline.settings import Settings
+from pipeline.words import counted
 
 FALSE_DISCOVERY_RATE = 0.05
 ONLINE_DAYS = 7  # last days, which are also judged by what lay before them alone

@@ -38,7 +38,6 @@ from pipeline.analysis.measures import (
     Segment,
     as_table,
     costliest_segments,
-    counted,
     described_field,
     described_schema,
     joined,
@@ -72,6 +71,7 @@ from pipeline.analysis.stats.tails import (
 )
 from pipeline.settings import Settings
 from pipeline.store.computed import table_or_reason, told
+from pipeline.words import counted
 
 MAX_BOOTSTRAP_SEGMENTS = 10  # the costliest ones of all dimensions together, beside `all`: intervals and p-values
 MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, which make a row an hour

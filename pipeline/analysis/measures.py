@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.store import sqlfiles
+from pipeline.words import counted
 
 NANO = 1e9
 DIMENSIONS = ("model", "api_key", "workspace", "user_id", "project")
@@ -77,11 +78,6 @@ class Segment:
     def name(self) -> str:
         """As in the column `segment`: all, or the dimension and its value."""
         return "all" if self.dimension == "all" else f"{self.dimension}={self.key}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it is not one."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def left_out(measure: Measure, segment: Segment) -> str:

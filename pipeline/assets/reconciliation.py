@@ -9,6 +9,7 @@ from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.preview import markdown
 from pipeline.store import progress, warehouse
 from pipeline.views import reconciliation
+from pipeline.words import usd
 
 RECONCILIATION = dg.AssetKey("reconciliation_report")
 
@@ -34,7 +35,7 @@ def reconciliation_report(home: Home) -> dg.MaterializeResult[None]:
     with warehouse.connect(settings) as connection:
         report = reconciliation.collect(connection)
     page = reconciliation.write(report, settings.reports, datetime.now(UTC))
-    steps = [[step.label, reconciliation.usd(step.usd), step.cells] for step in report.steps]
+    steps = [[step.label, usd(step.usd), step.cells] for step in report.steps]
     return dg.MaterializeResult(
         metadata={
             "report": dg.MetadataValue.url(page.as_uri()),

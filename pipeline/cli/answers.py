@@ -25,9 +25,14 @@ from pipeline.settings import ConfigurationError, Settings, Terms
 from pipeline.store import warehouse
 from pipeline.store.sqlfiles import sql
 from pipeline.views import reconciliation
+from pipeline.words import percent, usd
 
 rates_app = typer.Typer(help="The rate card.", no_args_is_help=True)
 app.add_typer(rates_app, name="rates")
+
+
+# What a narrow terminal can do without in the table of files.
+MINOR_OF_STATUS = ("last_loaded_at", "rows_ignored", "rows_repeated")
 
 
 class View(StrEnum):
@@ -37,9 +42,12 @@ class View(StrEnum):
     MODELS = "models"
     CACHE = "cache"
     SESSIONS = "sessions"
+    USERS = "users"
     RECONCILIATION = "reconciliation"
     TAILS = "tails"
     BRIDGE = "bridge"
+    ANOMALIES = "anomalies"
+    FORECAST = "forecast"
     PRICING = "pricing"
     SAVINGS = "savings"
     CHARGEBACK = "chargeback"
@@ -75,7 +83,7 @@ def status(
         return
     total = found.pop("rejected_total", [])
     for name, rows in found.items():
-        output.print_rows(rows, title=name.replace("_", " "), empty="none")
+        output.print_rows(rows, title=name.replace("_", " "), empty="none", minor=MINOR_OF_STATUS)
     if total and total[0]["rows_rejected"]:
         _print_rejected_total(total[0])
 
@@ -126,11 +134,12 @@ def show(
         output.echo_json(rows)
         return
     if view is View.SAVINGS:
-        _print_savings(rows, title=query_text.splitlines()[0].removeprefix("-- "), limit=limit)
+        _print_savings(rows, title=_remark(query_text, 0), limit=limit)
         return
     shown = rows[:limit] if limit else rows
-    title = query_text.splitlines()[0].removeprefix("-- ")
-    output.print_rows(shown, title=title, empty="no rows: the files in landing do not tell")
+    minor = _remark(query_text, 1).removeprefix("minor: ").split(", ")
+    empty = "no rows: the files in landing do not tell"
+    output.print_rows(shown, title=_remark(query_text, 0), empty=empty, minor=minor)
     if len(shown) < len(rows):
         out.print(
             f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim"
@@ -142,11 +151,16 @@ def show(
         out.print(Text(f"\nPage    {page}"))
 
 
+def _remark(query_text: str, number: int) -> str:
+    """A line at the head of a query: its title, then the columns that a narrow terminal can do without."""
+    return query_text.splitlines()[number].removeprefix("-- ")
+
+
 def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
     """What was asked first: the user's quotes, then the cheapest contract for each target."""
     for name in ("quotes", "recommendation"):
         text = sql(f"cli/show/{name}")
-        out.print(Text(text.splitlines()[0].removeprefix("-- "), style="italic"))
+        out.print(Text(_remark(text, 0), style="italic"))
         for row in output.rows(connection, text):
             out.print(Text(f"  {row.get('answer') or row.get('reason') or row['status']}"))
         out.print()
@@ -165,13 +179,13 @@ def _print_savings(rows: list[dict[str, Any]], title: str, limit: int) -> None:
         out.print(Text(f"   {row['evidence']}"))
     if savings:
         left_out = f" ({len(shown)} of {len(savings)} shown; --limit 0 shows all)" if len(shown) < len(savings) else ""
-        together = output.usd(savings[0]["combined_usd_per_month"])
+        together = usd(savings[0]["combined_usd_per_month"])
         out.print(f"\n[bold]Together[/bold] {together} a month, no request counted twice{left_out}")
         out.print("The query behind a row: select sql from analysis.recommendations where rank = 1", style="dim")
     for row in rows:
         if row["rank"] is None:
             change = row["what_if_usd_per_month"]
-            amount = f" {output.usd(change)} a month: {row['subject']}." if change is not None else ""
+            amount = f" {usd(change)} a month: {row['subject']}." if change is not None else ""
             out.print(Text(f"\n{row['kind']}:{amount} {row['evidence']}"))
 
 
@@ -187,7 +201,7 @@ def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int)
         rows = [
             {
                 title: share.name,
-                "coverage": reconciliation.percent(share.coverage),
+                "coverage": percent(share.coverage),
                 "billed_usd": share.billed_usd,
                 "explained_usd": share.explained_usd,
                 "open_usd": share.billed_usd - share.explained_usd,
@@ -306,17 +320,30 @@ def reprice(
             connection, overrides, settings.model_aliases, pairs, cache, usage_type="batch" if batch else None
         )
     totals = {column: found.total(column) for column in ("old_usd", "new_usd", "difference_usd")}
+    lacking = found.unpriced_models()
+    price = "batch price" if batch else "price before and after"
+    if lacking and not any(row["tokens"] > row["unpriced_tokens"] for row in found.rows):
+        raise ConfigurationError(
+            f"reprice: no model that was used has a {price}: give prices in rate_overrides.csv or with --rates"
+        )
     if as_json:
-        output.echo_json({"assumptions": found.assumptions, "total": totals, "rows": found.rows})
+        output.echo_json({"assumptions": found.assumptions, "total": totals, "unpriced": lacking, "rows": found.rows})
         return
     shown = found.rows[-limit:] if limit else found.rows
-    output.print_rows(shown, title="The same history at other terms, by month, model and key", empty="no usage")
+    output.print_rows(
+        shown,
+        title="The same history at other terms, by month, model and key",
+        empty="no usage",
+        minor=("unpriced_tokens", "workspace", "provider", "tokens"),
+    )
     if len(shown) < len(found.rows):
         out.print(f"the last {len(shown)} of {len(found.rows):,} rows; --limit 0 shows all", style="dim")
     out.print(
-        f"[bold]Total[/bold]   {output.usd(totals['old_usd'])} -> {output.usd(totals['new_usd'])} "
-        f"({output.usd(totals['difference_usd'])})"
+        f"[bold]Total[/bold]   {usd(totals['old_usd'])} -> {usd(totals['new_usd'])} ({usd(totals['difference_usd'])})"
     )
+    for model, tokens in lacking.items():
+        text = f"        no {price} for {model}: {tokens:,} tokens are in neither sum"
+        out.print(Text(text, style="yellow"))
     for sentence in found.assumptions:
         out.print(Text(f"        {sentence}", style="dim"))
 
@@ -348,7 +375,8 @@ def rates_check(home: HomeOption = None, as_json: JsonOption = False, limit: Lim
     rows.sort(key=lambda row: row["verdict"] not in ("differs", "unpriced", "inconsistent"))
     shown = rows[:limit] if limit else rows
     nothing = "no usage export and cost export share a day"
-    output.print_rows(shown, title="What the bill says of each rate", empty=nothing)
+    minor = ("first_day", "last_day", "cells", "billed_usd")
+    output.print_rows(shown, title="What the bill says of each rate", empty=nothing, minor=minor)
     if len(shown) < len(rows):
         out.print(f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all", style="dim")
     if lines:

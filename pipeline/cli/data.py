@@ -22,6 +22,7 @@ from pipeline.finance import closing
 from pipeline.ingest import loader, retraction
 from pipeline.settings import ConfigurationError
 from pipeline.store import warehouse
+from pipeline.words import counted, usd
 
 
 @app.command()
@@ -66,7 +67,7 @@ def close(
     def book() -> None:
         with warehouse.connect(settings) as connection:
             known = closing.close_month(connection, first_day, datetime.now(UTC))
-        err.print(Text(f"Closed {month}: {output.usd(known['billed_usd'])} billed"))
+        err.print(Text(f"Closed {month}: {usd(known['billed_usd'])} billed"))
         if known["days_billed"] < known["days"]:
             missing = f"the cost exports cover {known['days_billed']} of {known['days']} days"
             err.print(Text(f"        {missing}: the rest will be restated when it is landed", style="yellow"))
@@ -99,7 +100,7 @@ def pull_pages(
     first_day = first.date() if first else min(first_day, last_day)
 
     def tell(landed: providers.Landed) -> None:
-        pages = f"{landed.pages:,} page{'' if landed.pages == 1 else 's'}, {landed.results:,} results"
+        pages = f"{counted(landed.pages, 'page')}, {counted(landed.results, 'result')}"
         out.print(Text(f"Landed  {landed.path}: {pages}"))
 
     providers.pull(settings, first_day, last_day, sources, tell=tell)

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 import typer
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli import terminal
 from pipeline.cli.application import out
 from pipeline.settings import ConfigurationError
+
+GAP = "  "  # between two columns of a table
+LEAST_TEXT = 12  # a text goes on in a further line rather than be narrower
 
 
 def rows(
@@ -90,11 +95,6 @@ def csv_cell(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 
-def usd(value: Decimal | None) -> str:
-    """An amount for a terminal."""
-    return "no price" if value is None else f"${value:,.2f}"
-
-
 def cell(value: Any) -> str:
     """A value for a cell of a table."""
     if value is None:
@@ -104,27 +104,96 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Decimal):
-        return f"{value:,.6f}".rstrip("0").rstrip(".") if abs(value) < 1 and value else f"{value:,.2f}"
+        text = f"{value:,.6f}".rstrip("0").rstrip(".") if abs(value) < 1 and value else f"{value:,.2f}"
+        return text if text.strip("-0.") else text.removeprefix("-")
     if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+        return f"{value + 0.0:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
     if isinstance(value, datetime):
         return value.isoformat(" ", "seconds")
     return terminal.printable(str(value))
 
 
-def print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str) -> None:
-    """Print rows as a table, or `empty` where there are none."""
+class Column(NamedTuple):
+    """A column as a terminal shows it; widths in character cells. Text may go on in a further line, values may not."""
+
+    name: str
+    cells: list[str]
+    is_number: bool
+    least: int
+    natural: int
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[Any]) -> Column:
+        """The column of these values."""
+        cells = [cell(value) for value in values]
+        widest = max(map(cell_len, cells))
+        header = max(map(len, _header_parts(name)))
+        may_fold = any(isinstance(value, str | list | dict) for value in values)
+        least = max(header, min(widest, LEAST_TEXT) if may_fold else widest)
+        is_number = any(isinstance(value, int | float | Decimal) for value in values)
+        return cls(name, cells, is_number, least, max(widest, len(name)) if may_fold else least)
+
+
+def _header_parts(name: str) -> list[str]:
+    """Where the name of a column may go on in a further line: after each underscore."""
+    return re.findall(r"[^_]*_+|[^_]+", name) or [""]
+
+
+def _header(name: str, width: int) -> str:
+    lines = [""]
+    for part in _header_parts(name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _needed(columns: Sequence[Column]) -> int:
+    return sum(column.least for column in columns) + len(GAP) * (len(columns) - 1)
+
+
+def _fitting(columns: Sequence[Column], width: int, minor: Sequence[str]) -> list[Column]:
+    """The columns that fit: first those named in `minor` go, then numbers, then names, each from the right."""
+    named = [column for name in minor for column in columns if column.name == name]
+    numbers = [column for column in reversed(columns) if column.is_number]
+    kept = list(columns)
+    for column in dict.fromkeys(column.name for column in (*named, *numbers, *reversed(columns[1:]))):
+        if _needed(kept) <= width or len(kept) == 1:
+            break
+        kept = [each for each in kept if each.name != column]
+    return kept
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    """Each column's least, and what is left to those that lack the least of it first."""
+    left = width - _needed(columns)
+    widths = {column.name: column.least for column in columns}
+    for column in sorted(columns, key=lambda column: column.natural - column.least):
+        more = max(0, min(column.natural - column.least, left))
+        widths[column.name] += more
+        left -= more
+    return list(widths.values())
+
+
+def print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str, minor: Sequence[str] = ()) -> None:
+    """Print rows as a table, or `empty` where there are none.
+
+    On a terminal no value is cut: columns that do not fit are left out, those in `minor` first, and a line names them.
+    """
     if not rows:
         out.print(f"{title + ': ' if title else ''}{empty}")
         return
+    columns = [Column.of(name, [row[name] for row in rows]) for name in rows[0]]
+    # Without a terminal nothing is left out.
+    width = out.width if out.is_terminal else 10_000
+    kept = _fitting(columns, width, minor)
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for name in rows[0]:
-        numeric = any(isinstance(row[name], int | float | Decimal) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row.values()))
-    if out.is_terminal:
-        out.print(table)
-    else:
-        # Without a terminal nothing is cut to a width.
-        terminal.console(width=10_000, file=sys.stdout).print(table)
+    for column, wide in zip(kept, _widths(kept, width), strict=True):
+        justify: Literal["left", "right"] = "right" if column.is_number else "left"
+        table.add_column(_header(column.name, wide), justify=justify, width=min(wide, width), overflow="fold")
+    for cells in zip(*(column.cells for column in kept), strict=True):
+        table.add_row(*map(Text, cells))
+    printer = out if out.is_terminal else terminal.console(width=width, file=sys.stdout)
+    printer.print(table)
+    if left_out := [column.name for column in columns if column not in kept]:
+        out.print(Text(f"Left out to fit {width} characters: {', '.join(left_out)} (--json has all)", style="dim"))

@@ -17,18 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from pipeline import settings as settings_module
 from pipeline.cli import interrupts, output, terminal
 from pipeline.cli.application import HomeOption, JsonOption, VerboseOption, app, err, out
-from pipeline.cli.output import usd
-from pipeline.ingest import formats
+from pipeline.ingest import formats, loader
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import bundled, history, progress, warehouse
 from pipeline.store.sqlfiles import sql
+from pipeline.words import usd
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, ExecuteInProcessResult
@@ -102,6 +101,8 @@ def run_home(
 ) -> None:
     """Run the job under the home's lock, after `before`, and print what came out."""
     started = time.monotonic()
+    if settings.home != settings_module.SAMPLE_COPY.resolve():
+        loader.refuse_no_home(settings)
     try:
         warehouse.acquire_lock(settings, on_wait=lambda text: err.print(Text(text, style="yellow")))
         if before:
@@ -282,56 +283,66 @@ def _errors(result: ExecuteInProcessResult) -> list[str]:
     return found
 
 
+def _tell(label: str, text: str, style: str = "") -> None:
+    """A line of the summary, or one more below a label."""
+    out.print(Text.assemble((f"{label:<16}", "bold"), text, style=style))
+
+
 def _print_summary(summary: dict[str, Any]) -> None:
     landing = summary["landing"]
     if landing:
-        out.print(
-            f"[bold]Files[/bold]   {landing['files_loaded']:,} loaded, {landing['files_unchanged']:,} unchanged, "
+        _tell(
+            "Files",
+            f"{landing['files_loaded']:,} loaded, {landing['files_unchanged']:,} unchanged, "
             f"{landing['files_unrecognised']:,} unrecognised, {landing['files_failed']:,} failed; "
             f"rows: {landing['rows_read']:,} read, {landing['rows_loaded']:,} loaded, "
             f"{landing['rows_rejected']:,} rejected, {landing['rows_ignored']:,} without usage, "
-            f"{landing['rows_repeated']:,} repeated"
+            f"{landing['rows_repeated']:,} repeated",
         )
         if ignored := landing["files_ignored"]:
-            out.print(f"        {ignored:,} side files of known tools (settings, copies, notes) are no input")
+            _tell("", f"{ignored:,} side files of known tools (settings, copies, notes) are no input")
         if landing["files_unrecognised"]:
-            out.print(Text(f"        known: {formats.KNOWN_FORMATS}", style="dim"))
+            _tell("", f"known: {formats.KNOWN_FORMATS}", style="dim")
     for row in summary.get("without_usage", [])[:5]:
         many = f"{row['files']:,} files of format {row['format']}, such as " if row["files"] > 1 else ""
-        out.print(Text(f"        loaded, and nothing counts: {many}{row['example_path']}: {row['message']}"))
+        _tell("", f"loaded, and nothing counts: {many}{row['example_path']}: {row['message']}")
     for problem in summary.get("problems", [])[:5]:
-        out.print(Text(f"        {problem['status']}: {problem['path']}: {problem['message']}", style="yellow"))
+        _tell("", f"{problem['status']}: {problem['path']}: {problem['message']}", style="yellow")
     if len(summary.get("problems", [])) > 5:
-        out.print(f"        … {len(summary['problems']) - 5} more: token-analytics status", style="yellow")
+        _tell("", f"… {len(summary['problems']) - 5} more: token-analytics status", style="yellow")
     for usage in summary["usage"]:
         unpriced = f", {usage['unpriced_rows']:,} rows unpriced" if usage["unpriced_rows"] else ""
         if covered := usage["api_equivalent_cost_usd"]:
             unpriced += f", {usd(covered)} of it API-equivalent: a subscription covers it"
-        out.print(
-            f"[bold]Usage[/bold]   {usage['source']}: {usage['total_tokens']:,} tokens, {usd(usage['cost_usd'])} "
-            f"at the rate card{unpriced} ({usage['first_day']} to {usage['last_day']})"
+        _tell(
+            "Usage",
+            f"{usage['source']}: {usage['total_tokens']:,} tokens, "
+            f"{usd(usage['cost_usd'], 'no price')} at the rate card{unpriced} "
+            f"({usage['first_day']} to {usage['last_day']})",
         )
     for row in summary.get("unpriced", [])[:5]:
         searches = f" and {row['web_searches']:,} searches" if row["web_searches"] else ""
         model = (row["model"] or "an unnamed model") + (f" with {row['missing']}" if row["missing"] else "")
-        text = f"        no rate for {model}: {row['tokens'] or 0:,} tokens{searches}"
-        out.print(Text(f"{text} ({row['first_used']} to {row['last_used']})", style="yellow"))
+        text = f"no rate for {model}: {row['tokens'] or 0:,} tokens{searches}"
+        _tell("", f"{text} ({row['first_used']} to {row['last_used']})", style="yellow")
     if len(summary.get("unpriced", [])) > 5:
-        out.print(f"        … {len(summary['unpriced']) - 5} more: marts.unpriced_usage", style="yellow")
+        _tell("", f"… {len(summary['unpriced']) - 5} more: marts.unpriced_usage", style="yellow")
     found = summary["reconciliation"]
     if found and found["cells"]:
-        out.print(
-            f"[bold]Bill[/bold]    {found['cells_tied_out']:,} of {found['cells']:,} billed cells tie out: "
+        _tell(
+            "Bill",
+            f"{found['cells_tied_out']:,} of {found['cells']:,} billed cells tie out: "
             f"{usd(found['billed_cost_usd'])} billed, {usd(found['console_cost_usd'])} computed "
-            f"(rounding allows {usd(found['rounding_tolerance_usd'])})"
+            f"(rounding allows {usd(found['rounding_tolerance_usd'])})",
         )
     if found and found["logged_cells"]:
-        out.print(
-            f"[bold]Logs[/bold]    {found['logged_cells_tied_out']:,} of {found['logged_cells']:,} cells tie out: "
-            f"{usd(found['logged_cost_usd'])} logged, {usd(found['logged_against_usd'])} on the provider's side"
+        _tell(
+            "Logs",
+            f"{found['logged_cells_tied_out']:,} of {found['logged_cells']:,} cells tie out: "
+            f"{usd(found['logged_cost_usd'])} logged, {usd(found['logged_against_usd'])} on the provider's side",
         )
     if found and not found["cells"] and not found["logged_cells"]:
-        out.print("[bold]Bill[/bold]    nothing to compare: usage exports, cost exports and logs share no day")
+        _tell("Bill", "nothing to compare: usage exports, cost exports and logs share no day")
     failed = [check for check in summary["checks"] if not check["passed"]]
     blocking = {check["check"]: check["failures"] for check in failed if check["blocking"]}
     warned = [check["check"] for check in failed if not check["blocking"]]
@@ -340,25 +351,25 @@ def _print_summary(summary: dict[str, Any]) -> None:
     line += f", {idle} had nothing to check" if idle else ""
     line += f"; warnings: {', '.join(warned)}" if warned else ""
     line += f"; BLOCKING: {', '.join(blocking)}" if blocking else ""
-    out.print(f"[bold]Checks[/bold]  {line}", style="red" if blocking else "")
+    _tell("Checks", line, style="red" if blocking else "")
     for name, failures in blocking.items():
-        out.print(Text(f"        {name}: {failures}", style="red"))
+        _tell("", f"{name}: {failures}", style="red")
     for error in summary["errors"]:
-        out.print(Text(f"Failed  {error}", style="red"))
+        _tell("Failed", error, style="red")
     if summary["succeeded"]:
-        out.print(f"[bold]Query[/bold]   {escape(summary['database'])}")
+        _tell("Query", summary['database'])
     else:
         left = "the database still holds the last complete run" if summary["usage"] else "there is no database yet"
         out.print(f"Not published: {left}.", style="red")
     if summary["report"]:
-        out.print(f"[bold]Report[/bold]  {escape(summary['report'])}")
+        _tell("Validation", summary['report'])
     if summary["reconciliation_report"]:
-        out.print(f"[bold]Gaps[/bold]    {escape(summary['reconciliation_report'])}")
+        _tell("Reconciliation", summary['reconciliation_report'])
     if summary["statistics_report"]:
-        out.print(f"[bold]Swings[/bold]  {escape(summary['statistics_report'])}")
+        _tell("Statistics", summary['statistics_report'])
     if summary["pricing_report"]:
-        out.print(f"[bold]Prices[/bold]  {escape(summary['pricing_report'])}")
-    out.print(f"[bold]Tables[/bold]  {escape(summary['outputs'])}/*.parquet   ({summary['seconds']} s)")
+        _tell("Contracts", summary['pricing_report'])
+    _tell("Tables", f"{summary['outputs']}/*.parquet   ({summary['seconds']} s)")
 
 
 @app.command()

@@ -225,6 +225,18 @@ def _came_out(status: str, rejected: int) -> str:
     return f"loaded with {rejected:,} rejected rows" if status == "loaded" else status
 
 
+def refuse_no_home(settings: Settings) -> None:
+    """Refuse a folder in which there is nothing to load and nothing was loaded, before anything is written into it.
+
+    Raises:
+        ConfigurationError: it is such a folder.
+
+    """
+    if settings.warehouse.exists() or settings.sources or any(path.is_file() for path in settings.landing.rglob("*")):
+        return
+    raise ConfigurationError(_nothing_to_read(settings))
+
+
 def _nothing_to_read(settings: Settings) -> str:
     found = [f"~/{name}" for name in (".claude/projects", ".codex/sessions") if (Path.home() / name).is_dir()]
     hint = f" (found logs in {' and '.join(found)}: add them to `sources` in token_analytics.toml)" if found else ""

@@ -28,6 +28,7 @@ from pipeline.savings import repricing
 from pipeline.settings import ConfigurationError, Settings, WhatIf
 from pipeline.store.computed import table_or_reason
 from pipeline.store.sqlfiles import literal, sql
+from pipeline.words import counted, usd
 
 MONEY = pa.decimal128(38, 12)
 MONTH_DAYS = 30
@@ -301,7 +302,7 @@ def _row(
     evidence = words.evidence
     if applied.saving_usd < applied.standalone_usd:
         former = ", ".join(applied.after)
-        evidence += f" Of {_usd(applied.standalone_usd)} alone, {_usd(applied.saving_usd)} is left after {former}."
+        evidence += f" Of {usd(applied.standalone_usd)} alone, {usd(applied.saving_usd)} is left after {former}."
     if is_hidden:
         evidence += " The rates are your own and not published: the query needs publish_contract_rates = true."
     requests = int(seen[f"{short}_requests"])
@@ -375,10 +376,10 @@ def _policy_words(seen: Row, settings: Settings, policy: str, policies: Mapping[
     }
     labels = {"none": "without a cache", "5m": "with five-minute writes", "1h": "with one-hour writes"}
     cost = seen["policy_cost_usd"]
-    others = "; ".join(f"{labels[name]} {_usd(cost - policies[name])}" for name in POLICIES if name in policies)
+    others = "; ".join(f"{labels[name]} {usd(cost - policies[name])}" for name in POLICIES if name in policies)
     return Words(
         actions[policy],
-        f"{_count(seen['policy_requests'], 'request')} with a cache cost {_usd(cost)}: {seen['write_5m_tokens']:,} "
+        f"{counted(seen['policy_requests'], 'request')} with a cache cost {usd(cost)}: {seen['write_5m_tokens']:,} "
         f"tokens were written for five minutes, {seen['write_1h_tokens']:,} for one hour, and {seen['read_tokens']:,} "
         "read. "
         f"Replayed by the gaps between the requests of a session: {others}.",
@@ -389,8 +390,8 @@ def _policy_words(seen: Row, settings: Settings, policy: str, policies: Mapping[
 def _unread_words(seen: Row, *_: object) -> Words:
     return Words(
         "Do not cache what nobody reads again: leave the cache breakpoint out of these calls.",
-        f"{_count(seen['unread_requests'], 'request')} wrote {seen['unread_tokens']:,} tokens to a cache that no later "
-        f"request read before it ended; as plain input they cost {_usd(seen['unread_usd'])} less."
+        f"{counted(seen['unread_requests'], 'request')} wrote {seen['unread_tokens']:,} tokens to a cache that no "
+        f"later request read before it ended; as plain input they cost {usd(seen['unread_usd'])} less."
         f"{_sessions(seen, 'unread')}",
         "high",
     )
@@ -401,19 +402,19 @@ def _lost_words(seen: Row, settings: Settings, *_: object) -> Words:
     by_hour = seen["lost_usd"] - by_pings
     ways = []
     if by_hour:
-        ways.append(f"{_usd(by_hour)} by one-hour writes in these sessions")
+        ways.append(f"{usd(by_hour)} by one-hour writes in these sessions")
     if by_pings:
         ways.append(
-            f"{_usd(by_pings)} by requests that read the cache just before it ends, for "
+            f"{usd(by_pings)} by requests that read the cache just before it ends, for "
             f"{settings.savings.keep_alive_minutes} minutes after every request, the last one too"
         )
     return Words(
         "Hold the cache of sessions that pause: "
         + " or ".join(["one-hour writes"] * bool(by_hour) + ["a keep-alive request before it ends"] * bool(by_pings))
         + ".",
-        f"In {_count(seen['lost_sessions'], 'session')} {_count(seen['losses'], 'pause')} outlasted the cache: "
+        f"In {counted(seen['lost_sessions'], 'session')} {counted(seen['losses'], 'pause')} outlasted the cache: "
         f"{seen['lost_tokens']:,} "
-        f"tokens were written again, {_usd(seen['rewritten_usd'])} more than reading them. Less what holding costs it "
+        f"tokens were written again, {usd(seen['rewritten_usd'])} more than reading them. Less what holding costs it "
         f"saves {' and '.join(ways)}.{_sessions(seen, 'lost')}",
         "low",
     )
@@ -423,10 +424,10 @@ def _long_words(seen: Row, settings: Settings, *_: object) -> Words:
     trim = settings.savings.long_context_trim
     return Words(
         "Keep these prompts below the long-context limit: compact or trim them.",
-        f"{_count(seen['long_requests'], 'request')} with up to {seen['long_input_tokens']:,} input tokens would be "
-        f"below the limit if {trim:.0%} of the prompt were cut; the surcharge on them is {_usd(seen['long_usd'])}, and "
+        f"{counted(seen['long_requests'], 'request')} with up to {seen['long_input_tokens']:,} input tokens would be "
+        f"below the limit if {trim:.0%} of the prompt were cut; the surcharge on them is {usd(seen['long_usd'])}, and "
         "what the cut tokens cost at the base rates is not counted. The surcharge on all "
-        f"{_count(seen['surcharged_requests'], 'request')} above the limit is {_usd(seen['surcharge_usd'])}.",
+        f"{counted(seen['surcharged_requests'], 'request')} above the limit is {usd(seen['surcharge_usd'])}.",
         "medium",
     )
 
@@ -435,8 +436,8 @@ def _runaway_words(seen: Row, settings: Settings, *_: object) -> Words:
     after, most = settings.savings.runaway_requests, settings.savings.runaway_output_tokens
     return Words(
         f"Stop a session after {after} requests in a row without output.",
-        f"{_count(seen['runaway_sessions'], 'session')} went on with growing input after {after} requests of at most "
-        f"{most} output tokens: {_count(seen['runaway_requests'], 'further request')}, "
+        f"{counted(seen['runaway_sessions'], 'session')} went on with growing input after {after} requests of at most "
+        f"{most} output tokens: {counted(seen['runaway_requests'], 'further request')}, "
         f"{seen['runaway_input_tokens']:,} tokens in and {seen['runaway_output_tokens']:,} out."
         f"{_sessions(seen, 'runaway')}",
         "low",
@@ -463,14 +464,6 @@ def _subject(group: Group) -> str:
     return ", ".join([*(parts or ["no key stated"]), f"model={named['model']}"])
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _usd(amount: Decimal) -> str:
-    return f"${amount:,.2f}" if amount == 0 or abs(amount) >= Decimal("0.01") else f"${amount:.6f}"
-
-
 # ---------- rows that are no savings
 
 
@@ -479,7 +472,7 @@ def _nothing_found(window: Window) -> Row:
         "kind": "none",
         "subject": "all requests",
         "evidence": f"{', '.join(KINDS)} were looked for: nothing would save "
-        f"{_usd(Decimal(str(window.settings.savings.floor_usd)))} a month.",
+        f"{usd(window.settings.savings.floor_usd)} a month.",
         "sql": _READS_REQUESTS,
         "status": "none",
     }
@@ -496,14 +489,14 @@ def _unavailable(connection: duckdb.DuckDBPyConnection, seen: Row, settings: Set
         said.append("There is no usage.")
     elif covered["in_force_tokens"] > covered["requests_tokens"]:
         said.append(
-            f"Logs of single requests hold {covered['requests_tokens']:,} tokens, {_usd(covered['requests_usd'])}, "
-            f"beside {covered['in_force_tokens']:,} tokens, {_usd(covered['in_force_usd'])}, of all metered usage. Of "
+            f"Logs of single requests hold {covered['requests_tokens']:,} tokens, {usd(covered['requests_usd'])}, "
+            f"beside {covered['in_force_tokens']:,} tokens, {usd(covered['in_force_usd'])}, of all metered usage. Of "
             "the rest only sessions, minutes or days are known: no gaps between requests, no reads and writes of each, "
             "and so nothing of its caches, its long prompts and its loops."
         )
     if seen["subscription_usd"]:
         said.append(
-            f"Requests of {_usd(seen['subscription_usd'])} are covered by a subscription: API-equivalent, which saves "
+            f"Requests of {usd(seen['subscription_usd'])} are covered by a subscription: API-equivalent, which saves "
             "no cash."
         )
     if seen["unpriced_requests"]:
@@ -543,7 +536,7 @@ def _what_if(connection: duckdb.DuckDBPyConnection, settings: Settings, name: st
         raise ConfigurationError(f"what_if.{name}: {error}") from None
     old, new, difference = (found.total(column) for column in ("old_usd", "new_usd", "difference_usd"))
     missing = sum(row["unpriced_tokens"] for row in found.rows)
-    said = [f"{_usd(old)} would have been {_usd(new)}.", *found.assumptions]
+    said = [f"{usd(old)} would have been {usd(new)}.", *found.assumptions]
     if missing:
         said.append(f"{missing:,} tokens (or searches) have no rate before or after, and are left out.")
     if found.query is None:

@@ -57,6 +57,14 @@ class Repriced:
         """UTC days of the history, those without usage included; 0 where there is none."""
         return (self.last_day - self.first_day).days + 1 if self.first_day and self.last_day else 0
 
+    def unpriced_models(self) -> dict[str, int]:
+        """Tokens without a rate before or after, by the model that they would have gone to."""
+        found: dict[str, int] = {}
+        for row in self.rows:
+            if row["unpriced_tokens"]:
+                found[row["new_model"]] = found.get(row["new_model"], 0) + row["unpriced_tokens"]
+        return found
+
     def total(self, column: str) -> Decimal:
         """The sum of a column of money."""
         return sum((row[column] for row in self.rows), Decimal(0))

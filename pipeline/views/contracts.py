@@ -28,7 +28,7 @@ from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY
 from pipeline.settings import Settings
 from pipeline.views import figures, pages
 from pipeline.views.figures import Floats, Plot, figure, short
-from pipeline.views.reconciliation import percent, usd
+from pipeline.words import percent, usd
 
 Row = dict[str, Any]
 MAX_POINTS = 120  # of a line

@@ -17,6 +17,7 @@ import duckdb
 
 from pipeline.store.sqlfiles import sql
 from pipeline.views import pages
+from pipeline.words import percent, usd
 
 Row = dict[str, Any]
 
@@ -158,23 +159,6 @@ def write(report: Report, reports_dir: Path, now: datetime) -> Path:
     target = pages.private_folder(reports_dir / "reconciliation") / "index.html"
     pages.write_atomically(target, page)
     return target
-
-
-def usd(value: Decimal | float | None) -> str:
-    """Dollars and cents; parts of a cent are shown where there is nothing else."""
-    if value is None:
-        return "unknown"
-    sign, amount = ("-" if value < 0 else ""), abs(Decimal(value))
-    if 0 < amount < Decimal("0.005"):
-        return f"{sign}${amount:.6f}".rstrip("0")
-    return f"{sign}${amount:,.2f}"
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage; never 100% unless it is whole."""
-    if value is None:
-        return "-"
-    return "99.9%" if 0.999 < value < 1 else f"{value:.1%}"
 
 
 # ------------------------------------------------------------------------------------------------- what it says

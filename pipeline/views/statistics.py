@@ -25,8 +25,8 @@ from pipeline.analysis.distributions import MAX_BOOTSTRAP_SEGMENTS, Column, read
 from pipeline.analysis.measures import MEASURES
 from pipeline.analysis.stats.describe import Counts, Floats
 from pipeline.views import pages, statistics_figures
-from pipeline.views.reconciliation import percent, usd
 from pipeline.views.statistics_figures import Chart
+from pipeline.words import percent, usd
 
 Row = dict[str, Any]
 TITLES = {

@@ -23,7 +23,7 @@ from pipeline.analysis.stats.describe import lorenz_curve
 from pipeline.analysis.stats.laws import LAWS
 from pipeline.analysis.stats.tails import mean_excess
 from pipeline.views.figures import short
-from pipeline.views.reconciliation import percent, usd
+from pipeline.words import percent, usd
 
 MAX_POINTS = 90
 MAX_FAMILIES = 3

@@ -26,6 +26,7 @@ from pipeline.analysis.stats.evidence import log_evidence
 from pipeline.analysis.stats.families import DETECTOR_ONLY, FAMILIES, NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
 from pipeline.analysis.stats.laws import cdf
 from pipeline.analysis.stats.tails import GeneralizedPareto, generalized_pareto
+from pipeline.words import counted
 
 Verdict = Literal["heavy", "light", "undetermined", "too_few", "unavailable"]
 
@@ -232,12 +233,11 @@ def _handled(artefacts: Artefacts) -> str:
     parts = []
     if artefacts.atoms:
         share = sum(atom.share for atom in artefacts.atoms)
-        word = "atom" if len(artefacts.atoms) == 1 else "atoms"
-        parts.append(f"{len(artefacts.atoms)} {word} with {share:.1%} of the rows set aside")
+        parts.append(f"{counted(len(artefacts.atoms), 'atom')} with {share:.1%} of the rows set aside")
     if artefacts.cap_value is not None:
         parts.append(f"the cap at {artefacts.cap_value:,.6g} with {artefacts.capped_share:.1%} of the rows censored")
     if artefacts.zeros:
-        parts.append(f"{artefacts.zeros:,} {'zero' if artefacts.zeros == 1 else 'zeros'} left out")
+        parts.append(f"{counted(artefacts.zeros, 'zero')} left out")
     return f", with {' and '.join(parts)}" if parts else ""
 
 
@@ -253,7 +253,7 @@ def judge(
     """
     rows = artefacts.n
     if rows < MIN_ROWS:
-        return Judgement("too_few", f"Only {rows:,} row{'' if rows == 1 else 's'}, where a verdict needs {MIN_ROWS}")
+        return Judgement("too_few", f"Only {counted(rows, 'row')}, where a verdict needs {MIN_ROWS}")
     handled = _handled(artefacts)
     if artefacts.lattice:
         return Judgement(

@@ -1,4 +1,5 @@
 -- From last month's bill to this one: what each cause added, in USD (Shapley values: no order of attribution is preferred)
+-- minor: note, source
 with chosen as (
     select *
     from analysis.month_bridge

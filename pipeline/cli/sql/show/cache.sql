@@ -1,4 +1,5 @@
 -- What the prompt cache saved, by source and model
+-- minor: cache_writes_1h, cache_writes_5m, cost_without_cache_usd, reads_per_write, cache_reads
 select
     source,
     model,

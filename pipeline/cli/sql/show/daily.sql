@@ -1,4 +1,5 @@
 -- Tokens and cost by day and source
+-- minor: unpriced_rows, cache_read_tokens
 select
     usage_date,
     source,

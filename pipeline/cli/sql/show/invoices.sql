@@ -1,4 +1,5 @@
 -- Invoices beside the bill, each currency on its own: amounts before credits and tax
+-- minor: due, tax, credits
 select
     period_start,
     period_end,

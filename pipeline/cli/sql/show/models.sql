@@ -1,4 +1,5 @@
 -- Tokens and cost by model
+-- minor: percent_of_non_cache_tokens, requests, percent_of_tokens, percent_of_cost, provider
 select
     source,
     provider,

@@ -1,4 +1,5 @@
 -- Contracts at equal revenue, and quotes as quoted: what each does to the bill, and the premium that covers what it cedes
+-- minor: reason, n_bills, variance_reduction_pooled, sd, status, ceded_share, basis, mean
 select
     basis,
     customer_dimension,

@@ -1,4 +1,5 @@
 -- Provider's usage, our logs and the provider's bill, by month and outcome
+-- minor: rounding_tolerance_usd, scope, console_cost_usd, logged_tokens, console_tokens
 select
     strftime(usage_date, '%Y-%m') as month,
     compared,

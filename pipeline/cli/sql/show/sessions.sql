@@ -1,4 +1,5 @@
--- Sessions, the dearest first
+-- Sessions, the most expensive first
+-- minor: duration_seconds, source_format, requests, primary_model, project
 select
     session_id,
     source_format,

@@ -1,4 +1,5 @@
 -- How cost and tokens spread, and whether the tail is heavy
+-- minor: verdict_reason, mean, p99, gini, top_10_share, source, p95_to_median
 select
     segment,
     measure,

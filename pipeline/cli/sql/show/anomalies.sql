@@ -1,0 +1,19 @@
+-- Days that stand out, and what made them: the latest first
+-- minor: note, method, p_value, score, expected_usd
+select
+    usage_date,
+    segment,
+    round(value, 2)::decimal(18, 2) as cost_usd,
+    round(expected, 2)::decimal(18, 2) as expected_usd,
+    round(excess, 2)::decimal(18, 2) as excess_usd,
+    score,
+    p_value,
+    method,
+    (
+        select string_agg(replace(cause.key, '_', ' ') || ' ' || printf('%+.2f', cause.value::double), ', ' order by abs(cause.value::double) desc)
+        from json_each(contributions) as cause
+        where abs(cause.value::double) >= 0.005
+    ) as causes_usd,
+    note
+from analysis.usage_anomalies
+order by score is null, usage_date desc, segment <> 'all', excess desc, segment
