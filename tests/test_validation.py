@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.validation import suites
+from pipeline.validation import report, suites
 from pipeline.validation.suites import SuiteResult, ValidationError, display, load_suites, run_suites
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -557,8 +557,7 @@ def test_an_expectation_that_cannot_be_judged_fails_without_showing_why(
     results = run_suites(warehouse())
     assert [(each.passed, each.observed) for each in results[0].expectations[:1]] == [(False, "it could not be judged")]
     assert results[0].blocks
-    index = suites.write_data_docs(results, tmp_path)
-    assert not any("Traceback" in page.read_text(encoding="utf-8") for page in index.parent.rglob("*.html"))
+    assert "Traceback" not in report.write(results, tmp_path, "run-1", NOW).read_text(encoding="utf-8")
 
 
 def test_without_a_ledger_the_error_says_what_to_do() -> None:
@@ -602,7 +601,7 @@ def test_validation_sends_nothing_and_draws_nothing(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    suites.write_data_docs(run_suites(warehouse()), tmp_path)
+    report.write(run_suites(warehouse()), tmp_path, "run-1", NOW)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
 
@@ -635,13 +634,13 @@ class _Tags(HTMLParser):
 
 
 def test_the_report_escapes_what_the_marts_hold(tmp_path: Path) -> None:
-    page = suites.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
+    page = report.write(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
     assert SCRIPT not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
 def test_the_report_loads_and_runs_nothing(tmp_path: Path) -> None:
-    page = suites.write_report(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
+    page = report.write(run_suites(warehouse(*HOSTILE)), tmp_path, "run-1", NOW).read_text()
     parsed = _Tags(page)
     assert not {"script", "link", "img", "iframe"} & set(parsed.tags)
     assert parsed.loads == []
@@ -651,7 +650,7 @@ def test_the_report_loads_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_the_report_shows_a_hundred_rows_and_says_how_many_there_are(tmp_path: Path) -> None:
     results = run_suites(warehouse("update marts.token_sum_audit set rows_off = 1"), ["token_sums"])
-    page = suites.write_report(results, tmp_path, "run-1", NOW).read_text()
+    page = report.write(results, tmp_path, "run-1", NOW).read_text()
     assert "the first 100 of 120" in page
     assert (
         page.count("<td><bdi>claude-haiku-4-5</bdi></td>") + page.count("<td><bdi>claude-sonnet-4-5</bdi></td>") == 100
@@ -661,37 +660,26 @@ def test_the_report_shows_a_hundred_rows_and_says_how_many_there_are(tmp_path: P
 def test_nulls_and_empty_strings_differ_from_text_in_the_report(tmp_path: Path) -> None:
     changes = (f"update {M} set user_id = null, project = 'null', speed = '(empty)'", "delete from marts.requests")
     results = run_suites(warehouse(*changes), ["minutes_grain"])
-    page = suites.write_report(results, tmp_path, "run-1", NOW).read_text()
+    page = report.write(results, tmp_path, "run-1", NOW).read_text()
     for cell in ('class="absent">null<', 'class="absent">(empty)<', "<bdi>null</bdi>", "<bdi>(empty)</bdi>"):
         assert cell in page
 
 
 def test_the_report_and_its_latest_copy_are_private_and_alike(tmp_path: Path) -> None:
-    report = suites.write_report(run_suites(warehouse(), ["minutes_grain"]), tmp_path / "reports", "run-1", NOW)
+    page = report.write(run_suites(warehouse(), ["minutes_grain"]), tmp_path / "reports", "run-1", NOW)
     latest = tmp_path / "reports" / "validation" / "latest.html"
-    assert report == tmp_path / "reports" / "validation" / "run-1" / "index.html"
-    assert report.read_bytes() == latest.read_bytes()
-    assert {path.stat().st_mode & 0o777 for path in (report, latest)} == {0o600}
-    assert {path.stat().st_mode & 0o777 for path in (report.parent, latest.parent, latest.parent.parent)} == {0o700}
+    assert page == tmp_path / "reports" / "validation" / "run-1" / "index.html"
+    assert page.read_bytes() == latest.read_bytes()
+    assert {path.stat().st_mode & 0o777 for path in (page, latest)} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (page.parent, latest.parent, latest.parent.parent)} == {0o700}
     assert sorted(path.name for path in latest.parent.iterdir()) == ["latest.html", "run-1"]
-    assert "2026-02-03 04:05:06 UTC" in report.read_text()
+    assert "2026-02-03 04:05:06 UTC" in page.read_text()
 
 
 @pytest.mark.parametrize("run_id", ["../up", "", "a/b", ".", "..", "<b>"])
 def test_a_run_id_that_is_no_file_name_is_refused(run_id: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="run_id"):
-        suites.write_report([], tmp_path, run_id, NOW)
-
-
-def test_data_docs_escape_what_the_marts_hold_and_are_private(tmp_path: Path) -> None:
-    results = run_suites(warehouse(*HOSTILE), ["billed_token_kinds", "kinds_add_up"])
-    for _ in range(2):
-        index = suites.write_data_docs(results, tmp_path)
-    pages = [path.read_text(encoding="utf-8") for path in index.parent.rglob("*.html")]
-    assert len(pages) == 3
-    assert not any("<script>alert" in page or str(tmp_path) in page or "web-assets" in page for page in pages)
-    assert {path.stat().st_mode & 0o777 for path in index.parent.rglob("*") if path.is_file()} == {0o600}
-    assert [path.name for path in index.parent.parent.iterdir()] == ["data_docs"]
+        report.write([], tmp_path, run_id, NOW)
 
 
 def test_the_summary_is_a_table_that_values_cannot_break() -> None:
@@ -699,7 +687,7 @@ def test_the_summary_is_a_table_that_values_cannot_break() -> None:
         warehouse(f"insert into marts.billed_costs (token_kind, cost_usd) values ('a|b\n{SCRIPT}[x](y)', 1)"),
         "billed_token_kinds",
     )
-    summary = suites.markdown_summary([result])
+    summary = report.markdown_summary([result])
     assert SCRIPT not in summary
     rows = [line for line in summary.splitlines() if line.startswith("| a")]
     assert rows == [r"| a\|b\\n&lt;script&gt;alert(1)&lt;/script&gt;\[x\](y) | 1 | 1.000000 |"]

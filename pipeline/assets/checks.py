@@ -11,7 +11,7 @@ import dagster as dg
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.store import progress, warehouse
-from pipeline.validation import suites
+from pipeline.validation import report, suites
 
 SUITES = suites.load_suites()
 REPORT = dg.AssetKey("validation_report")
@@ -41,15 +41,13 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
     progress.report("validation")
     with warehouse.connect(settings) as connection:
         results = suites.run_suites(connection, max_rejected_share=settings.max_rejected_share)
-    report = suites.write_report(results, settings.reports, context.run_id, datetime.now(UTC))
-    docs = suites.write_data_docs(results, settings.reports)
+    page = report.write(results, settings.reports, context.run_id, datetime.now(UTC))
     links = {
-        "report": dg.MetadataValue.url(report.as_uri()),
-        "report_path": dg.MetadataValue.path(str(report)),
-        "data_docs": dg.MetadataValue.path(str(docs)),
+        "report": dg.MetadataValue.url(page.as_uri()),
+        "report_path": dg.MetadataValue.path(str(page)),
     }
     return dg.MaterializeResult(
-        metadata={**links, "summary": dg.MetadataValue.md(suites.markdown_summary(results))},
+        metadata={**links, "summary": dg.MetadataValue.md(report.markdown_summary(results))},
         check_results=[
             dg.AssetCheckResult(
                 passed=result.passed,
@@ -62,7 +60,7 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
                     "rows_checked": result.evaluated_rows,
                     "offending_rows": result.offending_total,
                     "failures": result.failures,
-                    "summary": dg.MetadataValue.md(suites.markdown_summary([result])),
+                    "summary": dg.MetadataValue.md(report.markdown_summary([result])),
                 },
             )
             for result in results

@@ -357,31 +357,31 @@ def _print_summary(summary: dict[str, Any]) -> None:
     for error in summary["errors"]:
         _tell("Failed", error, style="red")
     if summary["succeeded"]:
-        _tell("Query", summary['database'])
+        _tell("Query", summary["database"])
     else:
         left = "the database still holds the last complete run" if summary["usage"] else "there is no database yet"
         out.print(f"Not published: {left}.", style="red")
     if summary["report"]:
-        _tell("Validation", summary['report'])
+        _tell("Validation", summary["report"])
     if summary["reconciliation_report"]:
-        _tell("Reconciliation", summary['reconciliation_report'])
+        _tell("Reconciliation", summary["reconciliation_report"])
     if summary["statistics_report"]:
-        _tell("Statistics", summary['statistics_report'])
+        _tell("Statistics", summary["statistics_report"])
     if summary["pricing_report"]:
-        _tell("Contracts", summary['pricing_report'])
+        _tell("Contracts", summary["pricing_report"])
     _tell("Tables", f"{summary['outputs']}/*.parquet   ({summary['seconds']} s)")
 
 
 @app.command()
 def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Judge the published database by every suite again, and write a report; exit 1 where a blocking one fails."""
-    from pipeline.validation import suites
+    from pipeline.validation import report, suites
 
     settings = settings_module.load(home)
     with warehouse.connect_published(settings) as connection:
         results = suites.run_suites(connection, max_rejected_share=settings.max_rejected_share)
     now = datetime.now(UTC)
-    report = suites.write_report(results, settings.reports, f"manual-{now:%Y%m%dT%H%M%SZ}", now)
+    page = report.write(results, settings.reports, f"manual-{now:%Y%m%dT%H%M%SZ}", now)
     rows = [
         {
             "suite": result.name,
@@ -393,13 +393,13 @@ def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
         for result in results
     ]
     if as_json:
-        output.echo_json({"suites": rows, "report": str(report)})
+        output.echo_json({"suites": rows, "report": str(page)})
     else:
         output.print_rows(rows, title="Validation", empty="no suites")
         for result in results:
             if result.blocks:
                 out.print(Text(f"{result.name}: {result.failures}", style="red"))
-        out.print(Text(f"Report  {report}"))
+        _tell("Report", str(page))
     if any(result.blocks for result in results):
         raise typer.Exit(1)
 

@@ -1,7 +1,7 @@
-"""Validation of a run: what the warehouse must hold, judged by Great Expectations, and the report of it.
+"""Validation of a run: what the warehouse must hold, judged by Great Expectations.
 
-Belongs here: running the suites of expectations/ and writing their results down (HTML, Data Docs, Markdown).
-Does not belong here: the laws themselves (expectations/*.json and *.sql), what happens to a run when one fails
+Belongs here: running the suites of expectations/. Does not belong here: the report of their results (report), the laws
+themselves (expectations/*.json and *.sql), what happens to a run when one fails
 (assets), and the tests of single columns, which dbt makes while it builds.
 
 DuckDB aggregates the marts to a small frame, `expectations/<name>.sql`; Great Expectations judges that frame by
@@ -12,15 +12,11 @@ a check that saw no rows is never taken for one that passed.
 from __future__ import annotations
 
 import copy
-import html
 import json
 import os
-import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -30,7 +26,6 @@ import duckdb
 from pipeline.ingest import formats
 from pipeline.store import bundled
 from pipeline.store.sqlfiles import identifier
-from pipeline.views import pages
 from pipeline.views.pages import display
 
 if TYPE_CHECKING:
@@ -44,10 +39,6 @@ ROWS_LAW = "rows_law"
 EXPECTATIONS = bundled.ROOT / "expectations"
 # Great Expectations' own words for how bad a failure is.
 _GX_SEVERITY: Mapping[Severity, str] = {"blocking": "critical", "warn": "warning"}
-# Data Docs fetch this logo with the time of the build in its address each time that a page is opened.
-_GX_REMOTE_LOGO = re.compile(r"https://great-expectations-web-assets\.[^\"']+")
-_BLANK_IMAGE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
-_SAFE_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class ValidationError(Exception):
@@ -110,7 +101,6 @@ class SuiteResult:
     offending_rows: tuple[dict[str, Any], ...] = ()
     offending_total: int = 0
     message: str = ""
-    gx_result: Any = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -322,7 +312,6 @@ def _run_suite(
         offending_rows=offending,
         offending_total=offending_total,
         message=message,
-        gx_result=gx_result,
     )
 
 
@@ -467,158 +456,3 @@ def _frame(rows: _Rows) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows.values, columns=list(rows.columns))
-
-
-# ---------------------------------------------------------------------------------------------------- the reports
-
-
-def write_report(results: Sequence[SuiteResult], reports_dir: Path, run_id: str, now: datetime) -> Path:
-    """Write `validation/<run_id>/index.html` below `reports_dir` and put a copy in place as `validation/latest.html`.
-
-    Each is one file that loads nothing and runs nothing. `now` without a zone is UTC. Returns the path of the first.
-
-    Raises:
-        ValueError: `run_id` is no plain file name.
-
-    """
-    if not _SAFE_RUN_ID.fullmatch(run_id):
-        raise ValueError("run_id must be 1 to 128 letters, digits, dots, dashes or underscores")
-    page = _render(results, run_id, now)
-    folder = pages.private_folder(reports_dir / "validation")
-    report = pages.private_folder(folder / run_id) / "index.html"
-    pages.write_atomically(report, page)
-    pages.write_atomically(folder / "latest.html", page)
-    return report
-
-
-def _render(results: Sequence[SuiteResult], run_id: str, now: datetime) -> str:
-    return pages.render(
-        "validation",
-        now,
-        results=sorted(results, key=lambda result: (result.passed, result.passed or not result.blocks)),
-        run_id=run_id,
-        **_counts(results),
-        max_offending_rows=MAX_OFFENDING_ROWS,
-    )
-
-
-def _counts(results: Sequence[SuiteResult]) -> dict[str, int]:
-    return {
-        "n_passed": sum(result.status == "passed" for result in results),
-        "n_blocking": sum(result.blocks for result in results),
-        "n_warnings": sum(result.status == "failed" and result.severity == "warn" for result in results),
-        "n_nothing": sum(result.status == "nothing to check" for result in results),
-    }
-
-
-def markdown_summary(results: Sequence[SuiteResult], offending_rows: int = 10) -> str:
-    """The suites as a Markdown table, then what failed with up to `offending_rows` rows each, to show in Dagster."""
-    table = _markdown_table(
-        ("Status", "Suite", "Severity", "Guards", "Rows checked", "Offending"),
-        [
-            (
-                result.status.upper() if result.status == "failed" else result.status,
-                result.title,
-                result.severity,
-                ".".join(result.asset_key),
-                f"{result.evaluated_rows:,}",
-                f"{result.offending_total:,}",
-            )
-            for result in results
-        ],
-    )
-    parts = [table]
-    for result in results:
-        if result.status != "failed":
-            continue
-        parts.append(f"**{_markdown(result.title)}** failed:")
-        parts.append(
-            "\n".join(
-                f"- {_markdown(outcome.statement)}: observed {_markdown(outcome.observed)}"
-                for outcome in result.expectations
-                if not outcome.passed
-            )
-        )
-        if shown := result.offending_rows[:offending_rows]:
-            rows = [tuple(display(value) for value in row.values()) for row in shown]
-            parts.append(_markdown_table(tuple(shown[0]), rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
-
-
-def _markdown(text: str) -> str:
-    """`text` as literal text of one Markdown cell: neither HTML nor Markdown of its own."""
-    escaped = re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", html.escape(text, quote=False))
-    return re.sub(r"\s+", " ", escaped)
-
-
-def write_data_docs(results: Sequence[SuiteResult], reports_dir: Path) -> Path:
-    """Great Expectations' own Data Docs of the same results, below `validation/data_docs`; returns their index.html.
-
-    These pages load scripts and styles from public CDNs when they are opened, and look bare offline: the report that
-    `write_report` writes is the one to rely on. Data Docs do not escape values, so they are escaped here beforehand.
-    """
-    _great_expectations()
-    from great_expectations.core import RunIdentifier
-    from great_expectations.data_context.types.resource_identifiers import (
-        ExpectationSuiteIdentifier,
-        ValidationResultIdentifier,
-    )
-
-    folder = pages.private_folder(reports_dir / "validation")
-    context = _ephemeral_context()
-    for site in list(context.get_site_names()):
-        context.delete_data_docs_site(site)
-    with tempfile.TemporaryDirectory(prefix=".data_docs-", dir=folder) as temporary:
-        built = Path(temporary) / "data_docs"
-        context.add_data_docs_site(
-            "local",
-            {
-                "class_name": "SiteBuilder",
-                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(built)},
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            },
-        )
-        run = RunIdentifier(run_name="validation", run_time=datetime.now(UTC))
-        for result in results:
-            if result.gx_result is not None:
-                identifier_ = ValidationResultIdentifier(ExpectationSuiteIdentifier(result.name), run, result.name)
-                context.validation_results_store.set(identifier_, _escaped_result(result.gx_result))
-        context.build_data_docs(site_names=["local"])
-        for path in [built, *built.rglob("*")]:
-            path.chmod(0o700 if path.is_dir() else 0o600)
-            if path.suffix == ".html":
-                path.write_text(_GX_REMOTE_LOGO.sub(_BLANK_IMAGE, path.read_text(encoding="utf-8")), encoding="utf-8")
-        target = folder / "data_docs"
-        if target.exists():
-            target.rename(Path(temporary) / "former")
-        built.rename(target)
-    return target / "index.html"
-
-
-def _escaped_result(gx_result: Any) -> Any:
-    """A copy of a validation result with every observed text escaped, and without tracebacks, which hold paths."""
-    escaped = copy.deepcopy(gx_result)
-    for result in escaped.results:
-        result.result = _escape(result.result)
-        if result.exception_info and result.exception_info.get("raised_exception", True):
-            result.exception_info = {
-                "raised_exception": True,
-                "exception_message": "it could not be judged",
-                "exception_traceback": "",
-            }
-    return escaped
-
-
-def _escape(value: Any) -> Any:
-    if isinstance(value, str):
-        return html.escape(value)
-    if isinstance(value, Mapping):
-        return {_escape(key): _escape(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_escape(item) for item in value)
-    return value
