@@ -420,7 +420,7 @@ def test_more_rejected_rows_than_allowed_are_not_published_and_the_file_is_named
     monkeypatch.setenv("TOKEN_ANALYTICS_MAX_REJECTED_SHARE", "0.45")
     done = token_analytics("run", "--home", small_home)
     assert done.code == 1
-    (named,) = (line for line in done.out.splitlines() if line.startswith("        rejected_threshold: "))
+    (named,) = (line for line in done.out.splitlines() if line.strip().startswith("rejected_threshold: "))
     assert named.endswith("max_rejected_share: landing/march.csv (50.0%)")
     assert days(small_home) == before
 

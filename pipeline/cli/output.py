@@ -131,7 +131,7 @@ class Column(NamedTuple):
         may_fold = any(isinstance(value, str | list | dict) for value in values)
         least = max(header, min(widest, LEAST_TEXT) if may_fold else widest)
         is_number = any(isinstance(value, int | float | Decimal) for value in values)
-        return cls(name, cells, is_number, least, max(widest, len(name)) if may_fold else least)
+        return cls(name, cells, is_number, least, max(widest, len(name)))
 
 
 def _header_parts(name: str) -> list[str]:
@@ -165,10 +165,10 @@ def _fitting(columns: Sequence[Column], width: int, minor: Sequence[str]) -> lis
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Each column's least, and what is left to those that lack the least of it first."""
+    """Each column's least; what is left goes to names first, and among them to those that lack the least of it."""
     left = width - _needed(columns)
     widths = {column.name: column.least for column in columns}
-    for column in sorted(columns, key=lambda column: column.natural - column.least):
+    for column in sorted(columns, key=lambda column: (column.is_number, column.natural - column.least)):
         more = max(0, min(column.natural - column.least, left))
         widths[column.name] += more
         left -= more
