@@ -120,68 +120,101 @@ typed as (
     from named
 ),
 
+-- Each step names what the next one reads more than once: DuckDB writes out a name of the same SELECT wherever it is read.
 counted as (
     select
         *,
         tokens_or_null(stated.cache_read) as read_tokens,
         tokens_or_null(stated.cache_write_1h) as write_1h_tokens,
-        greatest(
-            tokens_or_null(stated.cache_write) - tokens_or_null(stated.cache_write_5m)
-            - tokens_or_null(stated.cache_write_1h),
-            0
-        ) as unsplit_writes,
-        tokens_or_null(stated.cache_write_5m) + unsplit_writes as write_5m_tokens,
-        read_tokens + write_5m_tokens + write_1h_tokens as cached_tokens,
+        tokens_or_null(stated.cache_write_5m) as stated_5m_tokens,
+        tokens_or_null(stated.cache_write) as stated_write_tokens,
         tokens_or_null(stated.input) + tokens_or_null(stated.input_beside) as input_count,
-        tokens_or_null(stated.output) + if(
+        tokens_or_null(stated.output) as output_inside,
+        tokens_or_null(stated.output_beside) as output_beside,
+        tokens_or_null(stated.web_searches) as web_search_count
+    from typed
+),
+
+split as (
+    select
+        *,
+        greatest(stated_write_tokens - stated_5m_tokens - write_1h_tokens, 0) as unsplit_writes
+    from counted
+),
+
+cached as (
+    select
+        *,
+        stated_5m_tokens + unsplit_writes as write_5m_tokens,
+        read_tokens + stated_5m_tokens + unsplit_writes + write_1h_tokens as cached_tokens
+    from split
+),
+
+summed as (
+    select
+        *,
+        output_inside + if(
             ${total_tells_beside} and coalesce(
-                total_as_stated = input_count + if(${is_inclusive}, 0, cached_tokens) + tokens_or_null(stated.output), false
-            ) and tokens_problem(stated.output_beside) is null,
-            0, tokens_or_null(stated.output_beside)
-        ) as output_count,
-        tokens_or_null(stated.web_searches) as web_search_count,
-        ${is_inclusive} and not only_exclusive(input_count, cached_tokens, output_count, total_as_stated) as is_inclusive,
+                total_as_stated = input_count + if(${is_inclusive}, 0, cached_tokens) + output_inside, false
+            ) and output_beside is not null,
+            0, output_beside
+        ) as output_count
+    from cached
+),
+
+told as (
+    select
+        *,
+        ${is_inclusive} and not only_exclusive(input_count, cached_tokens, output_count, total_as_stated) as is_inclusive
+    from summed
+),
+
+netted as (
+    select
+        *,
         total_of_all(${is_inclusive} and not is_inclusive, total_as_stated, input_count, cached_tokens, output_count)
             as stated_total_tokens,
-        input_count - if(is_inclusive, cached_tokens, 0) as no_cache_tokens,
+        input_count - if(is_inclusive, cached_tokens, 0) as no_cache_tokens
+    from told
+),
+
+parted as (
+    select
+        *,
         part_tokens(
             is_inclusive, no_cache_tokens, read_tokens, output_count,
             tokens_or_null(stated.input_audio), tokens_or_null(stated.cache_read_audio), tokens_or_null(stated.output_audio),
             tokens_or_null(stated.input_image), tokens_or_null(stated.cache_read_image), tokens_or_null(stated.output_image)
         ) as parts
-    from typed
+    from netted
 ),
 
 judged as (
     select
         *,
-        case
-            when kind = 'malformed' then 'not a JSON object'
-            when kind = 'ignored' then null
-            when tokens_problem(stated.input) is not null then 'input tokens ' || tokens_problem(stated.input)
-            when tokens_problem(stated.input_beside) is not null
-                then 'further input tokens ' || tokens_problem(stated.input_beside)
-            when tokens_problem(stated.cache_read) is not null then 'cached tokens ' || tokens_problem(stated.cache_read)
-            when tokens_problem(stated.cache_write) is not null
-                then 'cache write tokens ' || tokens_problem(stated.cache_write)
-            when tokens_problem(stated.cache_write_5m) is not null
-                then '5-minute cache write tokens ' || tokens_problem(stated.cache_write_5m)
-            when tokens_problem(stated.cache_write_1h) is not null
-                then '1-hour cache write tokens ' || tokens_problem(stated.cache_write_1h)
-            when tokens_problem(stated.output) is not null then 'output tokens ' || tokens_problem(stated.output)
-            when tokens_problem(stated.output_beside) is not null
-                then 'reasoning tokens ' || tokens_problem(stated.output_beside)
-            when tokens_problem(stated.web_searches) is not null
-                then 'web searches ' || tokens_problem(stated.web_searches)
-            when parts_problem(stated) is not null then parts_problem(stated)
-            when parts_too_great(parts, no_cache_tokens, read_tokens, output_count) is not null
-                then parts_too_great(parts, no_cache_tokens, read_tokens, output_count)
-            when logged_at is null
-                then
+        case kind
+            when 'malformed' then 'not a JSON object'
+            when 'usage' then coalesce(
+                'input tokens ' || tokens_problem(stated.input),
+                'further input tokens ' || tokens_problem(stated.input_beside),
+                'cached tokens ' || tokens_problem(stated.cache_read),
+                'cache write tokens ' || tokens_problem(stated.cache_write),
+                '5-minute cache write tokens ' || tokens_problem(stated.cache_write_5m),
+                '1-hour cache write tokens ' || tokens_problem(stated.cache_write_1h),
+                'output tokens ' || tokens_problem(stated.output),
+                'reasoning tokens ' || tokens_problem(stated.output_beside),
+                'web searches ' || tokens_problem(stated.web_searches),
+                parts_problem(stated),
+                parts_too_great(parts, no_cache_tokens, read_tokens, output_count),
+                if(
+                    logged_at is null,
                     coalesce(time_problem, 'no timestamp') || ' ('
-                    || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)'
+                    || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)',
+                    null
+                )
+            )
         end as reason
-    from counted
+    from parted
 )
 
 select

@@ -81,20 +81,14 @@ create or replace temp macro part_tokens(
     output_image_tokens: output_image
 };
 create or replace temp macro parts_problem(stated) as
-    case
-        when tokens_problem(stated.input_audio) is not null
-            then 'audio input tokens ' || tokens_problem(stated.input_audio)
-        when tokens_problem(stated.input_image) is not null
-            then 'image input tokens ' || tokens_problem(stated.input_image)
-        when tokens_problem(stated.cache_read_audio) is not null
-            then 'cached audio tokens ' || tokens_problem(stated.cache_read_audio)
-        when tokens_problem(stated.cache_read_image) is not null
-            then 'cached image tokens ' || tokens_problem(stated.cache_read_image)
-        when tokens_problem(stated.output_audio) is not null
-            then 'audio output tokens ' || tokens_problem(stated.output_audio)
-        when tokens_problem(stated.output_image) is not null
-            then 'image output tokens ' || tokens_problem(stated.output_image)
-    end;
+    coalesce(
+        'audio input tokens ' || tokens_problem(stated.input_audio),
+        'image input tokens ' || tokens_problem(stated.input_image),
+        'cached audio tokens ' || tokens_problem(stated.cache_read_audio),
+        'cached image tokens ' || tokens_problem(stated.cache_read_image),
+        'audio output tokens ' || tokens_problem(stated.output_audio),
+        'image output tokens ' || tokens_problem(stated.output_image)
+    );
 create or replace temp macro parts_too_great(parts, no_cache, cache_read, output) as
     case
         when parts.input_audio_tokens + parts.input_image_tokens > no_cache

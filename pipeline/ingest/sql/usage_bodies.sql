@@ -286,21 +286,40 @@ typed as (
     from counted
 ),
 
-disjoint as (
+-- Each step names what the next one reads more than once: DuckDB writes out a name of the same SELECT wherever it is read.
+cached as (
     select
         *,
         write_5m_stated + unsplit_writes as write_5m_tokens,
-        read_tokens + write_5m_tokens + write_1h_tokens as cached_tokens,
+        read_tokens + write_5m_stated + unsplit_writes + write_1h_tokens as cached_tokens
+    from typed
+),
+
+told as (
+    select
+        *,
         shape in ('gemini', 'chat', 'responses')
-        and not only_exclusive(input_stated, cached_tokens, output_count, total_as_stated) as is_inclusive,
+        and not only_exclusive(input_stated, cached_tokens, output_count, total_as_stated) as is_inclusive
+    from cached
+),
+
+netted as (
+    select
+        *,
         total_of_all(not is_inclusive, total_as_stated, input_stated, cached_tokens, output_count) as stated_total_tokens,
-        input_stated - if(is_inclusive, cached_tokens, 0) as no_cache_tokens,
+        input_stated - if(is_inclusive, cached_tokens, 0) as no_cache_tokens
+    from told
+),
+
+disjoint as (
+    select
+        *,
         part_tokens(
             is_inclusive, no_cache_tokens, read_tokens, output_count,
             tokens_or_null(stated.input_audio), tokens_or_null(stated.cache_read_audio), tokens_or_null(stated.output_audio),
             tokens_or_null(stated.input_image), tokens_or_null(stated.cache_read_image), tokens_or_null(stated.output_image)
         ) as parts
-    from typed
+    from netted
 )
 
 select
@@ -315,23 +334,25 @@ select
         when shape = 'unknown' then 'a usage body of no known provider'
         when cost_problem like 'is greater%' then 'cost_usd ' || cost_problem
         when odd_count is not null then 'iterations: a count ' || tokens_problem(odd_count)
-        when tokens_problem(input_text) is not null then 'input tokens ' || tokens_problem(input_text)
-        when tokens_problem(tool_use_text) is not null then 'tool use tokens ' || tokens_problem(tool_use_text)
-        when tokens_problem(read_text) is not null then 'cached tokens ' || tokens_problem(read_text)
-        when tokens_problem(write_text) is not null then 'cache write tokens ' || tokens_problem(write_text)
-        when tokens_problem(write_5m_text) is not null then 'ephemeral_5m_input_tokens ' || tokens_problem(write_5m_text)
-        when tokens_problem(write_1h_text) is not null then 'ephemeral_1h_input_tokens ' || tokens_problem(write_1h_text)
-        when tokens_problem(output_text) is not null then 'output tokens ' || tokens_problem(output_text)
-        when tokens_problem(reasoning_text) is not null then 'reasoning tokens ' || tokens_problem(reasoning_text)
-        when tokens_problem(web_searches_text) is not null
-            then 'web_search_requests ' || tokens_problem(web_searches_text)
-        when parts_problem(stated) is not null then parts_problem(stated)
-        when parts_too_great(parts, no_cache_tokens, read_tokens, output_count) is not null
-            then parts_too_great(parts, no_cache_tokens, read_tokens, output_count)
-        when logged_at is null
-            then
+        else coalesce(
+            'input tokens ' || tokens_problem(input_text),
+            'tool use tokens ' || tokens_problem(tool_use_text),
+            'cached tokens ' || tokens_problem(read_text),
+            'cache write tokens ' || tokens_problem(write_text),
+            'ephemeral_5m_input_tokens ' || tokens_problem(write_5m_text),
+            'ephemeral_1h_input_tokens ' || tokens_problem(write_1h_text),
+            'output tokens ' || tokens_problem(output_text),
+            'reasoning tokens ' || tokens_problem(reasoning_text),
+            'web_search_requests ' || tokens_problem(web_searches_text),
+            parts_problem(stated),
+            parts_too_great(parts, no_cache_tokens, read_tokens, output_count),
+            if(
+                logged_at is null,
                 coalesce(time_problem, 'no timestamp') || ' ('
-                || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)'
+                || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)',
+                null
+            )
+        )
     end as reason
 from disjoint
 -- The calls inside of a line that cannot be used go with it.
