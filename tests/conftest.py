@@ -12,10 +12,8 @@ import itertools
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +138,9 @@ class Model:
     scope_of: str = "days"
     before: str = ""
     after: str = ""
+    start: str = ""
+    side: str = ""
+    unique_key: tuple[str, ...] = ()
 
     def build(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Build the model, or what schema `scope` names of it, as its materialization does it, between its hooks."""
@@ -149,60 +150,41 @@ class Model:
 
     def _build(self, connection: duckdb.DuckDBPyConnection) -> None:
         schema, _, table = self.name.partition(".")
+        text = f"FROM {self.start}" if self.kind == "STEPWISE" else self.text
         exists = connection.execute(
             "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, table]
         ).fetchall()
-        if self.kind == "SCOPED" and exists:
+        if self.scope_column and exists:
             connection.execute(
                 f"DELETE FROM {self.name} WHERE {self.scope_column} IN (SELECT item FROM scope.{self.scope_of})"
             )
-            connection.execute(f"INSERT INTO {self.name} BY NAME {self.text}")
-            return
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-        connection.execute(f"CREATE OR REPLACE {'VIEW' if self.kind == 'VIEW' else 'TABLE'} {self.name} AS {self.text}")
+            connection.execute(f"INSERT INTO {self.name} BY NAME {text}")
+        else:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            connection.execute(f"CREATE OR REPLACE {'VIEW' if self.kind == 'VIEW' else 'TABLE'} {self.name} AS {text}")
+        if self.kind == "STEPWISE":
+            self._take_steps(connection)
 
-
-# What tells the levels of raw.console_usage apart, and a level as it stands there.
-LEVEL = ("bucket_seconds", "stated", "states_context_window", "states_geo_speed")
-COST_LEVEL = ("states_api_key", "states_kind", "states_user_id", "states_workspace")
-# Those of raw.console_costs for which the model is compiled where there are none.
-USUAL_COST_LEVELS = {
-    (True, True, False, True), (True, True, False, False), (False, True, False, True), (False, True, False, False),
-    (False, False, False, True), (False, False, False, False),
-}  # fmt: skip
-DAYS_WITHOUT_WINDOWS = (86400, None, False, False)
+    def _take_steps(self, connection: duckdb.DuckDBPyConnection) -> None:
+        key = ", ".join(self.unique_key)
+        steps = connection.execute(
+            "SELECT DISTINCT step FROM intermediate.int_export_steps "
+            "WHERE side = ? AND usage_date IN (SELECT item FROM scope.days) ORDER BY step",
+            [self.side],
+        ).fetchall()
+        for (step,) in steps:
+            connection.execute(f"DELETE FROM scope.step; INSERT INTO scope.step VALUES ({step})")
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE step_rows AS {self.text}")
+            connection.execute(f"DELETE FROM {self.name} WHERE ({key}) IN (SELECT {key} FROM step_rows)")
+            connection.execute(f"INSERT INTO {self.name} BY NAME FROM step_rows")
 
 
 class Models:
     """dbt's models, compiled once, and run as plain SQL in memory: milliseconds where a build by dbt takes seconds."""
 
-    def __init__(
-        self,
-        models: Sequence[Model],
-        scratch: Callable[[], Path],
-        for_levels: Callable[[frozenset[Any]], str],
-        for_cost_levels: Callable[[frozenset[Any]], str],
-    ) -> None:
+    def __init__(self, models: Sequence[Model], scratch: Callable[[], Path]) -> None:
         self.all = models
         self._scratch = scratch
-        self._for_levels = cache(for_levels)
-        self._for_cost_levels = cache(for_cost_levels)
-        self._seen: Counter[frozenset[Any]] = Counter()
-
-    def build(self, model: Model, connection: duckdb.DuckDBPyConnection) -> None:
-        """Build one model, as compiled for all levels of exports or for those there are: all take 0.5 s to plan."""
-        if model.name == "intermediate.int_console_usage":
-            found = connection.execute(f"SELECT DISTINCT {', '.join(LEVEL)} FROM raw.console_usage").fetchall()
-            levels = frozenset(found or [DAYS_WITHOUT_WINDOWS])
-            self._seen[levels] += 1
-            # Compiling takes as long as planning: it is worth it for levels that come again.
-            if len(levels) == 1 or self._seen[levels] > 3:
-                model = replace(model, text=self._for_levels(levels))
-        if model.name == "intermediate.int_billed_costs":
-            found = connection.execute(f"SELECT DISTINCT {', '.join(COST_LEVEL)} FROM raw.console_costs").fetchall()
-            if set(found) - USUAL_COST_LEVELS:
-                model = replace(model, text=self._for_cost_levels(frozenset(found)))
-        model.build(connection)
 
     def _up_to(self, *names: str) -> list[Model]:
         """The models `names` (schema.name), and all that they read, in an order in which they can be built."""
@@ -226,7 +208,7 @@ class Models:
             for batch in increment.plan(connection, batch_rows=10**9):
                 increment.open_batch(connection, batch, keep=False)
             for model in self._up_to(*names):
-                self.build(model, connection)
+                model.build(connection)
             yield connection
 
 
@@ -257,32 +239,6 @@ def compiled_hooks(known: settings.Settings, nodes: Mapping[str, Any]) -> dict[t
     return dict(zip(texts, compiled(known, "--inline", border.join(texts.values())).split(border), strict=True))
 
 
-def compiled_for_levels(
-    known: settings.Settings, model: str, table: str, names: Sequence[str], levels: frozenset[Any]
-) -> str:
-    """A model as dbt compiles it where the exports in `table` are of these levels, and overlap, by both channels."""
-    neutral = {
-        "VARCHAR": "", "BIGINT": 0, "INTEGER": 0, "BOOLEAN": False, "TIMESTAMP": utc("1990-01-01"),
-        "DATE": utc("1990-01-01"), "DECIMAL(38,12)": 0,
-    }  # fmt: skip
-    with warehouse.connect(known) as connection:
-        columns = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {table})").fetchall()
-        for level, channel in itertools.product(levels, ("csv", "api")):
-            row = {name: neutral[kind] for name, kind in columns} | dict(zip(names, level, strict=True))
-            row |= {"channel": channel, "file_sha256": channel}
-            marks = ", ".join("?" for _ in row)
-            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", [*row.values()])
-        # More runs of days than the model names one by one: it then names the first day and the last.
-        connection.execute(
-            "INSERT INTO scope.days SELECT unnest(range(DATE '1990-01-01', DATE '2090-01-01', INTERVAL 2 YEAR))"
-        )
-    try:
-        return compiled(known, "--select", model)
-    finally:
-        with warehouse.connect(known) as connection:
-            connection.execute(f"DELETE FROM scope.days; DELETE FROM {table}")
-
-
 @pytest.fixture(scope="session")
 def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFactory) -> Models:
     """All models as dbt compiled them for an empty home, in the order in which it ran them."""
@@ -304,17 +260,15 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
             scope_of=nodes[key].config.get("scope_of") or "days",
             before=hooks.get((key, "pre"), ""),
             after=hooks.get((key, "post"), ""),
+            start=f"intermediate.{nodes[key].config.get('start')}",
+            side=nodes[key].config.get("side") or "",
+            unique_key=tuple(nodes[key].config.get("unique_key") or ()),
         )
         for result in results
         if (key := result["unique_id"]) in names
     ]
     folder, number = tmp_path_factory.mktemp("models"), itertools.count()
-    return Models(
-        built,
-        lambda: folder / str(next(number)),
-        partial(compiled_for_levels, empty.settings, "int_console_usage", "raw.console_usage", LEVEL),
-        partial(compiled_for_levels, empty.settings, "int_billed_costs", "raw.console_costs", COST_LEVEL),
-    )
+    return Models(built, lambda: folder / str(next(number)))
 
 
 class Warehouse:
@@ -339,7 +293,7 @@ class Warehouse:
         for number, batch in enumerate(increment.plan(self.connection, batch_rows)):
             increment.open_batch(self.connection, batch, keep=number == 0)
             for model in self.kept_up:
-                self.models.build(model, self.connection)
+                model.build(self.connection)
         increment.close(self.connection, "models")
 
     def marts(self) -> dict[str, list[tuple[Any, ...]]]:

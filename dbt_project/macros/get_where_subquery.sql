@@ -8,7 +8,7 @@
     {%- if config.get('where') -%}
         {%- do conditions.append(config.get('where')) -%}
     {%- endif -%}
-    {%- if tested and tested.config.materialized == 'scoped' and is_increment() -%}
+    {%- if tested and tested.config.materialized in ('scoped', 'stepwise') and is_increment() -%}
         {%- do conditions.append(
             tested.config.get('scope_column') ~ ' in (select item from scope.' ~ tested.config.get('scope_of', 'days') ~ ')'
         ) -%}

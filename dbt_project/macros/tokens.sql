@@ -39,3 +39,12 @@
 {% macro total_of(alias='') -%}
     ({% for kind in kinds() %}{{ alias ~ '.' if alias }}{{ kind }}{{ ' + ' if not loop.last }}{% endfor %})
 {%- endmacro %}
+
+{# A finer row may not tell audio and images from text: of a rest there are never more of them than of their kind. #}
+{% macro parts_within_kinds() -%}
+    {%- set parts = part_kinds() | list -%}
+    {% for part, kind in part_kinds().items() -%}
+    {%- set before = parts[loop.index0 - 1] if 'image' in part else none -%}
+    least({{ part }}, {{ kind }}{{ ' - least(' ~ before ~ ', ' ~ kind ~ ')' if before }}) as {{ part }}{{ ',\n    ' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}

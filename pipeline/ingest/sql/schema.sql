@@ -334,6 +334,8 @@ create table if not exists scope.sessions (item varchar primary key);
 -- Days of marts.usage_reconciliation that a build replaces, and by which facts the others were built.
 create table if not exists scope.reconciliation_days (item date primary key);
 create table if not exists scope.reconciliation_built (item date primary key, facts ubigint not null);
+-- The step that a table made in steps is at (dbt_project/macros/stepwise.sql).
+create table if not exists scope.step (item bigint not null);
 -- Which state of the marts each later stage has seen; stage 'marts' counts the builds.
 create table if not exists scope.versions (
     stage varchar primary key, version bigint not null, fingerprint varchar not null, outcome varchar not null
