@@ -192,7 +192,7 @@ def test_a_later_pull_an_export_and_forgetting_either_change_the_days_that_they_
     assert after(forgotten="none.jsonl") == [("17", 10), ("18", 20)]
 
 
-def test_days_of_one_export_are_built_without_ranking_into_the_same_rows(models, home):
+def test_dbt_builds_days_of_one_export_and_of_several_into_the_rows_of_a_rebuild(models, home):
     alone = [Account.of(number, number, [Request(3600, 14, 0, 48, 100)]) for number in (0, 3)]
     again = Account.of(0, 0, [Request(3600, 14, 9, 24, 30)])
     third = f"{DAY + dt.timedelta(days=2):%Y-%m-%dT00:00:00Z}"
@@ -209,7 +209,7 @@ def test_days_of_one_export_are_built_without_ranking_into_the_same_rows(models,
         home.land(files)
         home.build()
         name = "intermediate.int_console_usage"
-        # the compiled models were written out for all levels, with ranking, and without the days' first and last moment
+        # the compiled models do not name the days' first and last moment
         with models.over(landed, name) as connection:
             expected = sorted(connection.execute(f"FROM {name}").fetchall(), key=repr)
         assert home.tables("intermediate")[name] == expected

@@ -58,9 +58,9 @@ given_over as (
             and other.total_tokens > preferred.total_tokens
     inner join intervals
         on
-            other.provider = intervals.provider
-            and other.usage_date = intervals.usage_date
-            and other.channel = intervals.channel
+            intervals.provider = other.provider
+            and intervals.usage_date = other.usage_date
+            and intervals.channel = other.channel
             and intervals.total_tokens > 0
     where
         (

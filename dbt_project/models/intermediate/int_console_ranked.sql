@@ -7,13 +7,9 @@
     with all that it says and no longer says.
 #}
 {%- set interval_and_key = ['channel', 'provider', 'usage_start', 'bucket_seconds', 'stated'] + console_dimensions().values() | list -%}
+{%- set is_in_scope = in_days('usage_start') -%}
 
-with usage as (
-    select * from {{ ref('stg_console_usage') }}
-    where {{ in_days('usage_start') }}
-),
-
-pulls as (
+with pulls as (
     select * from {{ source('raw', 'exports') }}
     where is_pull and side = 'console'
 ),
@@ -21,7 +17,8 @@ pulls as (
 -- Days on which a row may lose. To rank the others too would sort every row for nothing.
 contested_days as (
     select usage_start::date as usage_date
-    from usage
+    from {{ ref('stg_console_usage') }}
+    where {{ is_in_scope }}
     group by usage_start::date
     having min(file_sha256) < max(file_sha256) or bool_or(channel = 'api')
 ),
@@ -33,8 +30,8 @@ contested as (
         {{ interval_and_key | join(', ') }},
         sum(total_tokens) as total_tokens,
         bool_or(cache_split_assumed) as cache_split_assumed
-    from usage
-    where usage_start::date in (select usage_date from contested_days)
+    from {{ ref('stg_console_usage') }}
+    where {{ is_in_scope }} and usage_start::date in (select usage_date from contested_days)
     group by all
 ),
 
@@ -110,7 +107,8 @@ summed as (
         bool_or(cache_split_assumed) as cache_split_assumed,
         false as has_finer_rows,
         false as rest_was_negative
-    from usage
+    from {{ ref('stg_console_usage') }}
+    where {{ is_in_scope }}
     group by all
 )
 
