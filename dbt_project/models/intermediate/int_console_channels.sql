@@ -55,12 +55,12 @@ given_over as (
             and preferred.usage_date = other.usage_date
             and preferred.is_preferred
             and not other.is_preferred
-            and other.total_tokens > preferred.total_tokens
+            and preferred.total_tokens < other.total_tokens
     inner join intervals
         on
-            intervals.provider = other.provider
-            and intervals.usage_date = other.usage_date
-            and intervals.channel = other.channel
+            other.provider = intervals.provider
+            and other.usage_date = intervals.usage_date
+            and other.channel = intervals.channel
             and intervals.total_tokens > 0
     where
         (
