@@ -143,6 +143,7 @@ def compare(
     session_lines = max(options.lines // options.files, 1)
     for repetition in range(options.repetitions):
         home = folder / f"home-{repetition}"
+        home.mkdir()
         measured, their_daily = theirs(ccusage, tree, folder / "ccusage.json")
         runs["ccusage"].append(measured)
         parts, our_daily, summary = ours(home, tree)

@@ -1,125 +1,14 @@
 -- Rows with a negative number, with what tells them apart in their mart.
-with
-
-offending as (
-    select
-        'marts.token_usage_minutes' as mart,
-        source,
-        usage_date,
-        provider,
-        model,
-        api_key,
-        workspace,
-        null as session_id,
+select * from token_rows
+where
+    least(
         input_tokens_no_cache,
         input_tokens_cache_write_5m,
         input_tokens_cache_write_1h,
         input_tokens_cache_read,
         output_tokens,
+        cache_creation_tokens,
         web_search_count,
         total_tokens
-    from marts.token_usage_minutes
-    where
-        least(
-            input_tokens_no_cache,
-            input_tokens_cache_write_5m,
-            input_tokens_cache_write_1h,
-            input_tokens_cache_read,
-            output_tokens,
-            web_search_count,
-            total_tokens
-        ) < 0
-
-    union all
-
-    select
-        'marts.token_usage_sessions' as mart,
-        'sessions' as source,
-        session_started_at::date as usage_date,
-        provider,
-        primary_model as model,
-        api_key,
-        workspace,
-        session_id,
-        input_tokens_no_cache,
-        input_tokens_cache_write_5m,
-        input_tokens_cache_write_1h,
-        input_tokens_cache_read,
-        output_tokens,
-        web_search_count,
-        total_tokens
-    from marts.token_usage_sessions
-    where
-        least(
-            input_tokens_no_cache,
-            input_tokens_cache_write_5m,
-            input_tokens_cache_write_1h,
-            input_tokens_cache_read,
-            output_tokens,
-            web_search_count,
-            cache_creation_tokens,
-            total_tokens
-        ) < 0
-
-    union all
-
-    select
-        'marts.requests' as mart,
-        'sessions' as source,
-        requested_at::date as usage_date,
-        provider,
-        model,
-        api_key,
-        workspace,
-        session_id,
-        input_tokens_no_cache,
-        input_tokens_cache_write_5m,
-        input_tokens_cache_write_1h,
-        input_tokens_cache_read,
-        output_tokens,
-        web_search_count,
-        total_tokens
-    from marts.requests
-    where
-        least(
-            input_tokens_no_cache,
-            input_tokens_cache_write_5m,
-            input_tokens_cache_write_1h,
-            input_tokens_cache_read,
-            output_tokens,
-            web_search_count,
-            total_tokens
-        ) < 0
-
-    union all
-
-    select
-        'marts.daily_usage' as mart,
-        source,
-        usage_date,
-        provider,
-        model,
-        api_key,
-        workspace,
-        null as session_id,
-        input_tokens_no_cache,
-        input_tokens_cache_write_5m,
-        input_tokens_cache_write_1h,
-        input_tokens_cache_read,
-        output_tokens,
-        null as web_search_count,
-        total_tokens
-    from marts.daily_usage
-    where
-        least(
-            input_tokens_no_cache,
-            input_tokens_cache_write_5m,
-            input_tokens_cache_write_1h,
-            input_tokens_cache_read,
-            output_tokens,
-            total_tokens
-        ) < 0
-)
-
-select * from offending
+    ) < 0
 order by all

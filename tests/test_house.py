@@ -82,4 +82,4 @@ def test_only_the_settings_read_the_environment():
         if "os.environ" in module.read_text(encoding="utf-8") and stage_of(module) != "settings"
     }
     # These pass it on to a process that they start, or switch off the telemetry of a library.
-    assert readers == {"cli/dagster_ui.py", "ingest/transcripts.py", "marts/dbt_runner.py", "validation/suites.py"}
+    assert readers == {"cli/dagster_ui.py", "marts/dbt_runner.py", "validation/suites.py"}

@@ -506,6 +506,7 @@ def test_every_suite_of_a_mart_has_a_rows_law() -> None:
 def test_no_judged_column_can_pass_by_being_null() -> None:
     """Great Expectations skips nulls: a judged number must be a count, which has none, or be expected to be there."""
     connection = warehouse()
+    suites.share_views(connection)
     for suite in load_suites():
         cursor = connection.execute(suite.sql)
         columns = [column[0] for column in cursor.description or ()]

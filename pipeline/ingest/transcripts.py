@@ -1,27 +1,26 @@
-"""Reads, hashes and parses transcript files in bulk, in this process and a second one.
+"""Reads, hashes and parses transcript files in bulk, on all cores where there are many.
 
 Belongs here: what can be said of a file without the warehouse. Does not belong here: storing it (loader), and the
-ledger. Transcripts are the only format that comes in thousands of files. The second process starts without DuckDB and
-pandas, in the time in which 25 MB are read; it writes nothing, and ends with the one that started it.
+ledger. Transcripts are the only format that comes in thousands of files. The other processes write nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
+import itertools
 import mmap
+import multiprocessing
 import os
-import pickle
-import select
-import subprocess
-import sys
+import signal
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO, cast
 
 import pyarrow as pa
 
@@ -34,20 +33,10 @@ PORTION_FILES = 100
 PORTION_BYTES = 1 << 22
 # Larger files are read in pieces, one by one.
 MAX_BYTES = 1 << 24
-# The second process is started for at least so much.
-WORTH_A_PROCESS = 1 << 26
-# Portions that are asked of the second process at a time, so that it need not wait for the next one; and those that may
-# be read here before one that it was asked for.
-_ASKED = 2
-_AHEAD = 4
+# Other processes are started for at least so much.
+WORTH_PROCESSES = 1 << 26
+AHEAD = 2  # portions asked of each process at a time, so that it need not wait for the next one
 _HEAD_BYTES = 1 << 14
-# As much as the system lets a pipe hold: an answer, so that the second process reads on while it waits to be heard.
-_PIPE_BYTES = 1 << 20
-# pyarrow looks for numpy and pandas when it starts, and needs neither here.
-PROGRAM = (
-    "import sys; sys.modules.update(numpy=None, pandas=None); "
-    "from pipeline.ingest import transcripts; transcripts.serve()"
-)
 
 Fingerprint = tuple[int, int, int]  # size, modification time and change time (ns)
 
@@ -101,42 +90,36 @@ class Portion:
 
 
 def portions(wanted: Sequence[Wanted], processes: int) -> Generator[Portion]:
-    """Read files, some of them in a second process where `processes` lets one be and it is worth it.
+    """Read files, in `processes` other processes where there is so much that these are worth their start.
 
     Portions come in the order of the files, each with the outcomes of as many as it covers.
     """
-    shares = list(_shares(wanted))
+    shares = deque(_shares(wanted))
     readable = sum(file.found[0] for file in wanted if file.found[0] < MAX_BYTES)
-    beside = _Beside.begin() if processes > 1 and len(shares) > 1 and readable >= WORTH_A_PROCESS else None
-    here = _Reader()
-    read: dict[int, Portion] = {}
-    asked: deque[int] = deque()
-    following = 0
+    if processes > 1 and len(shares) > 1 and readable >= WORTH_PROCESSES:
+        yield from _portions_of_processes(shares, processes)
+    # All of them, or what processes that have died left.
+    while shares:
+        yield _read(shares.popleft())
+
+
+def _portions_of_processes(shares: deque[Sequence[Wanted]], processes: int) -> Generator[Portion]:
+    """What processes read of `shares`, from which each is taken once it is read; ends early where one dies."""
+    asked: deque[Future[Portion]] = deque()
+    pool = _pool(processes)
     try:
-        for number in range(len(shares)):
-            while number not in read:
-                while beside and len(asked) < _ASKED and following < len(shares):
-                    beside.ask(shares[following])
-                    asked.append(following)
-                    following += 1
-                can_read_on = following < len(shares) and len(read) < _AHEAD
-                if beside and asked and (not can_read_on or beside.has_answered()):
-                    answer = beside.answer()
-                    if answer:
-                        read[asked.popleft()] = answer
-                    else:
-                        beside.close()
-                        beside = None
-                elif asked and not beside:
-                    again = asked.popleft()
-                    read[again] = here.read(shares[again])
-                else:
-                    read[following] = here.read(shares[following])
-                    following += 1
-            yield read.pop(number)
+        while shares:
+            with _interrupts_held_back():
+                for share in itertools.islice(shares, len(asked), AHEAD * processes):
+                    asked.append(pool.submit(_read, share))
+            portion = asked.popleft().result()
+            shares.popleft()
+            yield portion
+    except (BrokenProcessPool, OSError):
+        # One was killed, or the system has no room for it: nothing that is not read yet is lost.
+        return
     finally:
-        if beside:
-            beside.close()
+        pool.shutdown(cancel_futures=True)
 
 
 def _shares(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
@@ -202,78 +185,42 @@ def _is_transcript(path: str, head: bytes) -> bool:
     return verdict(stream_events, probe) is None and verdict(claude_code, probe) is not None
 
 
-class _Beside:
-    """The second process: asked through its standard input, heard through its standard output."""
-
-    def __init__(self) -> None:
-        package = str(Path(__file__).parents[2])
-        self._process = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
-            [sys.executable, "-S", "-P", "-c", PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # an error's words may be those of a prompt
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, sys.path)])},
-            process_group=0,  # Ctrl-C is for the one that began it
-        )
-        self._questions = cast(IO[bytes], self._process.stdin)
-        # Else each process could wait for the other to hear it.
-        self._asking = ThreadPoolExecutor(1, thread_name_prefix="ask")
-        self._answers = cast(IO[bytes], self._process.stdout)
-        self._asking.submit(self._ask, limits.in_force())
-        # Not every system has it, or lets a user have it.
-        with contextlib.suppress(OSError, AttributeError):
-            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-    @classmethod
-    def begin(cls) -> _Beside | None:
-        """Start it; None where the system has no room for a further process."""
-        try:
-            return cls()
-        except OSError:
-            return None
-
-    def ask(self, share: Sequence[Wanted]) -> None:
-        """Have it read a share, without waiting; where it has ended, `answer` tells."""
-        self._asking.submit(self._ask, share)
-
-    def _ask(self, question: object) -> None:
-        with contextlib.suppress(OSError):
-            pickle.dump(question, self._questions)
-            self._questions.flush()
-
-    def has_answered(self) -> bool:
-        """Whether there is something to hear, be it that it has ended."""
-        return bool(select.select([self._answers], [], [], 0)[0])
-
-    def answer(self) -> Portion | None:
-        """Wait for what the share that was asked for first has given; None where it has ended."""
-        try:
-            outcomes = pickle.load(self._answers)  # noqa: S301 - written by this module
-            return Portion(outcomes, pa.ipc.open_stream(self._answers).read_all())
-        except (EOFError, OSError, pickle.UnpicklingError, pa.ArrowInvalid):
-            return None
-
-    def close(self) -> None:
-        """End it: it holds nothing that would be lost."""
-        self._process.kill()
-        self._asking.shutdown()
-        for pipe in (self._questions, self._answers):
-            with contextlib.suppress(OSError):
-                pipe.close()
-        self._process.wait()
+# -------------------------------------------------------------------------------------------------- other processes
 
 
-def serve() -> None:
-    """What the second process does: read each share that it is asked for, until nobody asks any more."""
-    reader = _Reader()
-    questions: IO[bytes] = sys.stdin.buffer
-    answers: IO[bytes] = sys.stdout.buffer
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        limits.use(pickle.load(questions))  # noqa: S301 - written by this module
-        while True:
-            portion = reader.read(pickle.load(questions))  # noqa: S301 - written by this module
-            pickle.dump(portion.outcomes, answers)
-            with pa.ipc.new_stream(answers, portion.rows.schema) as writer:
-                writer.write_table(portion.rows)
-            answers.flush()
-    os._exit(0)
+def _pool(processes: int) -> ProcessPoolExecutor:
+    """Processes that read shares; each is started when there is work for it, and ends with this one."""
+    return ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(limits.in_force(),)
+    )
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Within, Ctrl-C waits; processes that are begun here never see it: it is for the one that began them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(in_force: limits.Limits) -> None:
+    limits.use(in_force)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that began this one: a killed one cannot say that nothing more is wanted."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(0)
+
+
+def _read(share: Sequence[Wanted]) -> Portion:
+    return _reader().read(share)
+
+
+@cache
+def _reader() -> _Reader:
+    return _Reader()
