@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.ingest import formats
 from pipeline.settings import ConfigurationError, Settings
+from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import literal, sql
 
 _MONEY = pa.decimal128(38, 12)
@@ -103,18 +104,13 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
     if not known["days_used"] and not known["days_billed"]:
         raise ConfigurationError(f"close: there is no usage and no bill of {name}")
     _read_current(connection, [month])
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         connection.execute("INSERT INTO raw.closed_months VALUES (?, ?)", [month, _naive(now)])
         for statement in sql("finance/closing/book").split(";"):
             if statement.strip():
                 connection.execute(statement, [month])
         # The next build then replaces the tables that show which months are closed.
         connection.execute("INSERT OR IGNORE INTO scope.days VALUES (?)", [month])
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     return known
 
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 from pipeline.ingest import discovery, formats, transcripts
 from pipeline.ingest.sources.contract import Loaded, RejectedRow
 from pipeline.settings import Settings
+from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import sql
 
 # Where the days of a file's usage are found; formats that are not named here fill raw.requests.
@@ -162,10 +163,9 @@ def note(
     connection: duckdb.DuckDBPyConnection, sha256: str, shown: str, name: str, size: int, status: str, message: str
 ) -> None:
     """Ledger row of a file from which nothing was loaded; unchanged where the ledger says so already."""
-    connection.execute("BEGIN")
-    connection.execute(sql("ingest/drop_other_note"), [sha256, status, message])
-    connection.execute(sql("ingest/enter_note"), [sha256, shown, name, size, status, message])
-    connection.execute("COMMIT")
+    with transaction(connection):
+        connection.execute(sql("ingest/drop_other_note"), [sha256, status, message])
+        connection.execute(sql("ingest/enter_note"), [sha256, shown, name, size, status, message])
 
 
 def remember(connection: duckdb.DuckDBPyConnection, files: Sequence[FoundFile]) -> None:

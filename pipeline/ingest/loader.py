@@ -30,6 +30,7 @@ from pipeline.ingest.sources.base import streaming
 from pipeline.ingest.sources.contract import Loaded, Source, SourceError
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import warehouse
+from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import sql
 
 # Files that are stored in one transaction where their format allows it: few cost time, many cost memory. One and a half
@@ -397,22 +398,14 @@ def _take_together(
 ) -> None:
     """Store transcripts in one transaction, with their ledger rows."""
     sha256s = [found.sha256 for found, _ in files]
-    with streaming(connection, in_order=True):
-        connection.execute("BEGIN")
-        try:
-            days = claude_code.store(connection, pa.concat_tables(rows)) if rows else {}
-            retraction.keep_out(connection, sha256s)
-            for found, loaded in files:
-                ledger.quarantine(settings, found.sha256, loaded.rejected)
-            ledger.enter_together(connection, claude_code.FORMAT, files, days)
-            connection.execute(sql("ingest/forget/mark_kept_out"), [sha256s])
-            ledger.remember(connection, [found for found, _ in files])
-            connection.execute("COMMIT")
-        except BaseException:
-            # A commit that failed leaves nothing to roll back.
-            with contextlib.suppress(duckdb.TransactionException):
-                connection.execute("ROLLBACK")
-            raise
+    with streaming(connection, in_order=True), transaction(connection):
+        days = claude_code.store(connection, pa.concat_tables(rows)) if rows else {}
+        retraction.keep_out(connection, sha256s)
+        for found, loaded in files:
+            ledger.quarantine(settings, found.sha256, loaded.rejected)
+        ledger.enter_together(connection, claude_code.FORMAT, files, days)
+        connection.execute(sql("ingest/forget/mark_kept_out"), [sha256s])
+        ledger.remember(connection, [found for found, _ in files])
 
 
 def _take(

@@ -13,6 +13,7 @@ import duckdb
 
 from pipeline.ingest import ledger, touched
 from pipeline.settings import ConfigurationError, Settings
+from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import literal, sql
 
 
@@ -39,15 +40,10 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
             f"no loaded file is known as {name!r}: give a path as `status` shows it, or its sha256 (see ingest.files)"
         )
     for sha256, _, _ in found:
-        connection.execute("BEGIN")
-        try:
+        with transaction(connection):
             take_out(connection, sha256)
             connection.execute("UPDATE ingest.files SET status = 'forgotten' WHERE file_sha256 = ?", [sha256])
             connection.execute(sql("ingest/forget/rejected"))
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
     return [str(path) for _, path, _ in found]
 
 
@@ -57,17 +53,12 @@ def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
     A file of which no row is left is forgotten, with its rejected rows. Those of other files stay: which day a row that
     cannot be read belongs to is not known.
     """
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         delete(connection, *older_than(day))
         connection.execute("DELETE FROM raw.retention")
         connection.execute("INSERT INTO raw.retention VALUES (?)", [day])
         connection.execute(sql("ingest/forget/mark_files"), [day])
         connection.execute(sql("ingest/forget/rejected"))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import duckdb
 
-from pipeline.store import memo
+from pipeline.store.connection import first_row, has_table
 from pipeline.store.sqlfiles import sql
 
 
 def add_alike(connection: duckdb.DuckDBPyConnection) -> None:
     """Put responses into scope that may be one call with one in scope: copies, and what another logger tells of."""
     inserts = []
-    if memo.first_row(connection, "SELECT 1 FROM raw.requests WHERE message_id <> '' LIMIT 1"):
+    if first_row(connection, "SELECT 1 FROM raw.requests WHERE message_id <> '' LIMIT 1"):
         inserts.append(sql("ingest/touched/same_message"))
-    if memo.first_row(connection, "SELECT 1 FROM raw.requests WHERE is_copied IS NOT FALSE LIMIT 1"):
+    if first_row(connection, "SELECT 1 FROM raw.requests WHERE is_copied IS NOT FALSE LIMIT 1"):
         inserts.append(sql("ingest/touched/copies"))
-    if (memo.first_row(connection, "SELECT count(DISTINCT logger) FROM raw.requests") or (0,))[0] > 1:
-        built = (
-            sql("ingest/touched/neighbours_built") if memo.has_table(connection, "intermediate", "int_requests") else ""
-        )
+    if (first_row(connection, "SELECT count(DISTINCT logger) FROM raw.requests") or (0,))[0] > 1:
+        built = sql("ingest/touched/neighbours_built") if has_table(connection, "intermediate", "int_requests") else ""
         inserts.append(sql("ingest/touched/neighbours", built=built))
     known = -1
     while inserts and known != (
-        known := int((memo.first_row(connection, "SELECT count(*) FROM scope.responses") or (0,))[0])
+        known := int((first_row(connection, "SELECT count(*) FROM scope.responses") or (0,))[0])
     ):
         for insert in inserts:
             connection.execute(insert)

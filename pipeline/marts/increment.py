@@ -19,6 +19,7 @@ import duckdb
 
 from pipeline.ingest import touched
 from pipeline.store import memo
+from pipeline.store.connection import first_row, has_table, transaction
 from pipeline.store.sqlfiles import sql
 
 # Raw rows a batch: bounds the memory of a build, whatever the history. Two million rows build with 400 MB for DuckDB.
@@ -36,15 +37,16 @@ class Batch:
 
 def mark_all(connection: duckdb.DuckDBPyConnection) -> None:
     """Forget what was built, so that the next build makes everything anew; what is published is not touched."""
-    connection.execute("BEGIN")
-    for schema in ("staging", "intermediate", "marts"):
-        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
-    for name in _SCOPES:
-        connection.execute(f"DELETE FROM scope.{name}")
-    connection.execute("DELETE FROM scope.reconciliation_built")
-    connection.execute("DELETE FROM scope.pending_files")
-    connection.execute("INSERT INTO scope.pending_files SELECT file_sha256 FROM ingest.files WHERE status = 'loaded'")
-    connection.execute("COMMIT")
+    with transaction(connection):
+        for schema in ("staging", "intermediate", "marts"):
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        for name in _SCOPES:
+            connection.execute(f"DELETE FROM scope.{name}")
+        connection.execute("DELETE FROM scope.reconciliation_built")
+        connection.execute("DELETE FROM scope.pending_files")
+        connection.execute(
+            "INSERT INTO scope.pending_files SELECT file_sha256 FROM ingest.files WHERE status = 'loaded'"
+        )
 
 
 def plan(connection: duckdb.DuckDBPyConnection, batch_rows: int = BATCH_ROWS) -> list[Batch]:
@@ -63,8 +65,7 @@ def plan(connection: duckdb.DuckDBPyConnection, batch_rows: int = BATCH_ROWS) ->
 
 def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) -> int:
     """Write schema `scope` for a batch; with `keep`, what already stands there stays. Returns the days in scope."""
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection):
         if not keep:
             for name in _SCOPES:
                 connection.execute(f"DELETE FROM scope.{name}")
@@ -72,36 +73,31 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
         touched.add_alike(connection)
         connection.execute(sql("marts/increment/sessions"), [batch.files])
         connection.execute(sql("marts/increment/days"), [batch.days])
-        if memo.has_table(connection, "intermediate", "int_requests"):
+        if has_table(connection, "intermediate", "int_requests"):
             connection.execute(sql("marts/increment/days_before"))
-        counted = memo.first_row(connection, "SELECT count(*) FROM scope.days")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+        counted = first_row(connection, "SELECT count(*) FROM scope.days")
     return int(counted[0]) if counted else 0
 
 
 def close(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> None:
     """Note that everything pending is in the marts now, built by models of this `fingerprint`."""
-    connection.execute("BEGIN")
-    for name in (*_SCOPES, "pending_files"):
-        connection.execute(f"DELETE FROM scope.{name}")
-    seen, _ = memo.version(connection, memo.MARTS)
-    connection.execute(
-        "INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?, '')", [memo.MARTS, seen + 1, fingerprint]
-    )
-    connection.execute("COMMIT")
+    with transaction(connection):
+        for name in (*_SCOPES, "pending_files"):
+            connection.execute(f"DELETE FROM scope.{name}")
+        seen, _ = memo.version(connection, memo.MARTS)
+        connection.execute(
+            "INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?, '')", [memo.MARTS, seen + 1, fingerprint]
+        )
 
 
 def is_built(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether the marts have ever been built."""
-    return memo.has_table(connection, "marts", "token_usage_minutes")
+    return has_table(connection, "marts", "token_usage_minutes")
 
 
 def _is_pending(connection: duckdb.DuckDBPyConnection) -> bool:
-    return memo.first_row(connection, "SELECT 1 FROM scope.pending_files LIMIT 1") is not None
+    return first_row(connection, "SELECT 1 FROM scope.pending_files LIMIT 1") is not None
 
 
 def _has_scope(connection: duckdb.DuckDBPyConnection) -> bool:
-    return any(memo.first_row(connection, f"SELECT 1 FROM scope.{name} LIMIT 1") is not None for name in _SCOPES)
+    return any(first_row(connection, f"SELECT 1 FROM scope.{name} LIMIT 1") is not None for name in _SCOPES)

@@ -15,6 +15,7 @@ from pipeline.ingest import formats
 from pipeline.reference import allocation, rates
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import memo
+from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import sql
 
 # Rewritten in each run, from the settings and the rate card.
@@ -55,51 +56,47 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
     connection.register("windows_arrow", windows)
     for name, table in finance.items():
         connection.register(f"{name}_arrow", table)
-    connection.execute("BEGIN")
     try:
-        changed = connection.execute(
-            sql("reference/reference_changed"),
-            [
-                settings.user_ids,
-                settings.publish_contract_rates,
-                settings.shared_cost_rule,
-                _joined(aliases),
-                _joined(scope_rules),
-                _joined(modes),
-                _joined(workspaces),
-                _joined(channels),
-            ],
-        ).fetchone()
-        if changed and changed[0]:
-            # What is built rests on other rates, names or settings: the next build is a full one.
-            connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [memo.MARTS])
-        for table in _REFERENCE:
-            connection.execute(f"DELETE FROM raw.{table}")
-        connection.execute(
-            "INSERT INTO raw.settings VALUES (?, ?, ?)",
-            [settings.user_ids, settings.publish_contract_rates, settings.shared_cost_rule],
-        )
-        for former, current in aliases:
-            connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
-        for workspace, current in workspaces:
-            connection.execute("INSERT INTO raw.workspace_aliases VALUES (?, ?)", [workspace, current])
-        for channel in channels:
-            connection.execute("INSERT INTO raw.account_channels VALUES (?, ?)", channel)
-        for name, (provider, side) in formats.ACCOUNT_FORMATS.items():
-            connection.execute("INSERT INTO raw.account_formats VALUES (?, ?, ?)", [name, provider, side])
-        for rule in scope_rules:
-            connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
-        for mode in modes:
-            connection.execute("INSERT INTO raw.billing_modes VALUES (?, ?, ?)", mode)
-        connection.execute(sql("reference/insert_model_names"))
-        connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
-        connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
-        for name in finance:
-            connection.execute(f"INSERT INTO raw.{name} BY NAME SELECT * FROM {name}_arrow")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+        with transaction(connection):
+            changed = connection.execute(
+                sql("reference/reference_changed"),
+                [
+                    settings.user_ids,
+                    settings.publish_contract_rates,
+                    settings.shared_cost_rule,
+                    _joined(aliases),
+                    _joined(scope_rules),
+                    _joined(modes),
+                    _joined(workspaces),
+                    _joined(channels),
+                ],
+            ).fetchone()
+            if changed and changed[0]:
+                # What is built rests on other rates, names or settings: the next build is a full one.
+                connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [memo.MARTS])
+            for table in _REFERENCE:
+                connection.execute(f"DELETE FROM raw.{table}")
+            connection.execute(
+                "INSERT INTO raw.settings VALUES (?, ?, ?)",
+                [settings.user_ids, settings.publish_contract_rates, settings.shared_cost_rule],
+            )
+            for former, current in aliases:
+                connection.execute("INSERT INTO raw.api_key_aliases VALUES (?, ?)", [former, current])
+            for workspace, current in workspaces:
+                connection.execute("INSERT INTO raw.workspace_aliases VALUES (?, ?)", [workspace, current])
+            for channel in channels:
+                connection.execute("INSERT INTO raw.account_channels VALUES (?, ?)", channel)
+            for name, (provider, side) in formats.ACCOUNT_FORMATS.items():
+                connection.execute("INSERT INTO raw.account_formats VALUES (?, ?, ?)", [name, provider, side])
+            for rule in scope_rules:
+                connection.execute("INSERT INTO raw.reconciliation_scope VALUES (?, ?, ?, ?, ?)", rule)
+            for mode in modes:
+                connection.execute("INSERT INTO raw.billing_modes VALUES (?, ?, ?)", mode)
+            connection.execute(sql("reference/insert_model_names"))
+            connection.execute("INSERT INTO raw.rate_card BY NAME SELECT * FROM card_arrow")
+            connection.execute("INSERT INTO raw.context_windows BY NAME SELECT * FROM windows_arrow")
+            for name in finance:
+                connection.execute(f"INSERT INTO raw.{name} BY NAME SELECT * FROM {name}_arrow")
     finally:
         connection.unregister("names_arrow")
         connection.unregister("card_arrow")

@@ -6,13 +6,12 @@ Belongs here: the memo, and the fingerprint of code and settings. Does not belon
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import duckdb
 
 from pipeline.store import bundled
+from pipeline.store.connection import first_row
 from pipeline.store.sqlfiles import sql
 
 MARTS = "marts"
@@ -68,18 +67,3 @@ def _code() -> str:
     for file in sorted(files):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
-
-
-def has_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
-    """Whether the warehouse holds a table."""
-    query = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?"
-    found = first_row(connection, query, [schema, table])
-    return found is not None
-
-
-def first_row(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] = ()
-) -> tuple[Any, ...] | None:
-    """The first row. All are fetched: DuckDB refuses `connection.sql` while a result is not read to its end."""
-    rows = connection.execute(query, list(parameters)).fetchall()
-    return rows[0] if rows else None

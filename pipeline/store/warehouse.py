@@ -29,6 +29,7 @@ import pyarrow as pa
 from pipeline import limits
 from pipeline.settings import ConfigurationError, Settings, memory_bytes
 from pipeline.store import progress, redaction
+from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import identifier, literal, sql
 
 PUBLISHED_SCHEMAS = ("ingest", "marts", "analysis")
@@ -296,18 +297,14 @@ def description(described: pa.Schema | pa.Field) -> str:
 def write_analysis(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
     """Replace analysis.<name>, with the descriptions of the table and of its columns, in one transaction."""
     target = f"analysis.{identifier(name)}"
-    connection.execute("BEGIN")
     try:
-        connection.register("built_arrow", table)
-        connection.execute(f"CREATE OR REPLACE TABLE {target} AS FROM built_arrow")
-        connection.execute(f"COMMENT ON TABLE {target} IS {literal(description(table.schema))}")
-        for field in table.schema:
-            column = f"{target}.{identifier(field.name)}"
-            connection.execute(f"COMMENT ON COLUMN {column} IS {literal(description(field))}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+        with transaction(connection):
+            connection.register("built_arrow", table)
+            connection.execute(f"CREATE OR REPLACE TABLE {target} AS FROM built_arrow")
+            connection.execute(f"COMMENT ON TABLE {target} IS {literal(description(table.schema))}")
+            for field in table.schema:
+                column = f"{target}.{identifier(field.name)}"
+                connection.execute(f"COMMENT ON COLUMN {column} IS {literal(description(field))}")
     finally:
         connection.unregister("built_arrow")
 
