@@ -27,6 +27,7 @@ from pipeline.analysis.causes import KINDS, Lines, RateRatios, billed, comparabl
 from pipeline.analysis.measures import TEXT, as_table, described_field, described_schema
 from pipeline.analysis.stats.decomposition import BRIDGE_TERMS, month_bridge
 from pipeline.settings import Settings
+from pipeline.store.connection import Row, rows_of
 from pipeline.store.sqlfiles import sql
 
 MAX_MONTHS = 24  # changes that are told, the last ones
@@ -34,7 +35,6 @@ MAX_KEYS = 200  # followed one by one, the costliest; the others count as one
 OTHERS = "(others)"
 MONEY = pa.decimal128(38, 12)
 Key = tuple[str, str, str]  # provider, workspace, api_key
-Row = dict[str, Any]
 
 SCHEMA = described_schema(
     "From last month's bill to this one: what each cause added, one row a month, segment and term. The terms of a "
@@ -74,8 +74,8 @@ class _Bills:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.ratios = RateRatios(connection)
-        self.usage = _rows(connection, "analysis/bridge/usage")
-        self.costs = _rows(connection, "analysis/bridge/billed")
+        self.usage = rows_of(connection, sql("analysis/bridge/usage"))
+        self.costs = rows_of(connection, sql("analysis/bridge/billed"))
         self.billed_months = {(row["provider"], row["month"]) for row in self.costs}
         found: dict[Key, Decimal] = defaultdict(Decimal)
         for row in self.usage + self.costs:
@@ -149,12 +149,6 @@ class _Bills:
         if unpriced:
             parts.append(f"{unpriced:,} usage rows have no price")
         return "; ".join(parts) or None
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, name: str, **parts: str) -> list[Row]:
-    found = connection.execute(sql(name, **parts))
-    names = [str(column[0]) for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def _key(row: Mapping[str, Any]) -> Key:

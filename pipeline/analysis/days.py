@@ -53,6 +53,7 @@ from pipeline.analysis.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.analysis.stats.describe import Floats
 from pipeline.analysis.stats.forecast import MonthForecast, backtest, forecast_month, forecast_month_ets
 from pipeline.settings import Settings
+from pipeline.store.connection import Row
 from pipeline.words import counted
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -64,7 +65,6 @@ MIN_PROFILE_WEEKS = 2
 MIN_PATTERN_WEEKS = 4
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 DATE = pa.date32()
-Row = dict[str, Any]
 
 SCHEMAS: dict[str, pa.Schema] = {
     "usage_anomalies": described_schema(

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.ingest import formats
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.store.connection import transaction
+from pipeline.store.connection import rows_of, transaction
 from pipeline.store.sqlfiles import literal, sql
 
 _MONEY = pa.decimal128(38, 12)
@@ -98,9 +98,7 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
     if connection.execute("SELECT 1 FROM raw.closed_months WHERE month = ?", [month]).fetchall():
         raise ConfigurationError(f"close: {name} is closed already; later differences are in analysis.restatements")
     billed = ", ".join(literal(name) for name, (_, side) in formats.ACCOUNT_FORMATS.items() if side == "billed")
-    found = connection.execute(sql("finance/closing/readiness", billed_formats=billed), [month])
-    names = [str(column[0]) for column in found.description or ()]
-    known = dict(zip(names, found.fetchall()[0], strict=True))
+    (known,) = rows_of(connection, sql("finance/closing/readiness", billed_formats=billed), [month])
     if not known["days_used"] and not known["days_billed"]:
         raise ConfigurationError(f"close: there is no usage and no bill of {name}")
     _read_current(connection, [month])

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from pipeline.reference import rates
+from pipeline.store.connection import rows_of
 from pipeline.store.sqlfiles import sql
 
 _PER_MILLION = 10**6
@@ -132,9 +133,7 @@ def check(
     connection.register("card", rates.rate_card([], overrides, aliases, rates.sold_in(connection)))
     try:
         at_rate = sql("reference/at_rate", usage="usage", card="card")
-        found = connection.execute(sql("finance/rate_check/cells", at_rate=at_rate))
-        names = [str(column[0]) for column in found.description or ()]
-        cells = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        cells = rows_of(connection, sql("finance/rate_check/cells", at_rate=at_rate))
     finally:
         connection.unregister("card")
     findings: list[Finding] = []

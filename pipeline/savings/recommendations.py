@@ -17,7 +17,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -27,6 +26,7 @@ from pipeline.reference import rates
 from pipeline.savings import repricing
 from pipeline.settings import ConfigurationError, Settings, WhatIf
 from pipeline.store.computed import table_or_reason
+from pipeline.store.connection import Row, rows_of
 from pipeline.store.sqlfiles import literal, sql
 from pipeline.words import counted, usd
 
@@ -130,7 +130,6 @@ SCHEMA = described_schema(
 )
 SCHEMAS: dict[str, pa.Schema] = {"recommendations": SCHEMA}
 
-Row = dict[str, Any]
 Group = tuple[str, ...]
 
 
@@ -211,9 +210,9 @@ def recommendations(connection: duckdb.DuckDBPyConnection, settings: Settings) -
         ConfigurationError: a what_if names a model that was never used or has no price.
 
     """
-    seen = _dicts(connection, sql("savings/window", runaway_output_tokens=str(settings.savings.runaway_output_tokens)))[
-        0
-    ]
+    seen = rows_of(
+        connection, sql("savings/window", runaway_output_tokens=str(settings.savings.runaway_output_tokens))
+    )[0]
     window = None
     rows: list[Row] = []
     if seen["first_day"] is not None:
@@ -239,8 +238,8 @@ def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]
     """One row a kind, key and model, by rank."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE savings_replay AS {window.replay('raw.rate_card')}")
     try:
-        signatures = _dicts(connection, sql("savings/signatures"))
-        evidence = {_group(row): row for row in _dicts(connection, sql("savings/evidence"))}
+        signatures = rows_of(connection, sql("savings/signatures"))
+        evidence = {_group(row): row for row in rows_of(connection, sql("savings/evidence"))}
     finally:
         connection.execute("DROP TABLE temp.savings_replay")
     hidden = _models_with_hidden_rates(connection)
@@ -483,7 +482,7 @@ _READS_REQUESTS = "SELECT count(*) AS requests, sum(estimated_cost_usd) AS cost_
 
 def _unavailable(connection: duckdb.DuckDBPyConnection, seen: Row, settings: Settings) -> list[Row]:
     """What could not be judged, and why; nothing where single requests tell all."""
-    covered = _dicts(connection, sql("savings/coverage"))[0]
+    covered = rows_of(connection, sql("savings/coverage"))[0]
     said = []
     if not covered["in_force_tokens"] and not seen["requests"]:
         said.append("There is no usage.")
@@ -558,12 +557,6 @@ def _what_if(connection: duckdb.DuckDBPyConnection, settings: Settings, name: st
 
 def _group(row: Row) -> Group:
     return tuple(str(row[name]) for name in _GROUP)
-
-
-def _dicts(connection: duckdb.DuckDBPyConnection, text: str) -> list[Row]:
-    found = connection.execute(text)
-    names = [str(column[0]) for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:

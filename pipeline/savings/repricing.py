@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.reference import rates
 from pipeline.settings import ConfigurationError
+from pipeline.store.connection import rows_of
 from pipeline.store.sqlfiles import literal, sql
 
 # What each token of a kind becomes under a policy; other kinds stay what they are.
@@ -137,9 +138,7 @@ def reprice(
     for name, table in tables.items():
         connection.register(name, table)
     try:
-        found = connection.execute(_reprice())
-        names = [str(column[0]) for column in found.description or ()]
-        rows = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
+        rows = tuple(rows_of(connection, _reprice()))
         in_use = connection.sql(sql("savings/repricing/card_in_use")).to_arrow_table()
         ((first_day, last_day),) = connection.execute(
             "SELECT min(usage_date), max(usage_date) FROM marts.charges WHERE billing_mode = 'metered'"

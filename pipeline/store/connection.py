@@ -6,10 +6,12 @@ Belongs here: that. Does not belong here: opening one (warehouse), or any query.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
+
+Row = dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -39,3 +41,12 @@ def first_row(
     """The first row. All are fetched: DuckDB refuses `connection.sql` while a result is not read to its end."""
     rows = connection.execute(query, list(parameters)).fetchall()
     return rows[0] if rows else None
+
+
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] | Mapping[str, object] | None = None
+) -> list[Row]:
+    """All rows of a query by the names of its columns."""
+    found = connection.execute(query, parameters)
+    names = [str(column[0]) for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

@@ -26,11 +26,11 @@ from pipeline.pricing.frontier import MECHANISMS, PRINCIPLES
 from pipeline.pricing.recommendation import terms_in_words
 from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY
 from pipeline.settings import Settings
+from pipeline.store.connection import Row, rows_of
 from pipeline.views import figures, pages
 from pipeline.views.figures import Floats, Plot, figure, short
 from pipeline.words import percent, usd
 
-Row = dict[str, Any]
 MAX_POINTS = 120  # of a line
 LEVELS = (0.25, 0.5, 0.75, 0.9, 0.95)  # of variance removed, in the table beside the frontier
 SAVINGS_DAYS = 30  # a month of analysis.recommendations
@@ -130,8 +130,8 @@ class Report:
 
 def collect(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Report:
     """The report of the tables of pricing and of the marts that `connection` has open; nothing is written."""
-    risks = pages.rows(connection, "FROM analysis.pricing_risk WHERE segment = 'all'")
-    quotes = pages.rows(connection, "FROM analysis.pricing_quotes ORDER BY quote")
+    risks = rows_of(connection, "FROM analysis.pricing_risk WHERE segment = 'all'")
+    quotes = rows_of(connection, "FROM analysis.pricing_quotes ORDER BY quote")
     own = [row for row in quotes if row["quote"] is not None]
     names = list(dict.fromkeys(row["customer_dimension"] for row in risks))
     first = risks[0]
@@ -217,7 +217,7 @@ def _dimension(connection: duckdb.DuckDBPyConnection, settings: Settings, name: 
 
 
 def _of(connection: duckdb.DuckDBPyConnection, table: str, dimension: str) -> list[Row]:
-    return pages.rows(connection, f"FROM analysis.{table} WHERE customer_dimension = $name", name=dimension)
+    return rows_of(connection, f"FROM analysis.{table} WHERE customer_dimension = $name", {"name": dimension})
 
 
 # -------------------------------------------------------------------------------------------------- recommendation
@@ -500,7 +500,7 @@ def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
     ).fetchall()
     if not known[0][0]:
         return Savings(notes=("Savings have not been looked for: there is no table analysis.recommendations.",))
-    rows = pages.rows(connection, "FROM analysis.recommendations ORDER BY rank NULLS LAST, kind, subject")
+    rows = rows_of(connection, "FROM analysis.recommendations ORDER BY rank NULLS LAST, kind, subject")
     counted = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is not None]
     asked = [row for row in rows if row["kind"] == "what_if"]
     others = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is None]

@@ -14,15 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-
-def rows(connection: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> list[dict[str, Any]]:
-    """The rows of a query by the names of its columns."""
-    found = connection.execute(query, parameters) if parameters else connection.execute(query)
-    names = [str(column[0]) for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
 
 def display(value: Any) -> str:
     """A value as people read it: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.

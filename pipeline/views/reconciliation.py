@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
+from pipeline.store.connection import Row, rows_of
 from pipeline.store.sqlfiles import sql
 from pipeline.views import pages
 from pipeline.words import percent, usd
-
-Row = dict[str, Any]
 
 # What each status means to a reader, in the order in which the page shows them.
 MEANINGS = {
@@ -121,24 +119,24 @@ class Report:
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     """The report of the warehouse, or of the published database, that `connection` has open; nothing is written."""
     connection.execute(sql("views/reconciliation/cells"))
-    (totals,) = pages.rows(connection, sql("views/reconciliation/totals"))
-    rates = pages.rows(connection, sql("views/reconciliation/rates"))
-    statuses = pages.rows(connection, sql("views/reconciliation/statuses"))
+    (totals,) = rows_of(connection, sql("views/reconciliation/totals"))
+    rates = rows_of(connection, sql("views/reconciliation/rates"))
+    statuses = rows_of(connection, sql("views/reconciliation/statuses"))
     return Report(
         headline=_headline(totals),
         is_whole=bool(totals["cells_compared"]) and totals["cells_compared"] == totals["cells_tied_out"],
         totals=totals,
-        scope=tuple(_scope_sentences(pages.rows(connection, sql("views/reconciliation/scopes")))),
-        steps=tuple(_steps(pages.rows(connection, sql("views/reconciliation/steps")), bool(totals["has_logs"]))),
+        scope=tuple(_scope_sentences(rows_of(connection, sql("views/reconciliation/scopes")))),
+        steps=tuple(_steps(rows_of(connection, sql("views/reconciliation/steps")), bool(totals["has_logs"]))),
         by_day=_shares(connection, "day"),
         by_key=_shares(connection, "key"),
         by_model=_shares(connection, "model"),
-        gaps=tuple(_gaps(pages.rows(connection, sql("views/reconciliation/gaps")))),
+        gaps=tuple(_gaps(rows_of(connection, sql("views/reconciliation/gaps")))),
         statuses=tuple(row | {"meaning": MEANINGS[row["status"]]} for row in statuses),
         rates=tuple(row for row in rates if row["verdict"] == "mispriced"),
         undetectable_rates=sum(row["verdict"] == "undetectable" for row in rates),
-        sides=tuple(pages.rows(connection, sql("views/reconciliation/sides"))),
-        invoices=tuple(pages.rows(connection, sql("cli/show/invoices"))),
+        sides=tuple(rows_of(connection, sql("views/reconciliation/sides"))),
+        invoices=tuple(rows_of(connection, sql("cli/show/invoices"))),
     )
 
 
@@ -315,7 +313,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _shares(connection: duckdb.DuckDBPyConnection, dimension: str) -> tuple[Share, ...]:
-    rows = pages.rows(connection, sql("views/reconciliation/coverage"), dimension=dimension)
+    rows = rows_of(connection, sql("views/reconciliation/coverage"), {"dimension": dimension})
     return tuple(
         Share(row["name"], row["billed_usd"], row["explained_usd"], row["cells"], row["cells_tied_out"]) for row in rows
     )

@@ -24,11 +24,11 @@ from pipeline.analysis.days import daily_series
 from pipeline.analysis.distributions import MAX_BOOTSTRAP_SEGMENTS, Column, read_columns
 from pipeline.analysis.measures import MEASURES
 from pipeline.analysis.stats.describe import Counts, Floats
+from pipeline.store.connection import Row, rows_of
 from pipeline.views import pages, statistics_figures
 from pipeline.views.statistics_figures import Chart
 from pipeline.words import percent, usd
 
-Row = dict[str, Any]
 TITLES = {
     "session_cost_usd": "Cost of a session",
     "session_total_tokens": "Tokens of a session",
@@ -70,16 +70,14 @@ class Report:
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     """The report of the tables of schema analysis and of the marts that `connection` has open; nothing is written."""
-    tails = {(row["segment"], row["measure"]): row for row in pages.rows(connection, "FROM analysis.tail_metrics")}
+    tails = {(row["segment"], row["measure"]): row for row in rows_of(connection, "FROM analysis.tail_metrics")}
     fits: dict[tuple[str, str], list[Row]] = {}
-    for row in pages.rows(
-        connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"
-    ):
+    for row in rows_of(connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"):
         fits.setdefault((row["segment"], row["measure"]), []).append(row)
     flagged = _grouped(
-        pages.rows(connection, "FROM analysis.usage_anomalies WHERE usage_date IS NOT NULL ORDER BY usage_date")
+        rows_of(connection, "FROM analysis.usage_anomalies WHERE usage_date IS NOT NULL ORDER BY usage_date")
     )
-    forecasts = _grouped(pages.rows(connection, "FROM analysis.cost_forecast WHERE point IS NOT NULL"))
+    forecasts = _grouped(rows_of(connection, "FROM analysis.cost_forecast WHERE point IS NOT NULL"))
     series = {each.segment.name: each for each in daily_series(connection, MAX_BOOTSTRAP_SEGMENTS)[1]}
     measures = []
     for name, measure in MEASURES.items():
@@ -114,7 +112,7 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
     return Report(
         **_bridge(connection),
         half=_half(connection),
-        patterns=tuple(pages.rows(connection, evident)),
+        patterns=tuple(rows_of(connection, evident)),
         measures=tuple(measures),
     )
 
@@ -251,7 +249,7 @@ def _share_of_squares(values: Floats, counts: Counts) -> float:
 
 
 def _half(connection: duckdb.DuckDBPyConnection) -> str:
-    (row,) = pages.rows(connection, "FROM analysis.half_of_cost_sessions ORDER BY rank LIMIT 1")
+    (row,) = rows_of(connection, "FROM analysis.half_of_cost_sessions ORDER BY rank LIMIT 1")
     if row["rank"] is None:
         return str(row["note"])
     interval = ""
@@ -281,7 +279,7 @@ def _sessions(row: Row) -> str:
 
 def _bridge(connection: duckdb.DuckDBPyConnection) -> Row:
     last = "month IS NOT DISTINCT FROM (SELECT max(month) FROM analysis.month_bridge)"
-    rows = pages.rows(connection, f"FROM analysis.month_bridge WHERE segment = 'all' AND {last}")
+    rows = rows_of(connection, f"FROM analysis.month_bridge WHERE segment = 'all' AND {last}")
     first = rows[0] if rows else {"month": None, "note": "unavailable", "source": None}
     if first["month"] is None:
         return {
