@@ -65,7 +65,7 @@ def expected(new_home: Callable[..., Home]) -> list[Any]:
 @pytest.fixture
 def landed(new_home: Callable[..., Home]) -> Home:
     """The same landing, not read yet."""
-    home = new_home(threads=2)
+    home = new_home(threads=3)
     home.land(LANDED)
     return home
 

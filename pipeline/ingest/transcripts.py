@@ -90,14 +90,14 @@ class Portion:
 
 
 def portions(wanted: Sequence[Wanted], processes: int) -> Generator[Portion]:
-    """Read files, in `processes` other processes where there is so much that these are worth their start.
+    """Read files, where there is so much that it is worth their start in other processes, `processes` with this one.
 
     Portions come in the order of the files, each with the outcomes of as many as it covers.
     """
     shares = deque(_shares(wanted))
     readable = sum(file.found[0] for file in wanted if file.found[0] < MAX_BYTES)
     if processes > 1 and len(shares) > 1 and readable >= WORTH_PROCESSES:
-        yield from _portions_of_processes(shares, processes)
+        yield from _portions_of_processes(shares, processes - 1)  # this one stores
     # All of them, or what processes that have died left.
     while shares:
         yield _read(shares.popleft())
