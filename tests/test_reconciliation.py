@@ -1,7 +1,7 @@
 """What the comparison of usage, logs and bill says of made-up accounts, and what its report says of that.
 
-Belongs here: the scope of logs, sessions across midnight, wrong rates, subscriptions, the page. Does not belong here:
-single cells (dbt_project/models/marts/usage_reconciliation.yml) and real exports (test_real_data).
+Belongs here: cells by way of all models from int_reconciliation on, the scope of logs, sessions across midnight, wrong
+rates, subscriptions, the page. Does not belong here: single models (dbt_project) and real exports (test_real_data).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -91,6 +92,59 @@ def cells(connection: duckdb.DuckDBPyConnection, *columns: str) -> list[tuple[An
     names = ", ".join(columns)
     found: list[tuple[Any, ...]] = connection.execute(f"SELECT {names} FROM {MART} ORDER BY ALL").fetchall()
     return found
+
+
+# ------------------------------------------------------------------------------------------------------------ cells
+
+CASES = yaml.safe_load(Path(__file__).with_name("reconciliation_cases.yml").read_text(encoding="utf-8"))
+TABLES = {
+    "source('raw', 'reconciliation_scope')": "raw.reconciliation_scope",
+    "source('raw', 'billing_modes')": "raw.billing_modes",
+    "source('ingest', 'files')": "ingest.files",
+    "ref('int_reconciliation')": "intermediate.int_reconciliation",
+}
+UNSTATED = {"VARCHAR": "", "BOOLEAN": False, "DATE": None, "TIMESTAMP": None}
+
+
+@pytest.fixture(scope="module")
+def no_cells(models: Any) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A warehouse without usage whose models are built up to int_reconciliation."""
+    with models.over({"notes.txt": "no usage"}, "intermediate.int_reconciliation") as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_cells_are_compared_as_the_case_says(models, no_cells, case):
+    no_cells.execute("BEGIN")
+    try:
+        for given_rows in case["given"]:
+            insert(no_cells, TABLES[given_rows["input"]], given_rows["rows"])
+        no_cells.execute("INSERT INTO scope.days SELECT DISTINCT usage_date FROM intermediate.int_reconciliation")
+        done = {model.name for model in models._up_to("intermediate.int_reconciliation")}
+        for model in models._up_to(MART):
+            if model.name not in done:
+                models.build(model, no_cells)
+        wanted = case["expect"]["rows"]
+        found = no_cells.execute(f"SELECT {', '.join(wanted[0])} FROM {MART}").fetchall()
+    finally:
+        no_cells.execute("ROLLBACK")
+    assert sorted(map(plain, found)) == sorted(plain(row.values()) for row in wanted)
+
+
+def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Let a table hold `rows` alone, without its constraints: a row states only what its case is about."""
+    columns = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {table})").fetchall()
+    connection.execute(f"CREATE OR REPLACE TABLE {table} AS FROM {table} LIMIT 0")
+    unstated = {name: UNSTATED.get(kind, 0) for name, kind in columns}
+    for row in rows:
+        values = unstated | row
+        marks = ", ".join("?" for _ in values)
+        connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", list(values.values()))
+
+
+def plain(row: Any) -> list[str]:
+    """Values as text that can be compared and sorted: days as ISO dates, numbers as floats."""
+    return [str(float(value)) if isinstance(value, int | float | Decimal) else str(value) for value in row]
 
 
 # ----------------------------------------------------------------------------------------------- the scope of logs
