@@ -45,7 +45,7 @@
 {% macro billed_days() -%}
     select distinct
         account_formats.provider,
-        unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date as usage_date
+        {{ each_day('first_usage_date', 'last_usage_date') }} as usage_date
     from {{ source('ingest', 'files') }}
     inner join raw.account_formats using (format)
     where side = 'billed' and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null

@@ -106,7 +106,7 @@ parts as (
     select {{ piece }}, amount_usd, user_id, project, sum(part_usd)::decimal(38, 12) as part_usd
     from (
         select * from rests
-        union all by name
+        union all
         select amounts.*, logged.user_id, logged.project, logged.logged_usd as part_usd
         from amounts
         inner join logged using ({{ piece }})

@@ -31,7 +31,7 @@ by_month as (
 teams as (
     select
         by_month.*,
-        if(rule.shared_cost_rule = 'evenly', 1::hugeint, {{ weights('greatest(cost_usd, 0)', 'month, basis') }}) as weight
+        if(rule.shared_cost_rule = 'evenly', 1, {{ weights('greatest(cost_usd, 0)', 'month, basis') }}) as weight
     from by_month
     cross join rule
     where share = 'direct'

@@ -7,11 +7,11 @@ select
     provider,
     model,
     -- rows of marts.token_usage_minutes: records that agree in its grain are one row there
-    count(distinct {
-        usage_minute: usage_minute, bucket_seconds: bucket_seconds, model_version: model_version, api_key: api_key,
-        workspace: workspace, user_id: user_id, project: project, usage_type: usage_type,
-        context_window: context_window, inference_geo: inference_geo, speed: speed
-    }) as usage_rows,
+    count(distinct (
+        usage_minute, bucket_seconds, model_version, api_key,
+        workspace, user_id, project, usage_type,
+        context_window, inference_geo, speed
+    )) as usage_rows,
     sum(request_count)::bigint as request_count,
     sum(total_tokens) filter (where request_count is not null)::bigint as tokens_of_requests,
     {{ sum_kinds() }},

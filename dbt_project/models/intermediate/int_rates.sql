@@ -12,7 +12,7 @@ boundaries as (
 
 periods as (
     select
-        * exclude (boundary),
+        provider, model, context_window, usage_type, inference_geo, speed,
         boundary as valid_from,
         lead(boundary) over (
             partition by provider, model, context_window, usage_type, inference_geo, speed order by boundary

@@ -114,5 +114,5 @@ billed_cells as (
 )
 
 select * from usage_cells
-union all by name
+union all
 select * from billed_cells

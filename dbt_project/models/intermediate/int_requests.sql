@@ -82,7 +82,7 @@ links as (
         turns.request_key as turn_key,
         named.response_id,
         arg_min(
-            named.request_key, {away: abs(epoch_us(named.requested_at) - epoch_us(turns.requested_at)), key: named.request_key}
+            named.request_key, (abs({{ microseconds('named.requested_at') }} - {{ microseconds('turns.requested_at') }}), named.request_key)
         ) filter (where named.logger = 'transcript') as request_key
     from turns_{{ bonds | length }} as turns
     inner join named on turns.message_id = named.response_id and turns.input_hash = named.input_hash
@@ -91,7 +91,7 @@ links as (
 
 stored as (
     select * from named
-    union all by name
+    union all
     select
         turns.* exclude (opens, turn, line_id) replace (
             coalesce(links.request_key, turns.request_key) as request_key,
@@ -122,7 +122,7 @@ originals as (
     select
         copy_key,
         min(rank) as best_rank,
-        arg_min(request_key, {rank: rank, seen: requested_at, request_key: request_key}) as request_key
+        arg_min(request_key, (rank, requested_at, request_key)) as request_key
     from copyable
     group by copy_key
 ),
@@ -179,7 +179,7 @@ shared as (
         min(logger_rank) as best_rank,
         list(distinct logger_rank) as logger_ranks,
         {% for label in labels -%}
-        arg_min({{ label }}, {rank: logger_rank, seen: requested_at, name: {{ label }}}) filter (where {{ label }} <> '')
+        arg_min({{ label }}, (logger_rank, requested_at, {{ label }})) filter (where {{ label }} <> '')
             as {{ label }}{{ ',' if not loop.last }}
         {% endfor %}
     from identified
@@ -210,7 +210,7 @@ main_lines as (
     select
         response_id,
         input_hash,
-        arg_min(request_key, {seen: requested_at, request_key: request_key}) as request_key
+        arg_min(request_key, (requested_at, request_key)) as request_key
     from requests
     where not is_sidechain
     group by response_id, input_hash
@@ -226,13 +226,13 @@ keyed as (
         requests.* exclude (request_key),
         if(main_keys.request_key is null, coalesce(main_lines.request_key, requests.request_key), requests.request_key)
             as request_key,
-        {output: output_tokens, is_original: is_copied is not true, seen: kept_at, id: kept_id} as kept_order,
-        {
-            is_copied: is_copied is true,
+        (output_tokens, is_copied is not true, kept_at, kept_id) as kept_order,
+        (
+            is_copied is true,
             -- of copies the one in the oldest session is nearest to the original
-            seen: if(is_copied, coalesce(session_started_at, requested_at), requested_at),
-            id: session_id
-        } as owner_order
+            if(is_copied, coalesce(session_started_at, requested_at), requested_at),
+            session_id
+        ) as owner_order
     from requests
     left join main_lines using (response_id, input_hash)
     left join main_keys on requests.request_key = main_keys.request_key
@@ -249,7 +249,7 @@ calls as (
         arg_max(model, kept_order) as model,
         arg_max(model_version, kept_order) as model_version,
         {% for column in ['project', 'usage_type', 'inference_geo', 'speed', 'api_key', 'workspace', 'user_id'] -%}
-        coalesce(arg_min({{ column }}, {seen: requested_at, name: {{ column }}}) filter (where {{ column }} <> ''), '')
+        coalesce(arg_min({{ column }}, (requested_at, {{ column }})) filter (where {{ column }} <> ''), '')
             as {{ column }},
         {% endfor -%}
         -- of files that repeat the request, the one with the first rule decides who pays
@@ -261,7 +261,7 @@ calls as (
         arg_max({{ kind }}, kept_order) as {{ kind }},
         {% endfor -%}
         -- of the line that is kept, or null
-        arg_max_null(stated_total_tokens, kept_order) as stated_total_tokens,
+        {{ max_by_or_null('stated_total_tokens', 'kept_order') }} as stated_total_tokens,
         {% if compares -%}
         min(logger_rank) as logger_rank,
         any_value(logger_ranks) as logger_ranks,
@@ -317,7 +317,7 @@ matches_{{ rank }} as (
     inner join places_{{ rank }} as below using (signature, run, place)
     where
         not above.is_below and below.is_below
-        and abs(epoch_us(above.requested_at) - epoch_us(below.requested_at)) <= 5000000
+        and abs({{ microseconds('above.requested_at') }} - {{ microseconds('below.requested_at') }}) <= 5000000
         -- two ids of the provider are two calls
         and not (above.states_response_id and below.states_response_id)
 ),

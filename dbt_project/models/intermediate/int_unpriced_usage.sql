@@ -7,7 +7,7 @@
 } %}
 with usage as (
     select * from {{ ref('int_usage') }}
-    where len(unpriced_kinds) > 0 and {{ in_scope('usage_date') }}
+    where array_length(unpriced_kinds) > 0 and {{ in_scope('usage_date') }}
 ),
 
 card as (
@@ -42,18 +42,20 @@ compared as (
     select
         unpivoted.*,
         card.model is not null as has_kind,
-        list_filter([
+        concat_ws(
+            ', ',
             {% for dimension in tier -%}
             if(not list_contains(card.{{ dimension }}s, priced_{{ dimension }}), '{{ dimension }}=' || priced_{{ dimension }}, null)
             {{- ',' if not loop.last }}
             {% endfor %}
-        ], lambda lack: lack is not null) as lacks,
-        list_filter([
+        ) as lacks,
+        concat_ws(
+            ', ',
             if(priced_usage_type <> 'standard', 'usage_type=' || priced_usage_type, null),
             if(priced_context_window <> '0-200k', 'context_window=' || priced_context_window, null),
             if(priced_inference_geo <> '', 'inference_geo=' || priced_inference_geo, null),
             if(priced_speed <> 'standard', 'speed=' || priced_speed, null)
-        ], lambda special: special is not null) as specials,
+        ) as specials,
         (unpivoted.provider, unpivoted.model) in (select (card.provider, card.model) from card) as has_model
     from unpivoted
     left join card using (provider, model, token_kind)
@@ -64,8 +66,8 @@ select
     case
         when not has_model then 'model'
         when not has_kind then 'token_kind=' || token_kind
-        when len(lacks) > 0 then array_to_string(lacks, ', ')
-        when len(specials) > 0 then array_to_string(specials, ', ')
+        when lacks <> '' then lacks
+        when specials <> '' then specials
         else 'usage_date'
     end as missing,
     sum(tokens)::bigint as tokens,

@@ -35,7 +35,7 @@ known_sessions as (
     select
         session_id,
         {% for dimension in ['api_key', 'workspace', 'user_id', 'project'] -%}
-        arg_max({{ dimension }}, {provider: provider, last_updated_at: last_updated_at}) as {{ dimension }}{{ ',' if not loop.last }}
+        arg_max({{ dimension }}, (provider, last_updated_at)) as {{ dimension }}{{ ',' if not loop.last }}
         {% endfor %}
     from session_records
     where has_requests and session_id in (select session_id from requests)
@@ -50,7 +50,7 @@ console_records as (
         '' as request_key,
         '' as session_id,
         usage_start as usage_at,
-        usage_start + to_seconds(bucket_seconds) as last_at,
+        {{ seconds_after('usage_start', 'bucket_seconds') }} as last_at,
         usage_start as usage_minute,
         bucket_seconds,
         false as spans_midnight,
@@ -161,9 +161,9 @@ session_rests as (
 
 records as (
     select * from console_records
-    union all by name
+    union all
     select * from request_records
-    union all by name
+    union all
     select * from session_rests
 ),
 
@@ -194,11 +194,11 @@ tiered as (
 priced as (
     select
         tiered.*,
-        list_filter([
-            {% for kind, tokens in priced_tokens('tiered').items() -%}
-            if({{ tokens }} > 0 and rates.{{ kind }}_usd_per_mtok is null, '{{ kind }}', null){{ ',' if not loop.last }}
-            {% endfor %}
-        ], lambda kind: kind is not null) as unpriced_kinds,
+        {% set kinds_without_rate = [] -%}
+        {%- for kind, tokens in priced_tokens('tiered').items() -%}
+            {%- do kinds_without_rate.append('if(' ~ tokens ~ ' > 0 and rates.' ~ kind ~ "_usd_per_mtok is null, '" ~ kind ~ "', null)") -%}
+        {%- endfor -%}
+        {{ list_of_present(kinds_without_rate) }} as unpriced_kinds,
         {{ billing_mode_of('tiered.api_key', 'tiered.project') }} as billing_mode,
         {{ cost_of('tiered', 'rates') }} as cost_usd,
         {{ cost_without_cache_of('tiered', 'rates') }} as without_cache_usd,
@@ -228,9 +228,9 @@ select
     priced.* exclude (
         priced_usage_type, priced_inference_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
     ),
-    if(len(unpriced_kinds) > 0, null, cost_usd)::decimal(38, 12) as estimated_cost_usd,
-    if(len(unpriced_kinds) > 0, null, without_cache_usd)::decimal(38, 12) as cost_without_cache_usd,
-    if(priced_context_window = '0-200k', 0, if(len(unpriced_kinds) > 0, null, cost_usd - base_cost_usd))::decimal(38, 12)
+    if(array_length(unpriced_kinds) > 0, null, cost_usd)::decimal(38, 12) as estimated_cost_usd,
+    if(array_length(unpriced_kinds) > 0, null, without_cache_usd)::decimal(38, 12) as cost_without_cache_usd,
+    if(priced_context_window = '0-200k', 0, if(array_length(unpriced_kinds) > 0, null, cost_usd - base_cost_usd))::decimal(38, 12)
         as surcharge_usd,
     priced.source = 'console'
     or not coalesce(list_contains(accounts.billing_modes, priced.billing_mode), false) as is_in_force

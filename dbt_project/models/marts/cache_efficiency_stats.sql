@@ -24,7 +24,18 @@ with summed as (
 )
 
 select
-    * exclude (total_input_tokens, cost_usd, cost_without_cache_usd),
+    usage_date,
+    source,
+    provider,
+    model,
+    user_id,
+    api_key,
+    workspace,
+    total_cache_reads,
+    total_cache_writes_5m,
+    total_cache_writes_1h,
+    total_new_tokens,
+    total_tokens,
     total_cache_reads * 100.0::double / nullif(total_tokens, 0) as cache_hit_percentage,
     total_cache_reads::double / nullif(total_input_tokens, 0) as cache_read_share_of_input,
     total_cache_reads::double / nullif(total_cache_writes_5m + total_cache_writes_1h, 0) as reads_per_write,

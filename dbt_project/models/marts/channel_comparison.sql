@@ -16,7 +16,7 @@ with usage_days as (
 
 usage as (
     select * from {{ ref('int_console_usage') }}
-    semi join usage_days using (provider, usage_date)
+    where (provider, usage_date) in (select (provider, usage_date) from usage_days)
 ),
 
 cost_days as (
@@ -31,7 +31,7 @@ cost_days as (
 
 costs as (
     select * from {{ ref('int_billed_costs') }}
-    semi join cost_days using (provider, usage_date)
+    where (provider, usage_date) in (select (provider, usage_date) from cost_days)
 ),
 
 days as (
@@ -44,7 +44,7 @@ days as (
         true as states_kind
     from usage
     group by provider, usage_date
-    union all by name
+    union all
     select
         'cost' as account_of,
         provider,
@@ -70,7 +70,7 @@ amounts as (
         0::decimal(38, 12) as rounding_tolerance_usd
     from usage
     where {{ column }} > 0
-    union all by name
+    union all
     {% endfor -%}
     select
         'cost' as account_of,
@@ -105,13 +105,17 @@ cells as (
 
 compared as (
     select
-        * replace (
-            if(account_of = 'usage', coalesce(in_force_tokens, 0), null)::bigint as in_force_tokens,
-            if(account_of = 'usage', coalesce(checking_tokens, 0), null)::bigint as checking_tokens,
-            if(account_of = 'cost', coalesce(in_force_usd, 0), null)::decimal(38, 12) as in_force_usd,
-            if(account_of = 'cost', coalesce(checking_usd, 0), null)::decimal(38, 12) as checking_usd,
-            if(account_of = 'cost', tolerance_usd, null)::decimal(38, 12) as tolerance_usd
-        )
+        account_of,
+        provider,
+        usage_date,
+        model,
+        token_kind,
+        channel_in_force,
+        if(account_of = 'usage', coalesce(in_force_tokens, 0), null)::bigint as in_force_tokens,
+        if(account_of = 'usage', coalesce(checking_tokens, 0), null)::bigint as checking_tokens,
+        if(account_of = 'cost', coalesce(in_force_usd, 0), null)::decimal(38, 12) as in_force_usd,
+        if(account_of = 'cost', coalesce(checking_usd, 0), null)::decimal(38, 12) as checking_usd,
+        if(account_of = 'cost', tolerance_usd, null)::decimal(38, 12) as tolerance_usd
     from cells
 )
 

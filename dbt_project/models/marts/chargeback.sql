@@ -12,11 +12,35 @@ booked as (
 ),
 
 both_kinds as (
-    select *, false as is_closed
+    select
+        month,
+        team,
+        cost_centre,
+        product,
+        environment,
+        direct_usd,
+        shared_usd,
+        unallocated_usd,
+        estimated_usd,
+        budget_usd,
+        shared_rule,
+        false as is_closed
     from current_months
-    anti join closed_months using (month)
-    union all by name
-    select *, true as is_closed
+    where month not in (select month from closed_months)
+    union all
+    select
+        month,
+        team,
+        cost_centre,
+        product,
+        environment,
+        direct_usd,
+        shared_usd,
+        unallocated_usd,
+        estimated_usd,
+        budget_usd,
+        shared_rule,
+        true as is_closed
     from booked
 )
 

@@ -18,7 +18,7 @@ withheld as (
 ),
 
 -- The tier that the price was taken for: what a source does not state is standard, as in int_usage.
-by_tier as materialized (
+by_tier as (
     select
         usage_date,
         source,
@@ -55,7 +55,9 @@ by_kind as (
 )
 
 select
-    by_kind.* exclude (is_in_force),
+    by_kind.usage_date, by_kind.source, by_kind.provider, by_kind.model, by_kind.api_key, by_kind.workspace, by_kind.user_id,
+    by_kind.project, by_kind.billing_mode, by_kind.usage_type, by_kind.context_window, by_kind.inference_geo, by_kind.speed,
+    by_kind.token_kind, by_kind.tokens,
     if(card.is_override and withheld.is_contract_withheld, null, card.usd_per_mtok) as usd_per_mtok,
     card.list_usd_per_mtok,
     if(card.is_override and withheld.is_contract_withheld, 'override', card.origin) as rate_origin,

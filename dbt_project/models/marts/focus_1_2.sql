@@ -34,9 +34,19 @@ key_workspaces as (
 
 charged as (
     select
-        charges.* replace (
-            if(charges.workspace = '', coalesce(key_workspaces.billed_workspace, ''), charges.workspace) as workspace
-        )
+        usage_date,
+        provider,
+        charges.model,
+        api_key,
+        if(charges.workspace = '', coalesce(key_workspaces.billed_workspace, ''), charges.workspace) as workspace,
+        charges.token_kind,
+        {{ tier }},
+        charges.source,
+        charges.tokens,
+        charges.usd_per_mtok,
+        charges.list_usd_per_mtok,
+        charges.cost_usd,
+        charges.list_cost_usd
     from charges
     left join key_workspaces using (usage_date, provider, api_key)
     where charges.cost_usd is not null
@@ -70,26 +80,32 @@ billed as (
 ),
 
 greatest_usage as (
-    select
-        {{ cell }},
-        arg_max({usage_type: usage_type, context_window: context_window, inference_geo: inference_geo, speed: speed}, {
-            tokens: tokens, usage_type: usage_type, context_window: context_window, inference_geo: inference_geo, speed: speed
-        }) as tier
-    from usage
-    group by all
+    select *
+    from (
+        select
+            {{ cell }},
+            {{ tier }},
+            row_number() over (
+                partition by {{ cell }}
+                order by tokens desc, usage_type desc, context_window desc, inference_geo desc, speed desc
+            ) as place
+        from usage
+    ) as ranked
+    where place = 1
 ),
 
--- Each amount with the tier of the usage that it goes to; null where there is none.
+-- Each amount with the tier of the usage that it goes to, if there is some.
 placed as (
     select
-        billed.*,
-        case
-            when usage.tokens is not null then {
-                usage_type: billed.usage_type, context_window: billed.context_window,
-                inference_geo: billed.inference_geo, speed: billed.speed
-            }
-            else greatest_usage.tier
-        end as place
+        {{ cell }},
+        usage.tokens is not null or greatest_usage.place is not null as has_usage,
+        {% for dimension in tier.split(', ') -%}
+        if(
+            usage.tokens is null and greatest_usage.place is not null,
+            greatest_usage.{{ dimension }}, billed.{{ dimension }}
+        ) as {{ dimension }},
+        {% endfor -%}
+        billed.billed_cost_usd
     from billed
     left join usage using ({{ cell }}, {{ tier }})
     left join greatest_usage using ({{ cell }})
@@ -98,13 +114,10 @@ placed as (
 billed_of_usage as (
     select
         {{ cell }},
-        place.usage_type,
-        place.context_window,
-        place.inference_geo,
-        place.speed,
+        {{ tier }},
         sum(billed_cost_usd)::decimal(38, 12) as billed_cost_usd
     from placed
-    where place is not null
+    where has_usage
     group by all
 ),
 
@@ -115,17 +128,20 @@ rows_of_both as (
         'Usage' as category
     from usage
     left join billed_of_usage using ({{ cell }}, {{ tier }})
-    union all by name
+    union all
     select
         {{ cell }},
         {{ tier }},
         'billed' as source,
+        null as tokens,
+        null as usd_per_mtok,
+        null as list_usd_per_mtok,
         billed_cost_usd as cost_usd,
         billed_cost_usd as list_cost_usd,
         billed_cost_usd,
         if(token_kind = 'credit', 'Credit', 'Adjustment') as category
     from placed
-    where place is null
+    where not has_usage
 ),
 
 named as (
@@ -205,7 +221,9 @@ select
     if(is_usage, meter, null) as SkuMeter,
     if(
         is_usage,
-        to_json({'UsageType': usage_type, 'ContextWindow': context_window, 'InferenceGeo': inference_geo, 'Speed': speed})::varchar,
+        {{ json_text({
+            'UsageType': 'usage_type', 'ContextWindow': 'context_window', 'InferenceGeo': 'inference_geo', 'Speed': 'speed'
+        }) }},
         null
     ) as SkuPriceDetails,
     if(is_usage, concat_ws(':', provider_id, model, token_kind, usage_type, context_window, inference_geo, speed), null)

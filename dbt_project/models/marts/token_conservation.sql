@@ -21,7 +21,9 @@ in_marts as (
 ),
 
 sources as (
-    select unnest(['console', 'sessions']) as source
+    select 'console' as source
+    union all
+    select 'sessions' as source
 )
 
 select

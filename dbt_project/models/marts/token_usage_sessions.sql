@@ -23,7 +23,7 @@ model_tokens as (
 models as (
     select
         session_id,
-        arg_max(model, {tokens: total_tokens, first_used_at: first_used_at, model: model}) as primary_model,
+        arg_max(model, (total_tokens, first_used_at, model)) as primary_model,
         list_sort(list(model)) as models
     from model_tokens
     group by session_id
@@ -33,9 +33,9 @@ records_by_session as (
     select
         session_id,
         -- the record that knows each request names the session
-        arg_min(source_format, {rank: if(record_kind = 'request', 0, 1), name: source_format}) as source_format,
+        arg_min(source_format, (if(record_kind = 'request', 0, 1), source_format)) as source_format,
         {% for dimension in ['user_id', 'provider', 'api_key', 'workspace', 'project'] -%}
-        coalesce(arg_min({{ dimension }}, {seen: usage_at, name: {{ dimension }}}) filter (where {{ dimension }} <> ''), '')
+        coalesce(arg_min({{ dimension }}, (usage_at, {{ dimension }})) filter (where {{ dimension }} <> ''), '')
             as {{ dimension }},
         {% endfor -%}
         max(context_window) as context_window,

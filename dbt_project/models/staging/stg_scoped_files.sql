@@ -12,23 +12,29 @@ rules as (
     select
         *,
         -- `a/**/b` also names `a/b`, and a folder names all that lies in it
-        [
-            path_pattern, replace(path_pattern, '**/', ''), rtrim(path_pattern, '/') || '/*'
-        ] as patterns
+        replace(path_pattern, '**/', '') as shorter_pattern,
+        rtrim(path_pattern, '/') || '/*' as folder_pattern
     from {{ source('raw', 'reconciliation_scope') }}
 )
 
 select
     files.file_sha256,
     min(rules.rule) as scope_rule,
-    arg_min(rules.api_key, rules.rule) as scope_api_key,
-    arg_min(rules.workspace, rules.rule) as scope_workspace
+    min_by(rules.api_key, rules.rule) as scope_api_key,
+    min_by(rules.workspace, rules.rule) as scope_workspace
 from files
 inner join rules
     on
         files.format = rules.source_format
         or (
             rules.path_pattern <> ''
-            and len(list_filter(rules.patterns, lambda p: files.path glob p or files.path_in_landing glob p)) > 0
+            and (
+                {% for path in ['files.path', 'files.path_in_landing'] -%}
+                {% for pattern in ['path_pattern', 'shorter_pattern', 'folder_pattern'] -%}
+                {{ fits_glob(path, 'rules.' ~ pattern) }}{{ ' or ' if not loop.last }}
+                {%- endfor -%}
+                {{ ' or ' if not loop.last }}
+                {%- endfor %}
+            )
         )
 group by files.file_sha256
