@@ -7,7 +7,7 @@ select
     provider,
     model,
     -- rows of marts.token_usage_minutes: records that agree in its grain are one row there
-    count(distinct (
+    count(distinct ( -- noqa: ST08, LT06
         usage_minute, bucket_seconds, model_version, api_key,
         workspace, user_id, project, usage_type,
         context_window, inference_geo, speed
