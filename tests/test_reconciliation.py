@@ -123,7 +123,7 @@ def test_cells_are_compared_as_the_case_says(models, no_cells, case):
         done = {model.name for model in models._up_to("intermediate.int_reconciliation")}
         for model in models._up_to(MART):
             if model.name not in done:
-                models.build(model, no_cells)
+                model.build(no_cells)
         wanted = case["expect"]["rows"]
         found = no_cells.execute(f"SELECT {', '.join(wanted[0])} FROM {MART}").fetchall()
     finally:
