@@ -7,16 +7,22 @@ stages a test calls one by one (conftest).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
+import json
 import os
 import shutil
+import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
+from pipeline import settings
 from pipeline.cli import commands
+from pipeline.store import warehouse
 
 CHECKOUT = Path(__file__).parent.parent
 SAMPLE = CHECKOUT / "data" / "sample" / "landing"
@@ -69,3 +75,53 @@ def land(home: Path, *names: str) -> Path:
         else:
             shutil.copy(SAMPLE / name, target)
     return home
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A home that a run has completed, and what that run said."""
+
+    home: Path
+    run: Done
+
+
+class CompletedHomes:
+    """Homes that one run has completed for all tests of a session; each who asks gets a copy of its own."""
+
+    def __init__(self, shared: Path, own: Path) -> None:
+        """Completes homes in `shared`, which all workers of a session know, and copies them to `own`."""
+        self._shared, self._own = shared, own
+
+    def sample(self) -> Completed:
+        """The whole sample, by a process of its own that was asked for JSON."""
+        return self._copy("sample", (), as_process=True)
+
+    def console(self) -> Completed:
+        """Console exports and nothing else."""
+        return self._copy("console", CONSOLE_FILES, as_process=False)
+
+    def _copy(self, name: str, landed: Sequence[str], *, as_process: bool) -> Completed:
+        original, said = self._shared / name / "home", self._shared / name / "said.json"
+        original.parent.mkdir(parents=True, exist_ok=True)
+        with (self._shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not said.exists():
+                land(original, *landed)
+                arguments = ("run", "--home", original, *(["--json"] if as_process else []))
+                done = _started(*arguments) if as_process else token_analytics(*arguments)
+                # This process keeps the lock of a home that it has written.
+                warehouse.release_lock(settings.load(original))
+                said.write_text(json.dumps(asdict(done)))
+        home = self._own / f"{name}-{len([*self._own.iterdir()])}" / "home"
+        shutil.copytree(original, home)
+        told = json.loads(said.read_text())
+        there, here = str(original), str(home)
+        return Completed(home, Done(told["code"], told["out"].replace(there, here), told["err"].replace(there, here)))
+
+
+def _started(*arguments: str | Path) -> Done:
+    """The command as a process of its own, to its end."""
+    done = subprocess.run(
+        command_line(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
+    )
+    return Done(done.returncode, done.stdout, done.stderr)

@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 import hypothesis
 import pytest
+from commands import CompletedHomes
 
 from pipeline import settings
 from pipeline.ingest import loader
@@ -124,6 +125,14 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 @pytest.fixture
 def home(new_home: Callable[..., Home]) -> Home:
     return new_home()
+
+
+@pytest.fixture(scope="session")
+def completed_homes(tmp_path_factory: pytest.TempPathFactory) -> CompletedHomes:
+    """Homes after a run of the command, which takes seconds: once a session, for all of its workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return CompletedHomes(shared / "completed", tmp_path_factory.mktemp("copies"))
 
 
 @dataclass(frozen=True)

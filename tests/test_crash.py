@@ -43,13 +43,17 @@ from tools import sample
 KILLS = int(os.environ.get("TOKEN_ANALYTICS_TEST_KILLS", "4"))
 INTERRUPTS = int(os.environ.get("TOKEN_ANALYTICS_TEST_INTERRUPTS", "4"))
 SEED = 20260117
-FILES = 200
-BEGUN = 24  # files that a home holds before it is disturbed
+FILES = 60
+BEGUN = 16  # files that a home holds before it is disturbed
 FILLER = "filler"
 START = "Starting"
 # What a run says on its way, in this order; it begins before it says anything.
 STAGES = (START, *(text for stage, text in runs.STAGES.items() if stage != "waiting"))
-QUIET = {"TOKEN_ANALYTICS_SETTLE_SECONDS": "0", "TOKEN_ANALYTICS_USER_IDS": "plain"}
+QUIET = {
+    "TOKEN_ANALYTICS_SETTLE_SECONDS": "0",
+    "TOKEN_ANALYTICS_USER_IDS": "plain",
+    "TOKEN_ANALYTICS_ANALYSIS_SEGMENTS": "1",
+}
 
 # ------------------------------------------------------------------------------------------------- the landing
 
@@ -72,7 +76,7 @@ def small_landing() -> list[Landed]:
     for request in truth:
         days.setdefault(request.at.date(), []).append(request)
     files: list[Landed] = []
-    for number, day in enumerate(chance.sample(sorted(days), 70)):
+    for number, day in enumerate(chance.sample(sorted(days), 20)):
         requests = days[day][:25]
         total = sum(request.tokens.total for request in requests)
         rows = sample.usage_rows(requests, "day")
@@ -86,7 +90,7 @@ def small_landing() -> list[Landed]:
             sessions.setdefault(request.session, []).append(request)
     of_tool = [own for own in sessions.values() if own[0].api_key == sample.DEVELOPERS and len(own) < 9]
     of_application = [own for own in sessions.values() if own[0].api_key in sample.APPLICATION_KEYS]
-    for number, own in enumerate(chance.sample(of_tool, 38)):
+    for number, own in enumerate(chance.sample(of_tool, 12)):
         transcript = sample.Transcript(random.Random(number), own[0].session, "webshop")
         for place, request in enumerate(own):
             transcript.response(request, f"msg_{own[0].session}_{place}", f"req_{place}")

@@ -27,7 +27,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
-from commands import CONSOLE_FILES, ENVIRONMENT, Done, command_line, land, token_analytics
+from commands import CONSOLE_FILES, ENVIRONMENT, CompletedHomes, Done, command_line, land, token_analytics
 
 from pipeline import settings
 from pipeline.assets.home import Home
@@ -314,10 +314,8 @@ def test_the_sensor_asks_again_for_a_changed_landing_and_never_twice_for_one_sta
 
 
 @pytest.fixture(scope="module")
-def published_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = land(tmp_path_factory.mktemp("dagster") / "home", *CONSOLE_FILES)
-    assert token_analytics("run", "--home", home).code == 0
-    return home
+def published_home(completed_homes: CompletedHomes) -> Path:
+    return completed_homes.console().home
 
 
 DAILY_USAGE = dg.AssetKey(["marts", "daily_usage"])
