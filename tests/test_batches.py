@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from batches import everything, good_file
 from conftest import Home
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -22,11 +23,6 @@ from pipeline.ingest.sources import claude_code
 from pipeline.ingest.sources.contract import Loaded
 from pipeline.store import warehouse
 
-LEDGER = """
-    SELECT file_sha256, path, format, grain, bytes, first_usage_date, last_usage_date, rows_read, rows_loaded,
-        rows_rejected, rows_ignored, rows_repeated, status, message
-    FROM ingest.files ORDER BY ALL
-"""
 UNUSUAL_TOKENS = [
     -1,
     5.0,
@@ -150,21 +146,6 @@ def transcript_files(draw: st.DrawFn) -> bytes:
     return content[: max(len(content) - cut, len(OPENING) + 1)]
 
 
-def everything(home: Home) -> list[Any]:
-    """What a landing gave: raw rows, ledger, rejected rows and the text in quarantine."""
-    texts = {path.name: gzip.decompress(path.read_bytes()) for path in home.settings.quarantine.glob("*.gz")}
-    asked = (
-        "FROM raw.requests ORDER BY ALL",
-        LEDGER,
-        "FROM ingest.rejected_rows ORDER BY ALL",
-        "FROM scope.pending_files ORDER BY ALL",
-        "SELECT path, file_sha256 FROM ingest.paths ORDER BY ALL",
-    )
-    with warehouse.connect(home.settings) as connection:
-        tables = [connection.execute(query).fetchall() for query in asked]
-    return [*tables, sorted(texts.items())]
-
-
 def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file in a transaction of its own, and in pieces of few lines."""
     with monkeypatch.context() as patched:
@@ -236,19 +217,6 @@ def test_counts_and_times_are_judged_as_in_sql(home: Home) -> None:
     }
     moments = {text: claude_code._moment(text) for text in times}
     assert {text: (moment and moment.replace(tzinfo=None),) for text, moment in moments.items()} == times
-
-
-def good_file(name: str, lines: int = 3, **fields: Any) -> bytes:
-    entry = {
-        "type": "assistant", "sessionId": name, "timestamp": "2026-02-17T09:00:00.000Z",
-        "message": {"id": "", "model": "claude-haiku-4-5", "usage": {"input_tokens": 1, "output_tokens": 2}},
-    }  # fmt: skip
-    made = []
-    for number in range(lines):
-        entry = entry | {"uuid": f"u{number}", **fields}
-        entry["message"] = dict(entry["message"], id=f"{name}-{number}")
-        made.append(json.dumps(entry))
-    return ("\n".join(made) + "\n").encode()
 
 
 @pytest.fixture

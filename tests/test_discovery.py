@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import logs
 import pytest
-import test_call_logs as logs
 from conftest import Home
-from test_ingest import transcript_line, usage_csv, usage_row
+from rows import transcript_line, usage_csv, usage_row
 
 from pipeline.ingest import discovery, ledger, transcripts
 from pipeline.store import history

@@ -27,6 +27,7 @@ from conftest import Home, Models, Warehouse
 from genai_prices.data_snapshot import get_snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import USAGE_HEAD
 
 from pipeline.finance import closing, focus, rate_check
 from pipeline.reference import allocation, rates
@@ -34,11 +35,6 @@ from pipeline.savings import repricing
 from pipeline.settings import ConfigurationError
 from pipeline.store import warehouse
 
-USAGE_HEAD = (
-    "usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,"
-    "usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,"
-    "usage_output_tokens,web_search_count"
-)
 COST_HEAD = "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,cost_type"
 SESSIONS_HEAD = (
     "session_id,user_id,session_started_at,last_updated_at,model,input_tokens,output_tokens,cache_read_tokens,"

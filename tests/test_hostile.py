@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import logs
+import pages
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import test_call_logs as logs
-import test_provider_pages as pages
 from commands import Done, token_analytics
 from conftest import Home
-from test_ingest import (
+from rows import (
     COST_COLUMNS,
     SESSION_COLUMNS,
     SESSIONS,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-PIPELINE = Path(__file__).parent.parent / "pipeline"
+TESTS = Path(__file__).parent
+PIPELINE = TESTS.parent / "pipeline"
 # A stage imports only those before it.
 STAGES = (
     "limits", "words", "settings", "store", "ingest", "fetch", "reference", "marts", "analysis", "pricing", "savings",
@@ -83,3 +84,15 @@ def test_only_the_settings_read_the_environment():
     }
     # These pass it on to a process that they start, or switch off the telemetry of a library.
     assert readers == {"cli/dagster_ui.py", "marts/dbt_runner.py", "validation/suites.py"}
+
+
+def test_what_tests_share_lies_beside_them_and_in_none_of_them():
+    shared = {module.stem for module in TESTS.glob("*.py") if not module.stem.startswith("test_")}
+    assert shared >= {"conftest", "oracle"}
+    wrong = {
+        f"{module.name} imports {name}"
+        for module in TESTS.glob("*.py")
+        for name in imported(module)
+        if name.split(".")[0].startswith("test_")
+    }
+    assert wrong == set()

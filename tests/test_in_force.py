@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from test_finance import USAGE_HEAD
+from rows import USAGE_HEAD
 
 from pipeline.analysis import bridge
 from pipeline.analysis.days import daily_series

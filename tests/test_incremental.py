@@ -12,12 +12,12 @@ import random
 from typing import Any
 
 import duckdb
+from accounts import DAY, Account, Request, landing, texts_of, transcripts_of
 from conftest import Warehouse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_call_logs import answer, event, lines, observation, otlp, span, spend
-from test_overlaps import DAY, Account, Request, landing, texts_of, transcripts_of
-from test_provider_pages import anthropic, bucket, console_csv, cost, page
+from logs import answer, event, lines, observation, otlp, span, spend
+from pages import anthropic, bucket, console_csv, cost, page
 
 from pipeline.finance import closing
 from pipeline.ingest import retraction

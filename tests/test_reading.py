@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batches import everything, good_file
 from conftest import Home
-from test_batches import everything, good_file
 
 from pipeline.ingest import transcripts
 

@@ -22,6 +22,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import USAGE_HEAD
 
 from pipeline import settings as settings_module
 from pipeline.reference import tables
@@ -35,11 +36,6 @@ DISPLAY = {HAIKU: "Claude Haiku 4.5", SONNET: "Claude Sonnet 4.5"}
 # USD per million tokens of input and output: the list prices.
 RATES = {(HAIKU, "input_no_cache"): 1, (HAIKU, "output"): 5, (SONNET, "input_no_cache"): 3, (SONNET, "output"): 15}
 MODEL = {HAIKU: "claude-haiku-4-5", SONNET: "claude-sonnet-4-5"}
-USAGE_HEAD = (
-    "usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,"
-    "usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,"
-    "usage_output_tokens,web_search_count"
-)
 COST_HEAD = "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,cost_type"
 SESSION_HEAD = (
     "session_id,user_id,session_started_at,last_updated_at,model,input_tokens,output_tokens,cache_read_tokens,"

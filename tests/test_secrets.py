@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 
+import logs
 import pytest
-import test_call_logs as logs
 from conftest import Home
-from test_ingest import SESSION_COLUMNS, cost_csv, cost_row, session_row, transcript_line, usage_csv, usage_row
+from rows import SESSION_COLUMNS, cost_csv, cost_row, session_row, transcript_line, usage_csv, usage_row
 
 from pipeline.store import redaction
 
