@@ -7,18 +7,17 @@ stages a test calls one by one (conftest).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from once import Once
 
 from pipeline import settings
 from pipeline.cli import commands
@@ -88,35 +87,26 @@ class Completed:
 class CompletedHomes:
     """Homes that one run has completed for all tests of a session; each who asks gets a copy of its own."""
 
-    def __init__(self, shared: Path, own: Path) -> None:
-        """Completes homes in `shared`, which all workers of a session know, and copies them to `own`."""
-        self._shared, self._own = shared, own
+    def __init__(self, once: Once, copies: Path) -> None:
+        self._once, self._copies = once, copies
 
     def sample(self) -> Completed:
         """The whole sample, by a process of its own that was asked for JSON."""
-        return self._copy("sample", (), as_process=True)
+        return self._copy("sample", lambda home: _started("run", "--json", "--home", land(home)))
 
     def console(self) -> Completed:
         """Console exports and nothing else."""
-        return self._copy("console", CONSOLE_FILES, as_process=False)
+        return self._copy("console", lambda home: token_analytics("run", "--home", land(home, *CONSOLE_FILES)))
 
-    def _copy(self, name: str, landed: Sequence[str], *, as_process: bool) -> Completed:
-        original, said = self._shared / name / "home", self._shared / name / "said.json"
-        original.parent.mkdir(parents=True, exist_ok=True)
-        with (self._shared / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not said.exists():
-                land(original, *landed)
-                arguments = ("run", "--home", original, *(["--json"] if as_process else []))
-                done = _started(*arguments) if as_process else token_analytics(*arguments)
-                # This process keeps the lock of a home that it has written.
-                warehouse.release_lock(settings.load(original))
-                said.write_text(json.dumps(asdict(done)))
-        home = self._own / f"{name}-{len([*self._own.iterdir()])}" / "home"
+    def _copy(self, name: str, run: Callable[[Path], Done]) -> Completed:
+        original = self._once.folder / name / "home"
+        said = self._once(name, lambda: asdict(run(original)))
+        # A process keeps the lock of a home that it has written.
+        warehouse.release_lock(settings.load(original))
+        home = self._copies / f"{name}-{len([*self._copies.iterdir()])}" / "home"
         shutil.copytree(original, home)
-        told = json.loads(said.read_text())
         there, here = str(original), str(home)
-        return Completed(home, Done(told["code"], told["out"].replace(there, here), told["err"].replace(there, here)))
+        return Completed(home, Done(said["code"], said["out"].replace(there, here), said["err"].replace(there, here)))
 
 
 def _started(*arguments: str | Path) -> Done:

@@ -21,6 +21,7 @@ import duckdb
 import hypothesis
 import pytest
 from commands import CompletedHomes
+from once import Once
 
 from pipeline import settings
 from pipeline.ingest import loader
@@ -128,11 +129,14 @@ def home(new_home: Callable[..., Home]) -> Home:
 
 
 @pytest.fixture(scope="session")
-def completed_homes(tmp_path_factory: pytest.TempPathFactory) -> CompletedHomes:
-    """Homes after a run of the command, which takes seconds: once a session, for all of its workers."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return CompletedHomes(shared / "completed", tmp_path_factory.mktemp("copies"))
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    return Once(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def completed_homes(once: Once, tmp_path_factory: pytest.TempPathFactory) -> CompletedHomes:
+    """Homes after a run of the command."""
+    return CompletedHomes(once, tmp_path_factory.mktemp("copies"))
 
 
 @dataclass(frozen=True)
@@ -142,14 +146,14 @@ class Model:
     name: str
     kind: str
     text: str
-    reads: frozenset[str]
+    reads: Sequence[str]
     scope_column: str = ""
     scope_of: str = "days"
     before: str = ""
     after: str = ""
     start: str = ""
     side: str = ""
-    unique_key: tuple[str, ...] = ()
+    unique_key: Sequence[str] = ()
 
     def build(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Build the model, or what schema `scope` names of it, as its materialization does it, between its hooks."""
@@ -199,7 +203,7 @@ class Models:
         """The models `names` (schema.name), and all that they read, in an order in which they can be built."""
         wanted = set(names)
         for model in reversed(self.all):
-            wanted |= model.reads if model.name in wanted else set()
+            wanted.update(model.reads if model.name in wanted else ())
         return [model for model in self.all if model.name in wanted]
 
     @contextlib.contextmanager
@@ -249,9 +253,15 @@ def compiled_hooks(known: settings.Settings, nodes: Mapping[str, Any]) -> dict[t
 
 
 @pytest.fixture(scope="session")
-def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFactory) -> Models:
+def models(once: Once, new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFactory) -> Models:
     """All models as dbt compiled them for an empty home, in the order in which it ran them."""
-    empty = new_home()
+    folder, number = tmp_path_factory.mktemp("models"), itertools.count()
+    found = [Model(**fields) for fields in once("models", lambda: compiled_models(new_home()))]
+    return Models(found, lambda: folder / str(next(number)))
+
+
+def compiled_models(empty: Home) -> list[dict[str, Any]]:
+    """Fields of a `Model` for each model that dbt runs."""
     with warehouse.connect(empty.settings) as connection:
         tables.write_reference_tables(connection, empty.settings)
     dbt_runner.build(empty.settings)
@@ -259,25 +269,23 @@ def models(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFacto
     nodes = dbt_runner.manifest().nodes
     hooks = compiled_hooks(empty.settings, nodes)
     names = {key: f"{node.schema}.{node.name}" for key, node in nodes.items() if node.resource_type == "model"}
-    built = [
-        Model(
-            name=names[key],
-            kind=nodes[key].config.materialized.upper(),
-            text=result["compiled_code"],
-            reads=frozenset(names[read] for read in nodes[key].depends_on.nodes if read in names),
-            scope_column=nodes[key].config.get("scope_column") or "",
-            scope_of=nodes[key].config.get("scope_of") or "days",
-            before=hooks.get((key, "pre"), ""),
-            after=hooks.get((key, "post"), ""),
-            start=f"intermediate.{nodes[key].config.get('start')}",
-            side=nodes[key].config.get("side") or "",
-            unique_key=tuple(nodes[key].config.get("unique_key") or ()),
-        )
+    return [
+        {
+            "name": names[key],
+            "kind": nodes[key].config.materialized.upper(),
+            "text": result["compiled_code"],
+            "reads": [names[read] for read in nodes[key].depends_on.nodes if read in names],
+            "scope_column": nodes[key].config.get("scope_column") or "",
+            "scope_of": nodes[key].config.get("scope_of") or "days",
+            "before": hooks.get((key, "pre"), ""),
+            "after": hooks.get((key, "post"), ""),
+            "start": f"intermediate.{nodes[key].config.get('start')}",
+            "side": nodes[key].config.get("side") or "",
+            "unique_key": nodes[key].config.get("unique_key") or [],
+        }
         for result in results
         if (key := result["unique_id"]) in names
     ]
-    folder, number = tmp_path_factory.mktemp("models"), itertools.count()
-    return Models(built, lambda: folder / str(next(number)))
 
 
 class Warehouse:
