@@ -22,7 +22,6 @@ LEFT = {
     "int_requests": {"columns left out of *", "list"},
     "int_session_records": {"columns left out of *"},
     "int_usage": {"columns left out of *"},
-    "stg_console_costs": {"columns left out of *"},
     "stg_requests": {"columns left out of *"},
     "stg_usage_sessions": {"columns left out of *"},
 }

@@ -30,8 +30,21 @@ long_contexts as (
 
 named as (
     select
+        costs.file_sha256,
         exports.reaches_to as export_reaches_to,
-        costs.* exclude (api_key, workspace, user_id, context_window, token_type),
+        costs.usage_date,
+        costs.provider,
+        costs.channel,
+        costs.usage_type,
+        costs.inference_geo,
+        costs.speed,
+        costs.cost_type,
+        costs.states_api_key,
+        costs.states_workspace,
+        costs.states_user_id,
+        costs.states_kind,
+        costs.cost_usd,
+        costs.list_price_usd,
         coalesce(api_key_aliases.current_api_key, costs.api_key) as api_key,
         coalesce(workspace_aliases.current_workspace, costs.workspace) as workspace,
         {{ configured_user_id('costs.user_id') }} as user_id,
@@ -49,8 +62,7 @@ named as (
             when 'input_cache_write' then 'cache_write_5m'
             when '' then costs.cost_type
             else costs.token_type
-        end as token_kind,
-        costs.token_type = 'input_cache_write' as cache_split_assumed
+        end as token_kind
     from costs
     left join model_names on costs.model_version = model_names.model_version
     left join api_key_aliases on costs.api_key = api_key_aliases.api_key
