@@ -1,5 +1,8 @@
 """What exists and when it runs: assets, checks, jobs, schedules and sensors; those of a source stand beside its assets.
 
+Schedules run in each started UI or daemon; those of a source do nothing until a setting names it. Sensors look once a
+minute and are off until they are switched on: landing may be the folder of a live log, and each pause would be a run.
+
 Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 """
 
@@ -19,6 +22,7 @@ daily = dg.ScheduleDefinition(
     job=daily_refresh,
     cron_schedule="0 2 * * *",
     execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Each night at 02:00 UTC.",
 )
 
@@ -57,7 +61,7 @@ defs = dg.Definitions(
         analysis.restate_closed_months,
         published.published,
     ],
-    jobs=[daily_refresh, pulled.pull_days, postgres.pull_sessions, stream.drain_stream],
+    jobs=[daily_refresh, pulled.pull_last_days, pulled.pull_days, postgres.pull_sessions, stream.drain_stream],
     schedules=[daily, pulled.pull_at_half_past_one, postgres.sessions_each_hour],
     sensors=[landing_changed, stream.stream_waiting],
     resources={"home": Home()},

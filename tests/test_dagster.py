@@ -19,6 +19,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -60,6 +61,7 @@ ASSETS = [
     "analysis/time_profile",
     "analysis/usage_anomalies",
     "ingest/files",
+    "ingest/paths",
     "ingest/rejected_rows",
     "intermediate/int_billed_costs",
     "intermediate/int_billed_ranked",
@@ -119,29 +121,17 @@ ASSETS = [
     "pulled/openai_usage",
     "pulled/token_usage_sessions",
     "pulled/tracker_events",
-    "raw/account_channels",
-    "raw/account_formats",
-    "raw/allocation",
-    "raw/api_key_aliases",
-    "raw/billing_modes",
     "raw/booked_chargeback",
     "raw/booked_costs",
     "raw/closed_months",
-    "raw/commitments",
     "raw/console_costs",
     "raw/console_usage",
-    "raw/context_windows",
     "raw/exports",
-    "raw/invoices",
-    "raw/model_names",
     "raw/pseudonym_key",
-    "raw/rate_card",
-    "raw/reconciliation_scope",
     "raw/requests",
-    "raw/settings",
     "raw/usage_sessions",
-    "raw/workspace_aliases",
     "reconciliation_report",
+    "reference",
     "staging/stg_console_costs",
     "staging/stg_console_usage",
     "staging/stg_requests",
@@ -224,16 +214,58 @@ def test_what_is_pulled_has_jobs_of_its_own_and_does_nothing_where_nothing_is_co
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_pulled_is_landed_by_day_before_the_daily_job() -> None:
-    assert defs.resolve_job_def("pull_days").asset_layer.selected_asset_keys == PROVIDERS
-    assert {type(GRAPH.get(key).partitions_def) for key in PROVIDERS} == {dg.DailyPartitionsDefinition}
+def test_the_last_days_are_pulled_before_the_daily_job() -> None:
+    assert defs.resolve_job_def("pull_last_days").asset_layer.selected_asset_keys == PROVIDERS
     assert GRAPH.get(dg.AssetKey("landing")).parent_keys == PULLED
     schedule = defs.resolve_schedule_def("pull_at_half_past_one")
     assert (schedule.job_name, schedule.cron_schedule, schedule.execution_timezone) == (
-        "pull_days",
+        "pull_last_days",
         "30 1 * * *",
         "UTC",
     )
+
+
+def test_all_assets_can_be_materialized_in_one_run_and_days_are_pulled_by_a_job_of_their_own() -> None:
+    everything = defs.resolve_implicit_global_asset_job_def()
+    assert everything.asset_layer.executable_asset_keys == KEYS - {dg.AssetKey("landing")}
+    assert {GRAPH.get(key).partitions_def for key in KEYS} == {None}
+    assert isinstance(defs.resolve_job_def("pull_days").partitions_def, dg.DailyPartitionsDefinition)
+
+
+def test_what_is_pulled_comes_first_in_a_run_of_everything_and_holds_up_nothing() -> None:
+    nodes = {node.name: node.definition for node in defs.resolve_implicit_global_asset_job_def().nodes}
+    first = {name for name, op in nodes.items() if op.tags.get("dagster/priority") == "1"}
+    assert first == {"pull_providers", "pulled__token_usage_sessions", "pulled__tracker_events"}
+    assert {"landing"} <= {parent.path[0] for parent in GRAPH.get(dg.AssetKey(["raw", "requests"])).parent_keys}
+
+
+def test_schedules_run_in_every_started_ui_and_sensors_when_they_are_switched_on() -> None:
+    repository = defs.get_repository_def()
+    assert {each.name for each in repository.schedule_defs} == {
+        "daily_at_two",
+        "pull_at_half_past_one",
+        "sessions_each_hour",
+    }
+    assert {each.default_status for each in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
+    assert {each.default_status for each in repository.sensor_defs} == {dg.DefaultSensorStatus.STOPPED}
+
+
+def test_the_schedule_of_a_source_does_nothing_where_the_source_is_not_configured(tmp_path: Path) -> None:
+    for name in ("pull_at_half_past_one", "sessions_each_hour"):
+        context = dg.build_schedule_context(resources={"home": Home(path=str(tmp_path))})
+        assert isinstance(defs.resolve_schedule_def(name)(context), dg.SkipReason)
+
+
+def test_a_group_holds_more_than_one_asset_and_what_people_open_is_the_last_one() -> None:
+    assert min(Counter(GRAPH.get(key).group_name for key in KEYS).values()) > 1
+    last = {key for key in KEYS if GRAPH.get(key).group_name == "published"}
+    assert {child for key in last for child in GRAPH.get(key).child_keys} == set()
+
+
+def test_every_check_says_in_words_what_holds() -> None:
+    said = {key.name: GRAPH.get_check_spec(key).description or "" for key in GRAPH.asset_check_keys}
+    assert [name for name, words in said.items() if words.count(" ") < 2 or not words.endswith(".")] == []
+    assert said["requests_count_each_request_once"] == "requests count each request once (request_key)."
 
 
 def test_what_is_published_goes_stale_after_a_missed_night() -> None:
@@ -419,7 +451,7 @@ def test_nothing_behind_a_broken_law_is_materialized(broken_run: Any, published_
             for record in instance.all_logs(last.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
             if (event := record.get_dagster_event()).asset_key
         }
-    assert made == {"raw", "ingest", "staging", "intermediate", "marts", "validation_report"}
+    assert made == {"raw", "ingest", "reference", "staging", "intermediate", "marts", "validation_report"}
 
 
 # ---------------------------------------------------------------------------------------- Materialize all, in a UI
@@ -432,6 +464,11 @@ _LAUNCH = """mutation($params: ExecutionParams!) {launchPipelineExecution(execut
 _STATUS = "query($run: ID!){runOrError(runId: $run){... on Run{status}}}"
 _EVENTS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{events{
     __typename ... on MessageEvent{level message stepKey}}}}}"""
+
+
+_METADATA = """query($key: AssetKeyInput!){assetOrError(assetKey: $key){... on Asset{assetMaterializations(limit: 1){
+    metadataEntries{label ... on UrlMetadataEntry{url} ... on FloatMetadataEntry{floatValue}
+    ... on IntMetadataEntry{intValue} ... on TextMetadataEntry{text}}}}}}"""
 
 
 class Ui:
@@ -471,6 +508,12 @@ class Ui:
         launched = self.ask(_LAUNCH, params={"selector": selector, "runConfigData": {}, "mode": "default"})
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
+
+    def metadata(self, *key: str) -> dict[str, Any]:
+        """What the page of an asset shows of its last materialization: texts, numbers and addresses."""
+        (made,) = self.ask(_METADATA, key={"path": key})["assetMaterializations"]
+        entries = ([*entry.values()] for entry in made["metadataEntries"])
+        return {label: value[0] for label, *value in entries if value}
 
     def finished(self, run: str) -> str:
         """The status in which the run ended."""
@@ -584,6 +627,27 @@ def assert_that_only_its_own_pages_are_answered(port: int) -> None:
     assert _status(port, "GET", "/graphql", Origin=own, **upgrade) == 101
 
 
+def assert_that_reports_open(page: Ui, home: Path) -> None:
+    """From the address that the UI shows, with the key figures beside it, and nothing else of the home."""
+    shown = {
+        "validation_report": {"checks", "failed", "failed_blocking"},
+        "reconciliation_report": {"headline", "cells_compared", "cells_tied_out", "billed_usd"},
+        "statistics_report": {"session_cost_tail", "unusual_days", "forecast_month", "forecast_usd"},
+        "pricing_report": {"quotes", "savings_found"},
+    }
+    for asset, figures in shown.items():
+        known = page.metadata(asset)
+        assert figures <= known.keys(), asset
+        with urllib.request.urlopen(f"http://127.0.0.1:{page.port}{known['report']}", timeout=30) as answer:
+            policy, text = answer.headers["Content-Security-Policy"], answer.read()
+        assert policy.startswith("default-src 'none';"), asset
+        assert text == (home / known["report"].lstrip("/")).read_bytes()
+    for path in ("/reports/..%2ftoken_analytics.duckdb", "/reports/../warehouse.lock", "/reports/none.html"):
+        assert _status(page.port, "GET", path) == 404, path
+    assert _status(page.port, "POST", "/reports/pricing/index.html", "") == 405
+    assert _status(page.port, "GET", "/reports/pricing/index.html", Host="evil.example") == 403
+
+
 def test_materialize_all_in_a_fresh_ui_publishes_everything_even_behind_a_killed_run(
     ui: tuple[Ui, Path], home_of_a_killed_run: Path
 ) -> None:
@@ -595,6 +659,8 @@ def test_materialize_all_in_a_fresh_ui_publishes_everything_even_behind_a_killed
     events = page.ask(_EVENTS, run=run)["events"]
     complaints = [event for event in events if event.get("level") in ("WARNING", "ERROR", "CRITICAL")]
     assert (status, complaints) == ("SUCCESS", [])
+    assert page.repository()[1] == "token_analytics"
+    assert_that_reports_open(page, home_of_a_killed_run)
     with duckdb.connect(str(home_of_a_killed_run / "token_analytics.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT sum(total_tokens) > 0 FROM marts.daily_usage").fetchone() == (True,)
     assert re.findall(r".*(?:Warning|WARNING|ERROR|Traceback).*", log.read_text()) == []

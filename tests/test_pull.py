@@ -23,7 +23,7 @@ from providers import KEY, MONDAY, Call, FakeProvider, serving
 
 from pipeline import settings
 from pipeline.assets.home import Home as HomeResource
-from pipeline.assets.pulled import pull_at_half_past_one, pull_providers
+from pipeline.assets.pulled import pull_at_half_past_one, pull_days, pull_providers
 from pipeline.fetch import providers
 from pipeline.settings import ConfigurationError
 
@@ -389,41 +389,48 @@ def dagster_home(root: Path, provider: FakeProvider, *sources: str) -> HomeResou
     return HomeResource(path=str(root))
 
 
-def test_a_backfill_over_a_range_is_one_run(tmp_path, provider):
+def test_a_day_of_a_backfill_is_one_run_that_pulls_this_day_of_every_configured_source(tmp_path, provider):
     home = dagster_home(tmp_path / "home", provider, "anthropic_usage", "openai_costs")
-    assert pull_providers.backfill_policy == dg.BackfillPolicy.single_run()
-    done = dg.materialize(
-        [pull_providers],
+    done = pull_days.execute_in_process(
         resources={"home": home},
-        tags={"dagster/asset_partition_range_start": "2026-02-16", "dagster/asset_partition_range_end": "2026-02-22"},
+        partition_key="2026-02-16",
         instance=dg.DagsterInstance.ephemeral(),
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
-    made = {event.asset_key.path[-1] for event in done.get_asset_materialization_events()}
-    assert made == {"anthropic_usage", "openai_costs"}
-    metadata = {
-        event.asset_key.path[-1]: event.materialization.metadata["files"].value
-        for event in done.get_asset_materialization_events()
+    made = {
+        event.asset_key.path[-1]: {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in done.filter_events(lambda event: event.is_step_materialization)
+        if event.asset_key
     }
-    assert metadata == {"anthropic_usage": 1, "openai_costs": 1}
+    assert made.keys() == {"anthropic_usage", "openai_costs"}
+    days = {(each["first_day"], each["last_day"], each["files"]) for each in made.values()}
+    assert days == {("2026-02-16", "2026-02-16", 1)}
     assert {query["starting_at"][0] for _, query in provider.asked if "starting_at" in query} == {
         "2026-02-16T00:00:00Z"
     }
 
 
-def test_the_schedule_asks_for_the_last_days_of_what_is_configured_and_else_for_nothing(tmp_path, provider):
+def test_the_schedule_asks_for_what_is_configured_and_else_for_nothing(tmp_path, provider):
     def asked(*sources: str) -> Any:
         home = dagster_home(tmp_path / f"home{len(sources)}", provider, *sources)
-        context = dg.build_schedule_context(scheduled_execution_time=NOW, resources={"home": home})
-        return pull_at_half_past_one(context)
+        return pull_at_half_past_one(dg.build_schedule_context(resources={"home": home}))
 
     assert isinstance(asked(), dg.SkipReason)
-    request = asked("openai_usage")
-    assert request.asset_selection == [dg.AssetKey(["pulled", "openai_usage"])]
-    assert request.tags == {
-        "dagster/asset_partition_range_start": "2026-02-21",
-        "dagster/asset_partition_range_end": "2026-02-23",
-    }
+    assert asked("openai_usage").asset_selection == [dg.AssetKey(["pulled", "openai_usage"])]
+
+
+def test_materializing_a_source_pulls_its_last_days(tmp_path, provider):
+    home = dagster_home(tmp_path / "home", provider, "openai_costs")
+    done = dg.materialize(
+        [pull_providers],
+        resources={"home": home},
+        instance=dg.DagsterInstance.ephemeral(),
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    (made,) = done.get_asset_materialization_events()
+    days = [made.materialization.metadata[name].value for name in ("first_day", "last_day")]
+    today = dt.datetime.now(dt.UTC).date()
+    assert days == [str(today - dt.timedelta(days=3)), str(today - dt.timedelta(days=1))]
 
 
 def test_materializing_what_is_not_configured_asks_nobody(tmp_path, provider):
@@ -444,7 +451,6 @@ def test_in_a_dagster_run_too_a_source_that_fails_does_not_stop_the_others(tmp_p
         [pull_providers],
         resources={"home": home},
         instance=dg.DagsterInstance.ephemeral(),
-        partition_key="2026-02-16",
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
@@ -464,7 +470,6 @@ def test_a_refused_key_is_in_no_event_of_a_dagster_run(tmp_path, provider):
             [pull_providers],
             resources={"home": home},
             instance=instance,
-            partition_key="2026-02-16",
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )

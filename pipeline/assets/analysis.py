@@ -16,20 +16,56 @@ import pyarrow as pa
 from pipeline.analysis import distributions
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
-from pipeline.assets.models import MARTS
-from pipeline.assets.preview import table_metadata
+from pipeline.assets.lineage import REFERENCE, asset_of, read_by
+from pipeline.assets.preview import page_metadata, table_metadata
 from pipeline.finance import closing
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
 from pipeline.settings import Settings
 from pipeline.store import computed, memo, progress, warehouse
-from pipeline.views import contracts, statistics
+from pipeline.store.sqlfiles import sql
+from pipeline.views import contracts, pages, statistics
 
 Write = Callable[[duckdb.DuckDBPyConnection, Settings], None]
 Produce = Callable[[duckdb.DuckDBPyConnection, Settings], Iterable[tuple[str, pa.Table]]]
 
 
-def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
+# The SQL that each table runs. All of them wait for the report: nothing is analysed that a blocking check refused.
+_USAGE, _SESSIONS, _REQUESTS = (f"analysis/{of}_observations" for of in ("usage", "session", "request"))
+_SQL_OF_ANALYSIS = {
+    "tail_metrics": (_USAGE, _SESSIONS, _REQUESTS),
+    "distribution_fits": (_USAGE, _SESSIONS, _REQUESTS),
+    "outliers": (_SESSIONS, "analysis/session_lines", "analysis/bridge/rates"),
+    "cost_variance": (_USAGE, _SESSIONS),
+    "half_of_cost_sessions": (_SESSIONS,),
+    "month_bridge": ("analysis/bridge/*",),
+    "usage_anomalies": (_USAGE, _SESSIONS, "analysis/day_lines", "analysis/bridge/rates"),
+    "cost_forecast": (_USAGE,),
+    "time_profile": (_SESSIONS, _REQUESTS),
+    "burstiness": (_SESSIONS, _REQUESTS),
+    "day_patterns": (_USAGE,),
+}
+_SQL_OF_BILLS = ("pricing/billing_*", "pricing/list_segments")
+_SQL_OF_PRICING = dict.fromkeys(recommendation.SCHEMAS, _SQL_OF_BILLS) | {
+    "pricing_per_conversation": ("pricing/list_conversations",)
+}
+_SQL_OF_SAVINGS = dict.fromkeys(recommendations.SCHEMAS, ("savings/*", "savings/repricing/*"))
+_SQL_OF_CLOSING = dict.fromkeys(closing.SCHEMAS, ("finance/closing/restate*", "finance/closing/current_costs"))
+# The tables that a page shows; its figures come from the marts besides.
+_STATISTICS = (
+    "tail_metrics", "distribution_fits", "half_of_cost_sessions", "month_bridge", "usage_anomalies", "cost_forecast",
+    "day_patterns",
+)  # fmt: skip
+_CONTRACTS = (
+    *(name for name in recommendation.SCHEMAS if name != "pricing_per_conversation"),
+    *recommendations.SCHEMAS,
+)
+
+
+def _specs(
+    tables: Mapping[str, pa.Schema], group: str, files: Mapping[str, Sequence[str]], *others: dg.AssetKey
+) -> list[dg.AssetSpec]:
+    """Of each table what it is, and what it reads: what its SQL files name, and `others`."""
     return [
         dg.AssetSpec(
             ["analysis", name],
@@ -37,7 +73,7 @@ def _specs(tables: Mapping[str, pa.Schema], group: str) -> list[dg.AssetSpec]:
             group_name=group,
             kinds={"python", "parquet"},
             owners=OWNERS,
-            deps=[*MARTS, REPORT],
+            deps=[*read_by(*files[name]), *others, REPORT],
             metadata={"dagster/column_schema": _columns(schema)},
         )
         for name, schema in tables.items()
@@ -100,19 +136,27 @@ def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterabl
     return recommendation.tables(connection, settings).items()
 
 
-@dg.multi_asset(name="analyse_usage", specs=_specs(distributions.SCHEMAS, "analysis"), pool="warehouse")
+@dg.multi_asset(
+    name="analyse_usage", specs=_specs(distributions.SCHEMAS, "analysis", _SQL_OF_ANALYSIS), pool="warehouse"
+)
 def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """How cost and tokens spread: metrics of the tail, fitted families, outliers, rolling variance."""
     yield from _build(distributions.TABLES, distributions.tables, "analysis", _OF_ANALYSIS, home)
 
 
-@dg.multi_asset(name="price_contracts", specs=_specs(recommendation.SCHEMAS, "pricing"), pool="warehouse")
+@dg.multi_asset(
+    name="price_contracts", specs=_specs(recommendation.SCHEMAS, "pricing", _SQL_OF_PRICING), pool="warehouse"
+)
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What the same history would have been billed under each contract, and at which risk."""
     yield from _build(recommendation.SCHEMAS, _price, "pricing", _OF_PRICING, home)
 
 
-@dg.multi_asset(name="recommend_savings", specs=_specs(recommendations.SCHEMAS, "savings"), pool="warehouse")
+@dg.multi_asset(
+    name="recommend_savings",
+    specs=_specs(recommendations.SCHEMAS, "pricing", _SQL_OF_SAVINGS, REFERENCE),
+    pool="warehouse",
+)
 def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What to change, and what it would have saved; questions are priced by the file of own rates as it is."""
     overrides = home.settings().overrides_file
@@ -120,7 +164,9 @@ def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     yield from _build(recommendations.SCHEMAS, recommendations.tables, "savings", _OF_SAVINGS, home, digest)
 
 
-@dg.multi_asset(name="restate_closed_months", specs=_specs(closing.SCHEMAS, "closing"), pool="warehouse")
+@dg.multi_asset(
+    name="restate_closed_months", specs=_specs(closing.SCHEMAS, "analysis", _SQL_OF_CLOSING), pool="warehouse"
+)
 def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """What differs from closed months now: noticed in each run, since rates change without a new file."""
     settings = home.settings()
@@ -138,8 +184,10 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             )
 
 
-def _page(home: Home, stage: str, of: Sequence[str], page: Path, write: Write) -> dg.MaterializeResult[None]:
-    """Write a page of the tables of the stages `of`, unless they are as they were."""
+def _page(
+    home: Home, stage: str, of: Sequence[str], page: Path, write: Write, figures: str
+) -> dg.MaterializeResult[None]:
+    """Write a page of the tables of the stages `of`, unless they are as they were; show its key figures."""
     settings = home.settings()
     progress.report(stage)
     with warehouse.connect(settings) as connection:
@@ -148,10 +196,11 @@ def _page(home: Home, stage: str, of: Sequence[str], page: Path, write: Write) -
         if not is_current or home.full_refresh:
             write(connection, settings)
             memo.note(connection, stage, rests_on)
+        (known,) = pages.rows(connection, sql(figures))
     return dg.MaterializeResult(
         metadata={
-            "report": dg.MetadataValue.url(page.as_uri()),
-            "report_path": dg.MetadataValue.path(str(page)),
+            **page_metadata(page, settings.reports),
+            **{name: value for name, value in known.items() if value is not None},
             "unchanged": is_current and not home.full_refresh,
         }
     )
@@ -168,28 +217,28 @@ def _write_pricing(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
 @dg.asset(
     key=dg.AssetKey("statistics_report"),
     description="How cost and tokens spread, which days stand out and why, and what the month will cost: one page.",
-    group_name="analysis",
+    group_name="published",
     kinds={"html"},
     owners=OWNERS,
-    deps=[dg.AssetKey(["analysis", name]) for name in distributions.TABLES],
+    deps=[*(asset_of("analysis", name) for name in _STATISTICS), *read_by(_USAGE, _SESSIONS, _REQUESTS)],
     pool="warehouse",
 )
 def statistics_report(home: Home) -> dg.MaterializeResult[None]:
     """Write reports/analysis/index.html."""
     page = statistics.path(home.settings().reports)
-    return _page(home, "statistics", ["analysis"], page, _write_statistics)
+    return _page(home, "statistics", ["analysis"], page, _write_statistics, "views/key_figures/statistics")
 
 
 @dg.asset(
     key=dg.AssetKey("pricing_report"),
     description="What a quote would have cost, which contract tames the bill at which price, and what would save.",
-    group_name="pricing",
+    group_name="published",
     kinds={"html"},
     owners=OWNERS,
-    deps=[dg.AssetKey(["analysis", name]) for name in (*recommendation.SCHEMAS, *recommendations.SCHEMAS)],
+    deps=[*(asset_of("analysis", name) for name in _CONTRACTS), *read_by(*_SQL_OF_BILLS)],
     pool="warehouse",
 )
 def pricing_report(home: Home) -> dg.MaterializeResult[None]:
     """Write reports/pricing/index.html."""
     page = contracts.path(home.settings().reports)
-    return _page(home, "pricing_page", ["pricing", "savings"], page, _write_pricing)
+    return _page(home, "pricing_page", ["pricing", "savings"], page, _write_pricing, "views/key_figures/pricing")

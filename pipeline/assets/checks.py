@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from pipeline.assets.home import OWNERS, Home
-from pipeline.assets.models import MARTS
+from pipeline.assets.lineage import named_in
+from pipeline.assets.preview import page_metadata
 from pipeline.store import progress, warehouse
 from pipeline.validation import report, suites
 
@@ -20,10 +21,10 @@ REPORT = dg.AssetKey("validation_report")
 @dg.asset(
     key=REPORT,
     description="What the marts must hold, judged: one page a run. What follows waits for its blocking checks.",
-    group_name="validation",
+    group_name="marts",
     kinds={"greatexpectations", "html"},
     owners=OWNERS,
-    deps=[*MARTS, dg.AssetKey(["ingest", "files"]), dg.AssetKey(["ingest", "rejected_rows"])],
+    deps=named_in(*suites.queries(SUITES)),
     check_specs=[
         dg.AssetCheckSpec(
             suite.name,
@@ -42,12 +43,16 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
     with warehouse.connect(settings) as connection:
         results = suites.run_suites(connection, max_rejected_share=settings.max_rejected_share)
     page = report.write(results, settings.reports, context.run_id, datetime.now(UTC))
-    links = {
-        "report": dg.MetadataValue.url(page.as_uri()),
-        "report_path": dg.MetadataValue.path(str(page)),
-    }
+    links = page_metadata(page, settings.reports)
+    failed = [result for result in results if not result.passed]
     return dg.MaterializeResult(
-        metadata={**links, "summary": dg.MetadataValue.md(report.markdown_summary(results))},
+        metadata={
+            **links,
+            "checks": len(results),
+            "failed": ", ".join(result.name for result in failed) or "none",
+            "failed_blocking": sum(result.blocks for result in failed),
+            "summary": dg.MetadataValue.md(report.markdown_summary(results)),
+        },
         check_results=[
             dg.AssetCheckResult(
                 passed=result.passed,

@@ -6,10 +6,11 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 
 from pipeline.assets.home import OWNERS, Home
+from pipeline.assets.lineage import asset_of
 from pipeline.assets.preview import table_metadata
 from pipeline.marts import dbt_runner
 from pipeline.store import progress, warehouse
@@ -18,7 +19,20 @@ MANIFEST: Mapping[str, Any] = json.loads(dbt_runner.manifest_text())
 
 
 class Translator(DagsterDbtTranslator):
-    """Groups are the layers of the project; every model has an owner; a description is a sentence, without the SQL."""
+    """Groups are the layers of the project; every model has an owner, every model and test a description in words."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Of a source the asset that loads it: several tables may be one."""
+        if dbt_resource_props["resource_type"] == "source":
+            return asset_of(dbt_resource_props["schema"], dbt_resource_props["name"])
+        return super().get_asset_key(dbt_resource_props)
+
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        """With what the test says in words; its name alone is one."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and spec._replace(description=described_test(manifest["nodes"][unique_id]))
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """What the .yml beside the model says."""
@@ -33,7 +47,23 @@ class Translator(DagsterDbtTranslator):
         return OWNERS
 
 
-TRANSLATOR = Translator()
+_LONGEST_DETAIL = 120  # of an expression or a list of columns that a description repeats
+
+
+def described_test(node: Mapping[str, Any]) -> str:
+    """What a test of dbt says: its description in the .yml, else its name as a sentence, with what it looks at."""
+    if node.get("description"):
+        return str(node["description"])
+    name, model = str(node["name"]), str(node["attached_node"] or "").rpartition(".")[2]
+    words = name.removeprefix(model).replace("_", " ")
+    sentence = f"{model}{words}" if name.startswith(model) else f"{words[:1].upper()}{words[1:]}"
+    given = (node.get("test_metadata") or {}).get("kwargs", {})
+    seen = [given[key] for key in ("column_name", "columns", "expression", "values") if key in given]
+    detail = "; ".join(each if isinstance(each, str) else ", ".join(map(str, each)) for each in seen)
+    return f"{sentence} ({detail})." if 0 < len(detail) <= _LONGEST_DETAIL else f"{sentence}."
+
+
+TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
 _IN_ORDER = TopologicalSorter(MANIFEST["parent_map"]).static_order()
 MODELS = {
     unique_id: TRANSLATOR.get_asset_key(MANIFEST["nodes"][unique_id])

@@ -12,6 +12,7 @@ from pipeline.fetch import postgres
     kinds={"postgres", "parquet"},
     owners=OWNERS,
     pool="postgres",
+    op_tags={"dagster/priority": "1"},
 )
 def pulled_sessions(home: Home) -> dg.MaterializeResult[None]:
     """New and changed rows of token_usage_sessions in PostgreSQL, as files of landing; without a database: nothing."""
@@ -30,10 +31,16 @@ def pulled_sessions(home: Home) -> dg.MaterializeResult[None]:
 
 
 pull_sessions = dg.define_asset_job("pull_sessions", selection=[pulled_sessions])
-sessions_each_hour = dg.ScheduleDefinition(
-    name="sessions_each_hour",
+
+
+@dg.schedule(
     job=pull_sessions,
     cron_schedule="30 * * * *",
     execution_timezone="UTC",
-    description="At half past each hour, where a database is configured.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
 )
+def sessions_each_hour(home: Home) -> dg.RunRequest | dg.SkipReason:
+    """At half past each hour, where a database is configured."""
+    if home.settings().postgres_dsn:
+        return dg.RunRequest()
+    return dg.SkipReason("no database is configured (postgres_dsn)")

@@ -1,25 +1,41 @@
-"""What the UI shows of a table: its rows and the first few of them. Does not belong here: any table in particular."""
+"""What the UI shows of a table (its first rows) and of a page (its address). Does not belong here: any one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from pipeline.views.pages import ADDRESS
+
 PREVIEW_ROWS = 5
 _WIDEST_CELL = 60
 
 
+def row_count(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> int:
+    """Rows of a table."""
+    ((count,),) = connection.execute(f'SELECT count(*) FROM {schema}."{table}"').fetchall()
+    return int(count)
+
+
 def table_metadata(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> dict[str, Any]:
     """Row count, and a Markdown preview of the first rows."""
-    counted = connection.execute(f'SELECT count(*) FROM {schema}."{table}"').fetchone()
     found = connection.execute(f'SELECT * FROM {schema}."{table}" LIMIT {PREVIEW_ROWS}')
     names = [column[0] for column in found.description or ()]
     return {
-        "dagster/row_count": int(counted[0]) if counted else 0,
+        "dagster/row_count": row_count(connection, schema, table),
         "preview": dg.MetadataValue.md(markdown(names, found.fetchall())),
+    }
+
+
+def page_metadata(page: Path, reports: Path) -> dict[str, Any]:
+    """Where a page lies, and its address in the UI that `token-analytics ui` starts, which serves the reports."""
+    return {
+        "report": dg.MetadataValue.url(f"{ADDRESS}/{page.relative_to(reports).as_posix()}"),
+        "report_path": dg.MetadataValue.path(str(page)),
     }
 
 

@@ -22,7 +22,7 @@ class IncompleteError(Exception):
 
 _ANALYSIS = [
     dg.AssetKey(["analysis", name])
-    for name in (*distributions.TABLES, *recommendation.SCHEMAS, *recommendations.SCHEMAS, *closing.SCHEMAS)
+    for name in (*distributions.SCHEMAS, *recommendation.SCHEMAS, *recommendations.SCHEMAS, *closing.SCHEMAS)
 ]
 
 

@@ -1,12 +1,14 @@
 """Before stage 1: what the providers' APIs say of each day, landed as files. The work is done by `fetch.providers`."""
 
-from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Collection, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 
 from pipeline.assets.home import OWNERS, Home
 from pipeline.fetch import providers
+from pipeline.settings import Settings
 
 # Days before the first of these are landed by `token-analytics pull --from`.
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", timezone="UTC")
@@ -24,7 +26,6 @@ SPECS = [
         group_name=GROUP,
         kinds={"json"},
         owners=OWNERS,
-        partitions_def=DAYS,
         # a source that is not configured makes nothing
         skippable=True,
     )
@@ -32,49 +33,30 @@ SPECS = [
 ]
 
 
-def request(sources: Iterable[str], first_day: date, last_day: date) -> dg.RunRequest:
-    """One run that pulls these sources for a range of days."""
-    tags = {"dagster/asset_partition_range_start": first_day, "dagster/asset_partition_range_end": last_day}
-    return dg.RunRequest(
-        asset_selection=[dg.AssetKey(["pulled", source]) for source in sources],
-        tags={name: str(day) for name, day in tags.items()},
-    )
+def _landed(
+    log: dg.DagsterLogManager, settings: Settings, first_day: date, last_day: date, wanted: Collection[str]
+) -> Iterator[tuple[dg.AssetKey, dict[str, Any]]]:
+    """Land these days of the `wanted` sources that the setting `pull` names; what each pull has brought.
 
+    Raises:
+        PullError: at the end, some sources failed; none of them stops the others.
 
-@dg.multi_asset(
-    name="pull_providers",
-    specs=SPECS,
-    can_subset=True,
-    partitions_def=DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    pool="providers",
-)
-def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """Land the days of the run, or the last ones that are over where it names none; a whole range is one run.
-
-    A source that fails does not stop the others: the run fails at its end, and names all that did.
     """
-    settings = home.settings()
-    first_day, last_day = providers.default_days(settings, datetime.now(UTC).date())
-    if context.has_partition_key or context.has_partition_key_range:
-        window = context.partition_time_window
-        first_day, last_day = window.start.date(), (window.end - timedelta(microseconds=1)).date()
     failed: list[str] = []
     for source in providers.APIS:
-        key = dg.AssetKey(["pulled", source])
-        if key not in context.selected_asset_keys:
+        if source not in wanted:
             continue
         if source not in settings.pull.sources:
-            context.log.info(f"{source}: not in the setting pull.sources, so nobody is asked")
+            log.info(f"{source}: not in the setting pull.sources, so nobody is asked")
             continue
         try:
             landed = providers.pull(settings, first_day, last_day, [source])
         except providers.PullError as error:
             failed.append(str(error))
             continue
-        yield dg.MaterializeResult(
-            asset_key=key,
-            metadata={
+        yield (
+            dg.AssetKey(["pulled", source]),
+            {
                 "first_day": str(first_day),
                 "last_day": str(last_day),
                 "files": len(landed),
@@ -86,18 +68,49 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
         raise providers.PullError("; ".join(failed))
 
 
-pull_days = dg.define_asset_job(
-    "pull_days",
+# A run of everything pulls before it loads, and loads what there is where a pull fails: no edge, but the priority.
+@dg.multi_asset(
+    name="pull_providers", specs=SPECS, can_subset=True, pool="providers", op_tags={"dagster/priority": "1"}
+)
+def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.MaterializeResult[None]]:
+    """Land the last days that are over; a source that fails does not stop the others."""
+    settings = home.settings()
+    days = providers.default_days(settings, datetime.now(UTC).date())
+    wanted = {key.path[-1] for key in context.selected_asset_keys}
+    for key, metadata in _landed(context.log, settings, *days, wanted):
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+
+
+@dg.op(pool="providers")
+def pull_day(context: dg.OpExecutionContext, home: Home) -> None:
+    """Land one day of all sources that the setting `pull` names."""
+    day = context.partition_time_window.start.date()
+    for key, metadata in _landed(context.log, home.settings(), day, day, providers.APIS):
+        context.log_event(dg.AssetMaterialization(key, metadata=metadata))
+
+
+@dg.job(partitions_def=DAYS, description="One day of the providers' APIs, landed as files; backfill it over a range.")
+def pull_days() -> None:
+    """Apart from the assets, which have no partitions: else nothing could be materialized together with them."""
+    pull_day()
+
+
+pull_last_days = dg.define_asset_job(
+    "pull_last_days",
     selection=[pull_providers],
-    description="What the providers' APIs say of some days, landed as files.",
+    description="What the providers' APIs say of the last days, landed as files.",
 )
 
 
-@dg.schedule(job=pull_days, cron_schedule="30 1 * * *", execution_timezone="UTC")
-def pull_at_half_past_one(context: dg.ScheduleEvaluationContext, home: Home) -> dg.RunRequest | dg.SkipReason:
-    """Before the nightly refresh: the last days once more, of the sources that the setting `pull` names."""
-    settings = home.settings()
-    if not settings.pull.sources:
+@dg.schedule(
+    job=pull_last_days,
+    cron_schedule="30 1 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+def pull_at_half_past_one(home: Home) -> dg.RunRequest | dg.SkipReason:
+    """Before the nightly refresh: the last days, of the sources that the setting `pull` names."""
+    sources = home.settings().pull.sources
+    if not sources:
         return dg.SkipReason("the setting pull.sources names nothing to pull")
-    days = providers.default_days(settings, context.scheduled_execution_time.date())
-    return request(settings.pull.sources, *days)
+    return dg.RunRequest(asset_selection=[dg.AssetKey(["pulled", source]) for source in sources])

@@ -6,7 +6,8 @@ import dagster as dg
 
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
-from pipeline.assets.preview import markdown
+from pipeline.assets.lineage import read_by
+from pipeline.assets.preview import markdown, page_metadata
 from pipeline.store import progress, warehouse
 from pipeline.views import reconciliation
 from pipeline.words import usd
@@ -17,15 +18,10 @@ RECONCILIATION = dg.AssetKey("reconciliation_report")
 @dg.asset(
     key=RECONCILIATION,
     description="What was billed, what explains it, and what to look at where nothing does: one page.",
-    group_name="reconciliation",
+    group_name="published",
     kinds={"html"},
     owners=OWNERS,
-    deps=[
-        dg.AssetKey(["marts", "usage_reconciliation"]),
-        dg.AssetKey(["marts", "rate_evidence"]),
-        dg.AssetKey(["marts", "invoices"]),
-        REPORT,
-    ],
+    deps=[*read_by("views/reconciliation/*", "cli/show/invoices"), REPORT],
     pool="warehouse",
 )
 def reconciliation_report(home: Home) -> dg.MaterializeResult[None]:
@@ -38,9 +34,12 @@ def reconciliation_report(home: Home) -> dg.MaterializeResult[None]:
     steps = [[step.label, usd(step.usd), step.cells] for step in report.steps]
     return dg.MaterializeResult(
         metadata={
-            "report": dg.MetadataValue.url(page.as_uri()),
-            "report_path": dg.MetadataValue.path(str(page)),
+            **page_metadata(page, settings.reports),
             "headline": report.headline,
+            "cells_compared": report.totals["cells_compared"],
+            "cells_tied_out": report.totals["cells_tied_out"],
+            "billed_usd": float(report.totals["billed_usd"]),
+            "explained_usd": float(report.totals["explained_usd"]),
             "scope": dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in report.scope) or "no logs"),
             "waterfall": dg.MetadataValue.md(markdown(["step", "USD", "cells"], steps)),
         }

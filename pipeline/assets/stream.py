@@ -6,7 +6,14 @@ from pipeline.assets.home import OWNERS, Home
 from pipeline.fetch import stream
 
 
-@dg.asset(key=["pulled", "tracker_events"], group_name="pulled", kinds={"redis", "json"}, owners=OWNERS, pool="stream")
+@dg.asset(
+    key=["pulled", "tracker_events"],
+    group_name="pulled",
+    kinds={"redis", "json"},
+    owners=OWNERS,
+    pool="stream",
+    op_tags={"dagster/priority": "1"},
+)
 def drained_events(context: dg.AssetExecutionContext, home: Home) -> dg.MaterializeResult[None]:
     """Events that waited in the Redis stream, as files of landing; without a stream: nothing."""
     settings = home.settings()

@@ -19,14 +19,14 @@ from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import sql
 
 # Rewritten in each run, from the settings and the rate card.
-_REFERENCE = (
+TABLES = (
     "settings", "api_key_aliases", "workspace_aliases", "account_channels", "account_formats", "reconciliation_scope",
     "billing_modes", "model_names", "rate_card", "context_windows", "commitments", "allocation", "invoices",
 )  # fmt: skip
 
 
 def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
-    """Rewrite what the models take from settings and prices: the tables of `_REFERENCE`.
+    """Rewrite what the models take from settings and prices: the tables of `TABLES`.
 
     Returns:
         Rows of each table that can be long.
@@ -74,7 +74,7 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
             if changed and changed[0]:
                 # What is built rests on other rates, names or settings: the next build is a full one.
                 connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [memo.MARTS])
-            for table in _REFERENCE:
+            for table in TABLES:
                 connection.execute(f"DELETE FROM raw.{table}")
             connection.execute(
                 "INSERT INTO raw.settings VALUES (?, ?, ?)",

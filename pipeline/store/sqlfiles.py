@@ -18,6 +18,23 @@ def read(name: str) -> str:
     return (_STAGES / stage / "sql" / f"{inside}.sql").read_text(encoding="utf-8")
 
 
+def names(pattern: str) -> list[str]:
+    """Names of the SQL files that a pattern such as `finance/closing/*` matches.
+
+    Raises:
+        FileNotFoundError: there is none.
+
+    """
+    stage, _, inside = pattern.partition("/")
+    folder = _STAGES / stage / "sql"
+    found = sorted(
+        f"{stage}/{file.relative_to(folder).with_suffix('').as_posix()}" for file in folder.glob(f"{inside}.sql")
+    )
+    if not found:
+        raise FileNotFoundError(f"no SQL file is called {pattern}")
+    return found
+
+
 @cache
 def _template(name: str) -> Template:
     return Template(read(name))

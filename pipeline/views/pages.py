@@ -14,6 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+# Where `token-analytics ui` serves the folder of reports.
+ADDRESS = "/reports"
+
 
 def display(value: Any) -> str:
     """A value as people read it: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.

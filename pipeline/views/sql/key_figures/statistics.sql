@@ -1,0 +1,18 @@
+-- What the page of the statistics comes to, in one row; null where it cannot be told.
+with forecast as (
+    select
+        strftime(month, '%Y-%m') as month,
+        round(point, 2) as point,
+        round(high_95, 2) as high_95
+    from analysis.cost_forecast
+    where segment = 'all' and point is not null
+    order by method <> 'weekday'
+    limit 1
+)
+
+select
+    (select verdict from analysis.tail_metrics where segment = 'all' and measure = 'session_cost_usd') as session_cost_tail,
+    (select count(distinct usage_date) from analysis.usage_anomalies where segment = 'all') as unusual_days,
+    (select month from forecast) as forecast_month,
+    (select point from forecast) as forecast_usd,
+    (select high_95 from forecast) as forecast_high_95_usd
