@@ -1,13 +1,15 @@
 """`ui`: Dagster's web server and daemon for a home.
 
-Belongs here: starting them. Does not belong here: which requests they answer (ui).
+Belongs here: starting them. Does not belong here: which requests the web server answers (ui).
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,10 +46,21 @@ def ui(
     sys.stdout.flush()
     # Dagster announces a successor of its own command here that is not part of it.
     quietly = ["-W", "ignore:Function `dev_command` is superseded"]
-    command = ["-m", "pipeline.cli.ui", "dev", "-m", "pipeline.definitions", "-d", str(bundled.PACKAGE.parent)]
-    command += ["-p", str(port), "-h", host]
+    command = ["-m", "pipeline.cli.ui", "dev", "-w", str(_workspace(settings)), "-p", str(port), "-h", host]
     # In place of this process, so that whoever stops it stops Dagster and not a parent of it.
     os.execve(sys.executable, [sys.executable, *quietly, *command], environment)  # noqa: S606
+
+
+def _workspace(settings: Settings) -> Path:
+    """The file that tells Dagster which code to load and what to call it; the name alone has no option of its own."""
+    code = {
+        "module_name": "pipeline.definitions",
+        "location_name": "token_analytics",
+        "working_directory": str(bundled.PACKAGE.parent),
+    }
+    file = runs.dagster_home(settings) / "workspace.yaml"
+    file.write_text(json.dumps({"load_from": [{"python_module": code}]}), encoding="utf-8")  # JSON is YAML
+    return file
 
 
 def _close_runs_of_former_ui(settings: Settings) -> None:

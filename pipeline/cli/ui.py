@@ -1,16 +1,26 @@
-"""The Dagster UI as `token-analytics ui` starts it: `dagster dev`, with a web server that answers its own pages alone.
+"""The Dagster UI as `token-analytics ui` starts it: `dagster dev`, whose web server answers its own pages alone.
 
-Belongs here: who is answered. Does not belong here: what Dagster shows (definitions), and starting this (cli). Whatever
-page is open in a browser may send requests to an address of this machine; Dagster's web server asks none of them where
-it comes from, and changes things even where it is only asked for them (GET).
+Belongs here: who is answered, and the reports of the home, which the UI links to. Does not belong here: what Dagster
+shows (definitions), starting this (dagster_ui), and what stands in a report (views).
+
+Any page that is open in a browser may send requests to an address of this machine. Dagster's web server does not ask
+where they come from, and even a GET may change things. A browser opens no file:// link from a page of a server, so the
+reports are served beside the UI.
 """
 
 from __future__ import annotations
 
+import asyncio
+import html
+import re
 import sys
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from pipeline import settings
+from pipeline.views.pages import ADDRESS
 
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,9 +47,7 @@ class OwnPagesOnly:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": problem})
         else:
-            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": f"Refused: {problem}.\n".encode()})
+            await _answer(send, 403, f"Refused: {problem}.\n")
 
     def _problem(self, scope: _Scope) -> str:
         """Why a request is not answered, or ''."""
@@ -69,6 +77,60 @@ class OwnPagesOnly:
         return {f"{name}:{port}" for name in names} | (set(names) if port == 80 else set())
 
 
+class Reports:
+    """An ASGI application that answers GET of /reports/... from a folder of pages, and passes on all else.
+
+    Only HTML files inside of the folder are read, whatever a path or a symbolic link says. A page gets the policy
+    that it states itself, as a header, and an origin of its own (`sandbox`): no script in it may speak to Dagster.
+    """
+
+    def __init__(self, app: _App, folder: Path) -> None:
+        self._app = app
+        self._folder = folder
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        """Answer with a page, or pass the request on."""
+        if scope["type"] != "http" or not f"{scope['path']}/".startswith(f"{ADDRESS}/"):
+            await self._app(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await _answer(send, 405, "Reports are only read.\n", allow="GET, HEAD")
+        elif (page := await asyncio.to_thread(self._read, scope["path"].removeprefix(ADDRESS))) is None:
+            await _answer(send, 404, "There is no such report: it is written by a run.\n")
+        else:
+            text = "" if scope["method"] == "HEAD" else page
+            await _answer(send, 200, text, content_type="text/html", content_security_policy=_policy(page))
+
+    def _read(self, path: str) -> str | None:
+        """The page at `path`, or None; of a folder its index."""
+        folder = self._folder.resolve()
+        try:
+            file = (folder / path.lstrip("/")).resolve()
+            if file.is_dir():
+                file /= "index.html"
+            is_page = file.suffix == ".html" and file.resolve().is_relative_to(folder) and file.is_file()
+            return file.read_text(encoding="utf-8") if is_page else None
+        except (OSError, ValueError):  # no permission, a NUL in the path, no UTF-8
+            return None
+
+
+_STATED_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"\r\n]+)">')
+
+
+def _policy(page: str) -> str:
+    stated = _STATED_POLICY.search(page[:10_000])
+    policy = html.unescape(stated.group(1)) if stated else "default-src 'none'; style-src 'unsafe-inline'"
+    return f"{policy}; frame-ancestors 'none'; sandbox allow-scripts allow-downloads allow-popups"
+
+
+async def _answer(send: _Send, status: int, text: str, content_type: str = "text/plain", **headers: str) -> None:
+    """A whole answer that nobody keeps or takes for something else."""
+    headers = {"content_type": f"{content_type}; charset=utf-8", "x_content_type_options": "nosniff", **headers}
+    headers |= {"cache_control": "no-store", "referrer_policy": "no-referrer"}
+    sent = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
 def _changes_something(query_string: bytes) -> bool:
     """Whether what is asked for in an address is, or might be, more than a query of GraphQL."""
     from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
@@ -84,14 +146,15 @@ def _changes_something(query_string: bytes) -> bool:
 
 
 def _serve(arguments: Sequence[str]) -> None:
-    """Dagster's web server, guarded."""
+    """Dagster's web server, guarded, with the reports of the home."""
     from dagster_webserver import cli
 
     host = arguments[arguments.index("--host") + 1] if "--host" in arguments else "127.0.0.1"
+    reports = settings.load().reports
     create = vars(cli)["create_app_from_workspace_process_context"]
 
     def create_guarded(*args: Any, **options: Any) -> OwnPagesOnly:
-        return OwnPagesOnly(create(*args, **options), host)
+        return OwnPagesOnly(Reports(create(*args, **options), reports), host)
 
     vars(cli).update(create_app_from_workspace_process_context=create_guarded)
     sys.argv = ["dagster-webserver", *arguments]
