@@ -23,8 +23,9 @@ from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
 from pipeline.settings import Settings
 from pipeline.store import computed, memo, progress, warehouse
+from pipeline.store.connection import rows_of
 from pipeline.store.sqlfiles import sql
-from pipeline.views import contracts, pages, statistics
+from pipeline.views import contracts, statistics
 
 Write = Callable[[duckdb.DuckDBPyConnection, Settings], None]
 Produce = Callable[[duckdb.DuckDBPyConnection, Settings], Iterable[tuple[str, pa.Table]]]
@@ -196,7 +197,7 @@ def _page(
         if not is_current or home.full_refresh:
             write(connection, settings)
             memo.note(connection, stage, rests_on)
-        (known,) = pages.rows(connection, sql(figures))
+        (known,) = rows_of(connection, sql(figures))
     return dg.MaterializeResult(
         metadata={
             **page_metadata(page, settings.reports),
