@@ -16,7 +16,7 @@ import copy
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -178,11 +178,10 @@ def _load_suite(path: Path) -> Suite:
         raise ValidationError(f"expectations/{path.stem}.sql is missing") from None
 
 
-def queries(suites: Sequence[Suite]) -> Iterator[str]:
-    """Every SQL text that these suites are judged by, and the names of tables whose rows are counted besides."""
-    yield _query(EXPECTATIONS / "ledger_rows.sql")
-    for suite in suites:
-        yield from filter(None, (suite.sql, suite.offending_sql, *(law.table for law in suite.rows_law)))
+def queries(suites: Sequence[Suite]) -> list[str]:
+    """Every SQL text of expectations/, and the names of the tables whose rows the suites count besides."""
+    texts = [_query(path) for path in sorted(EXPECTATIONS.glob("*.sql"))]
+    return texts + [law.table for suite in suites for law in suite.rows_law if law.table]
 
 
 def _query(path: Path) -> str:
