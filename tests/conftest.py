@@ -33,7 +33,10 @@ from pipeline.store.sqlfiles import sql
 Rows = list[tuple[Any, ...]]
 
 # Files whose tests wait for processes of their own, or build many times: one that begins last is waited for alone.
-LONGEST_FIRST = ("test_crash", "test_dagster", "test_wheel", "test_incremental", "test_cli", "test_batches")
+LONGEST_FIRST = (
+    "test_crash", "test_cli", "test_incremental", "test_overlaps", "test_dagster", "test_wheel", "test_hostile",
+    "test_warehouse",
+)  # fmt: skip
 
 
 # Homes of tests lie in memory where there is room for them: on a disk the suite waits a third of its time for it.
