@@ -197,6 +197,8 @@ def lines_of(chance: random.Random, sessions: Sequence[str], begin: dt.datetime)
     all turns, which differ in input or lie half an hour apart.
     """
     message, request_id = f"msg_{chance.randrange(8)}", chance.choice(["", "", "req_1", "req_1", "req_2"])
+    if message in ("msg_6", "msg_7"):
+        message += "_as_long_as_the_providers"
     session, sidechain = chance.choice(sessions), chance.random() < 0.25
     unsplit = chance.random() < 0.3
     # One response has one input, tier, region and speed; early lines may leave out the latter.
@@ -218,7 +220,8 @@ def lines_of(chance: random.Random, sessions: Sequence[str], begin: dt.datetime)
     begin += dt.timedelta(minutes=30 * chance.randrange(4))
     lines = []
     for _ in range(chance.randint(1, 4)):
-        told = usage | {"output_tokens": chance.choice([1, 40, 40, 900])}
+        streamed = chance.randrange(60_000)
+        told = usage | {"output_tokens": 1 if streamed < 15_000 else 40 if streamed < 45_000 else 900}
         if chance.random() < 0.7:
             told |= {"service_tier": tier or None, "inference_geo": geo or "not_available", "speed": speed or None}
         if chance.random() < 0.2:
@@ -230,7 +233,7 @@ def lines_of(chance: random.Random, sessions: Sequence[str], begin: dt.datetime)
             "uuid": f"{chance.randrange(10**6)}",
             "sessionId": session,
             "isSidechain": sidechain,
-            "timestamp": f"{begin + dt.timedelta(milliseconds=chance.randrange(60_000)):%Y-%m-%dT%H:%M:%S.%f}Z",
+            "timestamp": f"{begin + dt.timedelta(milliseconds=streamed):%Y-%m-%dT%H:%M:%S.%f}Z",
             "message": {
                 "id": message,
                 "model": chance.choice(["claude-sonnet-4-5", "claude-haiku-4-5"]),

@@ -257,8 +257,19 @@ class _Line:
         return no_cache, write_5m + write_1h, read
 
     @property
+    def lane(self) -> str:
+        """Who asked: under a gateway's id, which all responses share, no two lanes share a response."""
+        if self.is_providers:
+            return ""
+        return str(self.entry.get("agentId") or ("sidechain" if self.entry.get("isSidechain") else ""))
+
+    @property
+    def is_providers(self) -> bool:
+        return self.message_id.startswith("msg_") and len(self.message_id.split("#")[0]) >= 24
+
+    @property
     def turn(self) -> tuple[Any, ...]:
-        return self.message_id, self.around, self.input
+        return self.message_id, self.around, self.input, self.lane
 
     @property
     def precedence(self) -> tuple[int, dt.datetime, str]:
@@ -299,6 +310,11 @@ class _Told:
     def message(self) -> tuple[Any, ...]:
         return self.lines[0].message_id, self.kept.input
 
+    @property
+    def name(self) -> tuple[Any, ...]:
+        """Of a response that has a request's id; where a gateway gives both ids to all, their inputs differ."""
+        return self.key, self.kept.input
+
 
 def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict[str, FileCounts]]:
     """What the transcripts `files` (lines by name) add up to: the calls, and the ledger of each file."""
@@ -310,13 +326,14 @@ def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict
         ledger[name] = FileCounts(len(found) + rejected + ignored, len(mine), rejected, ignored, len(found) - len(mine))
         told += mine
     named = [each for each in told if each.is_named]
-    keys: list[tuple[_Told, Any, Any]] = [(each, each.lines[0].message_id, each.key) for each in named]
+    keys: list[tuple[_Told, Any, Any]] = [(each, each.lines[0].message_id, each.name) for each in named]
     for turn in _turns([each for each in told if not each.is_named]):
         # The same message and input beside a request's id is that call; of several the nearest.
         alike = [each for each in named if each.message == turn[0].message]
-        near = min(((abs(each.began - part.began), each.key) for each in alike for part in turn), default=None)
+        near = min(((abs(each.began - part.began), each.name) for each in alike for part in turn), default=None)
         name = turn[0].kept.turn
         first = f"{name}@{min(each.began for each in turn)}"
+        # Under a gateway's id a sidechain's call is its own.
         response = turn[0].lines[0].message_id if near else name
         keys += [(each, response, near[1] if near else first) for each in turn]
 
@@ -339,7 +356,7 @@ def _told(lines: Iterable[_Line]) -> list[_Told]:
     groups: dict[Any, list[_Line]] = defaultdict(list)
     for line in sorted(lines, key=lambda line: line.seen):
         if line.entry.get("requestId"):
-            groups[line.key].append(line)
+            groups[line.key, line.input].append(line)
             continue
         run = 0
         place = line.entry["sessionId"], line.turn
@@ -353,7 +370,7 @@ def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
     """What files tell without a request's id, in turns: of one message and input, and one session, time or uuid."""
 
     def belongs(one: _Told, other: _Told) -> bool:
-        if one.kept.turn != other.kept.turn:
+        if one.message != other.message or one.lines[0].around != other.lines[0].around:
             return False
         if (
             one.began == other.began
@@ -362,8 +379,12 @@ def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
         ):
             return True
         early, late = sorted((one, other), key=lambda each: each.began)
-        same_session = one.lines[0].entry["sessionId"] == other.lines[0].entry["sessionId"]
-        return same_session and late.began - early.kept.seen <= PAUSE
+        if one.kept.is_providers and one.kept.counts[4] == other.kept.counts[4]:
+            return True
+        same_lane = one.lines[0].entry["sessionId"] == other.lines[0].entry["sessionId"] and (
+            one.kept.lane == other.kept.lane
+        )
+        return same_lane and late.began - early.kept.seen <= PAUSE
 
     turns: list[list[_Told]] = []
     for each in told:

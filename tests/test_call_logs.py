@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Warehouse
 from logs import (
     GEMINI,
     KINDS,
+    MODEL,
     PI,
     answer,
     at,
     attribute,
+    epoch,
     event,
     gemini,
     lines,
@@ -197,9 +200,50 @@ def test_reasoning_of_pi_lies_inside_of_its_output(home):
     assert home.query("SELECT session_id, project FROM raw.requests") == [("s", "shop")]
 
 
-def test_equal_ids_in_two_sessions_of_pi_are_two_messages(models):
-    with models.over({"1": pi(PI), "2": pi(PI, session="t")}, "marts.requests") as connection:
+def test_equal_ids_in_two_sessions_of_pi_are_two_messages_unless_they_have_one_time(models):
+    later = pi(PI, session="t").replace(at(0), at(60))
+    files = {"1": pi(PI), "2": pi(PI, session="fork with its parent's time"), "3": later}
+    with models.over(files, "marts.requests") as connection:
         assert connection.execute("SELECT count(*) FROM marts.requests").fetchall() == [(2,)]
+
+
+def test_a_fork_of_gemini_with_its_parents_time_counts_once(models):
+    files = {"1": gemini(GEMINI), "2": gemini(GEMINI, GEMINI, session="fork")}
+    with models.over(files, "marts.requests") as connection:
+        assert connection.execute("SELECT count(*) FROM marts.requests").fetchall() == [(2,)]
+
+
+def step(*counts: int) -> dict[str, Any]:
+    cache = dict(zip(("read", "write"), counts[2:], strict=True))
+    return {"type": "step-finish", "tokens": {"input": counts[0], "output": counts[1], "reasoning": 0, "cache": cache}}
+
+
+def test_each_step_of_a_message_of_opencode_is_a_call_unless_the_message_holds_them_all(home):
+    document = json.loads(opencode(*[{"input": 5, "output": 7, "cache": {"read": 3, "write": 2}}] * 3))
+    # the last step's counts, those of both, of a message that was broken off
+    document["messages"][1]["parts"] = [step(100, 50, 3, 2), step(5, 7, 3, 2)]
+    document["messages"][2]["parts"] = [step(4, 4, 1, 1), step(1, 3, 2, 1)]
+    document["messages"][3]["parts"] = [step(9, 8, 6, 5)]
+    document["messages"][3]["info"]["tokens"] = {"input": 0, "output": 0}
+    assert sorted(kinds(home, json.dumps(document, indent=1))) == [
+        (5, 2, 0, 3, 7), (5, 2, 0, 3, 7), (9, 5, 0, 6, 8), (100, 2, 0, 3, 50)
+    ]  # fmt: skip
+
+
+def test_messages_of_version_2_of_opencode_and_its_compactions_count(home):
+    tokens = {"input": 5, "output": 7, "reasoning": 1, "cache": {"read": 3, "write": 2}}
+    own = {"time": {"created": int(epoch(1) * 1000)}, "tokens": tokens, "model": {"id": "m1", "providerID": "p1"}}
+    messages = [
+        {"id": "msg_1", "type": "assistant"} | own,
+        {"id": "msg_2", "type": "compaction", "status": "failed"} | own | {"model": None},
+        {"id": "msg_3", "type": "compaction", "status": "running", "time": own["time"]},
+        {"id": "msg_4", "type": "user"} | own,
+    ]
+    info = {"id": "ses_1", "model": {"id": "m2", "providerID": "p2"}, "location": {"directory": "/u/shop"}}
+    assert kinds(home, json.dumps({"info": info, "messages": messages}, indent=1)) == [(5, 2, 0, 3, 8)] * 2
+    assert home.query("SELECT DISTINCT model_version, provider, project, session_id FROM raw.requests ORDER BY 1") == [
+        ("m1", "p1", "shop", "ses_1"), ("m2", "p2", "shop", "ses_1")
+    ]  # fmt: skip
 
 
 def test_writes_of_pi_that_are_kept_for_an_hour_are_part_of_its_writes(home):
@@ -489,11 +533,108 @@ def test_the_write_split_searches_and_geo_that_a_gateway_nests_are_read(home):
     assert home.query("SELECT web_search_count, inference_geo FROM raw.requests") == [(5, "us")]
 
 
-def test_a_span_that_adds_up_the_spans_below_it_counts_no_call(home):
-    parent = span(1, **{"gen_ai.usage.input_tokens": 200, "gen_ai.usage.output_tokens": 18}) | {"traceId": "t"}
-    below = [span(n) | {"traceId": "t", "parentSpanId": parent["spanId"]} for n in (2, 3)]
-    assert kinds(home, lines(otlp(parent, *below))) == [(30, 10, 0, 60, 9)] * 2
-    assert home.ledger("log")["rows_ignored"] == 1
+def test_a_span_that_adds_up_the_spans_right_below_it_counts_no_call_in_whichever_files_they_stand(models, new_home):
+    chance = random.Random(3)
+    spans, calls = [], 0
+    for tree in range(12):
+        # Parents of parents, some of which tell of no usage; below each of them some calls.
+        counts: dict[str, int] = {}
+        above: dict[str, str | None] = {"0": None}
+        for number in range(1, chance.randint(2, 7)):
+            above[str(number)] = chance.choice([*above])
+        for name in reversed(above):
+            below = [counts[child] for child, parent in above.items() if parent == name]
+            counts[name] = sum(below) or chance.randrange(1, 10**6)
+            calls += not below
+            used = {"gen_ai.usage.input_tokens": counts[name] * 2, "gen_ai.usage.output_tokens": counts[name]}
+            kept = {f"gen_ai.usage.cache_{kind}.input_tokens": None for kind in ("read", "creation")}
+            one = span(tree * 100 + int(name), **used, **kept) | {"traceId": f"t{tree}", "spanId": f"s{name}"}
+            spans.append(one | ({"parentSpanId": f"s{above[name]}"} if above[name] else {}))
+    chance.shuffle(spans)
+    kept_up = Warehouse(models, new_home(), "marts.requests")
+    for number in range(4):
+        kept_up.home.land({f"{number}.jsonl": lines(otlp(*spans[number::4]), otlp(*spans[: number * 3]))})
+        kept_up.update(10**9)
+    found = kept_up.connection.execute("SELECT count(*) FROM marts.requests").fetchall()
+    assert found == [(calls,)]
+    assert kept_up.marts() == kept_up.rebuilt()
+
+
+def test_a_span_over_one_without_usage_adds_up_what_is_below_that(models):
+    parent = span(1) | {"traceId": "t"}
+    agent = {"traceId": "t", "spanId": "agent", "parentSpanId": parent["spanId"], "attributes": []}
+    call = span(2) | {"traceId": "t", "parentSpanId": "agent"}
+    for files in ({"a": lines(otlp(parent, agent, call))}, {"a": lines(otlp(parent)), "b": lines(otlp(agent, call))}):
+        with models.over(files, "marts.requests") as connection:
+            assert connection.execute("SELECT count(*) FROM marts.requests").fetchall() == [(1,)]
+
+
+# ---------- calls inside of calls
+
+
+def test_calls_inside_of_a_response_are_calls_whether_or_not_the_record_adds_them_up(home):
+    chance = random.Random(11)
+    wanted = []
+    rows: dict[str, list[Any]] = {"litellm": [], "langfuse": []}
+    for number in range(60):
+        kind = chance.choice(["message", "fallback_message"])
+        own = {"type": kind, "model": "claude-opus-4-5"} | counts_of(chance)
+        further = [
+            {"type": name, "model": chance.choice(["claude-opus-4-7", None])} | counts_of(chance)
+            for name in chance.sample(["advisor_message", "compaction"], chance.randint(1, 2))
+        ]
+        if kind == "fallback_message":
+            further.insert(0, {"type": "message", "model": MODEL} | counts_of(chance))
+        name = chance.choice([*rows])
+        is_sum, adds_cached = chance.choice([(False, False), (True, True), (True, False)])
+        stated = [own, *further] if is_sum else [own]
+        input_, output = (sum(each[key] for each in stated) for key in ("input_tokens", "output_tokens"))
+        read, write = (
+            sum(each[key] for each in (stated if adds_cached else [own]))
+            for key in ("cache_read_input_tokens", "cache_creation_input_tokens")
+        )
+        cached = {"cache_read_input_tokens": read, "cache_creation_input_tokens": write}
+        iterations = [*further, own]
+        if name == "litellm":
+            total = {"prompt_tokens": input_ + read + write, "completion_tokens": output}
+            place = chance.choice(["usage_object", "additional_usage_values"])
+            row = spend(number, total_tokens=input_ + read + write + output, **total)
+            rows[name].append(row | {"metadata": {place: cached | {"iterations": iterations}}})
+        else:
+            details = {"input": input_, "output": output, "total": input_ + output + read + write} | cached
+            rows[name].append(observation(number, usageDetails=details | {"iterations": iterations}))
+        served = own["model"] if kind == "fallback_message" else None
+        wanted += [(name, number, each["model"] or served, *in_order(each)) for each in further]
+        wanted.append((name, number, served, *in_order(own)))
+    home.land({name: lines(*entries) for name, entries in rows.items()})
+    home.ingest()
+    found = home.query(f"""
+        SELECT source_format, epoch(requested_at)::bigint, model_version, {KINDS} FROM raw.requests
+    """)
+    names = {MODEL: None, f"anthropic/{MODEL}": None}
+    start = int(epoch(0))
+    assert sorted(((n, at - start, names.get(m, m), *k) for n, at, m, *k in found), key=str) == sorted(
+        ((n, at, names.get(m, m), *k) for n, at, m, *k in wanted), key=str
+    )
+    stated = home.query("SELECT count(*), count(*) FILTER (WHERE stated_total_tokens <> "
+        f"{KINDS.replace(', ', ' + ')}) FROM raw.requests WHERE stated_total_tokens IS NOT NULL")  # fmt: skip
+    assert stated == [(60, 0)]
+
+
+def counts_of(chance: random.Random) -> dict[str, int]:
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+    return {name: chance.randrange(1, 10**6) for name in names}
+
+
+def in_order(call: dict[str, Any]) -> tuple[int, ...]:
+    created, read = call["cache_creation_input_tokens"], call["cache_read_input_tokens"]
+    return call["input_tokens"], created, 0, read, call["output_tokens"]
+
+
+def test_a_bad_count_of_a_call_inside_rejects_its_record(home):
+    usage = {"iterations": [{"type": "compaction", "input_tokens": -5, "output_tokens": 1}]}
+    assert kinds(home, lines(spend(1), spend(2, metadata={"usage_object": usage}))) == [(30, 10, 0, 60, 9)]
+    assert [row[2] for row in home.rejected()] == ["input tokens is negative, expected a count"]
 
 
 def test_fewer_input_than_cached_tokens_are_exclusive_counts(home):

@@ -229,3 +229,26 @@ def test_each_call_of_a_family_of_sessions_counts_once_and_for_the_session_that_
         found[source, maker].append((no_cache + read + write, read, write, output))
     assert {key: sorted(calls) for key, calls in found.items()} == {key: sorted(calls) for key, calls in wanted.items()}
     assert kept_up.marts() == kept_up.rebuilt()
+
+
+def test_a_copy_of_a_copy_that_was_written_slowly_is_the_call_of_whom_all_of_them_name(models):
+    def rollout(name: str, day: int, parent: str, *counters: tuple[int, int]) -> str:
+        begun = day * 86_400.0
+        header = {"id": name, "timestamp": at(begun)} | ({"parent_thread_id": parent} if parent else {})
+        counts = []
+        for place, (total, step) in enumerate(counters):
+            info = {"total_token_usage": usage((total, 0, 0, 1)), "last_token_usage": usage((step, 0, 0, 1))}
+            counts.append(line(begun + 10 + 7 * place, "event_msg", {"type": "token_count", "info": info}))
+        return lines(line(begun, "session_meta", header), *counts)
+
+    root, child, grandchild = (100, 100), (250, 150), (450, 200)
+    files = {
+        "1": rollout("a", 0, "", root),
+        "2": rollout("b", 1, "a", root, child),
+        "3": rollout("c", 2, "b", root, child, grandchild),
+    }
+    for landed in (files, dict(reversed(files.items()))):
+        with models.over(landed, "marts.requests") as connection:
+            query = "SELECT session_id, input_tokens_no_cache FROM marts.requests ORDER BY ALL"
+            found = connection.execute(query).fetchall()
+        assert found == [("a", 100), ("b", 150), ("c", 200)]

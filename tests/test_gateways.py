@@ -340,3 +340,30 @@ def sold(models: Any) -> dict[int, tuple[str, Decimal | None]]:
 def test_a_call_costs_what_its_seller_takes_else_what_the_maker_does(sold, number):
     *_, provider, usd = SOLD[number]
     assert sold[number] == (provider, None if usd is None else Decimal(usd))
+
+
+# As the registry of OpenTelemetry names them (gen_ai.provider.name, then gen_ai.system before it), and LiteLLM.
+NAMES = {
+    "anthropic": "anthropic", "aws.bedrock": "aws", "azure.ai.inference": "azure", "azure.ai.openai": "azure",
+    "cohere": "cohere", "deepseek": "deepseek", "gcp.gemini": "google", "gcp.gen_ai": "google",
+    "gcp.vertex_ai": "google", "groq": "groq", "ibm.watsonx.ai": "watsonx", "mistral_ai": "mistral",
+    "moonshot_ai": "moonshotai", "openai": "openai", "perplexity": "perplexity", "x_ai": "x-ai",
+    "vertex_ai": "google", "gemini": "google", "az.ai.inference": "azure", "az.ai.openai": "azure", "xai": "x-ai",
+    "chatgpt": "openai", "text-completion-openai": "openai", "aiohttp_openai": "openai", "zai": "zai",
+    "cohere_chat": "cohere", "anthropic_text": "anthropic", "together_ai": "together", "vertex_ai_beta": "google",
+    "azure_text": "azure", "azure_ai": "azure", "bedrock": "aws", "bedrock_mantle": "aws", "mistral": "mistral",
+    "codestral": "mistral", "text-completion-codestral": "mistral", "moonshot": "moonshotai", "minimax": "minimax",
+    "voyage": "voyageai", "fireworks_ai": "fireworks", "github_copilot": "github-copilot", "meta_llama": "meta",
+    "watsonx": "watsonx", "watsonx_text": "watsonx", "ai21_chat": "ai21", "ollama_chat": "ollama",
+    "hosted_vllm": "vllm", "novita": "novita", "cloudflare": "cloudflare", "cerebras": "cerebras",
+    # who copies an interface, or sells from another shop of the same house
+    "openai_like": "openai_like", "custom_openai": "custom_openai", "openai-compatible": "openai-compatible",
+    "sagemaker": "sagemaker", "sagemaker_chat": "sagemaker_chat", "amazon_nova": "amazon_nova", "github": "github",
+}  # fmt: skip
+
+
+def test_a_provider_has_one_name_however_a_logger_spells_it(home):
+    home.land({"log": lines(*(gateway(number, name, "gpt-5-mini") for number, name in enumerate(NAMES)))})
+    home.ingest()
+    found = home.query("SELECT provider FROM raw.requests ORDER BY requested_at")
+    assert dict(zip(NAMES, (provider for (provider,) in found), strict=True)) == NAMES

@@ -197,6 +197,21 @@ def turn(
     return json.dumps(entry | fields)
 
 
+OWN = "msg_01XFDUDYJgAACzvnptvVoYEL"
+
+
+def said(minute: float, kind: str = "text", **fields: Any) -> str:
+    """A line of a transcript that somebody wrote, or a tool."""
+    entry = {
+        "type": "user",
+        "uuid": f"said-{minute}",
+        "sessionId": "s1",
+        "timestamp": f"{DAY + dt.timedelta(minutes=minute):%Y-%m-%dT%H:%M:%S.%f}Z",
+        "message": {"role": "user", "content": [{"type": kind, "text": "t"}]},
+    }
+    return json.dumps(entry | fields)
+
+
 # Files, and the input of each call that was made.
 WITHOUT_REQUESTS: dict[str, tuple[list[list[str]], list[int]]] = {
     "turns under one id are calls, of however few sessions": (
@@ -234,6 +249,36 @@ WITHOUT_REQUESTS: dict[str, tuple[list[list[str]], list[int]]] = {
             [turn(1, 20, "m2"), turn(300, 20, "m2", session="s2", isSidechain=True)],
         ],
         [10, 20],
+    ),
+    "agents and the main line that ask alike at once are calls of their own": (
+        [
+            [turn(0, 10), turn(0.05, 10, isSidechain=True), turn(0.1, 10, isSidechain=True, agentId="a")],
+            [turn(0.15, 10, isSidechain=True, agentId="b"), turn(0.2, 10, isSidechain=True, agentId="b")],
+        ],
+        [10, 10, 10, 10],
+    ),
+    "a prompt in between begins another turn, the result of a tool does not": (
+        [[turn(0, 10), said(0.1), turn(0.2, 10), said(0.3, "tool_result"), turn(0.4, 10), said(0.5, isSidechain=True)]],
+        [10, 10],
+    ),
+    "output that falls begins another turn": ([[turn(0, 10, output=5), turn(0.1, 10, output=2)]], [10, 10]),
+    "turns that begin anew do so in each copy of their file": (
+        [[turn(0, 10, output=5), turn(0.1, 10, output=2)], [turn(0, 10, output=5), turn(0.1, 10, output=2)]],
+        [10, 10],
+    ),
+    "a message of the provider is one call, whatever its session, time and id": (
+        [
+            [turn(0, 10, OWN, output=5), said(0.05), turn(0.1, 10, OWN, output=7)],
+            [turn(900, 10, OWN, "s2", output=7, uuid="new"), turn(901, 12, OWN, "s2")],
+        ],
+        [10, 12],
+    ),
+    "a gateway that gives all responses both ids does not make them one": (
+        [
+            [turn(0, 10, requestId="r"), turn(0.1, 10, requestId="r", output=9), turn(1, 20, requestId="r")],
+            [turn(2, 30, session="s2", requestId="r"), turn(0, 10, requestId="r")],
+        ],
+        [10, 20, 30],
     ),
     "a call of a sidechain under the gateway's id is its own": (
         [[turn(0, 10, requestId="r1"), turn(1, 15, requestId="r2", isSidechain=True), turn(2, 16, isSidechain=True)]],

@@ -32,3 +32,12 @@
     {%- set found = run_query("select count(*), count(*) filter (where message_id <> '') from " ~ source('raw', 'requests')) -%}
     {{ return(found.rows[0][0] == 0 or found.rows[0][1] > 0) }}
 {%- endmacro %}
+
+{# Whether spans stand below others, whose usage these may add up. (An empty home gets the whole model.) #}
+{% macro has_spans() -%}
+    {%- if not execute or model.resource_type == 'unit_test' -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {%- set found = run_query("select count(*), count(*) filter (where parent_span <> '') from " ~ source('raw', 'requests')) -%}
+    {{ return(found.rows[0][0] == 0 or found.rows[0][1] > 0) }}
+{%- endmacro %}

@@ -12,9 +12,9 @@
     one call, however alike.
 
     A message's id without a request's names a response only together with its input, since gateways give all of their
-    responses one id: lines of a session that are at most ten minutes apart are one call, and so are lines of several
-    sessions, of which one is a copy, that share a time or the line's own id. Where another line of the same id and input states its request,
-    they are that call again.
+    responses one id: lines of one lane of a session that are at most ten minutes apart are one call, unless one of them begins
+    anew, and so are lines of several sessions, of which one is a copy, that share a time or the line's own id, or under the
+    provider's own id their output. Where another line of the same id and input states its request, they are that call again.
 
     One call in the records of several loggers counts by the first of tracker, transcript, gateway and span; what that one
     does not state of session, user, project, key and workspace the others fill in. Records of one response (the provider's
@@ -25,22 +25,91 @@
 {%- set labels = ['session_id', 'project', 'user_id', 'api_key', 'workspace'] -%}
 {%- set compares = several_loggers() -%}
 {%- set copies = has_copies() -%}
-{%- set bonds = ['requested_at', 'kept_at', 'line_id', 'session_id, turn'] * 2 -%}
+{%- set is_providers = "starts_with(message_id, 'msg_') and length(split_part(message_id, '#', 1)) >= 24" -%}
+{%- set bonds = [
+    'requested_at', 'kept_at', 'line_id', 'session_id, lane, turn',
+    'if(' ~ is_providers ~ ', output_tokens::varchar, request_key)'
+] * 2 -%}
 
-with recorded as (
+with recursive landed as (
     select
         *,
         {{ logger_rank() }} as logger_rank,
         hash(
             input_tokens_no_cache, input_tokens_cache_write_5m + input_tokens_cache_write_1h, input_tokens_cache_read
-        ) as input_hash
+        ) as input_hash,
+        input_tokens_no_cache + input_tokens_cache_write_5m + input_tokens_cache_write_1h + input_tokens_cache_read
+            as input_tokens
     from {{ ref('stg_requests') }}
     where {{ in_scope('response_id', 'responses') }}
 ),
 
+{% if has_spans() -%}
+spans as (
+    select
+        span,
+        max(parent_span) as parent_span,
+        max(input_tokens) as input_tokens,
+        max(output_tokens) as output_tokens
+    from landed
+    where span <> ''
+    group by span
+),
+
+-- A span whose usage is the sum of that of the spans right below it, in whichever files, tells of their calls once more.
+sums as (
+    select parents.span
+    from spans as parents
+    inner join spans as children on parents.span = children.parent_span
+    group by parents.span, parents.input_tokens, parents.output_tokens
+    having
+        sum(children.input_tokens) = parents.input_tokens
+        and sum(children.output_tokens) = parents.output_tokens
+        and parents.input_tokens + parents.output_tokens > 0
+),
+
+recorded as (
+    select * from landed
+    where coalesce(span, '') not in (select span from sums)
+),
+
+{% else -%}
+recorded as (
+    select * from landed
+),
+
+{% endif -%}
+-- One response has one input. Where lines of one message's and one request's id differ in it, a gateway gives both to all.
+of_gateways as (
+    select
+        request_key,
+        min(input_hash) as input_hash
+    from recorded
+    where source_format = 'claude_code' and coalesce(message_id, '') = '' and input_tokens > 0
+    group by request_key
+    having min(input_hash) <> max(input_hash)
+),
+
+told_apart as (
+    select
+        recorded.* exclude (input_tokens) replace (
+            if(
+                of_gateways.request_key is null,
+                recorded.request_key,
+                recorded.request_key || '~'
+                || if(recorded.input_tokens = 0, of_gateways.input_hash, recorded.input_hash)
+            ) as request_key
+        )
+    from recorded
+    left join of_gateways using (request_key)
+),
+
 {% if has_unnamed_calls() -%}
 named as (
-    select * from recorded
+    select
+        *,
+        false as is_own_turn
+    from told_apart
     where coalesce(message_id, '') = ''
 ),
 
@@ -49,13 +118,14 @@ unnamed as (
     select
         *,
         input_tokens_no_cache + input_tokens_cache_write_5m + input_tokens_cache_write_1h + input_tokens_cache_read = 0
+        or begins_anew
         or coalesce(
             requested_at - interval 10 minute > max(kept_at) over (
-                partition by response_id, session_id order by requested_at, kept_at, request_key
+                partition by response_id, session_id, lane order by requested_at, kept_at, request_key
                 rows between unbounded preceding and 1 preceding
             ), true
         ) as opens
-    from recorded
+    from told_apart
     where message_id <> ''
 ),
 
@@ -64,7 +134,8 @@ turns_0 as (
         *,
         coalesce(nullif(kept_id, ''), request_key) as line_id,
         count(*) filter (where opens) over (
-            partition by response_id, session_id order by requested_at, kept_at, request_key rows unbounded preceding
+            partition by response_id, session_id, lane order by requested_at, kept_at, request_key
+            rows unbounded preceding
         ) as turn
     from unnamed
 ),
@@ -96,14 +167,18 @@ stored as (
         turns.* exclude (opens, turn, line_id) replace (
             coalesce(links.request_key, turns.request_key) as request_key,
             coalesce(links.response_id, turns.response_id) as response_id
-        )
+        ),
+        links.turn_key is null and not ({{ is_providers }}) as is_own_turn
     from turns_{{ bonds | length }} as turns
     left join links on turns.request_key = links.turn_key
 ),
 
 {% else -%}
 stored as (
-    select * from recorded
+    select
+        *,
+        false as is_own_turn
+    from told_apart
 ),
 
 {% endif -%}
@@ -130,13 +205,43 @@ originals as (
 -- What each session called itself, by which copies find the session that they were copied from.
 made as (
     select
-        session_id as copied_from,
+        session_id as ancestor,
         copy_key,
-        min(request_key) as request_key,
-        min(request_key) filter (where rank = 0) as original_key
+        min(rank) as made_rank,
+        min(requested_at) as made_at,
+        arg_min(request_key, {rank: rank, request_key: request_key}) as request_key
     from copyable
     where rank < 2
     group by session_id, copy_key
+),
+
+-- The sessions that a copy may be of: the one that its file names, those that this one's file names for the same call, ...
+lineage as (
+    select distinct
+        held_in,
+        copy_key,
+        copied_from as ancestor
+    from copyable
+    where copied_from <> ''
+    union
+    select
+        lineage.held_in,
+        lineage.copy_key,
+        copyable.copied_from as ancestor
+    from lineage
+    inner join copyable on lineage.ancestor = copyable.held_in and lineage.copy_key = copyable.copy_key
+    where copyable.copied_from <> ''
+),
+
+inherited as (
+    select
+        held_in,
+        copy_key,
+        -- of files none of which surely made it, the oldest
+        arg_min(made.request_key, {rank: made_rank, seen: made_at, request_key: made.request_key}) as original_key
+    from lineage
+    inner join made using (ancestor, copy_key)
+    group by held_in, copy_key
 ),
 
 copied as (
@@ -144,18 +249,24 @@ copied as (
         copyable.request_key,
         min(
             coalesce(
-                made.original_key,
-                if(best_rank > 0 and rank = 2, made.request_key, null),
+                inherited.original_key,
+                made.request_key,
                 originals.request_key
             )
         ) as original_key
     from copyable
     inner join originals using (copy_key)
-    left join made using (copied_from, copy_key)
+    left join inherited using (held_in, copy_key)
+    left join made on copyable.copied_from = made.ancestor and copyable.copy_key = made.copy_key
     where
         -- the record of a copy may have the key of its original
         rank = key_rank
-        and (rank = 2 or (rank = 1 and (copyable.copied_from = '' or made.original_key is not null)))
+        and rank > 0
+        and (
+            rank = 2
+            or copyable.copied_from = ''
+            or coalesce(inherited.original_key, made.request_key) is not null
+        )
     group by copyable.request_key
 ),
 
@@ -234,7 +345,11 @@ keyed as (
             session_id
         ) as owner_order
     from requests
-    left join main_lines using (response_id, input_hash)
+    left join main_lines
+        on
+            requests.response_id = main_lines.response_id
+            and requests.input_hash = main_lines.input_hash
+            and not requests.is_own_turn
     left join main_keys on requests.request_key = main_keys.request_key
 ),
 

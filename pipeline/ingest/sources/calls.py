@@ -47,7 +47,7 @@ PARTS = (
 LABELS = (
     "response_id", "session_id", "logged_at", "is_sidechain", "provider", "model", "project", "user_id", "api_key",
     "workspace", "usage_type", "inference_geo", "speed", "web_searches", "session_started_at", "copy_key", "is_copied",
-    "copied_from", "span", "parent_span",
+    "copied_from", "held_in", "span", "parent_span",
 )  # fmt: skip
 _PATH = re.compile(r"\$(\.\w+|\.\"[\w.-]+\"|\[\*\])*")
 
@@ -67,20 +67,21 @@ class CallShape:
         columns: a name of `COUNTS`, `PARTS` or `LABELS` -> its places. Counts named `*_beside` are added to the count
             that they name, those of all places: tokens that the format keeps beside it. `logged_at` is ISO 8601, or
             seconds, milliseconds, microseconds or nanoseconds since 1970. Where `session_started_at` has a place, and
-            `is_copied` none, a record that is older than its session was copied from another one; copies keep time,
-            model and counts.
+            `is_copied` none, a record that is older than its session was copied from another one, and one that is not
+            may be; copies keep time, model and counts.
+            `held_in` is the session in whose file a record stands, where the record may be of another one.
             Where `span` and `parent_span` have places, a record that adds up those below it is none of a call.
         key: places of the parts that together name a record; where none is stated, the record's content does.
         is_inclusive: whether `input` contains cached tokens, and `input_audio` cached audio. A record that states fewer
             tokens of input than cached ones, or a total that only fits so, is read as exclusive all the same.
         total_tells_beside: whether `output_beside` lies inside of output where the stated total is the sum without it.
-        are_equals_copies: whether records of two sessions that are equal in what copies keep are one call, although
-            neither is older than its session.
         is_keyed_by_response: whether the provider's id of the response alone names a call, where it is stated.
         only: a path -> the values that it has in a record of a call; other records are ignored.
         records: path of the records in a line or document; `$` where each line, or each element of an array, is one.
         header: path and value that the one line has whose fields `^` means; '' where it means the document.
         prepare: name of an SQL file with an expression that makes a record of `record`; '' where it is one already.
+        inside: name of an SQL file with steps from `prepared` to `holding`, which find in `calls_within` the records of
+            the calls that each `record` holds besides its own; they have its key and response's id, with `#` and place.
 
     """
 
@@ -90,12 +91,12 @@ class CallShape:
     key: tuple[str, ...]
     is_inclusive: bool
     total_tells_beside: bool = False
-    are_equals_copies: bool = False
     is_keyed_by_response: bool = True
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     records: str = "$"
     header: tuple[str, str] | None = None
     prepare: str = ""
+    inside: str = "no_calls_inside"
 
 
 def first_objects(probe: Probe) -> Iterator[dict[str, Any]]:
@@ -203,7 +204,9 @@ def _load_document(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: 
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise MisreadError("not valid JSON, perhaps cut off: copy the file again") from None
     # A document's records have no lines of their own: line is the record's number from 1, the offset is 0.
-    bad = connection.execute("SELECT place, reason FROM call_records WHERE reason IS NOT NULL ORDER BY ALL").fetchall()
+    bad = connection.execute(
+        "SELECT place, reason FROM call_records WHERE reason IS NOT NULL ORDER BY place, part"
+    ).fetchall()
     return _store(connection, sha256, shape, tuple(RejectedRow(int(place), 0, reason) for place, reason in bad), 0)
 
 
@@ -225,8 +228,8 @@ def store_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str
     """
     # Equal lines have equal problems, so each place in a line is named once.
     reasons = connection.execute(
-        "SELECT line_md5, string_agg(reason, '\n' ORDER BY place) FROM ("
-        "SELECT DISTINCT line_md5, place, reason FROM call_records WHERE reason IS NOT NULL) GROUP BY 1"
+        "SELECT line_md5, string_agg(reason, '\n' ORDER BY place, part) FROM ("
+        "SELECT DISTINCT line_md5, place, part, reason FROM call_records WHERE reason IS NOT NULL) GROUP BY 1"
     ).fetchall()
     unread = count_reader_errors(connection) + probe.left_out
     rejected = tuple(
@@ -246,7 +249,10 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
     is_call = " and ".join(
         f"{_field(path, own, around)} in ({', '.join(map(literal, values))})" for path, values in shape.only.items()
     )
-    columns = {name: _column(name, shape.columns.get(name, ()), own, around) for name in LABELS + COUNTS + PARTS}
+    columns = {
+        name: _column(name, shape.columns.get(name, ()), own, around, among="names" if name in LABELS else "fields")
+        for name in LABELS + COUNTS + PARTS
+    }
     stated = [place for name in COUNTS for place in _places(shape.columns.get(name, ())) if place[0] in "$^"]
     header = "document"
     if shape.header:
@@ -262,6 +268,7 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
             readable_lines=readable_lines(relation, document),
             records="[document::json]" if shape.records == "$" else f"json_extract(document, {literal(shape.records)})",
             record=sql(f"ingest/{shape.prepare}") if shape.prepare else "record",
+            inside=sql(f"ingest/{shape.inside}", is_inclusive=str(shape.is_inclusive).lower()).rstrip(),
             around=header,
             paths=_path_list(own),
             around_paths=_path_list(around),
@@ -271,7 +278,6 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
             key=_key(shape, own, around),
             is_inclusive=str(shape.is_inclusive).lower(),
             total_tells_beside=str(shape.total_tells_beside).lower(),
-            are_equals_copies=str(shape.are_equals_copies).lower(),
             tells_copies_by_age=str("session_started_at" in shape.columns and "is_copied" not in shape.columns).lower(),
         )
     )
@@ -280,9 +286,11 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
 
 
 def _key(shape: CallShape, own: list[str], around: list[str]) -> str:
-    parts = [f"coalesce({_field(place, own, around)}, '')" for place in shape.key]
+    parts = [f"coalesce({_field(place, own, around, 'names')}, '')" for place in shape.key]
     # A part of the surroundings alone would give all records one name.
-    named = " and ".join(f"coalesce({_field(place, own, around)}, '') <> ''" for place in shape.key if place[0] == "$")
+    named = " and ".join(
+        f"coalesce({_field(place, own, around, 'names')}, '') <> ''" for place in shape.key if place[0] == "$"
+    )
     return f"if({named}, {' || chr(58) || '.join(parts)}, md5(json(record)))" if named else "md5(json(record))"
 
 
@@ -320,17 +328,17 @@ def _path_list(paths: list[str]) -> str:
     return "[" + ", ".join(map(literal, paths)) + "]::varchar[]"
 
 
-def _field(place: str, own: list[str], around: list[str]) -> str:
-    """SQL of what stands in one place."""
+def _field(place: str, own: list[str], around: list[str], among: str = "fields") -> str:
+    """SQL of what stands in one place; `among` the names there is no object and no list."""
     if place[0] == "=":
         return literal(place[1:])
     if place[0] == "^":
         return f"around_fields[{around.index('$' + place[1:]) + 1}]"
-    return f"fields[{own.index(place) + 1}]"
+    return f"{among}[{own.index(place) + 1}]"
 
 
-def _column(name: str, places: Places, own: list[str], around: list[str]) -> str:
-    found = [f"nullif(trim({_field(place, own, around)}), '')" for place in _places(places)]
+def _column(name: str, places: Places, own: list[str], around: list[str], among: str) -> str:
+    found = [f"nullif(trim({_field(place, own, around, among)}), '')" for place in _places(places)]
     if name.endswith("_beside") and len(found) > 1:
         return f"sum_of_counts([{', '.join(found)}])"
     return f"coalesce({', '.join(found)})" if found else "null::varchar"

@@ -11,13 +11,14 @@ unusual in it is read again line by line, and a line that it refuses is judged b
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import io
 import json
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -61,6 +62,8 @@ _NEGATIVE = re.compile(r"-[0-9]+([.]0+)?")
 # Zero times of other systems (years 1 and 1970) are no times of usage.
 _THIS_CENTURY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$)")
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
+# The provider's own ids are longer than what gateways give to all of their responses.
+_OWN_ID_LENGTH = 24
 # The longest pause inside of one response. (The API's clients wait as long for an answer.)
 _PAUSE = timedelta(minutes=10)
 
@@ -124,6 +127,14 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
     type: str = ""
     uuid: str = ""
     timestamp: _Moment = _NEVER
+    agentId: str | None = None  # noqa: N815
+
+    @property
+    def lane(self) -> str:
+        """Who asked for a call that only a gateway's id names: the main line or the agent of a sidechain."""
+        if self.requestId or _is_providers(self.message.id) or not self.message.id:
+            return ""
+        return self.agentId or ("sidechain" if self.isSidechain else "")
 
     @property
     def input(self) -> str:
@@ -142,6 +153,39 @@ class _LineInside(_Line, frozen=True, gc=False):
 
 
 _LINES = msgspec.json.Decoder(_Line)
+
+
+class _Block(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+
+
+class _Said(msgspec.Struct, frozen=True, gc=False):
+    content: list[_Block] | str = ""
+
+
+class _UserLine(msgspec.Struct, frozen=True, gc=False):
+    """What somebody asked, or the result of a tool, which stands between the lines of one response, too."""
+
+    type: str = ""
+    isSidechain: bool = False  # noqa: N815
+    isMeta: bool = False  # noqa: N815
+    agentId: str | None = None  # noqa: N815
+    sessionId: str = ""  # noqa: N815
+    timestamp: _Moment = _NEVER
+    message: _Said = _Said()
+    toolUseResult: msgspec.Raw = msgspec.Raw()  # noqa: N815
+
+    @property
+    def is_prompt(self) -> bool:
+        content = self.message.content
+        return (
+            self.type == "user"
+            and not (self.isMeta or bytes(self.toolUseResult))
+            and (isinstance(content, str) or all(block.type != "tool_result" for block in content))
+        )
+
+
+_USER_LINES = msgspec.json.Decoder(_UserLine)
 # What is stored of a line, before store_transcripts.sql; times count from 1970, which takes a fifth of the time that
 # pyarrow takes for times with a zone.
 _COLUMNS = {
@@ -149,7 +193,8 @@ _COLUMNS = {
     "is_sidechain": pa.bool_(),
     "requested_at": pa.duration("us"), "kept_at": pa.duration("us"), "kept_id": pa.string(),
     "model_version": pa.string(), "project": pa.string(), "usage_type": pa.string(), "inference_geo": pa.string(),
-    "speed": pa.string(), "input_tokens_no_cache": pa.int64(), "cache_creation": pa.int64(),
+    "speed": pa.string(), "lane": pa.string(), "begins_anew": pa.bool_(),
+    "input_tokens_no_cache": pa.int64(), "cache_creation": pa.int64(),
     "cache_write_5m": pa.int64(), "cache_write_1h": pa.int64(), "input_tokens_cache_read": pa.int64(),
     "output_tokens": pa.int64(), "web_search_count": pa.int64(), "file": pa.int32(),
 }  # fmt: skip
@@ -210,15 +255,22 @@ class Transcript:
     requests: Mapping[str, _Line]
     # Where it is not the time of the line that stands: when the response was first seen.
     first_seen: Mapping[str, datetime]
+    # Responses that another one of the same id and input precedes.
+    anew: Set[str] = frozenset()
 
 
 @dataclass
 class _Reports:
-    """The lines that report usage, each with the key of its response; `lines` counts all that were read."""
+    """The lines that report usage, each with the key of its response; `lines` counts all that were read.
+
+    Where gateways name responses, also the times of prompts by session and lane, and which responses begin anew.
+    """
 
     lines: int = 0
     keys: list[str] = field(default_factory=list)
     reporting: list[_Line] = field(default_factory=list)
+    prompts: dict[tuple[str, str], list[datetime]] = field(default_factory=dict)
+    anew: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -231,6 +283,12 @@ class _Piece:
 
     def reports(self, rejected: list[RejectedRow]) -> _Reports:
         """What the lines report; those that cannot be used are added to `rejected`."""
+        reports = self._reports(rejected)
+        if any(_is_unnamed(line) and not _is_providers(line.message.id) for line in reports.reporting):
+            reports.prompts = _prompts(bytes(self.content))
+        return reports
+
+    def _reports(self, rejected: list[RejectedRow]) -> _Reports:
         bom = (
             len(codecs.BOM_UTF8) if self.offset == 0 and self.content[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8 else 0
         )
@@ -265,6 +323,20 @@ def _pieces(handle: IO[bytes]) -> Iterator[_Piece]:
         while content[-1:] != b"\n" and (content := handle.readline(_PIECE_BYTES)):
             offset += len(content)
             number += content[-1:] == b"\n"
+
+
+def _prompts(content: bytes) -> dict[tuple[str, str], list[datetime]]:
+    """When somebody asked for something, by session and lane."""
+    found: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for line in content.split(b"\n"):
+        if b'"user"' not in line:
+            continue
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            said = _USER_LINES.decode(line)
+            if said.is_prompt:
+                lane = said.agentId or ("sidechain" if said.isSidechain else "")
+                found[said.sessionId, lane].append(said.timestamp)
+    return found
 
 
 def _decoded(content: bytes | memoryview) -> _Reports | None:
@@ -322,6 +394,7 @@ def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
         requestId=line.requestId,
         type=line.type,
         timestamp=line.timestamp,
+        agentId=line.agentId,
         uuid=line.uuid and line.uuid + place,
         message=_Message(
             model=model,
@@ -398,28 +471,29 @@ def _judged(line: bytes) -> _Reports | str:
         return f"{problem} ({fresh + max(created, for_5m + for_1h) + read + output} tokens)"
     plain = _Line(
         isSidechain=_text(entry.get("isSidechain")) == "true",
-        cwd=_text(entry.get("cwd")),
-        sessionId=_text(entry.get("sessionId")),
+        cwd=_name(entry.get("cwd")),
+        sessionId=_name(entry.get("sessionId")),
         message=_Message(
-            model=_text(message.get("model")),
-            id=_text(message.get("id")),
+            model=_name(message.get("model")),
+            id=_name(message.get("id")),
             usage=_Usage(
                 input_tokens=fresh,
                 cache_creation_input_tokens=created,
                 cache_read_input_tokens=read,
                 cache_creation=_Writes(for_5m, for_1h),
                 output_tokens=output,
-                service_tier=_text(usage.get("service_tier")),
-                inference_geo=_text(usage.get("inference_geo")),
+                service_tier=_name(usage.get("service_tier")),
+                inference_geo=_name(usage.get("inference_geo")),
                 server_tool_use=_Tools(searches),
                 iterations=iterations,
-                speed=_text(usage.get("speed")),
+                speed=_name(usage.get("speed")),
             ),
         ),
-        requestId=_text(entry.get("requestId")),
+        requestId=_name(entry.get("requestId")),
         type="assistant",
-        uuid=_text(entry.get("uuid")),
+        uuid=_name(entry.get("uuid")),
         timestamp=moment,
+        agentId=_name(entry.get("agentId")),
     )
     lines = [plain, *_calls_inside([plain])]
     keys = _request_keys(lines)
@@ -451,8 +525,8 @@ def _iteration(record: Mapping[str, Any]) -> _Iteration | str:
         return counts
     fresh, created, for_5m, for_1h, read, output = counts
     return _Iteration(
-        type=_text(record.get("type")),
-        model=_text(record.get("model")),
+        type=_name(record.get("type")),
+        model=_name(record.get("model")),
         input_tokens=fresh,
         output_tokens=output,
         cache_read_input_tokens=read,
@@ -477,6 +551,11 @@ def _text(value: Any) -> str:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _name(value: Any) -> str:
+    """A name; an object or a list is none, and may be somebody's text."""
+    return "" if isinstance(value, dict | list) else _text(value)
 
 
 def _count(text: str) -> int | str:
@@ -511,14 +590,27 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
     requests: dict[str, _Line] = {}
     first_seen: dict[str, datetime] = {}
     unlike: defaultdict[str, list[_Line]] = defaultdict(list)
+    anew: set[str] = set()
     for found in _responses(pieces, rejected):
         read += found.lines
         usage += len(found.reporting)
+        anew |= found.anew
         for key, line in zip(found.keys, found.reporting, strict=True):
             known = requests.setdefault(key, line)
             if known is line:
                 continue
             counts, others = line.message.usage, known.message.usage
+            if (
+                counts.input_tokens != others.input_tokens
+                or counts.cache_read_input_tokens != others.cache_read_input_tokens
+                or counts.cache_creation_input_tokens != others.cache_creation_input_tokens
+            ) and _NO_INPUT not in (line.input, known.input):
+                # One response has one input: a gateway gives both ids to all.
+                key += f"\0{line.input}"
+                known = requests.setdefault(key, line)
+                if known is line:
+                    continue
+                others = known.message.usage
             if (
                 line.sessionId != known.sessionId
                 or line.cwd != known.cwd
@@ -548,15 +640,18 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
         rows_repeated=usage - len(requests),
         rejected=tuple(rejected),
     )
-    return Transcript(loaded, requests, first_seen)
+    return Transcript(loaded, requests, first_seen, anew)
 
 
 def _responses(pieces: Iterable[_Piece], rejected: list[RejectedRow]) -> Iterator[_Reports]:
     """What the pieces of a file report; at the end the lines without a request's id, which only together have keys."""
     words: dict[str, str] = {}
     unnamed: list[_Line] = []
+    prompts: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
     for piece in pieces:
         found = piece.reports(rejected)
+        for place, moments in found.prompts.items():
+            prompts[place] += moments
         if len(piece.content) >= _PIECE_BYTES:
             _share_words(found.reporting, words)
         if not all(line.requestId for line in found.reporting):
@@ -566,7 +661,7 @@ def _responses(pieces: Iterable[_Piece], rejected: list[RejectedRow]) -> Iterato
             found.reporting = [found.reporting[i] for i in named]
         yield found
     if unnamed:
-        yield _by_turn(unnamed)
+        yield _by_turn(unnamed, prompts)
 
 
 def _is_unnamed(line: _Line) -> bool:
@@ -574,38 +669,53 @@ def _is_unnamed(line: _Line) -> bool:
     return not line.requestId and line.message.id != ""
 
 
-def _by_turn(lines: Iterable[_Line]) -> _Reports:
+def _is_providers(message_id: str) -> bool:
+    """Whether an id has the shape of Anthropic's, of which each response has its own."""
+    return message_id.startswith("msg_") and len(message_id.partition("#")[0]) >= _OWN_ID_LENGTH
+
+
+def _by_turn(lines: Iterable[_Line], prompts: Mapping[tuple[str, str], Sequence[datetime]]) -> _Reports:
     """Lines without a request's id, each with a key of its message's id, its input and the time of its first line."""
-    places: defaultdict[tuple[str, str], list[_Line]] = defaultdict(list)
+    places: defaultdict[tuple[str, str, str], list[_Line]] = defaultdict(list)
     for line in lines:
-        places[line.sessionId, line.message.id].append(line)
+        places[line.sessionId, line.message.id, line.lane].append(line)
     reports = _Reports()
-    for together in places.values():
-        for turn in _turns(sorted(together, key=lambda line: line.timestamp)):
+    for (session, message_id, lane), together in places.items():
+        in_time = sorted(together, key=lambda line: (line.timestamp, _output(line)))
+        asked = None if _is_providers(message_id) else sorted(prompts.get((session, lane), ()))
+        for turn, is_anew in _turns(in_time, asked):
             first = min(line.timestamp for line in turn).astimezone(UTC)
-            key = f"{turn[0].message.id}@{first:%Y-%m-%dT%H:%M:%S.%f}:{turn[0].input}"
+            key = f"{turn[0].message.id}@{first:%Y-%m-%dT%H:%M:%S.%f}:{turn[0].input}{lane and '@' + lane}"
             reports.keys += [key] * len(turn)
             reports.reporting += turn
+            if is_anew:
+                reports.anew.add(key)
     return reports
 
 
-def _turns(lines: Iterable[_Line]) -> list[list[_Line]]:
-    """The responses of one session under one message's id, whose lines come in order of time.
+def _turns(lines: Iterable[_Line], asked: Sequence[datetime] | None) -> list[tuple[list[_Line], bool]]:
+    """The responses of one session under one message's id, whose lines come in order of time; and which begin anew.
 
     What is streamed repeats its input and grows its output, without a long pause; each turn of a session has an input
     of its own. Lines that tell of no input yet belong to what follows; where none ever does, output that falls tells
-    that another turn has begun.
+    that another turn has begun. Under a gateway's id it tells so of equal inputs too, and so does a prompt in between,
+    of which `asked` has the times (None where the id is the provider's). The result of a tool is none: those that run
+    while the response is streamed stand between its lines.
     """
     turns: list[list[_Line]] = []
+    anew: set[int] = set()
     latest: dict[str, list[_Line]] = {}
     early: list[_Line] = []
     for line in lines:
         told = line.input
+        before = latest[told][-1] if told in latest else line
         if told == _NO_INPUT:
             early.append(line)
-        elif told in latest and line.timestamp - latest[told][-1].timestamp <= _PAUSE:
+        elif before is not line and line.timestamp - before.timestamp <= _PAUSE and not _is_anew(before, line, asked):
             latest[told].append(line)
         else:
+            if before is not line and line.timestamp - before.timestamp <= _PAUSE:
+                anew.add(id(line))
             latest[told] = [line]
             turns.append(latest[told])
     by_end = sorted(turns, key=lambda turn: turn[-1].timestamp)
@@ -621,7 +731,16 @@ def _turns(lines: Iterable[_Line]) -> list[list[_Line]]:
         if before is line or line.timestamp - before.timestamp > _PAUSE or _output(line) < _output(before):
             untold.append([])
         untold[-1].append(line)
-    return turns + untold
+    return [(turn, id(turn[0]) in anew) for turn in turns] + [(turn, False) for turn in untold]
+
+
+def _is_anew(before: _Line, line: _Line, asked: Sequence[datetime] | None) -> bool:
+    """Whether under a gateway's id a line that follows on another one of equal input is another response."""
+    if asked is None:
+        return False
+    return _output(line) < _output(before) or bisect_right(asked, before.timestamp) < bisect_right(
+        asked, line.timestamp
+    )
 
 
 def _output(line: _Line) -> int:
@@ -697,8 +816,10 @@ class Rows:
     """The rows of files on their way into raw.requests: many in one statement cost a hundredth of one for each file."""
 
     def __init__(self) -> None:
-        # Of each row that is no column yet: its key, its line, when the response was first seen, and the file's place.
+        # Of each row that is no column yet: its key, its line, when the response was first seen, whether it begins
+        # anew, and the file's place.
         self._keys: list[str] = []
+        self._anew: list[bool] = []
         self._lines: list[_Line] = []
         self._first_seen: list[datetime] = []
         self._places: list[int] = []
@@ -713,6 +834,7 @@ class Rows:
             self._keys += keys[some]
             self._lines += lines[some]
             self._first_seen += map(parsed.first_seen.get, keys[some], [line.timestamp for line in lines[some]])
+            self._anew += [key in parsed.anew for key in keys[some]]
             self._places += [len(self._files)] * len(keys[some])
             self._files.append(sha256)
             if len(self._keys) >= _ROWS_AS_OBJECTS:
@@ -726,7 +848,7 @@ class Rows:
         writes = [usage.cache_creation for usage in usages]
         tools = [usage.server_tool_use for usage in usages]
         values: dict[str, list[Any]] = {
-            "request_key": self._keys,
+            "request_key": [key.partition("\0")[0] for key in self._keys],
             "response_id": [
                 message.id if line.requestId or not message.id else f"{message.id}~{line.input}"
                 for line, message in zip(lines, messages, strict=True)
@@ -742,6 +864,8 @@ class Rows:
             "usage_type": [usage.service_tier or "" for usage in usages],
             "inference_geo": [usage.inference_geo or "" for usage in usages],
             "speed": [usage.speed or "" for usage in usages],
+            "lane": [line.lane for line in lines],
+            "begins_anew": self._anew,
             "input_tokens_no_cache": [usage.input_tokens for usage in usages],
             "cache_creation": [usage.cache_creation_input_tokens for usage in usages],
             "cache_write_5m": [each.ephemeral_5m_input_tokens if each else 0 for each in writes],
@@ -758,7 +882,8 @@ class Rows:
             columns[name] = columns[name].view(pa.timestamp("us"))
         columns["file_sha256"] = pa.DictionaryArray.from_arrays(columns.pop("file"), pa.array(self._files, pa.string()))
         self._tables.append(pa.table(columns))
-        self._keys, self._lines, self._first_seen, self._places, self._files = [], [], [], [], []
+        self._keys, self._lines, self._first_seen = [], [], []
+        self._anew, self._places, self._files = [], [], []
 
     def table(self) -> pa.Table:
         """All rows, file by file: the columns that `store` takes."""

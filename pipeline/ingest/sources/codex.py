@@ -32,6 +32,7 @@ SHAPE = calls.CallShape(
         "copy_key": "$.copy_key",
         "is_copied": "$.is_copied",
         "copied_from": "$.copied_from",
+        "held_in": "$.held_in",
         "session_started_at": "$.began",
         "logged_at": "$.logged_at",
         "provider": "$.provider",
@@ -54,7 +55,7 @@ _EVENTS = frozenset(("session_meta", "turn_context", "event_msg", "response_item
 def recognise(probe: Probe) -> str | None:
     """Some line of the head is an event of a rollout: a time, a type and a payload."""
     for entry in calls.first_objects(probe):
-        if entry.get("type") in _EVENTS and isinstance(entry.get("payload"), dict) and "timestamp" in entry:
+        if str(entry.get("type")) in _EVENTS and isinstance(entry.get("payload"), dict) and "timestamp" in entry:
             return ""
     return None
 

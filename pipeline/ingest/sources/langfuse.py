@@ -1,8 +1,8 @@
 """Langfuse observations (an export as JSON lines or an array): one a row, usage on those of type GENERATION.
 
 Belongs here: where such a row has what. Does not belong here: the same call in another log (dbt_project/models). Input
-excludes cached tokens. Rows come in two spellings: of the API (usageDetails) and of an export to storage
-(usage_details).
+excludes cached tokens. Calls inside of a response (usage.iterations) are calls of their own. Rows come in two
+spellings: of the API (usageDetails) and of an export to storage (usage_details).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ SHAPE = calls.CallShape(
     format=FORMAT,
     logger="span",
     prepare="langfuse_row",
+    inside="iterations_inside",
     only={"$.type": ("GENERATION", "EMBEDDING")},
     key=("$.id",),
     columns={
-        name: f"$.{name}"
+        name: (f"$.own.{name}", f"$.{name}")
         for name in (
             "session_id", "logged_at", "model", "user_id", "input", "input_beside", "cache_read", "cache_write",
             "cache_write_5m", "cache_write_1h", "output", "output_beside", "web_searches", *calls.PARTS,

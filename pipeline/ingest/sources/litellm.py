@@ -2,6 +2,7 @@
 
 Belongs here: where such a row has what. Does not belong here: the same call in another log (dbt_project/models). Prompt
 tokens contain cached tokens. What the gateway answered from its own cache cost nothing at a provider and is ignored.
+Calls inside of a response (usage.iterations) are calls of their own; newer versions add them up in the row's counts.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ def _usage(*names: str) -> tuple[str, ...]:
     return tuple(root + name for root in (_USAGE, _MORE) for name in names)
 
 
+def _own(kind: str, *names: str) -> tuple[str, ...]:
+    """The same of a kind of tokens, unless the row's is a sum over calls inside of the response."""
+    return ("$.own." + kind, *_usage(*names))
+
+
 _PROMPT, _COMPLETION = "prompt_tokens_details.", "completion_tokens_details."
 _COLUMNS = frozenset(("request_id", "startTime", "spend", "prompt_tokens", "completion_tokens"))
 SHAPE = calls.CallShape(
     format=FORMAT,
     logger="gateway",
     prepare="litellm_row",
+    inside="iterations_inside",
     only={"$.cache_hit": ("", "false", "False", "None")},
     key=("$.request_id",),
     columns={
@@ -41,29 +48,31 @@ SHAPE = calls.CallShape(
         "usage_type": _usage("service_tier"),
         "inference_geo": _usage("inference_geo"),
         "speed": _usage("speed"),
-        "web_searches": _usage("server_tool_use.web_search_requests", _PROMPT + "web_search_requests"),
-        "input": "$.prompt_tokens",
-        "cache_read": _usage("cache_read_input_tokens", _PROMPT + "cached_tokens", "prompt_cache_hit_tokens"),
-        "cache_write": _usage(
-            "cache_creation_input_tokens", _PROMPT + "cache_creation_tokens", _PROMPT + "cache_write_tokens",
-            "cache_write_input_tokens",
+        "web_searches": _own("web_searches", "server_tool_use.web_search_requests", _PROMPT + "web_search_requests"),
+        "input": ("$.own.input", "$.prompt_tokens"),
+        "cache_read": _own(
+            "cache_read", "cache_read_input_tokens", _PROMPT + "cached_tokens", "prompt_cache_hit_tokens"
         ),
-        "cache_write_5m": _usage(
-            "cache_creation.ephemeral_5m_input_tokens",
+        "cache_write": _own(
+            "cache_write", "cache_creation_input_tokens", _PROMPT + "cache_creation_tokens",
+            _PROMPT + "cache_write_tokens", "cache_write_input_tokens",
+        ),
+        "cache_write_5m": _own(
+            "cache_write_5m", "cache_creation.ephemeral_5m_input_tokens",
             _PROMPT + "cache_creation_token_details.ephemeral_5m_input_tokens",
         ),
-        "cache_write_1h": _usage(
-            "cache_creation.ephemeral_1h_input_tokens",
+        "cache_write_1h": _own(
+            "cache_write_1h", "cache_creation.ephemeral_1h_input_tokens",
             _PROMPT + "cache_creation_token_details.ephemeral_1h_input_tokens",
         ),
-        "input_audio": _usage(_PROMPT + "audio_tokens"),
-        "input_image": _usage(_PROMPT + "image_tokens"),
-        "cache_read_audio": _usage(_PROMPT + "cached_tokens_details.audio_tokens"),
-        "cache_read_image": _usage(_PROMPT + "cached_tokens_details.image_tokens"),
-        "output": "$.completion_tokens",
-        "output_audio": _usage(_COMPLETION + "audio_tokens"),
-        "output_image": _usage(_COMPLETION + "image_tokens"),
-        "total": "$.total_tokens",
+        "input_audio": _own("input_audio", _PROMPT + "audio_tokens"),
+        "input_image": _own("input_image", _PROMPT + "image_tokens"),
+        "cache_read_audio": _own("cache_read_audio", _PROMPT + "cached_tokens_details.audio_tokens"),
+        "cache_read_image": _own("cache_read_image", _PROMPT + "cached_tokens_details.image_tokens"),
+        "output": ("$.own.output", "$.completion_tokens"),
+        "output_audio": _own("output_audio", _COMPLETION + "audio_tokens"),
+        "output_image": _own("output_image", _COMPLETION + "image_tokens"),
+        "total": ("$.own.total", "$.total_tokens"),
     },
     is_inclusive=True,
 )  # fmt: skip

@@ -2,8 +2,9 @@
 
 Belongs here: where such a document has what. Does not belong here: snapshots of one session in several files, which the
 models count once by the id of the message, and the messages that a fork took over under new ids, which they count once
-by what a copy keeps. Reasoning lies outside of output and is billed as output;
-of models whose provider counts it inside of output, older versions keep it there, which the total tells.
+by what a copy keeps. The counts of a message are those of its last step alone: each step is a call of its own.
+Reasoning lies outside of output and is billed as output; of models whose provider counts it inside of output, older
+versions keep it there, which the total tells.
 """
 
 from __future__ import annotations
@@ -18,25 +19,26 @@ SHAPE = calls.CallShape(
     format=FORMAT,
     logger="transcript",
     records="$.messages[*]",
+    prepare="opencode_row",
+    inside="opencode_steps",
     only={"$.info.role": ("assistant",)},
     key=("$.info.id",),
     columns={
         "session_id": ("$.info.sessionID", "^.info.id"),
         "session_started_at": "^.info.time.created",
-        "logged_at": "$.info.time.created",
-        "provider": "$.info.providerID",
-        "model": "$.info.modelID",
-        "project": ("$.info.path.root", "^.info.directory"),
-        "input": "$.info.tokens.input",
-        "cache_read": "$.info.tokens.cache.read",
-        "cache_write": "$.info.tokens.cache.write",
-        "output": "$.info.tokens.output",
-        "output_beside": "$.info.tokens.reasoning",
-        "total": "$.info.tokens.total",
+        "logged_at": "$.info.created",
+        "provider": ("$.info.providerID", "^.info.model.providerID"),
+        "model": ("$.info.modelID", "^.info.model.id"),
+        "project": ("$.info.root", "^.info.directory", "^.info.location.directory"),
+        "input": "$.tokens.input",
+        "cache_read": "$.tokens.cache.read",
+        "cache_write": "$.tokens.cache.write",
+        "output": "$.tokens.output",
+        "output_beside": "$.tokens.reasoning",
+        "total": "$.tokens.total",
     },
     is_inclusive=False,
     total_tells_beside=True,
-    are_equals_copies=True,
 )
 
 

@@ -1,8 +1,8 @@
 """OpenTelemetry spans of calls to models (OTLP JSON lines, or one document): the attributes `gen_ai.*`.
 
 Belongs here: where a span has what. Does not belong here: the same call in another log (dbt_project/models). Input
-contains cached tokens. A span of an agent adds up the calls below it, which have spans of their own: it is ignored, and
-so is any span whose usage is the sum of that of the spans below it.
+contains cached tokens. A span of an agent adds up the calls below it, which have spans of their own: it is ignored. Any
+other span that adds up those below it, in whichever file, tells of their calls once more, and the models count it not.
 """
 
 from __future__ import annotations

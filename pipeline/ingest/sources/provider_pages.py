@@ -58,6 +58,10 @@ MODALITIES = {
     "output_audio": "output_audio_tokens",
     "output_image": "output_image_tokens",
 }
+NAMES = frozenset((
+    "api_key", "workspace", "user_id", "description", "model", "token_type", "cost_type", "service_tier",
+    "context_window", "inference_geo", "speed",
+))  # fmt: skip
 GRAINS = {60: "minute", 3600: "hour", 86400: "day"}
 _FIELD_NAME = re.compile(r"[a-z0-9_]{1,60}")
 
@@ -164,14 +168,18 @@ def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str,
     names = list(shape.fields)
     own = [name for name in names if name not in ("starts", "ends")]
     paths = ", ".join(literal("$." + ".".join(f'"{part}"' for part in shape.fields[name].split("."))) for name in own)
-    values = ", ".join(f"coalesce(trim(fields[{number}]), '') as {name}" for number, name in enumerate(own, 1))
+    values = ", ".join(
+        f"coalesce(trim({'names' if name in NAMES else 'fields'}[{number}]), '') as {name}"
+        for number, name in enumerate(own, 1)
+    )
     rows = _select(shape, asked)(
         channel=literal("api"),
         file_sha256=literal(sha256),
         cells=f"place, misshapen, coalesce(starts, '') as starts, coalesce(ends, '') as ends, {values}, "
         f"{_lacks_output(shape)} as lacks_output",
         values="place",
-        relation=f"(select *, json_extract_string(result, [{paths}]) as fields from page_results)",
+        relation=f"(select *, json_extract_string(result, [{paths}]) as fields, "
+        f"names_of(result, [{paths}], fields) as names from page_results)",
         **{f"name_{name}": shape.fields[name] for name in names},
     )
     loaded = insert_rows(

@@ -41,12 +41,16 @@ SHAPE = CsvShape(
         "cache_creation_5m_tokens", "cache_creation_1h_tokens", "web_search_count", "request_count",
     ),
 )  # fmt: skip
+NAMES = frozenset((
+    "session_id", "model", "user_id", "conversation_id", "provider", "api_key", "workspace", "project",
+    "context_window",
+))  # fmt: skip
 
 
 def recognise(probe: Probe) -> str | None:
     """Columns or keys with session_id and one of the session's own fields."""
     if probe.head.startswith(b"PAR1"):
-        return _judge(_parquet_columns(probe))
+        return _judge(tuple(_parquet_columns(probe)))
     if probe.is_text and (entry := _first_object(probe)) is not None:
         names = tuple(entry)
         # JSON rows may leave null fields out; only what no row can do without is asked for here.
@@ -74,13 +78,16 @@ def _first_object(probe: Probe) -> dict[str, object] | None:
     return None
 
 
-def _parquet_columns(probe: Probe) -> tuple[str, ...]:
+def _parquet_columns(probe: Probe) -> dict[str, bool]:
+    """Names of the columns, and whether each holds lists or structures."""
+    import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        return tuple(name.lower() for name in pyarrow.parquet.read_schema(probe.path).names)
+        fields = pyarrow.parquet.read_schema(probe.path)
     except (OSError, ValueError):
-        return ()
+        return {}
+    return {field.name.lower(): pa.types.is_nested(field.type) for field in fields}
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
@@ -120,15 +127,21 @@ def _insert(connection: duckdb.DuckDBPyConnection, select: str) -> tuple[int, li
 
 
 def _load_parquet(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    names = _parquet_columns(probe)
+    nested = _parquet_columns(probe)
     file = file_literal(probe.path)
-    columns = ", ".join(f"{identifier(name)}::varchar as {identifier(name)}" for name in names if name in SHAPE.known)
+    columns = ", ".join(
+        f"{'null' if is_nested and name in NAMES else identifier(name)}::varchar as {identifier(name)}"
+        for name, is_nested in nested.items()
+        if name in SHAPE.known
+    )
     relation = (
         f"(select {columns}, file_row_number::varchar as row_number "
         f"from read_parquet({file}, file_row_number = true, hive_partitioning = false))"
     )
     try:
-        loaded, bad = _insert(connection, _select(names, relation=relation, values="[row_number]", sha256=sha256))
+        loaded, bad = _insert(
+            connection, _select(tuple(nested), relation=relation, values="[row_number]", sha256=sha256)
+        )
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise SourceError("damaged Parquet file: export it again") from None
     # A Parquet file has no lines: line is the row's number from 1, the offset is 0.
@@ -140,7 +153,10 @@ def _load_json_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256
     forget_reader_errors(connection)
     names = tuple(sorted(SHAPE.known))
     paths = ", ".join(literal(f"$.{name}") for name in names)
-    columns = ", ".join(f"fields[{i}] as {identifier(name)}" for i, name in enumerate(names, 1))
+    # The application's tags may be JSON; what it has as a name may not.
+    columns = ", ".join(
+        f"{'names' if name in NAMES else 'fields'}[{i}] as {identifier(name)}" for i, name in enumerate(names, 1)
+    )
     try:
         connection.execute(sql("ingest/json_lines", readable_lines=readable_lines(line_relation(probe)), paths=paths))
     except (duckdb.InvalidInputException, duckdb.IOException):

@@ -41,15 +41,38 @@ prepared as (
     from separate
 ),
 
+${inside},
+
+-- A record, and the calls that it holds besides its own.
+divided as (
+    select
+        line,
+        kind,
+        document,
+        place,
+        unnest([record] || calls_within) as record,
+        generate_subscripts([record] || calls_within, 1) - 1 as part,
+        ${around} as around
+    from holding
+),
+
 extracted as (
     select
         line,
         kind,
         place,
+        part,
         record,
         if(record is null, null, json_extract_string(record, ${paths})) as fields,
-        if(record is null, null, json_extract_string(${around}, ${around_paths})) as around_fields
-    from prepared
+        if(record is null, null, names_at(around, ${around_paths})) as around_fields
+    from divided
+),
+
+named_texts as (
+    select
+        *,
+        names_of(record, ${paths}, fields) as names
+    from extracted
 ),
 
 classified as (
@@ -60,7 +83,7 @@ classified as (
             when coalesce(${is_call}, false) and (${is_stated}) then 'usage'
             else 'ignored'
         end as kind
-    from extracted
+    from named_texts
 ),
 
 named as (
@@ -68,7 +91,9 @@ named as (
         line,
         kind,
         place,
-        if(kind = 'usage', ${key}, '') as own_key,
+        part,
+        if(part = 0, '', '#' || part) as part_name,
+        if(kind = 'usage', ${key} || part_name, '') as own_key,
         ${columns}
     from classified
 ),
@@ -79,7 +104,9 @@ typed as (
         line,
         place,
         own_key,
-        coalesce(response_id, '') as response_id,
+        part,
+        part_name,
+        coalesce(response_id || part_name, '') as response_id,
         coalesce(session_id, '') as session_id,
         moment_or_null(logged_at) as logged_at,
         'timestamp ' || time_problem(logged_at) as time_problem,
@@ -91,14 +118,15 @@ typed as (
         coalesce(api_key, '') as api_key,
         if(lower(workspace) = 'default', 'Default', coalesce(workspace, '')) as workspace,
         usage_type_name(without_secret(coalesce(usage_type, ''))) as usage_type,
-        span,
-        parent_span,
+        coalesce(span, '') as span,
+        coalesce(parent_span, '') as parent_span,
         if(coalesce(inference_geo, '') = 'not_available', '', coalesce(inference_geo, '')) as inference_geo,
         coalesce(speed, '') as speed,
         moment_or_null(session_started_at) as session_started_at,
         coalesce(copy_key, '') as stated_copy_key,
         coalesce(is_copied, 'false') as stated_copy,
         coalesce(copied_from, '') as copied_from,
+        coalesce(held_in, '') as held_in,
         {
             input: coalesce(input, '0'),
             input_beside: coalesce(input_beside, '0'),
@@ -218,7 +246,7 @@ judged as (
 )
 
 select
-    * exclude (line, stated, time_problem, stated_copy_key, stated_copy),
+    * exclude (line, part_name, stated, time_problem, stated_copy_key, stated_copy),
     -- What a copy of the record in another session keeps.
     if(
         ${tells_copies_by_age},
@@ -228,11 +256,10 @@ select
         )),
         stated_copy_key
     ) as copy_key,
-    -- Null where it cannot be told: the session has no time, or gives its copies new ones.
+    -- Null where it cannot be told: a session may have no time, or its parent's, or give its copies new ones.
     case
         when not ${tells_copies_by_age} then if(stated_copy = 'unknown', null, stated_copy = 'true')
         when logged_at < session_started_at then true
-        when not ${are_equals_copies} and session_started_at is not null then false
     end as is_copied,
     if(reason is null, '', md5(line)) as line_md5
 from judged

@@ -49,6 +49,9 @@ calls as (
         arg_max(copy_key, {output: output_count, seen: logged_at, id: own_key}) as copy_key,
         bool_and(is_copied) as is_copied,
         max(copied_from) as copied_from,
+        max(held_in) as held_in,
+        arg_max(span, {output: output_count, seen: logged_at, id: own_key}) as span,
+        arg_max(parent_span, {output: output_count, seen: logged_at, id: own_key}) as parent_span,
         min(session_started_at) as session_started_at
     from keyed
     group by request_key

@@ -36,10 +36,10 @@ named as (
 
 in_force as (
     select
-        * exclude (model, cwd, model_provider, service_tier, parent_id, is_fork),
+        * exclude (model, cwd, model_provider, service_tier, parent_id),
         coalesce(last_value(copied_header ignore nulls) over so_far, first_value(parent_id ignore nulls) over so_far)
             as parent_session,
-        bool_or(is_fork or copied_header is not null) over whole as is_fork,
+        bool_or(parent_id is not null or copied_header is not null) over whole as is_fork,
         count(*) filter (where is_meta) over so_far as headers,
         last_value(model_provider ignore nulls) over so_far as provider,
         last_value(model ignore nulls) over so_far as model,
@@ -215,6 +215,7 @@ select
             key: identified.call_key,
             copy_key: identified.copy_key,
             copied_from: identified.copied_from,
+            held_in: identified.file_session,
             began: identified.file_began::varchar,
             is_copied: coalesce(identified.is_copied::varchar, 'unknown'),
             response_id: identified.response_id,

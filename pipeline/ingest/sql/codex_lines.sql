@@ -5,7 +5,7 @@ with ${readable_lines},
 extracted as (
     select
         line,
-        case when json_valid(document) then json_extract_string(document, [
+        case when json_valid(document) then names_at(document, [
             '$$.type', '$$.payload.type', '$$.timestamp', '$$.payload.id', '$$.payload.cwd', '$$.payload.model',
             '$$.payload.model_provider',
             '$$.payload.forked_from_id', '$$.payload.parent_thread_id',
@@ -39,7 +39,6 @@ select
     if(is_meta, fields[4], null) as session_id,
     if(is_meta, coalesce(moment_or_null(fields[14]), seen), null) as began,
     if(is_meta, coalesce(fields[8], fields[9], fields[10]), null) as parent_id,
-    is_meta and fields[8] is not null as is_fork,
     if(is_meta or fields[1] = 'turn_context', fields[5], null) as cwd,
     if(fields[1] = 'turn_context', fields[6], null) as model,
     if(is_meta, fields[7], null) as model_provider,

@@ -7,6 +7,7 @@ select
     -- CASE, since AND does not promise to leave the second test out for a line that is no JSON
     case when json_valid(document) then json_type(document) = 'OBJECT' else false end as is_valid,
     case when json_valid(document) then json_extract_string(document, [${paths}]) end as fields,
+    case when json_valid(document) then names_of(document, [${paths}], fields) end as names,
     contains(line, '"api_key"') as states_api_key,
     contains(line, '"workspace"') as states_workspace
 from readable

@@ -3,16 +3,21 @@
 json_object(
     'id', json_extract(record, '$$.id'),
     'type', json_extract(record, '$$.type'),
+    'iterations', coalesce(
+        json_extract(record, '$$.usageDetails.iterations'), json_extract(record, '$$.usage_details.iterations'),
+        json_extract(record, '$$.usage.iterations'),
+        json_extract(try_cast(json_extract_string(record, '$$.usageDetails') as json), '$$.iterations'),
+        json_extract(try_cast(json_extract_string(record, '$$.usage_details') as json), '$$.iterations')
+    ),
     'session_id', coalesce(
-        json_extract_string(record, '$$.sessionId'), json_extract_string(record, '$$.session_id'),
-        json_extract_string(record, '$$.traceId'), json_extract_string(record, '$$.trace_id')
+        name_at(record, '$$.sessionId'), name_at(record, '$$.session_id'),
+        name_at(record, '$$.traceId'), name_at(record, '$$.trace_id')
     ),
-    'logged_at', coalesce(json_extract_string(record, '$$.startTime'), json_extract_string(record, '$$.start_time')),
+    'logged_at', coalesce(name_at(record, '$$.startTime'), name_at(record, '$$.start_time')),
     'model', coalesce(
-        json_extract_string(record, '$$.model'), json_extract_string(record, '$$.providedModelName'),
-        json_extract_string(record, '$$.provided_model_name')
+        name_at(record, '$$.model'), name_at(record, '$$.providedModelName'), name_at(record, '$$.provided_model_name')
     ),
-    'user_id', coalesce(json_extract_string(record, '$$.userId'), json_extract_string(record, '$$.user_id')),
+    'user_id', coalesce(name_at(record, '$$.userId'), name_at(record, '$$.user_id')),
     'input', coalesce(
         usage_detail(record, 'input|input_tokens|prompt_tokens'),
         json_extract_string(record, '$$.usage.input'), json_extract_string(record, '$$.promptTokens')

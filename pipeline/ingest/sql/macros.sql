@@ -17,6 +17,16 @@ create or replace temp macro tokens_problem(v) as
             then 'is greater than any count of tokens'
         when tokens_or_null(v) is null then 'is not a whole number'
     end;
+-- Texts at `paths` of JSON. An object or a list is no name, and may be somebody's text: it states nothing.
+create or replace temp macro names_of(record, paths, texts) as
+    list_transform(texts, lambda t, i: case
+        when starts_with(t, '{') or starts_with(t, '[')
+            then if(json_type(record, paths[i]) in ('OBJECT', 'ARRAY'), null, t)
+        else t
+    end);
+create or replace temp macro names_at(record, paths) as names_of(record, paths, json_extract_string(record, paths));
+create or replace temp macro name_at(record, path) as
+    if(json_type(record, path) in ('OBJECT', 'ARRAY'), null, json_extract_string(record, path));
 -- The sum of counts as text, or the first one that is no count; null where there are none.
 create or replace temp macro sum_of_counts(vs) as
     coalesce(
@@ -140,14 +150,15 @@ create or replace temp macro usd_problem(v) as
         'is greater than any amount of a row', 'is not an amount'
     );
 -- A provider as the price list names it, whichever way a logger spells it: OpenTelemetry's names (gen_ai.provider.name, and
--- gen_ai.system before it), LiteLLM's, those of agents and of LangChain. Others stay what they are.
+-- gen_ai.system before it), LiteLLM's (LlmProviders), those of agents and of LangChain. Others stay what they are: who only
+-- copies an interface (openai_like, custom_openai, openai-compatible) is not who made it.
 create or replace temp macro provider_name(v) as
     case
         when v = '' or lower(v) in ('anthropic', 'openai', 'google') then lower(v)
         when regexp_full_match(lower(v), '(amazon|aws)?[-_. ]?bedrock([-_./ ].*)?|aws|amazon') then 'aws'
         when regexp_full_match(lower(v), '(az|azure|microsoft)([-_. ].*)?') then 'azure'
         when regexp_full_match(lower(v), '(google|gcp|vertex|vertexai|gemini|palm)([-_. ].*)?') then 'google'
-        when regexp_full_match(lower(v), 'openai([-_.](codex|responses|compatible|chat))?|(custom|text[-_]completion)[-_]openai|chatgpt|codex')
+        when regexp_full_match(lower(v), 'openai[-_.](codex|responses|chat|completion)|(aiohttp|text[-_]completion)[-_]openai|chatgpt|codex')
             then 'openai'
         when regexp_full_match(lower(v), 'anthropic[-_.](text|messages)|claude([-_]code)?') then 'anthropic'
         when regexp_full_match(lower(v), '(mistral[-_ ]?ai|codestral|text[-_]completion[-_]codestral)') then 'mistral'
@@ -164,6 +175,9 @@ create or replace temp macro provider_name(v) as
         when regexp_full_match(lower(v), 'fireworks[-_. ]?ai') then 'fireworks'
         when regexp_full_match(lower(v), '(github[-_ ]?)?copilot([-_].*)?') then 'github-copilot'
         when regexp_full_match(lower(v), 'perplexity[-_. ]?ai') then 'perplexity'
+        when regexp_full_match(lower(v), '(ibm[-_. ])?watsonx([-_. ](ai|text))?') then 'watsonx'
+        when regexp_full_match(lower(v), '(ai21|ollama)[-_]chat|hosted[-_]vllm|text[-_]completion[-_]inception')
+            then regexp_extract(lower(v), 'ai21|ollama|vllm|inception')
         when regexp_full_match(lower(v), '(cloudflare|workers)[-_ ](workers[-_ ])?ai') then 'cloudflare'
         -- before its letters change: some shapes are told by them
         else lower(without_secret(v))

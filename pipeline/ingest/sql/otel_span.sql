@@ -13,14 +13,14 @@ json_merge_patch(
         ),
         lambda a: {
             k: a ->> '$$.key',
-            v: coalesce(a ->> '$$.value.stringValue', a ->> '$$.value.intValue', a ->> '$$.value.doubleValue')
+            v: coalesce(name_at(a, '$$.value.stringValue'), name_at(a, '$$.value.intValue'), name_at(a, '$$.value.doubleValue'))
         }
     ))), '{}'::json),
     json_object(
-        'trace_id', record ->> '$$.traceId',
-        'span_id', record ->> '$$.spanId',
-        'span_key', (record ->> '$$.traceId') || ':' || (record ->> '$$.spanId'),
-        'parent_key', (record ->> '$$.traceId') || ':' || nullif(record ->> '$$.parentSpanId', ''),
+        'trace_id', name_at(record, '$$.traceId'),
+        'span_id', name_at(record, '$$.spanId'),
+        'span_key', (name_at(record, '$$.traceId')) || ':' || (name_at(record, '$$.spanId')),
+        'parent_key', (name_at(record, '$$.traceId')) || ':' || nullif(name_at(record, '$$.parentSpanId'), ''),
         'start', record ->> '$$.startTimeUnixNano',
         'end', record ->> '$$.endTimeUnixNano',
         'is_call', len(list_filter(

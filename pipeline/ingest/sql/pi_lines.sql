@@ -7,7 +7,7 @@ extracted as (
         line,
         document,
         row_number() over () as place,
-        case when json_valid(document) then json_extract_string(document, [
+        case when json_valid(document) then names_at(document, [
             '$$.message.provider', '$$.message.model', '$$.provider', '$$.modelId', '$$.model',
             '$$.message.usage.output', '$$.usage.output'
         ]) end as fields

@@ -176,11 +176,20 @@ alter table raw.requests add column if not exists stated_total_tokens bigint;
 alter table raw.requests add column if not exists copy_key varchar default '';
 alter table raw.requests add column if not exists is_copied boolean default false;
 alter table raw.requests add column if not exists copied_from varchar default '';
+-- The session in whose file the record stands, where the record may be of another one.
+alter table raw.requests add column if not exists held_in varchar default '';
+-- The record's span and the next one above it that may tell of the same calls, as trace and id; '' where the format has none.
+alter table raw.requests add column if not exists span varchar default '';
+alter table raw.requests add column if not exists parent_span varchar default '';
 -- When the session began in whose file the record stands, where the file states it.
 alter table raw.requests add column if not exists session_started_at timestamp;
 -- The id of a transcript's message where no request's id stands beside it, so that it may be one that a gateway gives to all
 -- of its responses; response_id is then that id with the input tokens.
 alter table raw.requests add column if not exists message_id varchar default '';
+-- Of such a message: by whom it was asked for ('' by the main line, else the sidechain's agent), and whether it begins anew
+-- although its input is that of the one before.
+alter table raw.requests add column if not exists lane varchar default '';
+alter table raw.requests add column if not exists begins_anew boolean default false;
 
 -- What dbt needs from the settings and from the rate card; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);

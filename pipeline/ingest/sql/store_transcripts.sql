@@ -19,6 +19,8 @@ select
     usage_type,
     if(inference_geo = 'not_available', '', inference_geo) as inference_geo,
     speed,
+    lane,
+    begins_anew,
     input_tokens_no_cache,
     -- Writes that are told of without the time they are kept for: 5 minutes, the API's default.
     cache_write_5m + greatest(cache_creation - cache_write_5m - cache_write_1h, 0) as input_tokens_cache_write_5m,

@@ -67,7 +67,7 @@ separate as (
         unnest([own_body] || if(odd_count is null, calls_inside, [])) as usage_body,
         unnest(range(if(odd_count is null, len(calls_inside), 0) + 1)) as place,
         own_body,
-        json_extract_string(fallbacks[-1], '$$.model') as served_by,
+        name_at(fallbacks[-1], '$$.model') as served_by,
         odd_count
     from checked
 ),
@@ -80,10 +80,10 @@ extracted as (
         if(kind in ('nested', 'flat'), md5(json(document)), '') as record_md5,
         if(place = 0, '', '#' || place) as part,
         odd_count,
-        if(place = 0, served_by, json_extract_string(usage_body, '$$.model')) as called_model,
+        if(place = 0, served_by, name_at(usage_body, '$$.model')) as called_model,
         -- what holds for the response and all calls inside of it, but for the fast mode, which is asked for of one model
-        if(place = 0, null, json_extract_string(own_body, ['$$.service_tier', '$$.inference_geo', '$$.speed'])) as around,
-        if(kind in ('nested', 'flat'), json_extract_string(document, [
+        if(place = 0, null, names_at(own_body, ['$$.service_tier', '$$.inference_geo', '$$.speed'])) as around,
+        if(kind in ('nested', 'flat'), names_at(document, [
             '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
             '$$.api_key', '$$.workspace', '$$.user_id', '$$.event_id', '$$.id', '$$.response_id', '$$.conversation_id',
             '$$.project', '$$.cost_usd'
@@ -126,6 +126,9 @@ extracted as (
                 '$$.output_token_details.image_tokens'
             ]
         ), null) as fields,
+        if(kind in ('nested', 'flat'), names_at(
+            usage_body, ['$$.service_tier', '$$.serviceTier', '$$.inference_geo', '$$.speed']
+        ), null) as tiers,
         if(kind = 'nested', json_type(usage_body, '$$.input_tokens_details') = 'OBJECT', false) as has_input_details
     from separate
 ),
@@ -156,9 +159,9 @@ named as (
         -- the caller's for the response with all that is in it
         if(part = '', usd_or_null(try_cast(labels[16] as decimal(38, 12))), null) as stated_cost_usd,
         if(labels[16] is not null, usd_problem(labels[16]), null) as cost_problem,
-        usage_type_name(without_secret(coalesce(fields[1], fields[2], around[1], ''))) as usage_type,
-        coalesce(nullif(coalesce(fields[3], around[2]), 'not_available'), '') as inference_geo,
-        coalesce(fields[4], if(model_version = stated_model, around[3], null), '') as speed,
+        usage_type_name(without_secret(coalesce(tiers[1], tiers[2], around[1], ''))) as usage_type,
+        coalesce(nullif(coalesce(tiers[3], around[2]), 'not_available'), '') as inference_geo,
+        coalesce(tiers[4], if(model_version = stated_model, around[3], null), '') as speed,
         {
             input_tokens: fields[5],
             output_tokens: fields[6],

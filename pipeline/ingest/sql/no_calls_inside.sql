@@ -1,0 +1,6 @@
+holding as (
+    select
+        *,
+        []::json[] as calls_within
+    from prepared
+)
