@@ -209,7 +209,7 @@ made as (
         copy_key,
         min(rank) as made_rank,
         min(requested_at) as made_at,
-        arg_min(request_key, {rank: rank, request_key: request_key}) as request_key
+        arg_min(request_key, (rank, request_key)) as request_key
     from copyable
     where rank < 2
     group by session_id, copy_key
@@ -238,7 +238,7 @@ inherited as (
         held_in,
         copy_key,
         -- of files none of which surely made it, the oldest
-        arg_min(made.request_key, {rank: made_rank, seen: made_at, request_key: made.request_key}) as original_key
+        arg_min(made.request_key, (made_rank, made_at, made.request_key)) as original_key
     from lineage
     inner join made using (ancestor, copy_key)
     group by held_in, copy_key
