@@ -95,8 +95,10 @@ class CompletedHomes:
         return self._copy("sample", lambda home: _started("run", "--json", "--home", land(home)))
 
     def console(self) -> Completed:
-        """Console exports and nothing else."""
-        return self._copy("console", lambda home: token_analytics("run", "--home", land(home, *CONSOLE_FILES)))
+        """Console exports and nothing else, by a run that was asked for its timings."""
+        return self._copy(
+            "console", lambda home: token_analytics("run", "--timings", "--home", land(home, *CONSOLE_FILES))
+        )
 
     def _copy(self, name: str, run: Callable[[Path], Done]) -> Completed:
         original = self._once.folder / name / "home"

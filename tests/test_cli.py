@@ -51,6 +51,11 @@ STAGES = [
     "Publishing",
 ]
 
+MEASURED = [
+    "start", "landing", "rates", "models", "validation", "analysis", "pricing", "savings", "reconciliation", "closing",
+    "statistics", "pricing_page", "publish",
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def console(completed_homes: CompletedHomes) -> Completed:
@@ -323,7 +328,7 @@ def test_a_run_tells_its_stages_in_plain_lines_and_ends_with_what_came_out(
     assert [line.split(" (")[0] for line in console_run.err.splitlines()] == STAGES
     assert [line.split()[0] for line in console_run.out.splitlines()] == [
         "Files", "Usage", "Bill", "Checks", "Query", "Validation", "Reconciliation", "Statistics",
-        "Contracts", "Tables",
+        "Contracts", "Tables", "Stages", "stage", *MEASURED,
     ]  # fmt: skip
     assert str(console_home / "token_analytics.duckdb") in console_run.out
     assert "\x1b" not in console_run.out + console_run.err
@@ -337,6 +342,23 @@ def test_a_run_with_json_writes_json_and_nothing_else(sample_run: Done, sample_h
     assert Path(summary["database"]) == sample_home / "token_analytics.duckdb"
     assert Path(summary["report"]).is_file()
     assert all(check["passed"] for check in summary["checks"] if check["blocking"])
+
+
+def test_what_the_stages_of_a_run_cost_adds_up_to_the_run_and_is_published(sample_run: Done, sample_home: Path) -> None:
+    summary = json.loads(sample_run.out)
+    told = {cost["stage"]: cost for cost in summary["stages"]}
+    assert list(told) == MEASURED
+    assert sum(cost["seconds"] for cost in told.values()) == pytest.approx(summary["seconds"], rel=0.5)
+    assert all(cost["cpu_seconds"] > 0 and cost["peak_mb"] > 50 for cost in told.values())
+    assert told["landing"]["rows"] == summary["landing"]["rows_read"]
+    query = "SELECT stage, seconds, cpu_seconds, peak_mb, rows, run_id FROM ingest.run_stages"
+    stored = json.loads(token_analytics("query", query, "--json", "--home", sample_home).out)
+    assert [row["stage"] for row in stored] == MEASURED
+    assert len({row["run_id"] for row in stored}) == 1
+    # Publishing ends after it has copied this table.
+    for row in stored[:-1]:
+        assert row["seconds"] == pytest.approx(told[row["stage"]]["seconds"], abs=0.001)
+        assert row["rows"] == told[row["stage"]]["rows"]
 
 
 def test_the_summary_shows_every_token_of_the_sample(sample_run: Done) -> None:

@@ -63,6 +63,7 @@ ASSETS = [
     "ingest/files",
     "ingest/paths",
     "ingest/rejected_rows",
+    "ingest/run_stages",
     "intermediate/int_billed_costs",
     "intermediate/int_billed_ranked",
     "intermediate/int_billed_rests",

@@ -42,6 +42,7 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
     progress.report("validation")
     with warehouse.connect(settings) as connection:
         results = suites.run_suites(connection, max_rejected_share=settings.max_rejected_share)
+    progress.handled(sum(result.evaluated_rows for result in results))
     page = report.write(results, settings.reports, context.run_id, datetime.now(UTC))
     links = page_metadata(page, settings.reports)
     failed = [result for result in results if not result.passed]

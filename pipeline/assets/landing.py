@@ -28,8 +28,8 @@ LANDING = dg.AssetSpec(
 _SOURCES = {(source["schema"], source["name"]): source["description"] for source in MANIFEST["sources"].values()}
 _LOADED = {pair: text for pair, text in _SOURCES.items() if asset_of(*pair) != REFERENCE}
 _REFERENCE = {table: _SOURCES["raw", table] for table in tables.TABLES}
-# Not from landing: written by `close`, or made once.
-_OWN = ("closed_months", "booked_costs", "booked_chargeback", "pseudonym_key")
+# Not from landing: written by each run or by `close`, or made once.
+_OWN = ("run_stages", "closed_months", "booked_costs", "booked_chargeback", "pseudonym_key")
 
 _SPECS = [
     dg.AssetSpec(
@@ -50,6 +50,7 @@ def load_landing(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.M
     settings = home.settings()
     with warehouse.connect(settings) as connection:
         summary = loader.ingest(connection, settings, lambda *at: progress.report("landing", *at))
+        progress.handled(summary.rows_read)
         for problem in summary.problems:
             context.log.warning(problem)
         for schema, table in _LOADED:

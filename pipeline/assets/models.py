@@ -86,6 +86,7 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
     """Build the selected models and run their data tests; a model behind a failed test is not built."""
     settings = home.settings()
     warehouse.acquire_lock(settings)
+    progress.report("models")
     finished: list[str] = []
 
     def on_node(name: str) -> None:
@@ -103,6 +104,7 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
                     found = {"seconds": round(result.seconds, 3)}
                     if key.path[0] == "marts":
                         found |= table_metadata(connection, *key.path)
+                        progress.handled(int(found["dagster/row_count"]))
                     yield dg.MaterializeResult(asset_key=key, metadata=found)
             elif (check := CHECKS.get(result.unique_id)) and check in context.selected_asset_check_keys:
                 yield dg.AssetCheckResult(

@@ -38,7 +38,7 @@ _ANALYSIS = [
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)),
     pool="warehouse",
 )
-def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
+def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.MaterializeResult[None]]:
     """Copy the public schemas into a new file and put it in the old one's place; then say what is not in it.
 
     Raises:
@@ -48,6 +48,7 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     settings = home.settings()
     progress.report("publish")
     with warehouse.connect(settings) as connection:
+        progress.store(connection, context.run_id)
         rests_on = memo.fingerprint(
             connection,
             settings.published_group,
@@ -63,11 +64,13 @@ def published(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             metadata["unchanged"] = True
         else:
             rows = warehouse.publish(connection, settings)
+            progress.handled(sum(rows.values()))
             focus.write(connection, settings)
             # What was damaged, lost or changed since is written anew by the next run.
             memo.note(connection, "published", rests_on, warehouse.published_state(settings))
             table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
             metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
+        progress.store(connection, context.run_id)
     yield dg.MaterializeResult(metadata=metadata)
     if failures:
         raise IncompleteError(f"all is published but what could not be computed: {', '.join(failures)}")

@@ -12,10 +12,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import duckdb
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -67,10 +69,13 @@ def run(
         bool,
         typer.Option("--full-refresh", help="Build everything anew from what is loaded, also what has not changed."),
     ] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Print what each stage has cost.")] = False,
 ) -> None:
     """Load what is new in landing, build what it touches, validate, analyse, price, publish; say what came out."""
     settings = settings_module.load(home)
-    run_home(settings, as_json, verbose, full_refresh=full_refresh, before=lambda: _copy_sample(settings))
+    run_home(
+        settings, as_json, verbose, full_refresh=full_refresh, timings=timings, before=lambda: _copy_sample(settings)
+    )
 
 
 def _copy_sample(settings: Settings) -> None:
@@ -97,6 +102,7 @@ def run_home(
     verbose: bool,
     *,
     full_refresh: bool = False,
+    timings: bool = False,
     before: Callable[[], None] | None = None,
 ) -> None:
     """Run the job under the home's lock, after `before`, and print what came out."""
@@ -118,13 +124,23 @@ def run_home(
         raise
     finally:
         warehouse.release_lock(settings)
-    summary = _summary(settings, result, time.monotonic() - started)
+        stages = [asdict(stage) for stage in progress.stages()]
+        progress.forget()
+    summary = _summary(settings, result, time.monotonic() - started) | {"stages": stages}
     if as_json:
         output.echo_json(summary)
     else:
         _print_summary(summary)
+        if timings:
+            output.print_rows([_timing(stage) for stage in stages], title="Stages", empty="none")
     if not summary["succeeded"]:
         raise typer.Exit(1)
+
+
+def _timing(stage: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table of stages."""
+    digits = {"seconds": 1, "cpu_seconds": 1, "peak_mb": 0}
+    return {name: round(value, digits[name]) if name in digits else value for name, value in stage.items()}
 
 
 def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> ExecuteInProcessResult:
@@ -164,6 +180,10 @@ def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> Execu
             error = error.cause
         if event.is_step_failure:
             warehouse.refuse_full_disk(settings, str(event.step_failure_data.error))
+    if not result.success:
+        # What had cost how much by then; a run that succeeds has stored it when it published.
+        with contextlib.suppress(duckdb.Error), warehouse.connect(settings) as connection:
+            progress.store(connection, result.run_id)
     return result
 
 
@@ -369,7 +389,10 @@ def _print_summary(summary: dict[str, Any]) -> None:
         _tell("Statistics", summary["statistics_report"])
     if summary["pricing_report"]:
         _tell("Contracts", summary["pricing_report"])
-    _tell("Tables", f"{summary['outputs']}/*.parquet   ({summary['seconds']} s)")
+    slowest = max(summary["stages"], key=lambda stage: float(stage["seconds"]))
+    label = STAGES.get(slowest["stage"], "Starting").lower()
+    took = f"{summary['seconds']} s, most of it {label}: {slowest['seconds']:.1f} s"
+    _tell("Tables", f"{summary['outputs']}/*.parquet   ({took})")
 
 
 @app.command()
@@ -416,6 +439,7 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[what]}", markup=False),
             TimeElapsedColumn(),
             console=shown,
@@ -423,7 +447,7 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
             redirect_stdout=False,
             redirect_stderr=False,
         ) as bar:
-            task = bar.add_task("Starting", total=None, what="")
+            task = bar.add_task("Starting", total=None, count="", what="")
 
             def draw(stage: str, done: int, total: int, what: str) -> None:
                 bar.update(
@@ -431,6 +455,7 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
                     description=STAGES.get(stage, stage),
                     completed=done,
                     total=total or None,
+                    count=f"{done:,} of {total:,}" if total else f"{done:,}" if done else "",
                     what=terminal.printable(what)[-60:],
                 )
 

@@ -206,7 +206,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
                     f"cannot open {settings.warehouse}: {message}; close what holds it (query "
                     f"{settings.published.name} instead, which never blocks a run)"
                 ) from None
-            progress.report("waiting", what=message)
+            progress.report(progress.WAITING, what=message)
             time.sleep(0.2)
     try:
         if not existed:
@@ -298,6 +298,7 @@ def write_analysis(connection: duckdb.DuckDBPyConnection, name: str, table: pa.T
     """Replace analysis.<name>, with the descriptions of the table and of its columns, in one transaction."""
     target = f"analysis.{identifier(name)}"
     try:
+        progress.handled(table.num_rows)
         with transaction(connection):
             connection.register("built_arrow", table)
             connection.execute(f"CREATE OR REPLACE TABLE {target} AS FROM built_arrow")

@@ -33,6 +33,15 @@ create table if not exists ingest.rejected_rows (
     value varchar not null
 );
 
+create table if not exists ingest.run_stages (
+    run_id varchar not null,
+    stage varchar not null,
+    seconds double not null,
+    cpu_seconds double not null,
+    peak_mb double not null,
+    rows bigint not null
+);
+
 -- Where each content was last seen: lets a run skip an unchanged file without reading it.
 create table if not exists ingest.paths (
     path varchar primary key,
