@@ -41,13 +41,13 @@ LANDED = {
 def pools(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The pools that are made; small files are worth one, and two of them make a portion."""
     made: list[Any] = []
-    make = transcripts._pool
+    make = transcripts.pool
 
     def making(processes: int) -> Any:
         made.append(make(processes))
         return made[-1]
 
-    monkeypatch.setattr(transcripts, "_pool", making)
+    monkeypatch.setattr(transcripts, "pool", making)
     monkeypatch.setattr(transcripts, "WORTH_PROCESSES", 0)
     monkeypatch.setattr(transcripts, "PORTION_FILES", 2)
     return made

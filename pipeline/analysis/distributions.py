@@ -10,10 +10,9 @@ usage, and is left out where none of it has a price. A table is never empty: a r
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any
@@ -47,32 +46,20 @@ from pipeline.analysis.measures import (
     unavailable,
 )
 from pipeline.analysis.stats.anomalies import MIN_USER_ROWS, user_rule
+from pipeline.analysis.stats.column import Clustered, Pairs, compute
 from pipeline.analysis.stats.decomposition import RESOLUTION_USD, explain_excess
-from pipeline.analysis.stats.describe import Counts, Description, Floats, describe, merge_pairs
-from pipeline.analysis.stats.detection import (
-    CANDIDATES,
-    Artefacts,
-    Judgement,
-    find_artefacts,
-    fit_adjusted,
-    fit_raw,
-    judge,
-    vote,
-)
-from pipeline.analysis.stats.families import FAMILIES, FamilyFits
-from pipeline.analysis.stats.intervals import MIN_CLUSTERS, Interval, cluster_intervals
-from pipeline.analysis.stats.tails import (
-    PowerLaw,
-    generalized_pareto,
-    hill,
-    power_law,
-    power_law_p_value,
-    variance_in_doubt,
-)
+from pipeline.analysis.stats.describe import Counts, Floats, merge_pairs
+from pipeline.analysis.stats.families import FAMILIES
+from pipeline.analysis.stats.intervals import MIN_CLUSTERS
 from pipeline.settings import Settings
-from pipeline.store.computed import table_or_reason, told
+from pipeline.store import memo, progress, warehouse
+from pipeline.store.computed import table_or_reason
+from pipeline.store.processes import Shared
 from pipeline.words import counted
 
+# A process takes a second to start, and a column 0.03 s where it has some thousand distinct values.
+WORTH_PROCESSES = 256
+BYTES_OF_A_TASK = 1 << 18
 MAX_BOOTSTRAP_SEGMENTS = 10  # the costliest ones of all dimensions together, beside `all`: intervals and p-values
 MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, which make a row an hour
 MAX_OUTLIERS = 1000  # rows a measure, method and segment
@@ -134,18 +121,14 @@ def read_columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit:
         yield Column(measure, segment, values, counts, place <= MAX_BOOTSTRAP_SEGMENTS)
 
 
-def _intervals(
-    connection: duckdb.DuckDBPyConnection, column: Column, seed: int
-) -> tuple[str, dict[str, Interval | None]]:
-    """What was resampled, and the interval of each quantity; none below `MIN_CLUSTERS` of these units."""
+def _clustered(connection: duckdb.DuckDBPyConnection, column: Column, seed: int) -> tuple[str, Clustered]:
+    """What is resampled for the intervals of a column, and the column in these clusters."""
     measure, segment = column.measure, column.segment
     parameters = {"dimension": segment.dimension, "key": segment.key}
     table = query_observations(connection, "clusters", measure, parameters).to_arrow_table()
-    found = cluster_intervals(
-        table["cluster"].to_numpy(), table["value"].to_numpy() / measure.unit, table["rows"].to_numpy(), seed
-    )
     unit = table["unit"][0].as_py() if len(table) else ""
-    return unit, found or {}
+    clusters, values, rows = (table[name].to_numpy() for name in ("cluster", "value", "rows"))
+    return unit, Clustered(clusters, values / measure.unit, rows, seed)
 
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -408,178 +391,113 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
-def _power_law_columns(values: Floats, counts: Counts, law: PowerLaw, seed: int | None) -> dict[str, Any]:
-    return {
-        "csn_alpha": law.alpha,
-        "csn_xmin": law.xmin,
-        "csn_n": law.n,
-        "csn_z_lognormal": law.z_lognormal,
-        "csn_z_exponential": law.z_exponential,
-        "csn_p": None if seed is None else power_law_p_value(values, counts, law, seed),
-    }
-
-
 @dataclass(frozen=True)
-class _Measured:
-    """What follows from the pairs of a column alone: columns of tail_metrics, the reason of the verdict, the fits.
+class _Asked:
+    """One column of a run, with the keys of what follows from it."""
 
-    The fits are None where there are too few rows; `adjusted` also where nothing had to be set aside or censored.
-    """
-
-    columns: dict[str, Any]
-    reason: str
-    raw: FamilyFits | None
-    adjusted: FamilyFits | None
-
-
-def _measured(values: Floats, counts: Counts, seed: int | None, min_rows: int) -> _Measured:
-    """Describe, fit and judge a column; each family is fitted once a treatment. No p of a power law without a seed."""
-    description: Description = describe(values, counts)
-    artefacts: Artefacts = find_artefacts(values, counts)
-    enough = description.n >= min_rows
-    measurable = enough and artefacts.cap_value is None
-    gpd, far = (generalized_pareto(values, counts, share) if measurable else None for share in (0.90, 0.95))
-    law = power_law(values, counts) if measurable else None
-    fits = fit_adjusted(values, counts, artefacts, CANDIDATES) if enough else None
-    weighed = vote(values, counts, artefacts, fits) if fits and fits.fits else None
-    judgement = judge(artefacts, fits, weighed, gpd)
-    if not enough:
-        judgement = Judgement("too_few", f"Only {counted(description.n, 'row')}, where a verdict needs {min_rows}")
-    columns = asdict(description) | {
-        "verdict": judgement.verdict,
-        "hill_xi_5": hill(values, counts, 0.05) if measurable else None,
-        "hill_xi_10": hill(values, counts, 0.10) if measurable else None,
-        "cv_unreliable": variance_in_doubt(gpd.xi if gpd else None),
-        "gpd_xi_p90": gpd.xi if gpd else None,
-        "gpd_xi_p95": far.xi if far else None,
-    }
-    if enough:
-        columns |= {
-            "cap_value": artefacts.cap_value,
-            "capped_share": artefacts.capped_share,
-            "atoms": json.dumps([asdict(atom) for atom in artefacts.atoms]),
-        }
-    if law:
-        columns |= _power_law_columns(values, counts, law, seed)
-    raw = fit_raw(values, counts, artefacts, fits) if enough else None
-    adjusted = fit_adjusted(values, counts, artefacts, known=fits) if enough and artefacts.any else None
-    return _Measured(columns, judgement.reason, raw, adjusted)
-
-
-class _Rows:
-    """Rows of tail_metrics and distribution_fits.
-
-    A column that is the same in two segments, such as the only workspace, is measured once.
-    """
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-        self.connection = connection
-        self.seed = settings.seed
-        self.min_rows = settings.analysis_min_rows
-        self.before = {
-            (segment, measure): verdict
-            for segment, measure, verdict in published_before(
-                connection, "tail_metrics", ["segment", "measure", "verdict"]
-            )
-        }
-        self.known: dict[tuple[bytes, bool], _Measured] = {}
-
-    def _measured(self, column: Column) -> _Measured:
-        digest = hashlib.sha256(column.values.tobytes() + column.counts.tobytes()).digest()
-        key = (digest, column.bootstrapped)
-        if key not in self.known:
-            seed = self.seed if column.bootstrapped else None
-            self.known[key] = _measured(column.values, column.counts, seed, self.min_rows)
-        return self.known[key]
-
-    def of_tail(self, column: Column) -> dict[str, Any]:
-        """The row of tail_metrics of a column, with what the run before said of it."""
-        row = self._row(column)
-        before = self.before.get((row["segment"], row["measure"]))
-        return {**row, "previous_verdict": before, "verdict_changed": before is not None and before != row["verdict"]}
-
-    def _row(self, column: Column) -> dict[str, Any]:
-        segment = column.segment
-        row: dict[str, Any] = {
-            "segment": segment.name,
-            "measure": column.measure.name,
-            "source": segment.source,
-            "n": segment.n,
-            "zeros": 0,
-        }
-        if not segment.n:
-            return {**row, "verdict": "unavailable", "verdict_reason": f"{unavailable(column.measure, segment)}."}
-        try:
-            measured = self._measured(column)
-        except (ValueError, ArithmeticError) as error:
-            return {**row, "verdict": "unavailable", "verdict_reason": f"Not computed, {told(error)}."}
-        row |= measured.columns
-        row["verdict_reason"] = f"{joined(measured.reason, left_out(column.measure, segment))}."
-        if column.bootstrapped:
-            row["interval_unit"], found = _intervals(self.connection, column, self.seed)
-            for name in INTERVALS:
-                if interval := found.get(name):
-                    row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
-        return row
-
-    def of_fits(self, column: Column) -> list[dict[str, Any]]:
-        """The rows of distribution_fits of a column: one a treatment and family, or one that says why there is none."""
-        segment = column.segment
-        row = {"segment": segment.name, "measure": column.measure.name, "treatment": "raw", "n": segment.n}
-        if not segment.n:
-            return [{**row, "note": f"unavailable: {unavailable(column.measure, segment)}"}]
-        try:
-            measured = self._measured(column)
-        except (ValueError, ArithmeticError) as error:
-            return [{**row, "note": f"unavailable: not computed, {told(error)}"}]
-        if measured.raw is None:
-            return [{**row, "note": f"too few: {segment.n} observations, where a fit needs {self.min_rows}"}]
-        rows = _fit_rows(column, "raw", measured.raw)
-        return rows + (_fit_rows(column, "adjusted", measured.adjusted) if measured.adjusted else [])
-
-
-def _fit_rows(column: Column, treatment: str, fits: FamilyFits) -> list[dict[str, Any]]:
-    row: dict[str, Any] = {
-        "segment": column.segment.name,
-        "measure": column.measure.name,
-        "treatment": treatment,
-        "n": fits.n,
-    }
-    excluded = f"{counted(fits.excluded, 'observation')} of zero left out" if fits.excluded else ""
-    note = joined(fits.note, excluded, left_out(column.measure, column.segment)) or None
-    if fits.status == "too_few":
-        return [{**row, "note": note}]
-    rows = []
-    for fit in fits.fits:
-        columns = asdict(fit)
-        params = json.dumps(columns.pop("params"), allow_nan=False)
-        rows.append({**row, **columns, "params": params, "note": note})
-    if fits.comparison:
-        rows[0] |= {
-            "compared_with": fits.comparison.second,
-            "comparison": fits.comparison.method,
-            "comparison_statistic": fits.comparison.statistic,
-            "comparison_p": fits.comparison.p_value,
-        }
-    return rows
+    measure: Measure
+    segment: Segment
+    pairs: str
+    interval_unit: str | None
+    intervals: str | None
 
 
 def _measure_all(
-    connection: duckdb.DuckDBPyConnection, settings: Settings
+    connection: duckdb.DuckDBPyConnection, settings: Settings, kept: memo.Kept
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of tail_metrics and of distribution_fits, from one reading of every column."""
-    rows = _Rows(connection, settings)
-    columns = (
-        column
-        for measure in MEASURES.values()
-        for column in read_columns(connection, measure, settings.analysis_segments)
-    )
-    tails: list[dict[str, Any]] = []
-    fits: list[dict[str, Any]] = []
-    for column in columns:
-        tails.append(rows.of_tail(column))
-        fits += rows.of_fits(column)
-    return tails, fits
+    """Rows of tail_metrics and of distribution_fits, from one reading of every column.
+
+    What follows from a column is computed where no run before has, and once where it is the same in two segments, such
+    as the only workspace; on all cores where there is enough of it.
+    """
+    with Shared[str, Pairs | Clustered, str](compute, warehouse.threads(settings), WORTH_PROCESSES) as shared:
+        wanted: set[str] = set()
+
+        def want(task: Pairs | Clustered) -> str:
+            key = task.key()
+            if key not in wanted:
+                wanted.add(key)
+                if kept.get(key) is None:
+                    shared.add(key, task, weight=1 + task.values.nbytes // BYTES_OF_A_TASK)
+            return key
+
+        asked = []
+        for measure in MEASURES.values():
+            for column in read_columns(connection, measure, settings.analysis_segments):
+                asked.append(_ask(connection, settings, column, want))
+                progress.report("analysis", len(asked), 0, f"{measure.name} of {column.segment.name}")
+        known = {key: result for key in wanted if (result := kept.get(key)) is not None}
+        results = known | shared.results()
+    kept.replace(results)
+    found = {key: json.loads(result) for key, result in results.items()}
+    before = {
+        (segment, measure): verdict
+        for segment, measure, verdict in published_before(connection, "tail_metrics", ["segment", "measure", "verdict"])
+    }
+    tails = [_tail_row(each, found, before) for each in asked]
+    return tails, [row for each in asked for row in _fit_rows(each, found, settings.analysis_min_rows)]
+
+
+def _ask(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, column: Column, want: Callable[[Pairs | Clustered], str]
+) -> _Asked:
+    """Want what follows from a column: nothing where it is empty, and intervals for few segments only."""
+    if not column.segment.n:
+        return _Asked(column.measure, column.segment, "", None, None)
+    seed = settings.seed if column.bootstrapped else None
+    pairs = want(Pairs(column.values, column.counts, seed, settings.analysis_min_rows))
+    if seed is None:
+        return _Asked(column.measure, column.segment, pairs, None, None)
+    unit, clustered = _clustered(connection, column, seed)
+    return _Asked(column.measure, column.segment, pairs, unit, want(clustered))
+
+
+def _tail_row(
+    asked: _Asked, found: Mapping[str, Mapping[str, Any]], verdicts: Mapping[tuple[str, str], str]
+) -> dict[str, Any]:
+    """The row of tail_metrics of a column, with what the run before said of it."""
+    measure, segment = asked.measure, asked.segment
+    row: dict[str, Any] = {
+        "segment": segment.name,
+        "measure": measure.name,
+        "source": segment.source,
+        "n": segment.n,
+        "zeros": 0,
+    }
+    measured = found[asked.pairs] if segment.n else {}
+    if not segment.n:
+        row |= {"verdict": "unavailable", "verdict_reason": f"{unavailable(measure, segment)}."}
+    elif error := measured.get("error"):
+        row |= {"verdict": "unavailable", "verdict_reason": f"Not computed, {error}."}
+    else:
+        row |= measured["columns"]
+        row["verdict_reason"] = f"{joined(measured['reason'], left_out(measure, segment))}."
+        if asked.intervals:
+            row["interval_unit"] = asked.interval_unit
+            for name in INTERVALS:
+                if interval := found[asked.intervals].get(name):
+                    row[f"{name}_low"], row[f"{name}_high"] = interval
+    before = verdicts.get((segment.name, measure.name))
+    return {**row, "previous_verdict": before, "verdict_changed": before is not None and before != row["verdict"]}
+
+
+def _fit_rows(asked: _Asked, found: Mapping[str, Mapping[str, Any]], min_rows: int) -> list[dict[str, Any]]:
+    """The rows of distribution_fits of a column: one a treatment and family, or one that says why there is none."""
+    measure, segment = asked.measure, asked.segment
+    row = {"segment": segment.name, "measure": measure.name, "treatment": "raw", "n": segment.n}
+    if not segment.n:
+        return [{**row, "note": f"unavailable: {unavailable(measure, segment)}"}]
+    measured = found[asked.pairs]
+    if error := measured.get("error"):
+        return [{**row, "note": f"unavailable: not computed, {error}"}]
+    if not measured["treatments"]:
+        return [{**row, "note": f"too few: {segment.n} observations, where a fit needs {min_rows}"}]
+    rows: list[dict[str, Any]] = []
+    for treatment, fits in measured["treatments"].items():
+        note = joined(*fits["notes"], left_out(measure, segment)) or None
+        base = {**row, "treatment": treatment, "n": fits["n"], "note": note}
+        rows += [{**base, **fit} for fit in fits["rows"] or [{}]]
+    return rows
 
 
 def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
@@ -587,7 +505,8 @@ def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> p
 
     `connection` sees the marts; a read-only one will do. Raises duckdb.CatalogException where a mart does not exist.
     """
-    return as_table("tail_metrics", SCHEMAS["tail_metrics"], _measure_all(connection, settings)[0])
+    rows, _ = _measure_all(connection, settings, memo.Kept(connection, "analysis"))
+    return as_table("tail_metrics", SCHEMAS["tail_metrics"], rows)
 
 
 def distribution_fits(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
@@ -595,7 +514,8 @@ def distribution_fits(connection: duckdb.DuckDBPyConnection, settings: Settings)
 
     Raises as `tail_metrics`.
     """
-    return as_table("distribution_fits", SCHEMAS["distribution_fits"], _measure_all(connection, settings)[1])
+    _, rows = _measure_all(connection, settings, memo.Kept(connection, "analysis"))
+    return as_table("distribution_fits", SCHEMAS["distribution_fits"], rows)
 
 
 def _outlier_reason(measure: Measure, method: str, score: float, origin: float) -> str:
@@ -800,7 +720,7 @@ def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Setti
         reason = "All sessions cost nothing" if column.segment.n else unavailable(measure, column.segment)
         lacking = [{"note": f"unavailable: {reason}."}]
         return as_table("half_of_cost_sessions", SCHEMAS["half_of_cost_sessions"], lacking)
-    interval = _intervals(connection, column, settings.seed)[1].get("half_of_total_share")
+    interval = _clustered(connection, column, settings.seed)[1].result().get("half_of_total_share")
     note = left_out(measure, column.segment)
     rows = [
         {
@@ -811,8 +731,8 @@ def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Setti
             "sessions_needed": needed,
             "sessions": sessions,
             "share": needed / sessions,
-            "share_low": interval.low if interval else None,
-            "share_high": interval.high if interval else None,
+            "share_low": interval[0] if interval else None,
+            "share_high": interval[1] if interval else None,
             "note": f"{note}." if note else None,
         }
         for place, session_id, cost, upto, needed, sessions in found
@@ -833,7 +753,9 @@ TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
 
 def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
     """Every table of `TABLES` by name, in their order; one that cannot be computed says so (`computed.failure`)."""
-    measured = cache(lambda: _measure_all(connection, settings))  # the first two share their fits
+    measured = cache(
+        lambda: _measure_all(connection, settings, memo.Kept(connection, "analysis"))
+    )  # the first two share their fits
     shared = {
         "tail_metrics": lambda: as_table("tail_metrics", SCHEMAS["tail_metrics"], measured()[0]),
         "distribution_fits": lambda: as_table("distribution_fits", SCHEMAS["distribution_fits"], measured()[1]),

@@ -100,6 +100,8 @@ def _build(
                 yield dg.MaterializeResult(asset_key=["analysis", name], metadata={"unchanged": True})
         else:
             progress.report(stage, 0, len(names), "")
+            if home.full_refresh:
+                memo.forget_results(connection, stage)
             failed = []
             for done, (name, table) in enumerate(produce(connection, settings), 1):
                 progress.report(stage, done, len(names), name)

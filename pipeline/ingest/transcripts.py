@@ -6,17 +6,13 @@ ledger. Transcripts are the only format that comes in thousands of files. The ot
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import mmap
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
@@ -24,9 +20,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline import limits
 from pipeline.ingest.sources import claude_code, stream_events
 from pipeline.ingest.sources.contract import GZIP_MAGIC, Loaded, Probe, Source
+from pipeline.store.processes import AHEAD, interrupts_held_back, pool
 
 # What is read at a time: not much, since it waits in memory until it is stored.
 PORTION_FILES = 100
@@ -35,7 +31,6 @@ PORTION_BYTES = 1 << 22
 MAX_BYTES = 1 << 24
 # Other processes are started for at least so much.
 WORTH_PROCESSES = 1 << 26
-AHEAD = 2  # portions asked of each process at a time, so that it need not wait for the next one
 _HEAD_BYTES = 1 << 14
 
 Fingerprint = tuple[int, int, int]  # size, modification time and change time (ns)
@@ -106,12 +101,12 @@ def portions(wanted: Sequence[Wanted], processes: int) -> Generator[Portion]:
 def _portions_of_processes(shares: deque[Sequence[Wanted]], processes: int) -> Generator[Portion]:
     """What processes read of `shares`, from which each is taken once it is read; ends early where one dies."""
     asked: deque[Future[Portion]] = deque()
-    pool = _pool(processes)
+    readers = pool(processes)
     try:
         while shares:
-            with _interrupts_held_back():
+            with interrupts_held_back():
                 for share in itertools.islice(shares, len(asked), AHEAD * processes):
-                    asked.append(pool.submit(_read, share))
+                    asked.append(readers.submit(_read, share))
             portion = asked.popleft().result()
             shares.popleft()
             yield portion
@@ -119,7 +114,7 @@ def _portions_of_processes(shares: deque[Sequence[Wanted]], processes: int) -> G
         # One was killed, or the system has no room for it: nothing that is not read yet is lost.
         return
     finally:
-        pool.shutdown(cancel_futures=True)
+        readers.shutdown(cancel_futures=True)
 
 
 def _shares(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
@@ -183,38 +178,6 @@ def _is_transcript(path: str, head: bytes) -> bool:
         return False
     probe = Probe(Path(path), head, "none")
     return verdict(stream_events, probe) is None and verdict(claude_code, probe) is not None
-
-
-# -------------------------------------------------------------------------------------------------- other processes
-
-
-def _pool(processes: int) -> ProcessPoolExecutor:
-    """Processes that read shares; each is started when there is work for it, and ends with this one."""
-    return ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(limits.in_force(),)
-    )
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Within, Ctrl-C waits; processes that are begun here never see it: it is for the one that began them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(in_force: limits.Limits) -> None:
-    limits.use(in_force)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that began this one: a killed one cannot say that nothing more is wanted."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(0)
 
 
 def _read(share: Sequence[Wanted]) -> Portion:

@@ -6,12 +6,14 @@ Belongs here: the memo, and the fingerprint of code and settings. Does not belon
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 
 import duckdb
+import pyarrow as pa
 
 from pipeline.store import bundled
-from pipeline.store.connection import first_row
+from pipeline.store.connection import first_row, has_table, transaction
 from pipeline.store.sqlfiles import sql
 
 MARTS = "marts"
@@ -51,6 +53,47 @@ def failures(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """What stages could not do when they last worked, in order of their names."""
     query = "SELECT outcome FROM scope.versions WHERE starts_with(fingerprint, ?) ORDER BY stage"
     return [str(outcome) for (outcome,) in connection.execute(query, [_FAILED]).fetchall()]
+
+
+class Kept:
+    """Results of a stage by a hash of all that each rests on: one that is asked for again need not be computed again.
+
+    Nothing is kept where the warehouse has no table for it, such as a published file.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, stage: str) -> None:
+        self._connection, self._stage = connection, stage
+        self._is_lasting = has_table(connection, "scope", "results")
+        self._results: dict[str, str] = {}
+        if self._is_lasting:
+            query = "SELECT item, result FROM scope.results WHERE stage = ?"
+            self._results = dict(connection.execute(query, [stage]).fetchall())
+
+    def get(self, item: str) -> str | None:
+        """The result of `item`; None where it is not known."""
+        return self._results.get(item)
+
+    def replace(self, results: Mapping[str, str]) -> None:
+        """Keep these results, and no others."""
+        new, gone = results.keys() - self._results.keys(), self._results.keys() - results.keys()
+        self._results = dict(results)
+        if not self._is_lasting or not (new or gone):
+            return
+        rows = pa.table(
+            {"stage": [self._stage] * len(new), "item": sorted(new), "result": [results[item] for item in sorted(new)]},
+            schema=pa.schema([(name, pa.string()) for name in ("stage", "item", "result")]),
+        )
+        with transaction(self._connection):
+            query = "DELETE FROM scope.results WHERE stage = ? AND item IN (SELECT unnest(?))"
+            self._connection.execute(query, [self._stage, sorted(gone)])
+            self._connection.register("new_results", rows)
+            self._connection.execute("INSERT INTO scope.results BY NAME FROM new_results")
+        self._connection.unregister("new_results")
+
+
+def forget_results(connection: duckdb.DuckDBPyConnection, stage: str) -> None:
+    """Keep nothing of a stage: its next run computes everything anew."""
+    connection.execute("DELETE FROM scope.results WHERE stage = ?", [stage])
 
 
 def fingerprint(connection: duckdb.DuckDBPyConnection, *settings: object) -> str:

@@ -360,6 +360,8 @@ create table if not exists scope.versions (
 );
 -- A home of an earlier version lacks it.
 alter table scope.versions add column if not exists outcome varchar default '';
+-- What a stage has computed, by a hash of all that it rests on: a column of statistics, for example.
+create table if not exists scope.results (stage varchar not null, item varchar not null, result varchar not null);
 -- Usage before this day is not kept, whichever file brings it (`forget --before`).
 create table if not exists raw.retention (before_date date not null);
 -- How far each export reaches: of two exports of the same interval the one that reaches further is in force.

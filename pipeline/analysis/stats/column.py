@@ -1,0 +1,172 @@
+"""All that follows from the pairs of one column, as plain data that can be kept, and the hash of what it rests on.
+
+Belongs here: which statistics a column gets, and when a result of an earlier run still holds. Does not belong here: the
+statistics themselves, the words of a table, and where results are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.analysis.stats.describe import Counts, Floats, describe
+from pipeline.analysis.stats.detection import (
+    CANDIDATES,
+    Judgement,
+    find_artefacts,
+    fit_adjusted,
+    fit_raw,
+    judge,
+    vote,
+)
+from pipeline.analysis.stats.families import FamilyFits
+from pipeline.analysis.stats.intervals import cluster_intervals
+from pipeline.analysis.stats.tails import (
+    PowerLaw,
+    generalized_pareto,
+    hill,
+    power_law,
+    power_law_p_value,
+    variance_in_doubt,
+)
+from pipeline.words import counted
+
+METHOD = 1  # raise it where results change though neither this folder nor its libraries did
+
+
+@cache
+def method_version() -> str:
+    """One value for how columns are computed: `METHOD`, the code of this folder, and the libraries that it calls."""
+    digest = hashlib.sha256(repr((METHOD, version("numpy"), version("scipy"))).encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A column to describe, fit and judge; no p of a power law without a seed, no fit below `min_rows` rows."""
+
+    values: Floats
+    counts: Counts
+    seed: int | None
+    min_rows: int
+
+    def key(self) -> str:
+        """Equal where the result is."""
+        return _key(("pairs", self.seed, self.min_rows), self.values, self.counts)
+
+    def result(self) -> dict[str, Any]:
+        """`columns` of the description, the `reason` of the verdict, and the fits by `treatments`.
+
+        There are no treatments below `min_rows` rows, and only `raw` where nothing had to be set aside or censored.
+
+        Raises:
+            ValueError: the pairs are malformed.
+            ArithmeticError: a computation overflows.
+
+        """
+        values, counts = self.values, self.counts
+        description = describe(values, counts)
+        artefacts = find_artefacts(values, counts)
+        enough = description.n >= self.min_rows
+        measurable = enough and artefacts.cap_value is None
+        gpd, far = (generalized_pareto(values, counts, share) if measurable else None for share in (0.90, 0.95))
+        law = power_law(values, counts) if measurable else None
+        fits = fit_adjusted(values, counts, artefacts, CANDIDATES) if enough else None
+        weighed = vote(values, counts, artefacts, fits) if fits and fits.fits else None
+        judgement = judge(artefacts, fits, weighed, gpd)
+        if not enough:
+            reason = f"Only {counted(description.n, 'row')}, where a verdict needs {self.min_rows}"
+            judgement = Judgement("too_few", reason)
+        columns = asdict(description) | {
+            "verdict": judgement.verdict,
+            "hill_xi_5": hill(values, counts, 0.05) if measurable else None,
+            "hill_xi_10": hill(values, counts, 0.10) if measurable else None,
+            "cv_unreliable": variance_in_doubt(gpd.xi if gpd else None),
+            "gpd_xi_p90": gpd.xi if gpd else None,
+            "gpd_xi_p95": far.xi if far else None,
+        }
+        treatments = {}
+        if enough:
+            columns |= {
+                "cap_value": artefacts.cap_value,
+                "capped_share": artefacts.capped_share,
+                "atoms": json.dumps([asdict(atom) for atom in artefacts.atoms]),
+            }
+            treatments["raw"] = _fitted(fit_raw(values, counts, artefacts, fits))
+            if artefacts.any:
+                treatments["adjusted"] = _fitted(fit_adjusted(values, counts, artefacts, known=fits))
+        if law:
+            columns |= self._power_law(law)
+        return {"columns": columns, "reason": judgement.reason, "treatments": treatments}
+
+    def _power_law(self, law: PowerLaw) -> dict[str, Any]:
+        return {
+            "csn_alpha": law.alpha,
+            "csn_xmin": law.xmin,
+            "csn_n": law.n,
+            "csn_z_lognormal": law.z_lognormal,
+            "csn_z_exponential": law.z_exponential,
+            "csn_p": None if self.seed is None else power_law_p_value(self.values, self.counts, law, self.seed),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Clustered:
+    """A column whose rows belong together in clusters, for its intervals."""
+
+    clusters: Counts
+    values: Floats
+    counts: Counts
+    seed: int
+
+    def key(self) -> str:
+        """Equal where the result is."""
+        return _key(("clusters", self.seed), self.clusters, self.values, self.counts)
+
+    def result(self) -> dict[str, Any]:
+        """Low and high of each quantity; a quantity is null, or not there, where it has no interval."""
+        found = cluster_intervals(self.clusters, self.values, self.counts, self.seed) or {}
+        return {name: interval and [interval.low, interval.high] for name, interval in found.items()}
+
+
+def compute(task: Pairs | Clustered) -> str:
+    """The result of a task in JSON, which keeps every digit; `error` says why there is none."""
+    try:
+        found = task.result()
+    except (ValueError, ArithmeticError) as error:
+        found = {"error": ": ".join((type(error).__name__, *str(error).strip().splitlines()[:1]))}
+    return json.dumps(found)
+
+
+def _key(given: Sequence[object], *arrays: Floats | Counts) -> str:
+    digest = hashlib.sha256(repr((method_version(), *given)).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype} {len(array)} ".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _fitted(fits: FamilyFits) -> dict[str, Any]:
+    """Fits of one treatment, each a row of the table; the best one's has the comparison with the second."""
+    excluded = f"{counted(fits.excluded, 'observation')} of zero left out" if fits.excluded else ""
+    rows = []
+    for fit in fits.fits if fits.status != "too_few" else ():
+        row = asdict(fit)
+        rows.append(row | {"params": json.dumps(row["params"], allow_nan=False)})
+    if rows and fits.comparison:
+        rows[0] |= {
+            "compared_with": fits.comparison.second,
+            "comparison": fits.comparison.method,
+            "comparison_statistic": fits.comparison.statistic,
+            "comparison_p": fits.comparison.p_value,
+        }
+    return {"n": fits.n, "notes": [fits.note, excluded], "rows": rows}
