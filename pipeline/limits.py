@@ -1,7 +1,7 @@
-"""What a row of usage or of a bill may hold: beyond it the row is quarantined, so that no value of one row stops a run.
+"""Limits of the values in a row of usage or of a bill: a row beyond them is quarantined, so that it cannot stop a run.
 
-Belongs here: the limits of a run, made of its settings, for the readers in SQL and in Python alike. Does not belong
-here: the judgement of a row (`ingest`), limits of a file (`sources/contract`).
+Belongs here: the limits of a run, from its settings, for readers in SQL and in Python. Does not belong here: checking
+a row (`ingest`), limits of a file (`sources/contract`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time
 # Defaults of the settings.
 FIRST_USAGE_DATE = date(2020, 1, 1)
 MAX_DAYS_AHEAD = 2
-# Also the most that can be set: of ten million rows with the greatest count in every kind the sums fit in 64 bits.
+# Also the greatest allowed setting: sums over ten million rows with this count in every kind fit in 64 bits.
 MAX_ROW_TOKENS = 100_000_000_000
 MAX_ROW_USD = 100_000_000
 
@@ -28,11 +28,11 @@ class Limits:
 
     @property
     def time_problem(self) -> str:
-        """What is wrong with a timestamp that lies outside of them."""
+        """The message for a timestamp outside of the limits."""
         return f"timestamp lies before {self.first:%Y-%m-%d} or too far ahead of today"
 
 
-# One run a process: readers in Python are called for each line, far from any settings.
+# A process has one run. Readers in Python are called for each line, without access to settings.
 _in_force = Limits(
     datetime.combine(FIRST_USAGE_DATE, time(), UTC), datetime.max.replace(tzinfo=UTC), MAX_ROW_TOKENS, MAX_ROW_USD
 )
@@ -44,6 +44,6 @@ def in_force() -> Limits:
 
 
 def use(limits: Limits) -> None:
-    """Let these be the limits of this process."""
+    """Set the limits of this process."""
     global _in_force
     _in_force = limits

@@ -1,4 +1,4 @@
-"""Every knob of the product, typed, with its default and its unit.
+"""All settings, typed, with default and unit.
 
 Belongs here: reading the environment (TOKEN_ANALYTICS_*) and token_analytics.toml, and the layout of a home.
 Does not belong here: opening files or databases; nothing else in the package reads the environment.
@@ -25,16 +25,16 @@ from pydantic_settings import (
 
 from pipeline import limits
 
-# Bounds of settings: beyond them a figure is a slip of the pen, and threads are the end of the machine.
+# Bounds of settings: a greater value is a typing error, or more than a machine has.
 MAX_USD = 1e12
 MAX_RATE = 1e6
 MAX_THREADS = 256
 MAX_MEMORY_BYTES = 64 * 10**12
 CONFIG_NAME = "token_analytics.toml"
 ENVIRONMENT_PREFIX = "TOKEN_ANALYTICS_"
-NO_SETTINGS = ("WAREHOUSE",)  # what dbt's profile reads
-QUOTES_NAME = "quotes.toml"  # what `token-analytics quote add` writes into the home
-# Home of a copy of the sample, where the current folder has no data at all.
+NO_SETTINGS = ("WAREHOUSE",)  # dbt's profile reads it
+QUOTES_NAME = "quotes.toml"  # `token-analytics quote add` writes it into the home
+# Default home if the current folder has no data: a copy of the sample.
 SAMPLE_COPY = Path("token-analytics-sample")
 SAMPLE_HOMES = (Path("data/sample"), SAMPLE_COPY)
 MECHANISM_NAMES = (
@@ -55,16 +55,16 @@ BillingMode = Literal["metered", "subscription"]
 
 
 class ConfigurationError(Exception):
-    """A setting or input that the user has to change; the message says in one sentence what, where and what to do."""
+    """A setting or input that the user has to change; the message says in one sentence what is wrong and what to do."""
 
 
 class BilledKey(BaseModel):
-    """A key of the bill that pays for logs; a text is the key alone."""
+    """The billed key that pays for logs; a plain string is the key without workspace."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     api_key: str = Field(min_length=1)
-    workspace: str = Field(default="", description="'' takes the workspace in which the bill names the key.")
+    workspace: str = Field(default="", description="'' means the workspace in which the bill names the key.")
 
     @model_validator(mode="before")
     @classmethod
@@ -73,18 +73,18 @@ class BilledKey(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """What the comparison of logs with the bill has to be told."""
+    """Settings of the comparison of logs with the bill."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scope: dict[str, BilledKey] = Field(
         default_factory=dict,
-        description="Format of logs, or a pattern of their path -> the billed key that pays for them.",
+        description="Log format, or a pattern of paths -> the billed key that pays for these logs.",
     )
 
 
 class BillingModes(BaseModel):
-    """Who pays by usage, and who pays for a seat."""
+    """Keys and projects paid by usage, or covered by a subscription."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -104,8 +104,8 @@ class Tier(BaseModel):
 class Terms(BaseModel):
     """A contract on the bill of a month: fee + (1 - discount) x max(commitment, usage); amounts in USD a month.
 
-    Usage is overage_rate x (bill - allowance)+, or what tiers make of the bill. A term that is not named changes
-    nothing.
+    Usage is overage_rate x (bill - allowance)+, or the bill at the rates of the tiers. A term that is not named has no
+    effect.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -129,22 +129,22 @@ class Terms(BaseModel):
 
 
 class Savings(BaseModel):
-    """When something counts as waste in analysis.recommendations; docs/savings.md says what each kind rests on."""
+    """What counts as waste in analysis.recommendations; docs/savings.md explains each kind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     days: int | None = Field(
-        default=None, ge=1, le=36_600, description="Latest days that are looked at; all by default."
+        default=None, ge=1, le=36_600, description="Number of latest days to analyse; all by default."
     )
     floor_usd: float = Field(
         default=0.01,
         ge=0,
         le=MAX_USD,
         allow_inf_nan=False,
-        description="Saving a month below which nothing is recommended.",
+        description="Smallest saving a month that is recommended.",
     )
     keep_alive_minutes: int = Field(
-        default=15, ge=5, le=100_000, description="How long an application would keep a cache alive that nobody reads."
+        default=15, ge=5, le=100_000, description="How long an application would keep an unread cache alive."
     )
     long_context_trim: float = Field(
         default=0.2, ge=0, lt=1, description="Share of a prompt that could be cut to stay below the long-context limit."
@@ -153,17 +153,22 @@ class Savings(BaseModel):
         default=10, ge=1, le=1_000_000, description="Requests without output in a row after which a session is stopped."
     )
     runaway_output_tokens: int = Field(
-        default=10, ge=0, le=1_000_000_000, description="Output tokens up to which a request has none."
+        default=10,
+        ge=0,
+        le=1_000_000_000,
+        description="Requests with at most so many output tokens count as without output.",
     )
 
 
 class WhatIf(BaseModel):
-    """The same traffic at other rates: a question of the user, never a saving."""
+    """A question of the user: the same traffic at other rates. It never counts as a saving."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: dict[str, str] = Field(default_factory=dict, description="Model that was used -> model that would be.")
-    usage_type: Literal["batch", "flex"] | None = Field(default=None, description="Tier of all standard usage.")
+    models: dict[str, str] = Field(default_factory=dict, description="Used model -> replacement.")
+    usage_type: Literal["batch", "flex"] | None = Field(
+        default=None, description="Tier to price all standard usage at."
+    )
 
     @model_validator(mode="after")
     def _asks(self) -> Self:
@@ -178,7 +183,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 class ProviderPull(BaseModel):
-    """How a provider's API is asked; the key itself is in the environment and in no setting."""
+    """How to call a provider's API; the key itself is only in the environment, never in a setting."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -195,7 +200,7 @@ class ProviderPull(BaseModel):
         if parts.username or parts.password:
             raise ValueError("must not hold a name or password: the key is in the variable that key_env names")
         if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOOPBACK):
-            raise ValueError("must begin with https://, or the key could be read on its way")
+            raise ValueError("must begin with https://, or the key would be sent unencrypted")
         return url
 
 
@@ -220,13 +225,13 @@ class OpenAIPull(ProviderPull):
 
 
 class Pull(BaseModel):
-    """What is pulled from the providers' APIs: nothing, where no source is named."""
+    """What to pull from the providers' APIs; without sources, nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[PullSource, ...] = ()
-    days: int = Field(default=3, ge=1, le=366, description="Last days that are over, asked for again by each pull.")
-    attempts: int = Field(default=8, ge=1, le=20, description="How often one page is asked for before giving up.")
+    days: int = Field(default=3, ge=1, le=366, description="Number of last complete days that each pull fetches.")
+    attempts: int = Field(default=8, ge=1, le=20, description="How often a page is requested before giving up.")
     timeout_seconds: float = Field(
         default=60.0, gt=0, le=86_400, description="How long an answer may take to begin or go on."
     )
@@ -239,11 +244,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
 
-    home: Path = Field(
-        default=Path("data/sample"), description="Folder with landing/ and everything that is made from it."
-    )
+    home: Path = Field(default=Path("data/sample"), description="Folder with landing/ and all results.")
     sources: tuple[Path, ...] = Field(
-        default=(), description="Further folders of logs, read in place and never written to."
+        default=(), description="Further log folders, read in place and never written to."
     )
     customer_dimension: CustomerDimension = Field(
         default="user_id", description="Who pays a bill in the pricing tables."
@@ -252,7 +255,7 @@ class Settings(BaseSettings):
         default=None, gt=0, le=MAX_USD, description="Budget of one bill in USD; none by default."
     )
     budget_probability: float = Field(
-        default=0.95, gt=0, lt=1, description="With which probability a recommended contract keeps within budget_usd."
+        default=0.95, gt=0, lt=1, description="Probability that a recommended contract stays within budget_usd."
     )
     target_variance_reduction: float = Field(
         default=0.75, ge=0, le=1, description="Share of a bill's variance that a recommended contract removes."
@@ -268,12 +271,12 @@ class Settings(BaseSettings):
         default=1000, ge=1, le=1_000_000, description="Independent customers over whom solvency_99 pools losses."
     )
     quotes: dict[str, Terms] = Field(
-        default_factory=dict, description="Contracts that were offered, priced as quoted; also <home>/quotes.toml."
+        default_factory=dict, description="Offered contracts, priced as quoted; also <home>/quotes.toml."
     )
     mechanisms: dict[str, Terms] = Field(
         default_factory=dict, description="Further mechanisms, compared at equal revenue with the built-in ones."
     )
-    savings: Savings = Field(default=Savings(), description="When something counts as waste in the recommendations.")
+    savings: Savings = Field(default=Savings(), description="What counts as waste in the recommendations.")
     what_if: dict[str, WhatIf] = Field(
         default_factory=dict, description="Questions by name: the same traffic with other models, or under batch."
     )
@@ -281,59 +284,66 @@ class Settings(BaseSettings):
     memory_limit: str = Field(
         default="2GB",
         pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$",
-        description="Memory for the data; DuckDB keeps within 70% of it, and spills to the home beyond.",
+        description="Memory for the data; DuckDB gets 70% of it, and spills to the home beyond that.",
     )
     threads: int | None = Field(
         default=None, ge=1, le=MAX_THREADS, description="Threads of DuckDB; all cores by default."
     )
     user_ids: Literal["plain", "pseudonym", "drop"] = Field(
-        default="plain", description="How user ids appear in the marts."
+        default="plain", description="User ids in published tables."
     )
     rate_overrides: Path | None = Field(
-        default=None, description="CSV of own rates; <home>/rate_overrides.csv where that exists."
+        default=None, description="CSV of own rates; <home>/rate_overrides.csv if it exists."
     )
     publish_contract_rates: bool = Field(default=False, description="Show overridden rates in marts.model_rates.")
-    model_aliases: dict[str, str] = Field(default_factory=dict, description="Further names of models -> model id.")
+    model_aliases: dict[str, str] = Field(default_factory=dict, description="Other names of models -> model id.")
     api_key_aliases: dict[str, str] = Field(
-        default_factory=dict, description="Former names, or ids, of API keys -> name in use."
+        default_factory=dict, description="Former names and ids of API keys -> current name."
     )
     workspace_aliases: dict[str, str] = Field(
-        default_factory=dict, description="Ids or former names of workspaces and projects -> name in use."
+        default_factory=dict, description="Former names and ids of workspaces and projects -> current name."
     )
     account_channels: dict[Literal["anthropic", "openai"], Literal["csv", "api"]] = Field(
         default_factory=dict,
-        description="Which channel of a provider's account counts where both have a day; csv by default.",
+        description="Channel of a provider's account that counts if both have a day; csv by default.",
     )
-    pull: Pull = Field(default=Pull(), description="What is pulled from the providers' APIs; nothing by default.")
+    pull: Pull = Field(default=Pull(), description="What to pull from the providers' APIs; nothing by default.")
     reconciliation: Reconciliation = Field(
-        default=Reconciliation(), description="Which billed keys pay for logs that do not name their key."
+        default=Reconciliation(), description="Paying keys of logs that do not name their key."
     )
     billing_mode: BillingModes = Field(
         default=BillingModes(), description="Keys and projects whose usage a subscription covers."
     )
     shared_cost_rule: Literal["by_direct_cost", "evenly"] = Field(
-        default="by_direct_cost", description="How costs that allocation.csv calls shared are split over the teams."
+        default="by_direct_cost",
+        description="How costs of the team `shared` in allocation.csv are split over the teams.",
     )
     analysis_segments: int = Field(
-        default=50, ge=0, le=10_000, description="Costliest segments of a measure that are analysed beside `all`."
+        default=50,
+        ge=0,
+        le=10_000,
+        description="Number of costliest segments per measure that are analysed besides `all`.",
     )
     analysis_min_rows: int = Field(
         default=50,
         ge=50,
         le=1_000_000_000,
-        description="Observations (of days: days) below which a segment is said to have too few.",
+        description="Observations (for daily tables: days) that a segment needs for a verdict.",
     )
     anomaly_floor_usd: float = Field(
-        default=1.0, ge=0, le=MAX_USD, description="Excess of a day below which it is no anomaly, in USD."
+        default=1.0,
+        ge=0,
+        le=MAX_USD,
+        description="Smallest excess over the expected cost that makes a day an anomaly, in USD.",
     )
     first_usage_date: date = Field(
-        default=limits.FIRST_USAGE_DATE, ge=date(2000, 1, 1), description="Rows of an earlier day are rejected."
+        default=limits.FIRST_USAGE_DATE, ge=date(2000, 1, 1), description="Rows before this day are rejected."
     )
     max_days_ahead: int = Field(
         default=limits.MAX_DAYS_AHEAD,
         ge=1,
         le=366,
-        description="Rows more than so many days ahead of now are rejected.",
+        description="Rows more than this many days in the future are rejected.",
     )
     max_row_tokens: int = Field(
         default=limits.MAX_ROW_TOKENS,
@@ -354,34 +364,34 @@ class Settings(BaseSettings):
         description="Share of rejected rows above which nothing is published; none by default.",
     )
     lock_timeout_seconds: float = Field(
-        default=300.0, ge=0, le=2e6, description="How long a run waits for another one to end."
+        default=300.0, ge=0, le=2e6, description="How long a run waits for another run to end."
     )
     settle_seconds: float = Field(
-        default=1.0, ge=0, le=3600, description="A file changed more recently is looked at twice."
+        default=1.0, ge=0, le=3600, description="A file changed more recently is checked twice before it is read."
     )
     published_group: str | None = Field(default=None, description="Unix group that may read the published files.")
     postgres_dsn: SecretStr | None = Field(
-        default=None, description="Database that holds token_usage_sessions, as libpq names it; none by default."
+        default=None, description="Database with token_usage_sessions, in libpq's syntax; none by default."
     )
     postgres_table: str = Field(
         default="token_usage_sessions",
         pattern=r"^[^.\x00]+(\.[^.\x00]+)?$",
-        description="Table or view of sessions, schema.table where it is in no schema of the search path.",
+        description="Table or view of sessions; schema.table if its schema is not in the search path.",
     )
     postgres_overlap_seconds: float = Field(
         default=86_400.0, ge=0, le=3e9, description="How much later than its last_updated_at a row may be committed."
     )
     postgres_timeout_seconds: float = Field(
-        default=900.0, ge=0.001, le=2e6, description="After which the database ends a statement of a pull."
+        default=900.0, ge=0.001, le=2e6, description="Time limit of a pull's statement in the database."
     )
     stream_url: SecretStr | None = Field(
-        default=None, description="Redis server whose stream of tracker events is drained; none by default."
+        default=None, description="Redis server with the stream of tracker events; none by default."
     )
     stream_name: str = Field(default="token-analytics:events", min_length=1, description="Key of that stream.")
     stream_group: str = Field(
-        default="token-analytics", min_length=1, description="Consumer group of this home: one group a home."
+        default="token-analytics", min_length=1, description="Consumer group of this home: one group per home."
     )
-    stream_delete: bool = Field(default=False, description="Delete entries of the stream once they are drained.")
+    stream_delete: bool = Field(default=False, description="Delete drained entries from the stream.")
 
     @classmethod
     def settings_customise_sources(
@@ -392,7 +402,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments beat the environment, which beats token_analytics.toml of the home, then of the current folder."""
+        """Order: arguments, environment, token_analytics.toml of the home, else that of the current folder."""
         home = init_settings().get("home")
         folders = [Path(home)] if home else []
         files = [folder / CONFIG_NAME for folder in [*folders, Path.cwd()]]
@@ -409,7 +419,7 @@ class Settings(BaseSettings):
     @classmethod
     def _named(cls, terms: dict[str, Terms]) -> dict[str, Terms]:
         if taken := sorted(name for name in terms if name in MECHANISM_NAMES or not name.strip()):
-            raise ValueError(f"{taken[0]!r} is a name of the tables: choose another")
+            raise ValueError(f"{taken[0]!r} is a reserved name: choose another")
         return terms
 
     @field_validator("memory_limit", mode="after")
@@ -430,7 +440,7 @@ class Settings(BaseSettings):
         return path.expanduser().resolve()
 
     def limits(self) -> limits.Limits:
-        """What a row may hold in a run that begins now."""
+        """The limits of rows for a run that starts now."""
         return limits.Limits(
             datetime.combine(self.first_usage_date, time(), UTC),
             datetime.now(UTC) + timedelta(days=self.max_days_ahead),
@@ -440,12 +450,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def landing(self) -> Path:
-        """Input files, at any depth; what is there is never written to, and only pulls add files."""
+        """Input files, at any depth; existing files are never changed, and only pulls add files."""
         return self.home / "landing"
 
     @cached_property
     def warehouse(self) -> Path:
-        """The writer's own DuckDB file."""
+        """The private DuckDB file, which only the pipeline opens."""
         return self.home / "warehouse.duckdb"
 
     @cached_property
@@ -475,12 +485,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def pulled(self) -> Path:
-        """What pulls remember of the last time, one file a source."""
+        """State of pulls, one file per source."""
         return self.home / "pulled"
 
     @cached_property
     def allocation_file(self) -> Path | None:
-        """The CSV that says which team pays for what, if there is one."""
+        """The CSV that assigns usage to teams, if there is one."""
         return self._in_home("allocation.csv")
 
     @cached_property
@@ -519,12 +529,12 @@ def default_home() -> Path:
 
 
 def environment_key(name: str) -> str | None:
-    """The secret that the user keeps in a variable of the environment; whoever gets it passes it on to nobody else."""
+    """The secret in an environment variable; callers must not log or store it."""
     return (os.environ.get(name) or "").strip() or None
 
 
 def cache_dir() -> Path:
-    """Folder for what can be made again: `token-analytics` in XDG_CACHE_HOME, by default in ~/.cache."""
+    """Folder for files that can be regenerated: `token-analytics` in XDG_CACHE_HOME, by default in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "token-analytics"
 
 
@@ -532,7 +542,7 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
     """Settings for `home` (default: `default_home()`).
 
     Raises:
-        ConfigurationError: the home is no folder, or a setting is unknown or has a value of the wrong kind; the message
+        ConfigurationError: the home is no folder, or a setting is unknown or has an invalid value; the message
             names it.
 
     """
@@ -555,14 +565,14 @@ def load(home: Path | None = None, **overrides: Any) -> Settings:
         ) from None
     if not settings.home.is_dir() and settings.home != SAMPLE_COPY.resolve():
         raise ConfigurationError(
-            f"there is no folder {settings.home}: for a new home make it with its landing folder "
+            f"there is no folder {settings.home}: to create a new home, make its landing folder "
             f"(mkdir -p {settings.landing})"
         )
     return settings
 
 
 def _refuse_unknown_variables() -> None:
-    """Refuse what looks like a setting in the environment and is none: a slip there would be passed over in silence."""
+    """Refuse unknown TOKEN_ANALYTICS_* variables: a misspelt one would be ignored silently."""
     for variable in os.environ:
         name = variable.upper().removeprefix(ENVIRONMENT_PREFIX)
         if name == variable.upper() or name.startswith("TEST_") or name in NO_SETTINGS:
@@ -572,11 +582,11 @@ def _refuse_unknown_variables() -> None:
 
 
 def _nearest(place: tuple[int | str, ...]) -> str:
-    """The known setting beside `place` that is spelled most like it, as the end of a sentence."""
-    known: type[BaseModel] | None = Settings
+    """The setting with the most similar name at the same level, as the end of a sentence."""
+    model: type[BaseModel] | None = Settings
     for part in place[:-1]:
-        annotation = known.model_fields[str(part)].annotation if known and part in known.model_fields else None
+        annotation = model.model_fields[str(part)].annotation if model and part in model.model_fields else None
         models = [each for each in (annotation, *get_args(annotation)) if isinstance(each, type)]
-        known = next((each for each in models if issubclass(each, BaseModel)), known)
-    found = difflib.get_close_matches(str(place[-1]), known.model_fields if known else (), n=1, cutoff=0.5)
-    return f": did you mean {'.'.join(map(str, (*place[:-1], *found)))}?" if found else "; see docs/settings.md"
+        model = next((each for each in models if issubclass(each, BaseModel)), model)
+    nearest = difflib.get_close_matches(str(place[-1]), model.model_fields if model else (), n=1, cutoff=0.5)
+    return f": did you mean {'.'.join(map(str, (*place[:-1], *nearest)))}?" if nearest else "; see docs/settings.md"

@@ -1,6 +1,6 @@
-"""How numbers read in a sentence: money, shares, and counts with their noun.
+"""Formatting of numbers in text: money, shares, and counts with their noun.
 
-Belongs here: words that messages, pages and tables share. Does not belong here: a sentence, or the cell of a table.
+Belongs here: formats that messages, pages and tables share. Does not belong here: sentences and table cells.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from decimal import Decimal
 
 
 def usd(value: Decimal | float | None, unknown: str = "unknown") -> str:
-    """Dollars and cents, `-$49.48` below zero; parts of a cent only where there is nothing else. Never `-$0`."""
+    """Dollars and cents, `-$49.48` below zero; fractions of a cent only for amounts below a cent. Never `-$0`."""
     if value is None:
         return unknown
     amount = abs(Decimal(value))
@@ -18,12 +18,12 @@ def usd(value: Decimal | float | None, unknown: str = "unknown") -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage; never 100% unless it is whole."""
+    """A share as a percentage; 100% only if it is exactly one."""
     if share is None:
         return "-"
     return "99.9%" if 0.999 < share < 1 else f"{share:.1%}"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it is not one: `1 row`, `2 rows`."""
+    """A number with its noun: `1 row`, `2 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -315,7 +315,7 @@ def test_a_fault_of_the_program_is_one_line_without_what_it_was_about(
 
 def test_a_published_file_of_another_version_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     duckdb.connect(str(tmp_path / "token_analytics.duckdb")).close()
-    assert "`token-analytics run` writes it anew" in token_analytics("show", "daily", "--home", tmp_path).problem
+    assert "`token-analytics run` rewrites it" in token_analytics("show", "daily", "--home", tmp_path).problem
 
 
 # --------------------------------------------------------------------------------------------------------- run
@@ -490,7 +490,7 @@ def test_every_view_answers_on_every_kind_of_landing(any_home: Path, view: str) 
     assert isinstance(rows, list)
     minor = re.search("^-- minor: (.*)$", query_of(f"cli/show/{view}"), re.MULTILINE)
     assert not rows or not minor or set(minor[1].split(", ")) <= set(rows[0]), "these are columns"
-    assert ("no rows: the files in landing do not tell" in table.out) == (rows == [])
+    assert ("no rows: the landed files don't contain this" in table.out) == (rows == [])
 
 
 @pytest.mark.parametrize("view", ["daily", "models", "cache", "tails", "forecast", "pricing", "savings"])
@@ -548,7 +548,7 @@ def test_show_bridge_tells_one_month_and_its_two_bills(sample_run: Done, sample_
     assert sum(usd.values()) == after - before
     assert "there are 2025-08" in token_analytics("show", "bridge", "2031-01", "--home", sample_home).problem
     assert "is no month" in token_analytics("show", "bridge", "tomorrow", "--home", sample_home).problem
-    assert "it is not by month" in token_analytics("show", "daily", "2025-10", "--home", sample_home).problem
+    assert "this view has no months" in token_analytics("show", "daily", "2025-10", "--home", sample_home).problem
 
 
 def test_show_prints_30_rows_and_says_how_to_see_all(sample_run: Done, sample_home: Path) -> None:

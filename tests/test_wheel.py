@@ -142,7 +142,7 @@ def test_a_run_in_an_empty_folder_takes_a_copy_of_the_sample_and_leaves_the_pack
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["token-analytics-sample"]
     first, *_ = done.stderr.splitlines()
-    assert first.startswith("No files in data/landing: taking the synthetic sample, copied to ./token-analytics-sample")
+    assert first.startswith("No files in data/landing: using the synthetic sample, copied to ./token-analytics-sample")
     assert "2,504 of 2,504 billed cells tie out: $1,216.30 billed, $1,216.89 computed" in done.stdout
     assert "540,079,005 tokens" in done.stdout
     assert "BLOCKING" not in done.stdout
@@ -157,7 +157,7 @@ def test_a_run_in_an_empty_folder_takes_a_copy_of_the_sample_and_leaves_the_pack
     assert shown.returncode == 0, shown.stderr
     again = installed.call(tmp_path, "run")
     assert again.returncode == 0, again.stderr
-    assert "taking the synthetic sample" not in again.stderr
+    assert "using the synthetic sample" not in again.stderr
     assert not (tmp_path / "token-analytics-sample" / "landing" / "notes.txt").exists()
 
 

@@ -1,6 +1,6 @@
-"""Commands that answer from what is published: status, show, query, reprice, rates and quote.
+"""Commands that query the published database: status, show, query, reprice, rates and quote.
 
-Belongs here: their arguments and tables. Does not belong here: the answers (pipeline/cli/sql and the stages).
+Belongs here: their arguments and tables. Does not belong here: the queries (pipeline/cli/sql and the stages).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ rates_app = typer.Typer(help="The rate card.", no_args_is_help=True)
 app.add_typer(rates_app, name="rates")
 
 
-# What a narrow terminal can do without in the table of files.
+# Columns of the files table that a narrow terminal leaves out.
 MINOR_OF_STATUS = ("last_loaded_at", "rows_ignored", "rows_repeated")
 
 
 class View(StrEnum):
-    """What `show` can show."""
+    """Views of `show`."""
 
     DAILY = "daily"
     MODELS = "models"
@@ -74,15 +74,15 @@ def status(
     """What was loaded, what was not, and why."""
     settings = settings_module.load(home)
     with warehouse.connect_published(settings) as connection:
-        found = {
+        tables = {
             name: output.rows(connection, sql(f"cli/status/{name}"))
             for name in (("rejected", "rejected_total") if rejected else ("files", "problems", "without_usage"))
         }
     if as_json:
-        output.echo_json(found)
+        output.echo_json(tables)
         return
-    total = found.pop("rejected_total", [])
-    for name, rows in found.items():
+    total = tables.pop("rejected_total", [])
+    for name, rows in tables.items():
         output.print_rows(rows, title=name.replace("_", " "), empty="none", minor=MINOR_OF_STATUS)
     if total and total[0]["rows_rejected"]:
         _print_rejected_total(total[0])
@@ -101,7 +101,8 @@ def _print_rejected_total(total: dict[str, Any]) -> None:
 def show(
     view: Annotated[View, typer.Argument(help="What to show.")],
     month: Annotated[
-        str | None, typer.Argument(metavar="[YYYY-MM]", help="Only this month; of the bridge the last one by default.")
+        str | None,
+        typer.Argument(metavar="[YYYY-MM]", help="Only this month; for the bridge, the last one by default."),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -110,7 +111,7 @@ def show(
         str | None, typer.Option("--month", metavar="YYYY-MM", help="The same as the month after the view.")
     ] = None,
 ) -> None:
-    """One answer as a table: what was used, what it cost, whether the bill is right, who pays, and what would save."""
+    """Show a table: usage, cost, reconciliation with the bill, who pays, forecast, possible savings."""
     settings = settings_module.load(home)
     month = month or month_option
     first_day = closing.parse_month(month) if month else None
@@ -118,17 +119,17 @@ def show(
     with warehouse.connect_published(settings) as connection:
         rows = output.rows(connection, query_text, [first_day] if view is View.BRIDGE else None)
         if view is View.BRIDGE and first_day and not rows:
-            known = output.rows(
+            bridges = output.rows(
                 connection, "SELECT DISTINCT strftime(month, '%Y-%m') AS m FROM analysis.month_bridge ORDER BY m"
             )
-            months = ", ".join(row["m"] for row in known if row["m"]) or "none: a bridge needs two months of usage"
+            months = ", ".join(row["m"] for row in bridges if row["m"]) or "none: a bridge needs two months of usage"
             raise ConfigurationError(f"show bridge: there is no bridge to {month}; there are {months}")
         report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
         if view is View.PRICING and not as_json:
             _print_answers(connection)
     if first_day:
         if rows and "month" not in rows[0]:
-            raise ConfigurationError(f"show {view.value}: it is not by month; leave {month} out")
+            raise ConfigurationError(f"show {view.value}: this view has no months; leave {month} out")
         rows = [row for row in rows if row["month"] == f"{first_day:%Y-%m}"]
     if as_json:
         output.echo_json(rows)
@@ -138,7 +139,7 @@ def show(
         return
     shown = rows[:limit] if limit else rows
     minor = _remark(query_text, 1).removeprefix("minor: ").split(", ")
-    empty = "no rows: the files in landing do not tell"
+    empty = "no rows: the landed files don't contain this"
     output.print_rows(shown, title=_remark(query_text, 0), empty=empty, minor=minor)
     if len(shown) < len(rows):
         out.print(
@@ -152,12 +153,12 @@ def show(
 
 
 def _remark(query_text: str, number: int) -> str:
-    """A line at the head of a query: its title, then the columns that a narrow terminal can do without."""
+    """A comment at the head of a query: first its title, then the columns that a narrow terminal leaves out."""
     return query_text.splitlines()[number].removeprefix("-- ")
 
 
 def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
-    """What was asked first: the user's quotes, then the cheapest contract for each target."""
+    """The user's quotes, then the cheapest contract for each target."""
     for name in ("quotes", "recommendation"):
         text = sql(f"cli/show/{name}")
         out.print(Text(_remark(text, 0), style="italic"))
@@ -167,13 +168,11 @@ def _print_answers(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _print_savings(rows: list[dict[str, Any]], title: str, limit: int) -> None:
-    """Savings with what to do and why, then what they come to together, and rows that are no savings."""
+    """Savings with action and evidence, then their combined sum, then rows that are not savings."""
     savings = [row for row in rows if row["rank"] is not None]
     shown = savings[:limit] if limit else savings
     columns = ("rank", "saving_usd_per_month", "standalone_usd_per_month", "confidence", "kind", "subject")
-    output.print_rows(
-        [{name: row[name] for name in columns} for row in shown], title=title, empty="nothing to save was found"
-    )
+    output.print_rows([{name: row[name] for name in columns} for row in shown], title=title, empty="no savings found")
     for row in shown:
         out.print(Text(f"\n{row['rank']}  {row['action']}", style="bold"))
         out.print(Text(f"   {row['evidence']}"))
@@ -264,14 +263,14 @@ def quote_list(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 @quote_app.command("remove")
 def quote_remove(
-    name: Annotated[str, typer.Argument(help="Name of a quote that `quote add` has added.")], home: HomeOption = None
+    name: Annotated[str, typer.Argument(help="Name of a quote that `quote add` wrote.")], home: HomeOption = None
 ) -> None:
-    """Take a quote out of the home's file."""
+    """Remove a quote from the home's file."""
     err.print(Text(f"Removed from {quotes.remove(settings_module.load(home), name)}"))
 
 
 def _answer_quotes(settings: Settings, name: str | None, as_json: bool) -> None:
-    """Answer from the published history, without a run."""
+    """Print the quotes' prices on the published history, without a run."""
     from pipeline.pricing import bill_history, recommendation
 
     if not settings.published.exists():
@@ -293,8 +292,8 @@ def _answer_quotes(settings: Settings, name: str | None, as_json: bool) -> None:
 @app.command()
 def reprice(
     home: HomeOption = None,
-    rates: Annotated[Path | None, typer.Option(help="Another file of own rates, as rate_overrides.csv.")] = None,
-    list_prices: Annotated[bool, typer.Option("--list-prices", help="List prices alone, without own rates.")] = False,
+    rates: Annotated[Path | None, typer.Option(help="Another file of own rates, like rate_overrides.csv.")] = None,
+    list_prices: Annotated[bool, typer.Option("--list-prices", help="List prices only, without own rates.")] = False,
     model_map: Annotated[
         list[str] | None, typer.Option("--map", metavar="A=B", help="Price the usage of model A as that of B.")
     ] = None,
@@ -303,12 +302,10 @@ def reprice(
     as_json: JsonOption = False,
     limit: LimitOption = 30,
 ) -> None:
-    """What the same history would have cost: at other rates, with other models, in batch, with another cache policy."""
+    """Reprice the same history with other rates, other models, batch, or another cache policy."""
     settings = settings_module.load(home)
     if rates is None and not (list_prices or model_map or cache or batch):
-        raise ConfigurationError(
-            "reprice: say what is to be different: --rates, --list-prices, --map, --cache or --batch"
-        )
+        raise ConfigurationError("reprice: say what to change: --rates, --list-prices, --map, --cache or --batch")
     if rates is not None and list_prices:
         raise ConfigurationError("reprice: give --rates or --list-prices, not both")
     if cache not in (None, *repricing.CACHE_POLICIES):
@@ -316,41 +313,43 @@ def reprice(
     overrides = None if list_prices else rates or settings.overrides_file
     pairs = repricing.parse_map(model_map or [], settings.model_aliases)
     with warehouse.connect_published(settings) as connection:
-        found = repricing.reprice(
+        repriced = repricing.reprice(
             connection, overrides, settings.model_aliases, pairs, cache, usage_type="batch" if batch else None
         )
-    totals = {column: found.total(column) for column in ("old_usd", "new_usd", "difference_usd")}
-    lacking = found.unpriced_models()
+    totals = {column: repriced.total(column) for column in ("old_usd", "new_usd", "difference_usd")}
+    unpriced = repriced.unpriced_models()
     price = "batch price" if batch else "price before and after"
-    if lacking and not any(row["tokens"] > row["unpriced_tokens"] for row in found.rows):
+    if unpriced and not any(row["tokens"] > row["unpriced_tokens"] for row in repriced.rows):
         raise ConfigurationError(
-            f"reprice: no model that was used has a {price}: give prices in rate_overrides.csv or with --rates"
+            f"reprice: none of the used models has a {price}: give prices in rate_overrides.csv or with --rates"
         )
     if as_json:
-        output.echo_json({"assumptions": found.assumptions, "total": totals, "unpriced": lacking, "rows": found.rows})
+        output.echo_json(
+            {"assumptions": repriced.assumptions, "total": totals, "unpriced": unpriced, "rows": repriced.rows}
+        )
         return
-    shown = found.rows[-limit:] if limit else found.rows
+    shown = repriced.rows[-limit:] if limit else repriced.rows
     output.print_rows(
         shown,
-        title="The same history at other terms, by month, model and key",
+        title="The same history, repriced, by month, model and key",
         empty="no usage",
         minor=("unpriced_tokens", "workspace", "provider", "tokens"),
     )
-    if len(shown) < len(found.rows):
-        out.print(f"the last {len(shown)} of {len(found.rows):,} rows; --limit 0 shows all", style="dim")
+    if len(shown) < len(repriced.rows):
+        out.print(f"the last {len(shown)} of {len(repriced.rows):,} rows; --limit 0 shows all", style="dim")
     out.print(
         f"[bold]Total[/bold]   {usd(totals['old_usd'])} -> {usd(totals['new_usd'])} ({usd(totals['difference_usd'])})"
     )
-    for model, tokens in lacking.items():
+    for model, tokens in unpriced.items():
         text = f"        no {price} for {model}: {tokens:,} tokens are in neither sum"
         out.print(Text(text, style="yellow"))
-    for sentence in found.assumptions:
+    for sentence in repriced.assumptions:
         out.print(Text(f"        {sentence}", style="dim"))
 
 
 @rates_app.command("check")
 def rates_check(home: HomeOption = None, as_json: JsonOption = False, limit: LimitOption = 30) -> None:
-    """Compare the rate card with the bill, and propose override lines where billed cells imply another rate."""
+    """Compare the rate card with the bill, and propose override lines if billed cells imply another rate."""
     settings = settings_module.load(home)
     with warehouse.connect_published(settings) as connection:
         findings = rate_check.check(connection, settings.overrides_file, settings.model_aliases)
@@ -376,7 +375,7 @@ def rates_check(home: HomeOption = None, as_json: JsonOption = False, limit: Lim
     shown = rows[:limit] if limit else rows
     nothing = "no usage export and cost export share a day"
     minor = ("first_day", "last_day", "cells", "billed_usd")
-    output.print_rows(shown, title="What the bill says of each rate", empty=nothing, minor=minor)
+    output.print_rows(shown, title="Each rate against the bill", empty=nothing, minor=minor)
     if len(shown) < len(rows):
         out.print(f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all", style="dim")
     if lines:
@@ -386,7 +385,7 @@ def rates_check(home: HomeOption = None, as_json: JsonOption = False, limit: Lim
         writer.writeheader()
         writer.writerows(lines)
     elif rows:
-        out.print("The card agrees with the bill, as far as the bill can tell.")
+        out.print("The card agrees with the bill, within its rounding.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What all commands share: the application, its consoles, and options that several commands take.
+"""Shared by all commands: the application, its consoles, and common options.
 
 Belongs here: these objects. Does not belong here: any command.
 """
@@ -32,7 +32,7 @@ HomeOption = Annotated[
 ]
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
 
 VerboseOption = Annotated[bool, typer.Option(help="Show Dagster's own log, with tracebacks.")]

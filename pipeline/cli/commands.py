@@ -1,7 +1,7 @@
 """The command `token-analytics`.
 
-Belongs here: all commands together, and what a failure looks like. Does not belong here: a command (runs, data,
-answers, dagster_ui), or anything that a Dagster run or an SQL query would do as well.
+Belongs here: collecting the commands, and printing a failure. Does not belong here: a command (runs, data,
+answers, dagster_ui), or anything that a Dagster run or an SQL query could do.
 
 Exit codes: 0 done; 1 a blocking check failed; 2 unusable input, configuration or query.
 """
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pipeline.cli.application import VERBOSE, app, err
 
-# Commands enter themselves, in the order in which --help lists them.
+# Each module registers its commands; --help lists them in this order.
 from pipeline.cli import runs  # noqa: F401  # isort: skip
 from pipeline.cli import data  # noqa: F401  # isort: skip
 from pipeline.cli import answers  # noqa: F401  # isort: skip
@@ -29,7 +29,7 @@ from pipeline.store import bundled, redaction
 
 
 def main() -> None:
-    """Entry point: whatever fails becomes one line and exit code 2."""
+    """Entry point: any failure becomes one line and exit code 2."""
     os.umask(0o077)
     try:
         with interrupts.obeyed():
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _problem(error: Exception) -> str:
-    """What went wrong, without content of a file: other messages than our own may quote it."""
+    """The error in one line, without file content: messages of libraries may quote it."""
     if isinstance(error, ConfigurationError):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
@@ -53,7 +53,7 @@ def _problem(error: Exception) -> str:
     package = bundled.PACKAGE
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if package in Path(frame.filename).parents]
     place = f" in {Path(ours[-1].filename).relative_to(package.parent)}, line {ours[-1].lineno}" if ours else ""
-    return f"stopped by a fault of its own: {type(error).__name__}{place}; please report it (run --verbose tells more)"
+    return f"internal error: {type(error).__name__}{place}; please report it (run --verbose shows details)"
 
 
 if __name__ == "__main__":

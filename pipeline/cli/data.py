@@ -1,4 +1,4 @@
-"""Commands that bring data in, take it out, or store a month: pull, drain, forget, close and so on.
+"""Commands that add or remove data, or close a month: pull, drain, forget, close and so on.
 
 Belongs here: their arguments and what they print. Does not belong here: the work itself (fetch, ingest, finance).
 """
@@ -37,7 +37,7 @@ def forget(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Take a file, or all usage before a day, out of the tables; the ledger remembers it, so it is not loaded again."""
+    """Remove a file, or all usage before a day, from the tables; the ledger remembers it, so it is not loaded again."""
     if (name is None) == (before is None):
         raise ConfigurationError("forget: name a file, or a day with --before, and not both")
     settings = settings_module.load(home)
@@ -55,24 +55,24 @@ def forget(
 
 @app.command()
 def close(
-    month: Annotated[str, typer.Argument(metavar="MONTH", help="A month that is over, such as 2026-01.")],
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="A complete month, such as 2026-01.")],
     home: HomeOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Store a month as finance books it: what changes later is listed in analysis.restatements and rewrites nothing."""
+    """Close a month for finance: later changes are listed in analysis.restatements, and the booked month stays."""
     settings = settings_module.load(home)
     first_day = closing.parse_month(month)
 
     def book() -> None:
         with warehouse.connect(settings) as connection:
-            known = closing.close_month(connection, first_day, datetime.now(UTC))
-        err.print(Text(f"Closed {month}: {usd(known['billed_usd'])} billed"))
-        if known["days_billed"] < known["days"]:
-            missing = f"the cost exports cover {known['days_billed']} of {known['days']} days"
+            booked = closing.close_month(connection, first_day, datetime.now(UTC))
+        err.print(Text(f"Closed {month}: {usd(booked['billed_usd'])} billed"))
+        if booked["days_billed"] < booked["days"]:
+            missing = f"the cost exports cover {booked['days_billed']} of {booked['days']} days"
             err.print(Text(f"        {missing}: the rest will be restated when it is landed", style="yellow"))
-        if known["unpriced_tokens"]:
-            err.print(Text(f"        {known['unpriced_tokens']:,} tokens have no rate", style="yellow"))
+        if booked["unpriced_tokens"]:
+            err.print(Text(f"        {booked['unpriced_tokens']:,} tokens have no rate", style="yellow"))
 
     runs.run_home(settings, as_json, verbose, before=book)
 
@@ -84,13 +84,13 @@ def pull_pages(
         list[str] | None, typer.Option(help="A source to pull, such as anthropic_usage; by default those of [pull].")
     ] = None,
     first: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC) to ask for.")
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC) to pull.")
     ] = None,
     last: Annotated[
         datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); yesterday by default.")
     ] = None,
 ) -> None:
-    """Ask the providers' APIs for usage and costs, and land their answers as files; `run` then needs no network."""
+    """Fetch usage and costs from the providers' APIs, and land them as files; `run` then needs no network."""
     settings = settings_module.load(home)
     sources = [name for name in providers.APIS if name in (source or [])]
     if unknown := sorted(set(source or []) - set(sources)):
@@ -99,16 +99,16 @@ def pull_pages(
     last_day = last.date() if last else last_day
     first_day = first.date() if first else min(first_day, last_day)
 
-    def tell(landed: providers.Landed) -> None:
+    def print_landed(landed: providers.Landed) -> None:
         pages = f"{counted(landed.pages, 'page')}, {counted(landed.results, 'result')}"
         out.print(Text(f"Landed  {landed.path}: {pages}"))
 
-    providers.pull(settings, first_day, last_day, sources, tell=tell)
+    providers.pull(settings, first_day, last_day, sources, tell=print_landed)
 
 
 @app.command("retry-rejected")
 def retry_rejected(home: HomeOption = None, as_json: JsonOption = False, verbose: VerboseOption = False) -> None:
-    """Load files with rejected rows, and files that were not loaded, again from where they lie: after a fix."""
+    """After a fix: load files with rejected rows, and files that failed to load, again."""
     settings = settings_module.load(home)
 
     def retry() -> None:
@@ -124,7 +124,7 @@ def pull_postgres(
     home: HomeOption = None,
     as_json: JsonOption = False,
     everything: Annotated[
-        bool, typer.Option("--full", help="All rows again, not only those since the last pull; they count once.")
+        bool, typer.Option("--full", help="Pull all rows again, not only new ones; they count once.")
     ] = False,
 ) -> None:
     """Land new and changed rows of token_usage_sessions from PostgreSQL (TOKEN_ANALYTICS_POSTGRES_DSN)."""
@@ -134,21 +134,21 @@ def pull_postgres(
     if as_json:
         output.echo_json(asdict(pulled) | {"files": [str(path) for path in pulled.files]})
         return
-    known = f" ({pulled.rows_known:,} more were landed before)" if pulled.rows_known else ""
-    out.print(Text(f"{pulled.rows:,} new or changed rows of {pulled.table}{known}"))
+    repeats = f" ({pulled.rows_known:,} more were landed before)" if pulled.rows_known else ""
+    out.print(Text(f"{pulled.rows:,} new or changed rows of {pulled.table}{repeats}"))
     _print_landed(pulled.files)
 
 
 @app.command()
 def drain(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Land what the tracker's Redis stream holds (TOKEN_ANALYTICS_STREAM_URL), and acknowledge it."""
+    """Land the waiting events of the tracker's Redis stream (TOKEN_ANALYTICS_STREAM_URL), and acknowledge them."""
     from pipeline.fetch import stream
 
     drained = stream.drain(settings_module.load(home))
     if as_json:
         output.echo_json(asdict(drained) | {"files": [str(path) for path in drained.files]})
         return
-    recovered = f" ({drained.recovered:,} of them left by a drain that did not end)" if drained.recovered else ""
+    recovered = f" ({drained.recovered:,} of them left by an interrupted drain)" if drained.recovered else ""
     out.print(Text(f"{drained.entries:,} entries of the stream{recovered}"))
     if drained.gone:
         text = f"{drained.gone:,} entries were deleted from the stream before they were landed"
@@ -157,7 +157,7 @@ def drain(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 def _print_landed(files: Sequence[Path]) -> None:
-    """Where what was fetched lies, and what to do with it."""
+    """Print the paths of the landed files, and the next step."""
     for path in files:
         out.print(Text(f"        {path}"))
     if files:

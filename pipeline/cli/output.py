@@ -25,7 +25,7 @@ from pipeline.cli.application import out
 from pipeline.settings import ConfigurationError
 
 GAP = "  "  # between two columns of a table
-LEAST_TEXT = 12  # a text goes on in a further line rather than be narrower
+LEAST_TEXT = 12  # a narrower text wraps instead
 
 
 def rows(
@@ -34,14 +34,14 @@ def rows(
     """Rows of a query of our own.
 
     Raises:
-        ConfigurationError: what is published lacks what it asks for.
+        ConfigurationError: the published database lacks a table or column of the query.
 
     """
     try:
         names, rows = table(connection, text, parameters)
     except (duckdb.CatalogException, duckdb.BinderException):
         raise ConfigurationError(
-            "what is published was written by another version of token-analytics: `token-analytics run` writes it anew"
+            "the published database is of another version of token-analytics: `token-analytics run` rewrites it"
         ) from None
     return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -49,15 +49,15 @@ def rows(
 def table(
     connection: duckdb.DuckDBPyConnection, text: str, parameters: Sequence[object] | None = None
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Names and rows of a query; a name that comes again is numbered, so that no column hides another."""
-    found = connection.execute(text, parameters)
+    """Names and rows of a query; a repeated name is numbered, so that no column hides another."""
+    result = connection.execute(text, parameters)
     names: list[str] = []
-    for column in found.description or ():
+    for column in result.description or ():
         name, number = str(column[0]), 0
         while (unique := f"{name}_{number}" if number else name) in names:
             number += 1
         names.append(unique)
-    return names, found.fetchall() if names else []
+    return names, result.fetchall() if names else []
 
 
 def echo_json(value: Any) -> None:
@@ -66,7 +66,7 @@ def echo_json(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value for JSON: money as an exact decimal string, times in ISO format, null for what is no number."""
+    """A value for JSON: money as an exact decimal string, times in ISO format, null for NaN and infinity."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -83,13 +83,13 @@ def plain(value: Any) -> Any:
 
 
 def decimal(value: Decimal) -> str:
-    """All digits, without an exponent and without zeros that say nothing."""
+    """All digits, without an exponent and trailing zeros."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def csv_cell(value: Any) -> Any:
-    """A spreadsheet would run a text that begins like a formula: keep it a text. Money has no exponent."""
+    """A cell of a CSV: money without an exponent; text like a formula gets an apostrophe, or a spreadsheet runs it."""
     if isinstance(value, Decimal):
         return decimal(value)
     return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
@@ -114,7 +114,7 @@ def cell(value: Any) -> str:
 
 
 class Column(NamedTuple):
-    """A column as a terminal shows it; widths in character cells. Text may go on in a further line, values may not."""
+    """A column as a terminal shows it; widths in character cells. Text may wrap, values may not."""
 
     name: str
     cells: list[str]
@@ -135,7 +135,7 @@ class Column(NamedTuple):
 
 
 def _header_parts(name: str) -> list[str]:
-    """Where the name of a column may go on in a further line: after each underscore."""
+    """The parts between which a column name may wrap: after each underscore."""
     return re.findall(r"[^_]*_+|[^_]+", name) or [""]
 
 
@@ -153,7 +153,7 @@ def _needed(columns: Sequence[Column]) -> int:
 
 
 def _fitting(columns: Sequence[Column], width: int, minor: Sequence[str]) -> list[Column]:
-    """The columns that fit: first those named in `minor` go, then numbers, then names, each from the right."""
+    """The columns that fit: drop those named in `minor` first, then numbers, then names, each from the right."""
     named = [column for name in minor for column in columns if column.name == name]
     numbers = [column for column in reversed(columns) if column.is_number]
     kept = list(columns)
@@ -165,7 +165,7 @@ def _fitting(columns: Sequence[Column], width: int, minor: Sequence[str]) -> lis
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Each column's least; what is left goes to names first, and among them to those that lack the least of it."""
+    """Each column's minimum; spare width goes to names first, and among these to the smallest shortfall."""
     left = width - _needed(columns)
     widths = {column.name: column.least for column in columns}
     for column in sorted(columns, key=lambda column: (column.is_number, column.natural - column.least)):
@@ -176,9 +176,9 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], title: str, empty: str, minor: Sequence[str] = ()) -> None:
-    """Print rows as a table, or `empty` where there are none.
+    """Print rows as a table, or `empty` if there are none.
 
-    On a terminal no value is cut: columns that do not fit are left out, those in `minor` first, and a line names them.
+    On a terminal no value is cut: columns that do not fit are left out, `minor` ones first, and a line names them.
     """
     if not rows:
         out.print(f"{title + ': ' if title else ''}{empty}")

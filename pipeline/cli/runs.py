@@ -1,6 +1,6 @@
-"""`run` and `validate`: the whole graph in this process, its progress, and the summary at its end.
+"""`run` and `validate`: the whole graph in this process, its progress, and the final summary.
 
-Belongs here: starting a run, and telling what came out. Does not belong here: what a stage does (assets and stages).
+Belongs here: starting a run, and printing its results. Does not belong here: what a stage does (assets and stages).
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ STAGES = {
 }
 
 
-# What Dagster takes for a pattern (* ? [), a variable ($) or part of a URL (%, ?), and dbt for one of its expressions.
+# Dagster reads these as a pattern (* ? [), a variable ($) or part of a URL (%, ?), and dbt as an expression.
 REFUSED_IN_PATHS = "*?[%${"
 
 
-# Runs of this command carry this tag; they hold the home's lock from their first moment to their last.
+# Tag of runs that this command started; they hold the home's lock from start to end.
 LAUNCHED_HERE = {"token_analytics/launched_by": "command line"}
 
 
@@ -67,11 +67,11 @@ def run(
     verbose: VerboseOption = False,
     full_refresh: Annotated[
         bool,
-        typer.Option("--full-refresh", help="Build everything anew from what is loaded, also what has not changed."),
+        typer.Option("--full-refresh", help="Rebuild everything from the loaded rows, also what has not changed."),
     ] = False,
-    timings: Annotated[bool, typer.Option("--timings", help="Print what each stage has cost.")] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Print the cost of each stage.")] = False,
 ) -> None:
-    """Load what is new in landing, build what it touches, validate, analyse, price, publish; say what came out."""
+    """Load new files from landing, build what they touch, validate, analyse, price, publish; print a summary."""
     settings = settings_module.load(home)
     run_home(
         settings, as_json, verbose, full_refresh=full_refresh, timings=timings, before=lambda: _copy_sample(settings)
@@ -79,10 +79,10 @@ def run(
 
 
 def _copy_sample(settings: Settings) -> None:
-    """Fill the home that stands for no data at all, and say so.
+    """Copy the sample into the default home of a folder without data, and say so.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        ConfigurationError: the home cannot be written.
 
     """
     if settings.home != settings_module.SAMPLE_COPY.resolve():
@@ -92,7 +92,7 @@ def _copy_sample(settings: Settings) -> None:
     except OSError as error:
         raise ConfigurationError(f"cannot copy the sample to {settings.home}: {error}") from None
     if copied:
-        text = "No files in data/landing: taking the synthetic sample, copied to "
+        text = "No files in data/landing: using the synthetic sample, copied to "
         err.print(Text(f"{text}./{settings.home.name}; put your own files into data/landing, or name a --home"))
 
 
@@ -105,7 +105,7 @@ def run_home(
     timings: bool = False,
     before: Callable[[], None] | None = None,
 ) -> None:
-    """Run the job under the home's lock, after `before`, and print what came out."""
+    """Run the job under the home's lock, after `before`, and print a summary."""
     started = time.monotonic()
     if settings.home != settings_module.SAMPLE_COPY.resolve():
         loader.refuse_no_home(settings)
@@ -147,7 +147,7 @@ def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> Execu
     """Run the job in this process, its history kept in the home.
 
     Raises:
-        ConfigurationError: a stage stopped for something that the user has to change.
+        ConfigurationError: a stage failed because of something that the user has to change.
         KeyboardInterrupt: the user stopped the run.
 
     """
@@ -189,9 +189,9 @@ def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> Execu
 
 @contextlib.contextmanager
 def _libraries_held_back(verbose: bool) -> Iterator[None]:
-    """Keep what libraries print until a run has ended, and drop it where it ends with an error: that is told by itself.
+    """Hold back the output of libraries until a run has ended; drop it if the run fails, since that is reported anyway.
 
-    On a full disk each of them tells at length that it cannot write its log.
+    On a full disk each library reports at length that it cannot write its log.
     """
     if verbose:
         yield
@@ -203,9 +203,9 @@ def _libraries_held_back(verbose: bool) -> Iterator[None]:
 
 
 def close_dead_runs(instance: DagsterInstance, tags: dict[str, str]) -> None:
-    """Mark runs with `tags` that the history calls running as failed: the caller holds the lock, so none of them lives.
+    """Mark unfinished runs with `tags` as failed: the caller holds the lock, so none of them is alive.
 
-    A killed process cannot say that its run is over, and the UI would queue every later run behind it for ever.
+    A killed process cannot close its run, and the UI would queue every later run behind it for ever.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
@@ -216,21 +216,21 @@ def close_dead_runs(instance: DagsterInstance, tags: dict[str, str]) -> None:
         DagsterRunStatus.CANCELING,
     ]
     for run in instance.get_runs(filters=RunsFilter(statuses=unfinished, tags=tags)):
-        instance.report_run_failed(run, "The process of this run was killed. What it had published stays readable.")
+        instance.report_run_failed(run, "The process of this run was killed. The published tables stay readable.")
 
 
 def dagster_home(settings: Settings) -> Path:
     """The folder of Dagster's history, with the instance's configuration in place.
 
     Raises:
-        ConfigurationError: Dagster would not find the configuration there, and go on with telemetry switched on.
+        ConfigurationError: Dagster would not find the configuration there, and would leave telemetry switched on.
 
     """
     folder = settings.dagster_home
     if any(character in REFUSED_IN_PATHS or not character.isprintable() for character in str(folder)):
-        known = " ".join(REFUSED_IN_PATHS)
+        refused = " ".join(REFUSED_IN_PATHS)
         raise ConfigurationError(
-            f"Dagster cannot keep its history in {folder}: use a home whose path is printable and has none of {known}"
+            f"Dagster cannot keep its history in {folder}: use a home whose path is printable and has none of {refused}"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = bundled.ROOT / "dagster.yaml"
@@ -241,7 +241,7 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float) -> dict[str, Any]:
-    """What the run did, as plain values; usage and money come from what is published now."""
+    """The results of the run as plain values; usage and money come from the published database."""
     landing: dict[str, Any] = {}
     for event in result.get_asset_materialization_events():
         if event.asset_key and event.asset_key.path == ["ingest", "files"]:
@@ -259,7 +259,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         if "status" in evaluation.metadata
     ]
     published: dict[str, Any] = {"usage": [], "reconciliation": None}
-    # Of a run that failed, what an earlier one published may be damaged, or of another version.
+    # After a failed run, the published database may be damaged, or of another version.
     unusable = () if result.success else (ConfigurationError,)
     if settings.published.exists():
         with contextlib.suppress(*unusable), warehouse.connect_published(settings) as connection:
@@ -293,25 +293,25 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
 
 def _errors(result: ExecuteInProcessResult) -> list[str]:
     """The root cause of each failed stage, in one line."""
-    found = []
+    errors = []
     for event in result.all_events:
         if event.is_step_failure and (error := event.step_failure_data.error):
             while error.cause:
                 error = error.cause
             if error.cls_name != "DagsterAssetCheckFailedError":
-                found.append(f"{event.step_key}: {error.message.strip().splitlines()[0][:500]}")
-    return found
+                errors.append(f"{event.step_key}: {error.message.strip().splitlines()[0][:500]}")
+    return errors
 
 
-def _tell(label: str, text: str, style: str = "") -> None:
-    """A line of the summary, or one more below a label."""
+def _print_line(label: str, text: str, style: str = "") -> None:
+    """A line of the summary; without a label, it continues the one above."""
     out.print(Text.assemble((f"{label:<16}", "bold"), text, style=style))
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
     landing = summary["landing"]
     if landing:
-        _tell(
+        _print_line(
             "Files",
             f"{landing['files_loaded']:,} loaded, {landing['files_unchanged']:,} unchanged, "
             f"{landing['files_unrecognised']:,} unrecognised, {landing['files_failed']:,} failed; "
@@ -320,21 +320,21 @@ def _print_summary(summary: dict[str, Any]) -> None:
             f"{landing['rows_repeated']:,} repeated",
         )
         if ignored := landing["files_ignored"]:
-            _tell("", f"{ignored:,} side files of known tools (settings, copies, notes) are no input")
+            _print_line("", f"{ignored:,} side files of known tools (settings, copies, notes) skipped")
         if landing["files_unrecognised"]:
-            _tell("", f"known: {formats.KNOWN_FORMATS}", style="dim")
+            _print_line("", f"known formats: {formats.KNOWN_FORMATS}", style="dim")
     for row in summary.get("without_usage", [])[:5]:
         many = f"{row['files']:,} files of format {row['format']}, such as " if row["files"] > 1 else ""
-        _tell("", f"loaded, and nothing counts: {many}{row['example_path']}: {row['message']}")
+        _print_line("", f"loaded, but without usage: {many}{row['example_path']}: {row['message']}")
     for problem in summary.get("problems", [])[:5]:
-        _tell("", f"{problem['status']}: {problem['path']}: {problem['message']}", style="yellow")
+        _print_line("", f"{problem['status']}: {problem['path']}: {problem['message']}", style="yellow")
     if len(summary.get("problems", [])) > 5:
-        _tell("", f"… {len(summary['problems']) - 5} more: token-analytics status", style="yellow")
+        _print_line("", f"… {len(summary['problems']) - 5} more: token-analytics status", style="yellow")
     for usage in summary["usage"]:
         unpriced = f", {usage['unpriced_rows']:,} rows unpriced" if usage["unpriced_rows"] else ""
         if covered := usage["api_equivalent_cost_usd"]:
             unpriced += f", {usd(covered)} of it API-equivalent: a subscription covers it"
-        _tell(
+        _print_line(
             "Usage",
             f"{usage['source']}: {usage['total_tokens']:,} tokens, "
             f"{usd(usage['cost_usd'], 'no price')} at the rate card{unpriced} "
@@ -344,60 +344,60 @@ def _print_summary(summary: dict[str, Any]) -> None:
         searches = f" and {row['web_searches']:,} searches" if row["web_searches"] else ""
         model = (row["model"] or "an unnamed model") + (f" with {row['missing']}" if row["missing"] else "")
         text = f"no rate for {model}: {row['tokens'] or 0:,} tokens{searches}"
-        _tell("", f"{text} ({row['first_used']} to {row['last_used']})", style="yellow")
+        _print_line("", f"{text} ({row['first_used']} to {row['last_used']})", style="yellow")
     if len(summary.get("unpriced", [])) > 5:
-        _tell("", f"… {len(summary['unpriced']) - 5} more: marts.unpriced_usage", style="yellow")
-    found = summary["reconciliation"]
-    if found and found["cells"]:
-        _tell(
+        _print_line("", f"… {len(summary['unpriced']) - 5} more: marts.unpriced_usage", style="yellow")
+    cells = summary["reconciliation"]
+    if cells and cells["cells"]:
+        _print_line(
             "Bill",
-            f"{found['cells_tied_out']:,} of {found['cells']:,} billed cells tie out: "
-            f"{usd(found['billed_cost_usd'])} billed, {usd(found['console_cost_usd'])} computed "
-            f"(rounding allows {usd(found['rounding_tolerance_usd'])})",
+            f"{cells['cells_tied_out']:,} of {cells['cells']:,} billed cells tie out: "
+            f"{usd(cells['billed_cost_usd'])} billed, {usd(cells['console_cost_usd'])} computed "
+            f"(rounding allows {usd(cells['rounding_tolerance_usd'])})",
         )
-    if found and found["logged_cells"]:
-        _tell(
+    if cells and cells["logged_cells"]:
+        _print_line(
             "Logs",
-            f"{found['logged_cells_tied_out']:,} of {found['logged_cells']:,} cells tie out: "
-            f"{usd(found['logged_cost_usd'])} logged, {usd(found['logged_against_usd'])} on the provider's side",
+            f"{cells['logged_cells_tied_out']:,} of {cells['logged_cells']:,} cells tie out: "
+            f"{usd(cells['logged_cost_usd'])} logged, {usd(cells['logged_against_usd'])} on the provider's side",
         )
-    if found and not found["cells"] and not found["logged_cells"]:
-        _tell("Bill", "nothing to compare: usage exports, cost exports and logs share no day")
+    if cells and not cells["cells"] and not cells["logged_cells"]:
+        _print_line("Bill", "nothing to compare: usage exports, cost exports and logs share no day")
     failed = [check for check in summary["checks"] if not check["passed"]]
     blocking = {check["check"]: check["failures"] for check in failed if check["blocking"]}
-    warned = [check["check"] for check in failed if not check["blocking"]]
+    warnings = [check["check"] for check in failed if not check["blocking"]]
     idle = sum(check["status"] == "nothing to check" for check in summary["checks"])
     line = f"{len(summary['checks']) - len(failed)} of {len(summary['checks'])} checks passed"
     line += f", {idle} had nothing to check" if idle else ""
-    line += f"; warnings: {', '.join(warned)}" if warned else ""
+    line += f"; warnings: {', '.join(warnings)}" if warnings else ""
     line += f"; BLOCKING: {', '.join(blocking)}" if blocking else ""
-    _tell("Checks", line, style="red" if blocking else "")
+    _print_line("Checks", line, style="red" if blocking else "")
     for name, failures in blocking.items():
-        _tell("", f"{name}: {failures}", style="red")
+        _print_line("", f"{name}: {failures}", style="red")
     for error in summary["errors"]:
-        _tell("Failed", error, style="red")
+        _print_line("Failed", error, style="red")
     if summary["succeeded"]:
-        _tell("Query", summary["database"])
+        _print_line("Query", summary["database"])
     else:
         left = "the database still holds the last complete run" if summary["usage"] else "there is no database yet"
         out.print(f"Not published: {left}.", style="red")
     if summary["report"]:
-        _tell("Validation", summary["report"])
+        _print_line("Validation", summary["report"])
     if summary["reconciliation_report"]:
-        _tell("Reconciliation", summary["reconciliation_report"])
+        _print_line("Reconciliation", summary["reconciliation_report"])
     if summary["statistics_report"]:
-        _tell("Statistics", summary["statistics_report"])
+        _print_line("Statistics", summary["statistics_report"])
     if summary["pricing_report"]:
-        _tell("Contracts", summary["pricing_report"])
+        _print_line("Contracts", summary["pricing_report"])
     slowest = max(summary["stages"], key=lambda stage: float(stage["seconds"]))
     label = STAGES.get(slowest["stage"], "Starting").lower()
     took = f"{summary['seconds']} s, most of it {label}: {slowest['seconds']:.1f} s"
-    _tell("Tables", f"{summary['outputs']}/*.parquet   ({took})")
+    _print_line("Tables", f"{summary['outputs']}/*.parquet   ({took})")
 
 
 @app.command()
 def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Judge the published database by every suite again, and write a report; exit 1 where a blocking one fails."""
+    """Run every suite on the published database, and write a report; exit code 1 if a blocking suite fails."""
     from pipeline.validation import report, suites
 
     settings = settings_module.load(home)
@@ -422,14 +422,14 @@ def validate(home: HomeOption = None, as_json: JsonOption = False) -> None:
         for result in results:
             if result.blocks:
                 out.print(Text(f"{result.name}: {result.failures}", style="red"))
-        _tell("Report", str(page))
+        _print_line("Report", str(page))
     if any(result.blocks for result in results):
         raise typer.Exit(1)
 
 
 @contextlib.contextmanager
 def _shown_progress(quiet: bool) -> Iterator[None]:
-    """A live line for a terminal, one plain line a stage elsewhere, nothing for --json."""
+    """A live line on a terminal, else one plain line per stage, nothing for --json."""
     if quiet:
         yield
         return
@@ -464,12 +464,12 @@ def _shown_progress(quiet: bool) -> Iterator[None]:
         return
     last = ""
 
-    def tell(stage: str, done: int, total: int, what: str) -> None:
+    def print_stage(stage: str, done: int, total: int, what: str) -> None:
         nonlocal last
         if stage != last:
             last = stage
             detail = what if stage == "waiting" else f"{total:,}" if total else ""
             shown.print(Text(STAGES.get(stage, stage) + (f" ({detail})" if detail else "")))
 
-    with progress.watched(tell):
+    with progress.watched(print_stage):
         yield

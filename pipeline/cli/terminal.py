@@ -1,7 +1,7 @@
-"""What reaches a terminal: text in which nothing can steer it.
+"""Terminal output without control characters.
 
-Belongs here: making names, keys and messages of others harmless where they are shown. Does not belong here: what is
-shown, and how (cli). Names of files and models come from outside, and may hold escape sequences.
+Belongs here: escaping names, keys and messages before they are printed; names of files and models come from outside,
+and may hold escape sequences. Does not belong here: what is printed, and how (cli).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import IO
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook, RenderResult
 from rich.segment import Segment
 
-# Control characters, separators of lines and paragraphs, what turns the direction of writing, and halves of pairs.
+# Control characters, line and paragraph separators, bidirectional controls, and lone surrogates.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STEERING_IN_LINES = re.compile(f"(?!\n){_STEERING.pattern}")
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with what would steer a terminal spelled out, as Python spells it."""
+    """`text` on one line, with control characters escaped as Python does."""
     return _STEERING.sub(_spelled, text)
 
 
@@ -32,7 +32,7 @@ def _spelled(found: re.Match[str]) -> str:
 
 
 class _Harmless:
-    """What is drawn, after its text has been made printable; escape sequences of the console's own stay."""
+    """A renderable whose text is made printable; the console's own escape sequences stay."""
 
     def __init__(self, drawn: RenderableType) -> None:
         self._drawn = drawn
@@ -51,7 +51,7 @@ class _Hook(RenderHook):
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
-    """A console to which no text gets otherwise than `printable`."""
+    """A console that makes all of its text `printable`."""
     made = Console(stderr=stderr, file=file, width=width, highlight=False, soft_wrap=width is None)
     made.push_render_hook(_Hook())
     return made

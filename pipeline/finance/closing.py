@@ -37,28 +37,26 @@ RESTATEMENTS = pa.schema(
         _field("api_key", pa.string(), "API key; '' where it is not stated, and in rows of chargeback."),
         _field("workspace", pa.string(), "Workspace; '' where it is not stated, and in rows of chargeback."),
         _field("token_kind", pa.string(), "Kind of token; '' in rows of chargeback."),
-        _field("team", pa.string(), "Team; '' in other rows than those of chargeback, and of what is unallocated."),
+        _field("team", pa.string(), "Team; '' in rows other than chargeback, and for unallocated costs."),
         _field("cost_centre", pa.string(), "Cost centre of the team."),
         _field("product", pa.string(), "Product of the team."),
         _field("environment", pa.string(), "Environment of the team."),
-        _field("old_tokens", pa.int64(), "Tokens as booked, or as restated before; null of bill and chargeback."),
-        _field("new_tokens", pa.int64(), "Tokens as of this row; null of bill and chargeback."),
-        _field("old_usd", _MONEY, "Amount as booked, or as restated before, in USD; tokens without a rate left out."),
+        _field("old_tokens", pa.int64(), "Tokens as booked, or as restated before; null for bill and chargeback."),
+        _field("new_tokens", pa.int64(), "Tokens as of this row; null for bill and chargeback."),
+        _field("old_usd", _MONEY, "Amount as booked, or as restated before, in USD; without unpriced tokens."),
         _field("new_usd", _MONEY, "Amount as of this row, in USD."),
-        _field(
-            "difference_usd", _MONEY, "new_usd - old_usd; their sum and what was booked give what the data says now."
-        ),
+        _field("difference_usd", _MONEY, "new_usd - old_usd; booked amount + sum of differences = current data."),
         _field(
             "cause",
             pa.string(),
             "late usage, usage withdrawn (a file was forgotten or replaced), new price, price added (it had none), "
             "price withdrawn, other tier, another bill, another allocation, or two of them.",
         ),
-        _field("noticed_at", pa.timestamp("us"), "When the run that found it was made, UTC."),
+        _field("noticed_at", pa.timestamp("us"), "Time of the run that found it, UTC."),
     ],
     metadata={
-        "description": "What has changed in closed months since they were booked: one row each time that a cell of a "
-        "month was found to differ from what was last said of it. What was booked is not rewritten."
+        "description": "Changes in closed months since they were booked: one row each time that a cell of a "
+        "month differs from its last stated value. Booked amounts are never rewritten."
     },
 )
 SCHEMAS = {"restatements": RESTATEMENTS}
@@ -68,7 +66,7 @@ def parse_month(text: str) -> date:
     """The first day of a month written as 2026-01.
 
     Raises:
-        ConfigurationError: it is no month.
+        ConfigurationError: `text` is no month.
 
     """
     try:
@@ -78,10 +76,10 @@ def parse_month(text: str) -> date:
 
 
 def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetime) -> dict[str, Any]:
-    """Store `month` as the marts have it; the next build shows it as closed.
+    """Book `month` as the marts have it; the next build shows it as closed.
 
     Returns:
-        What should be known of a month that is closed: days, days_used, days_billed, unpriced_tokens, billed_usd.
+        Figures of the closed month: days, days_used, days_billed, unpriced_tokens, billed_usd.
 
     Raises:
         ConfigurationError: the month is not over, is closed already, or holds nothing; or the marts are not up to date.
@@ -89,7 +87,7 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
     """
     name = f"{month:%Y-%m}"
     if month > now.date() or now.date() < _month_after(month):
-        raise ConfigurationError(f"close: {name} is not over yet; close it when its last bill has been landed")
+        raise ConfigurationError(f"close: {name} is not over yet; close it after its last bill has been landed")
     built = connection.execute(
         "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'marts' AND table_name = 'chargeback'"
     ).fetchall()

@@ -100,17 +100,17 @@ PRICING_BILLS = pa.schema(
             pa.date32(),
             "First day of the calendar month (UTC); of a session, of the month in which it started.",
         ),
-        field("bill_usd", MONEY, "Usage of the month at list, in USD; null where none of it has a price."),
-        field("price_usd", MONEY, "What the mechanism charges for this bill, at the terms of pricing_risk, in USD."),
-        field("source", pa.string(), "Where the usage was read: console, sessions or console+sessions."),
+        field("bill_usd", MONEY, "Usage of the month at list prices, in USD; null where none of it has a price."),
+        field("price_usd", MONEY, "Price of this bill under the mechanism, at the terms of pricing_risk, in USD."),
+        field("source", pa.string(), "Source of the usage: console, sessions or console+sessions."),
         field("basis", pa.string(), "equal_revenue or as_quoted; null where no contract is priced."),
-        field("partial_month", pa.bool_(), "The history begins or ends inside this month."),
-        field("unpriced_tokens", pa.int64(), "Tokens of the month without a price: the bill leaves them out."),
+        field("partial_month", pa.bool_(), "Whether the history begins or ends inside this month."),
+        field("unpriced_tokens", pa.int64(), "Tokens of the month without a price; the bill excludes them."),
         field("status", pa.string(), _STATUS_OF_BILL),
         field("reason", pa.string(), "The status in words; null where it is ok."),
     ],
     metadata={
-        "description": "Observed bills, one a customer and calendar month, and the price of each under each mechanism. "
+        "description": "Observed bills, one per customer and month, and the price of each under each mechanism. "
         "Rows with mechanism = per_token and rows without a mechanism together hold all cost of the dimension's "
         "source."
     },
@@ -163,8 +163,8 @@ PRICING_RISK = pa.schema(
         field("sd_reduction", pa.float64(), "1 - sd(price) / sd(bill) over all bills."),
         field("var_95", pa.float64(), "Value at risk: 95% quantile of the price (type 7), USD; null below 20 bills."),
         field("var_99", pa.float64(), "Value at risk: 99% quantile of the price (type 7), USD; null below 100 bills."),
-        field("tvar_95", pa.float64(), "Mean of the dearest 5% of prices, USD, ties split; null below 20 bills."),
-        field("tvar_99", pa.float64(), "Mean of the dearest 1% of prices, USD, ties split; null below 100 bills."),
+        field("tvar_95", pa.float64(), "Mean of the highest 5% of prices, USD, ties split; null below 20 bills."),
+        field("tvar_99", pa.float64(), "Mean of the highest 1% of prices, USD, ties split; null below 100 bills."),
         field("p_over_budget", pa.float64(), "Share of prices above the budget; null without a budget."),
         field(
             "ceded_share",
@@ -174,7 +174,7 @@ PRICING_RISK = pa.schema(
         field(
             "expected_shortfall_share", pa.float64(), "Mean of (bill - price) where positive / mean bill: given away."
         ),
-        field("saving_usd", pa.float64(), "Mean bill - mean price, USD a month: what the contract saves against list."),
+        field("saving_usd", pa.float64(), "Mean bill - mean price, USD a month: the saving against list prices."),
         field("p_dearer", pa.float64(), "Share of bills whose price is above the bill."),
         field("provider_sd", pa.float64(), "Standard deviation of price - bill, USD: the provider's risk."),
         field("loading_principle", pa.string(), "expected_value or solvency_99, one row for each; null as_quoted."),
@@ -182,7 +182,7 @@ PRICING_RISK = pa.schema(
             "loading",
             pa.float64(),
             "Added to the pure premium by the principle, USD a bill: setting loading_lambda (0.2) x the mean ceded "
-            "loss, or what each of pool_customers independent customers adds so that premiums meet the ceded "
+            "loss, or the amount per bill with which premiums of pool_customers independent customers cover the ceded "
             "losses in 99% of months.",
         ),
         field("loss_ratio", pa.float64(), "Expected ceded loss / loaded premium; null where nothing is ceded."),
@@ -214,7 +214,7 @@ PRICING_RISK = pa.schema(
             "block_bootstrap: months of 28 to 31 days simulated from days; observed: bills as they were; "
             "compound_model: a model of a month as a sum of independent sessions, where the history is short.",
         ),
-        field("source", pa.string(), "Where the usage was read: console, sessions or console+sessions."),
+        field("source", pa.string(), "Source of the usage: console, sessions or console+sessions."),
         field("first_usage_date", pa.date32(), "First UTC day of the history."),
         field("last_usage_date", pa.date32(), "Last UTC day of the history."),
         field("history_days", pa.int64(), "UTC days that the months are simulated from; null for observed bills."),
@@ -222,17 +222,17 @@ PRICING_RISK = pa.schema(
         field(
             "total_cost_usd",
             MONEY,
-            "Priced usage behind the row, in USD; of a row unattributed, what states no customer.",
+            "Priced usage behind the row, in USD; if unattributed, the usage without a customer.",
         ),
         field(
             "unpriced_token_share", pa.float64(), "Share of the history's tokens without a price: bills are too low."
         ),
         field("status", pa.string(), _STATUS_OF_RISK),
-        field("reason", pa.string(), "The status in words, and what was left out."),
+        field("reason", pa.string(), "The status in words, and the excluded usage."),
     ],
     metadata={
-        "description": "Risk under each mechanism, one row a basis, segment, customer dimension, mechanism and loading "
-        "principle; the two rows of a mechanism differ in the columns of the loading only."
+        "description": "Risk under each mechanism, one row per basis, segment, customer dimension, mechanism and "
+        "loading principle; the two rows of a mechanism differ only in the loading columns."
     },
 )
 

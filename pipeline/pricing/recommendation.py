@@ -52,23 +52,25 @@ PRICING_QUOTES = pa.schema(
         field("n_months", pa.int64(), "How many months, those without usage included: they pay a fee too."),
         field("list_usd", MONEY, "What these months cost at list, per token, in USD."),
         field("quote_usd", MONEY, "What they would have cost under the quote, in USD."),
-        field("saving_usd", MONEY, "list_usd - quote_usd; negative where the quote is dearer."),
+        field("saving_usd", MONEY, "list_usd - quote_usd; negative where the quote costs more."),
         field("saving_share", pa.float64(), "saving_usd / list_usd."),
-        field("dearer_months", pa.int64(), "In how many of the months the quote is dearer than list."),
-        field("p_dearer", pa.float64(), "Chance that a month is dearer, over the simulated months of pricing_risk."),
+        field("dearer_months", pa.int64(), "Number of months in which the quote costs more than list."),
+        field(
+            "p_dearer",
+            pa.float64(),
+            "Chance that a month costs more than list, over the simulated months of pricing_risk.",
+        ),
         field("p_over_budget", pa.float64(), "Chance that a month costs more than the budget; null without a budget."),
         field(
             "break_even_usd",
             pa.float64(),
-            "Monthly usage at list at which the quote costs the same; the lowest of several, null if none.",
+            "Monthly usage at list prices at which the quote costs the same; the lowest of several, null if none.",
         ),
-        field("break_evens_usd", pa.string(), "All of them, as a JSON list."),
+        field("break_evens_usd", pa.string(), "All break-evens, as a JSON list."),
         field("answer", pa.string(), "The same in words."),
         field("status", pa.string(), "ok; none: no quote is set; unavailable: there are no priced bills."),
     ],
-    metadata={
-        "description": "What the organisation's last twelve whole months would have cost under each quote of the user."
-    },
+    metadata={"description": "Cost of the organisation's last twelve complete months under each quote of the user."},
 )
 
 PRICING_FRONTIER = pa.schema(
@@ -83,14 +85,14 @@ PRICING_FRONTIER = pa.schema(
             "1 - Var(price) / Var(bill) after each customer's own mean is removed; null where no customer has two "
             "bills.",
         ),
-        field("tvar_99", pa.float64(), "Mean of the dearest 1% of prices before the loading, USD; null below 100."),
+        field("tvar_99", pa.float64(), "Mean of the highest 1% of prices before the loading, USD; null below 100."),
         field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
         field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
         field("loading_principle", pa.string(), "expected_value or solvency_99; one row for each."),
         field(
             "loading",
             pa.float64(),
-            "What the contract costs more than per-token on average, USD a bill. solvency_99: exact at up to 43 "
+            "Average extra cost over per-token, USD a bill. solvency_99: exact at up to 43 "
             "parameters, interpolated in between.",
         ),
     ],
@@ -105,33 +107,33 @@ PRICING_RECOMMENDATION = pa.schema(
         field(
             "target",
             pa.string(),
-            "variance_reduction: at least setting target_variance_reduction; budget: the loaded price keeps within "
+            "variance_reduction: at least setting target_variance_reduction; budget: the loaded price stays within "
             "budget_usd with budget_probability.",
         ),
         field("target_value", pa.float64(), "The share of variance, or the budget in USD."),
         field("target_probability", pa.float64(), "The probability of a budget; null for variance_reduction."),
         field("customer_dimension", pa.string(), "Whose bills: organisation or the configured dimension."),
         field("loading_principle", pa.string(), "expected_value or solvency_99."),
-        field("rank", pa.int64(), "1 is the cheapest: the least loading, since all earn the mean bill before it."),
+        field("rank", pa.int64(), "1 is the cheapest: the smallest loading, since all earn the mean bill before it."),
         field(
             "mechanism",
             pa.string(),
-            "The contract: of hybrid, insurance, allowance and commitment the best of all terms, of the others those "
-            "of pricing_risk; null where none reaches the target, or where bills are too few.",
+            "The contract: hybrid, insurance, allowance and commitment at the best of all terms, the others at those "
+            "of pricing_risk; null if none reaches the target, or if there are too few bills.",
         ),
         field("params", pa.string(), "Its terms as JSON, before the loading; amounts in USD a month."),
         field("variance_reduction", pa.float64(), "Reached: within customers."),
         field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
-        field("loading", pa.float64(), "Price of certainty: what it costs more than per-token on average, USD a bill."),
+        field("loading", pa.float64(), "Price of certainty: average extra cost over per-token, USD a bill."),
         field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
         field("expected_cost_usd", pa.float64(), "Mean loaded price: mean bill + loading, USD a month."),
         field("p_over_budget", pa.float64(), "Chance that the loaded price exceeds the budget; null without one."),
-        field("customer_variance_share", pa.float64(), "Var(price) / Var(bill): the risk that the customer keeps."),
-        field("provider_variance_share", pa.float64(), "Var(price - bill) / Var(bill): the risk of the provider."),
+        field("customer_variance_share", pa.float64(), "Var(price) / Var(bill): the customer's risk."),
+        field("provider_variance_share", pa.float64(), "Var(price - bill) / Var(bill): the provider's risk."),
         field(
             "shared_variance_share",
             pa.float64(),
-            "2 Cov(price, bill - price) / Var(bill): the part of both; the three shares add up to 1.",
+            "2 Cov(price, bill - price) / Var(bill): the shared part; the three shares add up to 1.",
         ),
         field("status", pa.string(), "ok; too_few, unpriced, ...: as in pricing_risk; unreachable; no_budget."),
         field("reason", pa.string(), "The recommendation in words, and where the two principles disagree."),
@@ -149,7 +151,9 @@ PRICING_PROVIDER = pa.schema(
         field("params", pa.string(), "Terms as JSON; amounts in USD a month."),
         field("n_customers", pa.int64(), "Independent customers in the provider's book."),
         field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
-        field("loading", pa.float64(), "So that premiums meet the ceded losses in 99% of months, USD a bill."),
+        field(
+            "loading", pa.float64(), "Loading with which premiums cover the ceded losses in 99% of months, USD a bill."
+        ),
         field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
         field("loss_ratio", pa.float64(), "Expected ceded loss / premium; null where nothing is ceded."),
         field(
@@ -162,7 +166,7 @@ PRICING_PROVIDER = pa.schema(
         field("reason", pa.string(), "The status in words."),
     ],
     metadata={
-        "description": "What a provider has to load for solvency in 99% of months, by number of customers: the sum of "
+        "description": "Loading for a provider's solvency in 99% of months, by number of customers: the sum of "
         "independent ceded losses by convolution, and the same under one shock that all customers share."
     },
 )
@@ -182,9 +186,9 @@ PRICING_PER_CONVERSATION = pa.schema(
         ),
         field("var_95", pa.float64(), "95% quantile, USD; null below 20."),
         field("var_99", pa.float64(), "99% quantile, USD; null below 100."),
-        field("tvar_95", pa.float64(), "Mean of the dearest 5%, USD."),
-        field("tvar_99", pa.float64(), "Mean of the dearest 1%, USD."),
-        field("warning", pa.string(), "Why these figures choose no contract."),
+        field("tvar_95", pa.float64(), "Mean of the highest 5%, USD."),
+        field("tvar_99", pa.float64(), "Mean of the highest 1%, USD."),
+        field("warning", pa.string(), "Why no contract is chosen by these figures."),
     ],
     metadata={
         "description": "The naive view: the four classic contracts applied to each conversation as if it were a bill. "

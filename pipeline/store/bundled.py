@@ -1,7 +1,7 @@
-"""Where the files of the product that are no Python lie, and the copy of the sample for a folder without data.
+"""Paths of the product's files other than Python, and the copy of the sample for a folder without data.
 
-Belongs here: finding what a wheel carries inside the package, and a checkout has beside it. Does not belong here: what
-is inside the package in both (SQL, templates), and reading any of the files.
+Belongs here: finding files that a wheel has inside the package, and a checkout beside it. Does not belong here: files
+that are inside the package in both (SQL, templates), and reading any of the files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent if IS_CHECKOUT else _INSIDE
 
 
 def copy_sample(home: Path) -> bool:
-    """Fill `home`/landing with the sample, whole or not at all; a landing that exists is left as it is.
+    """Fill `home`/landing with the sample, completely or not at all; an existing landing is left as it is.
 
     Returns:
         Whether the sample was copied.
@@ -29,8 +29,8 @@ def copy_sample(home: Path) -> bool:
     if (home / "landing").exists():
         return False
     with tempfile.TemporaryDirectory(dir=home, prefix=".sample-") as folder:
-        made = Path(folder) / "landing"
-        # Contents without modes: an installation may be read-only, and its copy belongs to the user.
-        shutil.copytree(ROOT / "data" / "sample" / "landing", made, copy_function=shutil.copyfile)
-        made.rename(home / "landing")
+        landing = Path(folder) / "landing"
+        # Without file modes: an installation may be read-only, and the copy belongs to the user.
+        shutil.copytree(ROOT / "data" / "sample" / "landing", landing, copy_function=shutil.copyfile)
+        landing.rename(home / "landing")
     return True

@@ -1,7 +1,7 @@
-"""What a computation gives where it cannot be done: one row that says so, so that all else is still published.
+"""The result of a failed computation: one row with the reason, so that all other tables are still published.
 
-Belongs here: which errors end a computation and which a run, the row that stands for the result, and how the failure
-travels with the table. Does not belong here: any computation, storing its result (`assets/analysis`).
+Belongs here: which errors end only a computation and which the run, the row that replaces the result, and marking the
+table as failed. Does not belong here: any computation, storing its result (`assets/analysis`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.settings import ConfigurationError
 
-# What the user has to change, a full or damaged disk and an interrupt end the run: the next table would meet them too.
+# A wrong setting or input, a full or damaged disk and an interrupt end the run: they would stop the next table too.
 ENDS_THE_RUN = (ConfigurationError, OSError, duckdb.IOException, duckdb.FatalException, duckdb.InterruptException)
 
 _FAILURE = b"failure"
@@ -28,7 +28,7 @@ def told(error: Exception) -> str:
 
 
 def table_or_reason(schema: pa.Schema, build: Callable[[], pa.Table]) -> pa.Table:
-    """What `build` gives; where it fails, a table of `schema` whose only row says why, marked by `failure`."""
+    """The result of `build`; if it fails, a table of `schema` whose only row has the reason, marked for `failure`."""
     try:
         return build()
     except ENDS_THE_RUN:
@@ -37,11 +37,11 @@ def table_or_reason(schema: pa.Schema, build: Callable[[], pa.Table]) -> pa.Tabl
         reason = told(error)
         row = dict.fromkeys((name for name in _STATUSES if name in schema.names), "unavailable")
         row |= {name: f"unavailable: not computed, {reason}" for name in _REASONS if name in schema.names}
-        found = pa.Table.from_pylist([row], schema=schema) if row else schema.empty_table()
-        return found.replace_schema_metadata({**(schema.metadata or {}), _FAILURE: reason.encode()})
+        table = pa.Table.from_pylist([row], schema=schema) if row else schema.empty_table()
+        return table.replace_schema_metadata({**(schema.metadata or {}), _FAILURE: reason.encode()})
 
 
 def failure(table: pa.Table) -> str | None:
-    """Why the table could not be computed; None where it was."""
-    found = (table.schema.metadata or {}).get(_FAILURE)
-    return found.decode() if found else None
+    """Why the table could not be computed; None if it was."""
+    reason = (table.schema.metadata or {}).get(_FAILURE)
+    return reason.decode() if reason else None

@@ -1,6 +1,6 @@
-"""What every stage does with a connection to the warehouse: a transaction, one row, whether a table is there.
+"""Helpers for a warehouse connection: a transaction, one row, all rows, whether a table exists.
 
-Belongs here: that. Does not belong here: opening one (warehouse), or any query.
+Does not belong here: opening a connection (warehouse), or any query.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 @contextlib.contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Within, all statements take effect together, or none where one fails."""
+    """Inside this context all statements take effect together; if one fails, none does."""
     connection.execute("BEGIN")
     try:
         yield
@@ -31,14 +31,13 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def has_table(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
     """Whether the warehouse holds a table."""
     query = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?"
-    found = first_row(connection, query, [schema, table])
-    return found is not None
+    return first_row(connection, query, [schema, table]) is not None
 
 
 def first_row(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] = ()
 ) -> tuple[Any, ...] | None:
-    """The first row. All are fetched: DuckDB refuses `connection.sql` while a result is not read to its end."""
+    """The first row. All are fetched, since DuckDB refuses `connection.sql` while a result has unread rows."""
     rows = connection.execute(query, list(parameters)).fetchall()
     return rows[0] if rows else None
 
@@ -47,6 +46,6 @@ def rows_of(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[object] | Mapping[str, object] | None = None
 ) -> list[Row]:
     """All rows of a query by the names of its columns."""
-    found = connection.execute(query, parameters)
-    names = [str(column[0]) for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    result = connection.execute(query, parameters)
+    names = [str(column[0]) for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,6 +1,6 @@
-"""Dagster's history of runs, which lies in SQLite: a damaged one is set aside, so that Dagster begins anew.
+"""Dagster's run history in SQLite: a damaged one is moved away, so that Dagster starts a new one.
 
-Does not belong here: where the history lies, and what it says of runs that were killed (cli).
+Does not belong here: the path of the history, and killed runs in it (cli).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-# A larger file is not read from beginning to end to know whether it is sound.
+# Larger files are not read completely for this check.
 _CHECKED_BYTES = 1 << 26
 
 
 def renew_damaged(folder: Path) -> list[str]:
-    """Set aside what of the history in `folder` SQLite cannot read any more; returns what that is.
+    """Move away the parts of the history in `folder` that SQLite cannot read, and return their names.
 
-    It tells of earlier runs and nothing rests on it, so that Dagster may begin it anew.
+    It only describes earlier runs and no result depends on it, so Dagster may start a new one.
     """
     parts = {"history": ("runs.db", "runs/index.db"), "schedules": ("schedules.db",)}
     damaged = [part for part, names in parts.items() if any(_is_damaged(folder / part / name) for name in names)]
@@ -40,7 +40,7 @@ def _is_damaged(file: Path) -> bool:
                 ("ok",)
             ]
     except sqlite3.OperationalError:
-        # Somebody else is at it, or it may not be read.
+        # Another process uses it, or it may not be read.
         return False
     except sqlite3.DatabaseError:
         return True

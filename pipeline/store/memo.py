@@ -1,6 +1,7 @@
-"""The memo of each stage: which state of the marts it has seen, what else it rested on, and how that came out.
+"""The memo of each stage: the version of the marts it used, the fingerprint of its other inputs, and its outcome.
 
-Belongs here: the memo, and the fingerprint of code and settings. Does not belong here: what a build touches (marts).
+Belongs here: the memo (table `scope.versions`; the schema keeps its first name), and the fingerprint of code and
+settings. Does not belong here: the increment of a build (marts).
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from pipeline.store.sqlfiles import sql
 MARTS = "marts"
 
 
-_FAILED = "failed "  # begins the fingerprint of a stage that could not do all of its work
+_FAILED = "failed "  # prefix of the fingerprint of a stage that failed in part
 
 
 def version(connection: duckdb.DuckDBPyConnection, stage: str) -> tuple[int, str]:
-    """The version of the marts that `stage` has seen (0: none), and the fingerprint that it noted."""
-    found = first_row(connection, "SELECT version, fingerprint FROM scope.versions WHERE stage = ?", [stage])
-    return (int(found[0]), str(found[1])) if found else (0, "")
+    """The version of the marts in the memo of `stage` (0: none), and its fingerprint."""
+    memo = first_row(connection, "SELECT version, fingerprint FROM scope.versions WHERE stage = ?", [stage])
+    return (int(memo[0]), str(memo[1])) if memo else (0, "")
 
 
 def outcome(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str) -> str | None:
-    """What `stage` noted when it last worked, or None if the marts or its `fingerprint` have changed since."""
+    """The last outcome of `stage`, or None if the marts or its `fingerprint` have changed since."""
     if version(connection, stage) != (version(connection, MARTS)[0], fingerprint):
         return None
-    found = first_row(connection, "SELECT outcome FROM scope.versions WHERE stage = ?", [stage])
-    return str(found[0]) if found else None
+    memo = first_row(connection, "SELECT outcome FROM scope.versions WHERE stage = ?", [stage])
+    return str(memo[0]) if memo else None
 
 
 def note(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str, outcome: str = "") -> None:
-    """Note that `stage` has worked on the marts as they are, and how that came out."""
+    """Note that `stage` has used the current marts, and its outcome."""
     current, _ = version(connection, MARTS)
     connection.execute(
         "INSERT OR REPLACE INTO scope.versions VALUES (?, ?, ?, ?)", [stage, current, fingerprint, outcome]
@@ -45,12 +46,12 @@ def note(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str, ou
 
 
 def note_failure(connection: duckdb.DuckDBPyConnection, stage: str, fingerprint: str, failure: str) -> None:
-    """Note that `stage` could not do all of its work: the next run tries again, and what rests on it is made anew."""
+    """Note that `stage` failed in part: the next run tries again, and dependent stages run again."""
     note(connection, stage, f"{_FAILED}{fingerprint}", failure)
 
 
 def failures(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """What stages could not do when they last worked, in order of their names."""
+    """The failures of stages in their last run, in order of their names."""
     query = "SELECT outcome FROM scope.versions WHERE starts_with(fingerprint, ?) ORDER BY stage"
     return [str(outcome) for (outcome,) in connection.execute(query, [_FAILED]).fetchall()]
 
@@ -97,7 +98,7 @@ def forget_results(connection: duckdb.DuckDBPyConnection, stage: str) -> None:
 
 
 def fingerprint(connection: duckdb.DuckDBPyConnection, *settings: object) -> str:
-    """One value for what a stage rests on besides the marts: the ledger, the product's own code, and these settings."""
+    """One value for the inputs of a stage besides the marts: the ledger, the product's code, and these settings."""
     ledger = first_row(connection, sql("store/ledger"))
     return hashlib.sha256(repr((ledger, _code(), settings)).encode()).hexdigest()
 

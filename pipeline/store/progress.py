@@ -1,7 +1,7 @@
-"""Telling whoever watches a run what it is doing, and measuring what each stage of it costs.
+"""Progress of a run, for observers, and the cost of each of its stages.
 
 Belongs here: the one channel from the stages to the terminal, and the cost of a stage: from its first report to that of
-the next one, so that the stages of a run add up to the run. Does not belong here: how it is drawn (cli).
+the next one, so that the stages of a run add up to the run. Does not belong here: drawing it (cli).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import duckdb
 
 Observer = Callable[[str, int, int, str], None]  # stage, done, total (0 = unknown), what
 
-WAITING = "waiting"  # for another program: no stage, it belongs to the one that waits
-_START = "start"  # Python, imports and what else comes before the first stage
+WAITING = "waiting"  # waiting for another program is no stage; it counts for the waiting one
+_START = "start"  # Python, imports and everything else before the first stage
 _MAXRSS_PER_MB = 1 << 20 if sys.platform == "darwin" else 1 << 10
 
-# One run a process, and dbt reports from threads of its own: a plain variable, where a context variable would be lost.
+# A process has one run. A plain variable, since dbt reports from its own threads, where a context variable is lost.
 _observers: list[Observer] = []
 
 
 @dataclass
 class Cost:
-    """What a stage of a run has cost so far; `peak_mb` is the most memory of the process up to its end."""
+    """The cost of a stage so far; `peak_mb` is the peak memory of the process up to its end."""
 
     stage: str
     seconds: float = 0.0
@@ -58,7 +58,7 @@ class _Meter:
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of those that it has begun and that have ended."""
+    """CPU time of this process and of its finished children."""
     used = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_utime + each.ru_stime for each in used)
 
@@ -67,31 +67,31 @@ _meter = _Meter(time.monotonic(), 0.0)
 
 
 def report(stage: str, done: int = 0, total: int = 0, what: str = "") -> None:
-    """Say that `stage` has finished `done` of `total` things and is at `what`."""
+    """Report that `stage` has finished `done` of `total` things and works on `what`."""
     _meter.enter(stage)
     for observer in _observers:
         observer(stage, done, total, what)
 
 
 def handled(rows: int) -> None:
-    """Say that the stage of the last report has read, judged or written so many more rows."""
+    """Add to the rows that the stage of the last report has read, checked or written."""
     _meter.now.rows += rows
 
 
 def stages() -> list[Cost]:
-    """What each stage of this run has cost up to now, in order of their beginnings."""
+    """The cost of each stage of this run up to now, in order of their starts."""
     _meter.look()
     return list(_meter.stages.values())
 
 
 def forget() -> None:
-    """Begin anew: the next stage is one of another run of this process."""
+    """Start over: the next stage belongs to another run of this process."""
     global _meter
     _meter = _Meter(time.monotonic(), _cpu_seconds())
 
 
 def store(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Write what the stages of this run have cost up to now into ingest.run_stages, in place of what stands there."""
+    """Write the cost of this run's stages up to now into ingest.run_stages, replacing its rows."""
     connection.execute("DELETE FROM ingest.run_stages WHERE run_id = ?", [run_id])
     for cost in stages():
         row = [run_id, *astuple(cost)]
@@ -100,7 +100,7 @@ def store(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
 
 @contextlib.contextmanager
 def watched(observer: Observer) -> Iterator[None]:
-    """Send what stages report to `observer`."""
+    """Send progress to `observer` inside this context."""
     _observers.append(observer)
     try:
         yield

@@ -1,7 +1,7 @@
-"""What a secret looks like, and what stands in its place wherever a text is kept or shown.
+"""Recognises secrets in text, and replaces them before a text is stored or shown.
 
-Belongs here: the shapes of keys and tokens, for Python and, by macro without_secret, for SQL. Does not belong here:
-which texts are kept (pipeline/ingest/sql). People paste keys where names belong, and name files by them.
+Belongs here: the patterns of keys and tokens, for Python and, by macro without_secret, for SQL. Does not belong here:
+which texts are kept (pipeline/ingest/sql). People paste keys into name fields and file names.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-# As Python's and DuckDB's expressions both have it, in any case of letters: some fields are stored in lower case. Each
-# begins where a word does, or after a sign.
+# In syntax that Python and DuckDB share, case-insensitive: some fields are stored in lower case. Each begins at the
+# start of a word, or after a punctuation character.
 _SHAPES = (
     r"sk-[A-Za-z0-9_.-]{6,}",  # Anthropic, OpenAI, LiteLLM, OpenRouter, DeepSeek, Langfuse
     r"pk-lf-[A-Za-z0-9-]{6,}",
@@ -29,8 +29,8 @@ _SECRET = re.compile(SECRET)
 
 
 def without_secrets(text: str) -> str:
-    """`text` with a fingerprint in place of each part that is shaped like a secret."""
-    return _SECRET.sub(lambda found: found.group(1) + _fingerprint(found.group(2)), text)
+    """`text` with a fingerprint in place of each part that looks like a secret."""
+    return _SECRET.sub(lambda match: match.group(1) + _fingerprint(match.group(2)), text)
 
 
 def _fingerprint(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading the SQL files of the stages: `<stage>/<name>` lies in pipeline/<stage>/sql/<name>.sql.
+"""Reads the SQL files of the stages: `<stage>/<name>` is pipeline/<stage>/sql/<name>.sql.
 
 Belongs here: finding a file and filling its ${placeholders}. Does not belong here: SQL text, and running it.
 """
@@ -13,7 +13,7 @@ _STAGES = Path(__file__).parent.parent
 
 
 def read(name: str) -> str:
-    """Text of the SQL file `name`, its placeholders as they are."""
+    """Text of the SQL file `name`, placeholders not filled in."""
     stage, _, inside = name.partition("/")
     return (_STAGES / stage / "sql" / f"{inside}.sql").read_text(encoding="utf-8")
 
@@ -27,12 +27,12 @@ def names(pattern: str) -> list[str]:
     """
     stage, _, inside = pattern.partition("/")
     folder = _STAGES / stage / "sql"
-    found = sorted(
+    matches = sorted(
         f"{stage}/{file.relative_to(folder).with_suffix('').as_posix()}" for file in folder.glob(f"{inside}.sql")
     )
-    if not found:
+    if not matches:
         raise FileNotFoundError(f"no SQL file is called {pattern}")
-    return found
+    return matches
 
 
 @cache

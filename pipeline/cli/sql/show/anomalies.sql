@@ -1,4 +1,4 @@
--- Days that stand out, and what made them: the latest first
+-- Unusually expensive days with their causes, the latest first
 -- minor: note, method, p_value, score, expected_usd
 select
     usage_date,

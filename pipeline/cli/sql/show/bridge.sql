@@ -1,4 +1,4 @@
--- From last month's bill to this one: what each cause added, in USD (Shapley values: no order of attribution is preferred)
+-- From last month's bill to this one: what each cause added, in USD (the causes add up exactly, in whatever order)
 -- minor: note, source
 with chosen as (
     select *

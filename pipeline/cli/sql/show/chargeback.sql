@@ -1,4 +1,4 @@
--- The bill by who answers for it: direct, their part of what is shared, and what no line of allocation.csv names
+-- The bill by team: direct costs, their part of shared costs, and costs that no line of allocation.csv matches
 -- minor: shared_rule, is_closed, environment, direct_usd, shared_usd, unallocated_usd, is_over_budget, estimated_usd
 select
     strftime(month, '%Y-%m') as month,

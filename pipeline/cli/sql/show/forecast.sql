@@ -1,4 +1,4 @@
--- What this month and the next will cost, with how often past forecasts held
+-- What this month and the next will cost, and how often past forecasts were right
 -- minor: note, method, backtest_hits, low_80, high_80, so_far_usd
 select
     segment,

@@ -1,4 +1,4 @@
--- Contracts at equal revenue, and quotes as quoted: what each does to the bill, and the premium that covers what it cedes
+-- Contracts at equal revenue, and quotes as quoted: the effect on the bill, and the premium for the ceded risk
 -- minor: reason, n_bills, variance_reduction_pooled, sd, status, ceded_share, basis, mean
 select
     basis,

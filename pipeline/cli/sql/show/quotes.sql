@@ -1,4 +1,4 @@
--- Your quotes: what the last twelve whole months would have cost under each
+-- Your quotes: what the last twelve complete months would have cost under each
 select
     quote,
     n_months,

@@ -1,4 +1,4 @@
--- What has changed in closed months since they were booked
+-- Changes in closed months since they were booked
 -- minor: noticed_at, token_kind, team, side
 select
     strftime(month, '%Y-%m') as month,

@@ -1,4 +1,4 @@
--- What to change and what it would have saved, the most first; then your questions, which are no savings
+-- What to change and what it would have saved, the largest first; then your what-if questions
 select
     rank,
     kind,

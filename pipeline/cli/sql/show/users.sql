@@ -1,4 +1,4 @@
--- Users, the most expensive first: from the logs of sessions, which alone name them
+-- Users, the most expensive first, from session logs (only these name users)
 -- minor: api_equivalent_usd, models, sessions, first_used
 select
     user_id,
