@@ -2,7 +2,6 @@
 
 A stage is a package; its SQL lies beside its code. In the order of the flow: `fetch`, `ingest`, `reference`, `marts`
 (which runs dbt_project), `analysis`, `pricing`, `savings`, `finance`, `views`, `validation`. `store` and `settings`
-serve them all. `definitions` and `assets` wire them into Dagster; `cli` is the other way in. A stage imports only those
-before it.
-Nothing is re-exported here.
+serve them all. `definitions` and `assets` wire them into Dagster; `cli` is the other entry point. A stage imports only
+earlier stages. Nothing is re-exported here.
 """

@@ -437,8 +437,12 @@ def test_after_a_new_version_another_try_loads_what_it_can_and_publishes_it(smal
     assert answer(small_home, "SELECT count(*) AS n FROM marts.billed_costs") == [{"n": 0}]
     done = token_analytics("retry-rejected", "--home", small_home)
     assert (done.code, done.err.splitlines()[:2]) == (
-        0, ["landing/cost.csv: was unrecognised, is loaded with 0 rejected rows", "2 files came out as before"]
-    )  # fmt: skip
+        0,
+        [
+            "landing/cost.csv: was unrecognised, is now loaded with 0 rejected rows",
+            "2 files with the same result as before",
+        ],
+    )
     assert answer(small_home, "SELECT cost_usd FROM marts.billed_costs") == [{"cost_usd": "1.25"}]
     assert len(days(small_home)) == 5
 

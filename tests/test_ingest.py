@@ -479,9 +479,9 @@ def test_another_try_after_a_fix_gives_the_marts_of_a_home_that_never_had_the_fa
 
     older_product.undo()
     assert retry(home) == [
-        "landing/cost.csv: was unrecognised, is loaded with 0 rejected rows",
-        "landing/usage.csv: was loaded with 1 rejected rows, is loaded with 0 rejected rows",
-        "1 files came out as before",
+        "landing/cost.csv: was unrecognised, is now loaded with 0 rejected rows",
+        "landing/usage.csv: was loaded with 1 rejected rows, is now loaded with 0 rejected rows",
+        "1 files with the same result as before",
     ]
     home.build()
     fresh = new_home()
@@ -507,7 +507,7 @@ def test_another_try_without_a_fix_changes_no_row(home, name):
     home.ingest()
     before = home.tables("raw", "ingest")
     assert len(before["ingest.rejected_rows"]) > 0
-    assert retry(home) == ["1 files came out as before"]
+    assert retry(home) == ["1 files with the same result as before"]
     after = home.tables("raw", "ingest")
     at = [column for (column,) in home.query("SELECT column_name FROM (DESCRIBE ingest.files)")].index("loaded_at")
     for tables in (before, after):
@@ -532,7 +532,7 @@ def test_a_file_that_is_gone_or_holds_something_else_is_reported_and_left_as_it_
     before = home.tables("raw", "ingest", "scope")
     change(home.settings.landing / "a.csv")
     older_product.undo()
-    assert retry(home) == ["landing/a.csv: no longer lies there with the same content: left as it is"]
+    assert retry(home) == ["landing/a.csv: is gone or has changed: its rows stay as they are"]
     assert home.tables("raw", "ingest", "scope") == before
 
 
@@ -623,10 +623,10 @@ def test_a_link_that_has_become_a_file_is_no_longer_a_failure(home, tmp_path):
     link = home.settings.landing / "o.csv"
     link.symlink_to(tmp_path / "o.csv")
     home.ingest()
-    assert retry(home) == ["1 files came out as before"]
+    assert retry(home) == ["1 files with the same result as before"]
     link.unlink()
     home.land({"o.csv": GOOD_FILES["usage.csv"]})
-    assert retry(home) == ["landing/o.csv: was refused, is a file that a run loads"]
+    assert retry(home) == ["landing/o.csv: was refused, is now a file that a run loads"]
     assert home.ingest().files_loaded == 1
     assert home.ledger("o.csv")["status"] == "loaded"
 

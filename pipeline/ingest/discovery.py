@@ -1,7 +1,7 @@
-"""Which files of landing, and of folders that are read in place, a run looks at; it reads none of them.
+"""Lists the files of landing, and of folders that are read in place, without reading them.
 
-Belongs here: walking through folders, what is left out there, links and names that are refused, and names of files that
-tools of coding agents keep beside their logs. Does not belong here: what stands in a file (sources).
+Belongs here: walking through folders, skipped files, refused links and names, and names of side files of coding
+agents' tools. Does not belong here: the content of a file (sources).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LINK_REFUSED = "symbolic link that leaves its folder: copy the file in, or name 
 NAME_REFUSED = "its name or a folder's is not valid UTF-8: rename it"
 
 # Names of files and folders that systems, editors and development tools leave anywhere, in lower case: never input, and
-# not worth a word. Files that begin with a dot are such too: what is being written has such names.
+# skipped silently. So are files that begin with a dot: files that are being written have such names.
 LITTER = (
     ".git", ".hg", ".svn", ".jj", ".appledouble", ".spotlight-v100", ".fseventsd", ".temporaryitems",
     ".documentrevisions-v100", "._*", ".trash*", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini",
@@ -30,7 +30,7 @@ LITTER = (
     ".vscode", ".vs", ".ipynb_checkpoints", ".dropbox.cache", ".stfolder", ".stversions",
     "*~", "~$*", "#*#", "*.swp", "*.swo", "*.crdownload",
 )  # fmt: skip
-# What tools of coding agents keep beside their logs, by the end of the path, in lower case.
+# Side files of coding agents' tools, by the end of the path, in lower case.
 SIDE_FILES = (
     # Claude Code and its desktop application
     "*/history.jsonl", "*/settings.json", "*/settings.local.json",
@@ -48,12 +48,12 @@ SIDE_FILES = (
     "*/checkpoint*.json", "*/google_accounts.json", "*/oauth_creds.json", "*/projects.json", "*/trustedfolders.json",
     "*/state.json",
 )  # fmt: skip
-# Of these a file may look like input: copies of what a session has read or written, and logs that say again what the
-# transcripts beside them say.
+# Side files that may look like input: copies of files that a session has read or written, and logs that repeat the
+# transcripts beside them.
 COPIES = ("*/tool-results/*", "*/file-history/*", "*/paste-cache/*", "*/local_*/audit.jsonl")
-# Those that nobody else has, so that they tell by themselves, wherever logs were copied to.
+# Side files with unique names, recognised wherever logs were copied to.
 SIDE_FILES_ANYWHERE = ("*.meta.json", "*/journal.jsonl", "*/sessions-index.json")
-# Below a folder of these names lie the logs of such a tool.
+# Folders of these names contain the logs of such a tool.
 TOOL_FOLDERS = frozenset(
     (
         ".claude", "claude", "projects", "claude_projects", "claude_code", "local-agent-mode-sessions", "subagents",
@@ -79,20 +79,20 @@ class LandedFile:
     shown: str
 
     def fingerprint(self) -> transcripts.Fingerprint:
-        """What the file looks like now."""
+        """Size and times of the file now."""
         return transcripts.fingerprint(self.path.stat())
 
 
 @dataclass
 class Found:
-    """Files to look at, in a fixed order, and what cannot be looked at, with the reason."""
+    """Files in a fixed order, and refused files and folders with the reason."""
 
     files: list[LandedFile] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 def discover(settings: Settings) -> Found:
-    """What lies in landing and in `settings.sources`, folders with a dot included; LITTER is left out.
+    """The files in landing and in `settings.sources`, including folders with a dot, without LITTER.
 
     Raises:
         ConfigurationError: a folder in `settings.sources` does not exist.
@@ -121,25 +121,25 @@ def discover(settings: Settings) -> Found:
 
 
 def digest(settings: Settings) -> str:
-    """One value for the names, sizes and times of all files that a run would look at; it reads none of them."""
+    """One value for the names, sizes and times of all files that a run would list; it reads none of them."""
     listing = []
     for file in discover(settings).files:
         try:
             listing.append(f"{file.shown}\t{file.fingerprint()}")
         except OSError as error:
-            # It went, or may not be looked at: that is a state too.
+            # It is gone, or not accessible: that is a state too.
             listing.append(f"{file.shown}\t{error.errno}")
     return hashlib.sha256("\n".join(listing).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_side_file(shown: str) -> bool:
-    """Whether a tool is known to keep such a file beside its logs; asked of what is of no format."""
+    """Whether the file is a known side file of a tool; used for unrecognised files."""
     name = f"/{shown}"
     return _SIDE_FILE_ANYWHERE.match(name) is not None or (_is_of_tool(shown) and _SIDE_FILE.match(name) is not None)
 
 
 def is_copy(shown: str) -> bool:
-    """Whether a tool keeps there what counts elsewhere, or nowhere: such files are not read."""
+    """Whether the file is a tool's copy of usage that counts elsewhere, or not at all; such files are not read."""
     return _is_of_tool(shown) and _COPY.match(f"/{shown}") is not None
 
 
@@ -148,7 +148,7 @@ def _is_of_tool(shown: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """A file's name as the ledger can hold it, whatever bytes it consists of."""
+    """A file's name as valid text for the ledger, whatever its bytes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -157,7 +157,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def _leaves(link: Path, inside: Path) -> bool:
-    """Whether a symbolic link leads out of a folder, to a folder, or round in a circle."""
+    """Whether a symbolic link leads out of a folder, to a folder, or in a circle."""
     try:
         link.stat()
         return link.is_dir() or not link.resolve().is_relative_to(inside)
@@ -169,17 +169,17 @@ def _leaves(link: Path, inside: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Closed:
-    """A folder whose entries cannot be told."""
+    """A folder whose entries cannot be listed."""
 
     path: str
     problem: str
 
 
 def _entries(folder: Path | str) -> Iterator[os.DirEntry[str] | _Closed]:
-    """What lies in a folder and is none itself, by name, then what lies in its folders."""
+    """The files of a folder by name, then those of its subfolders."""
     try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if not _is_litter(entry)), key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if not _is_litter(entry)), key=lambda entry: entry.name)
     except OSError as error:
         yield _Closed(str(folder), error.strerror or type(error).__name__)
         return

@@ -1,7 +1,7 @@
-"""Every format, and which of them a file is.
+"""The list of formats, and recognising the format of a file.
 
-Belongs here: the list of formats in the order in which they are asked, and whose account each tells of. Does not belong
-here: what a format is like (sources), and what becomes of the file (loader).
+Belongs here: the formats in the order in which they are tried, and the account of each. Does not belong here: the
+definition of a format (sources), and loading the file (loader).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.ingest.sources import (
 from pipeline.ingest.sources.contract import Probe, Source, SourceError
 
 SOURCES: tuple[Source, ...] = (
-    # First: what a stream has brought may hold lines that look like any other format.
+    # First: drained stream files may hold lines that look like any other format.
     stream_events,
     claude_code,
     codex,
@@ -57,7 +57,7 @@ SOURCES: tuple[Source, ...] = (
 FORMATS = tuple(dict.fromkeys(source.FORMAT for source in SOURCES))
 
 
-# What is read, in words: said once where a file is of no format.
+# The known formats in words, printed once if a file is unrecognised.
 KNOWN_FORMATS = (
     "Console usage or cost CSV, pages of Anthropic's and OpenAI's usage and cost APIs (JSON) and OpenAI's CSV exports "
     "of them, token_usage_sessions (CSV, JSON lines, Parquet), logs of Claude Code, Codex, OpenCode, Pi and Gemini CLI,"
@@ -65,8 +65,8 @@ KNOWN_FORMATS = (
 )
 
 
-# The formats of a provider's account: whose it is, and whether it tells of usage (console) or of what was billed. The
-# models read it as raw.account_formats.
+# The formats of a provider's account: the provider, and whether they hold usage (console) or the bill (billed). The
+# models read this as raw.account_formats.
 ACCOUNT_FORMATS = {
     "anthropic_usage": ("anthropic", "console"), "anthropic_cost": ("anthropic", "billed"),
     "openai_usage": ("openai", "console"), "openai_costs": ("openai", "billed"),
@@ -74,16 +74,16 @@ ACCOUNT_FORMATS = {
 }  # fmt: skip
 
 
-# What our own systems wrote down.
+# Formats of our own logs.
 LOG_FORMATS = tuple(name for name in FORMATS if name not in ACCOUNT_FORMATS)
 
 
 class UnrecognisedError(SourceError):
-    """A file that no format claims."""
+    """A file of no known format."""
 
 
 class UnusableError(SourceError):
-    """A file of a known format that lacks what it needs."""
+    """A file of a known format that misses a required part."""
 
     def __init__(self, message: str, name: str) -> None:
         super().__init__(message)
@@ -91,7 +91,7 @@ class UnusableError(SourceError):
 
 
 def recognise(path: Path) -> tuple[Source, Probe]:
-    """The format that claims a file, and the file's beginning; raises UnrecognisedError or UnusableError."""
+    """The format of a file, and the file's beginning; raises UnrecognisedError or UnusableError."""
     probe = Probe.of(path)
     if not probe.head.strip():
         raise UnrecognisedError("empty file: nothing to read")

@@ -1,7 +1,7 @@
-"""The ledger of files, and the quarantine of rows that could not be used.
+"""The ledger of files, and the quarantine of unusable rows.
 
-Belongs here: what ingest.files, ingest.paths and ingest.rejected_rows say, and the private text of rejected rows. Does
-not belong here: loading rows (loader), and taking files out again (retraction).
+Belongs here: writing ingest.files, ingest.paths and ingest.rejected_rows, and the private text of rejected rows. Does
+not belong here: loading rows (loader), and removing files (retraction).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pipeline.settings import Settings
 from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import sql
 
-# Where the days of a file's usage are found; formats that are not named here fill raw.requests.
+# SQL for the first and last day of a file's usage; all other formats fill raw.requests.
 _USAGE_DATES = {
     "token_usage_sessions": "ingest/usage_dates/token_usage_sessions",
     **{name: f"ingest/usage_dates/{side}" for name, (_, side) in formats.ACCOUNT_FORMATS.items()},
 }
 
 
-# Inserting in batches keeps a file of nothing but bad rows from taking one statement a row.
+# Inserting in batches keeps a file of only bad rows from taking one statement per row.
 REJECT_BATCH = 10_000
 
 
@@ -44,7 +44,7 @@ NO_USABLE_ROW = "none of its rows could be used"
 
 @dataclass
 class FoundFile:
-    """A file that may be new: what it looked like when it was found, and its sha256, '' until it has been read."""
+    """A file that may be new: its size and times when it was listed, and its sha256, '' until it has been read."""
 
     file: discovery.LandedFile
     before: transcripts.Fingerprint
@@ -57,19 +57,19 @@ def quarantine(settings: Settings, sha256: str, rejected: Sequence[RejectedRow])
         return
     settings.quarantine.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = quarantine_file(settings, sha256)
-    following = target.with_suffix(".next")
+    temporary = target.with_suffix(".next")
     with (
-        os.fdopen(os.open(following, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as raw,
+        os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed,
     ):
         for row in rejected:
             entry = {"line": row.line, "byte_offset": row.byte_offset, "reason": row.reason, "text": row.text}
             packed.write(json.dumps(entry, ensure_ascii=True).encode() + b"\n")
-    following.replace(target)
+    temporary.replace(target)
 
 
 def quarantine_file(settings: Settings, sha256: str) -> Path:
-    """Where the text of a file's rejected rows is kept."""
+    """The file with the text of a file's rejected rows."""
     return settings.quarantine / f"{sha256}.jsonl.gz"
 
 
@@ -89,15 +89,15 @@ def enter(connection: duckdb.DuckDBPyConnection, shown: str, sha256: str, name: 
             "rows_rejected": len(loaded.rejected),
             "rows_ignored": loaded.rows_ignored,
             "rows_repeated": loaded.rows_repeated,
-            "message": _told(loaded),
+            "message": _message(loaded),
         },
     )
     connection.execute("INSERT OR IGNORE INTO scope.pending_files VALUES (?)", [sha256])
     _enter_rejected(connection, [(sha256, shown, loaded)])
 
 
-def _told(loaded: Loaded) -> str:
-    """What the ledger says of a loaded file: that it gave no usage, where that is so, and what its format says."""
+def _message(loaded: Loaded) -> str:
+    """The ledger's message on a loaded file: the hint of its format, or that it holds no usage."""
     return loaded.message or ("" if loaded.rows_loaded else NO_USABLE_ROW if loaded.rejected else NO_USAGE)
 
 
@@ -134,7 +134,7 @@ def enter_together(
             "rows_rejected": [len(loaded.rejected) for _, loaded in files],
             "rows_ignored": [loaded.rows_ignored for _, loaded in files],
             "rows_repeated": [loaded.rows_repeated for _, loaded in files],
-            "message": [_told(loaded) for _, loaded in files],
+            "message": [_message(loaded) for _, loaded in files],
         }
     )
     with _registered(connection, "entered_files", ledger):
@@ -143,7 +143,7 @@ def enter_together(
 
 
 def run_statements(connection: duckdb.DuckDBPyConnection, statements: str) -> None:
-    """Run statements, each to its end."""
+    """Run statements one after the other."""
     for statement in statements.split(";"):
         if statement.strip():
             connection.execute(statement).fetchall()
@@ -151,7 +151,7 @@ def run_statements(connection: duckdb.DuckDBPyConnection, statements: str) -> No
 
 @contextlib.contextmanager
 def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    """Let SQL read an Arrow table by a name; results of the connection must have been fetched to their end."""
+    """Let SQL read an Arrow table by a name; earlier results of the connection must be fetched completely."""
     connection.register(name, table)
     try:
         yield
@@ -162,14 +162,14 @@ def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Tabl
 def note(
     connection: duckdb.DuckDBPyConnection, sha256: str, shown: str, name: str, size: int, status: str, message: str
 ) -> None:
-    """Ledger row of a file from which nothing was loaded; unchanged where the ledger says so already."""
+    """Write the ledger row of a file that was not loaded; an equal row stays unchanged."""
     with transaction(connection):
         connection.execute(sql("ingest/drop_other_note"), [sha256, status, message])
         connection.execute(sql("ingest/enter_note"), [sha256, shown, name, size, status, message])
 
 
 def remember(connection: duckdb.DuckDBPyConnection, files: Sequence[FoundFile]) -> None:
-    """Note where these contents lie, so that the next run need not read them."""
+    """Store the paths of these contents, so that the next run does not read them."""
     if files:
         path, sha256, size, modified, changed = zip(
             *((found.file.shown, found.sha256, *found.before) for found in files), strict=True

@@ -2,10 +2,10 @@
 
 1. `ingest` lists the files of landing and of `sources` (`discovery`) and skips those that have not changed.
 2. `transcripts` reads, hashes and parses small files in bulk; `_Loading` stores them in batches.
-3. `_take` loads any other file by itself, with the format that claims it (`formats`).
-4. `retry_rejected` loads files again that had rejected rows.
+3. `_take` loads any other file alone, with its format (`formats`).
+4. `retry_rejected` reloads files that had rejected rows.
 
-Does not belong here: what a format is like (sources), the ledger's rows (ledger), taking rows out again (retraction),
+Does not belong here: the definition of a format (sources), the ledger's rows (ledger), removing rows (retraction),
 and which of several records of the same usage counts (dbt_project).
 """
 
@@ -33,15 +33,15 @@ from pipeline.store import warehouse
 from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import sql
 
-# Files that are stored in one transaction where their format allows it: few cost time, many cost memory. One and a half
-# of DuckDB's row groups, since it writes two ends again that together make one.
+# Files per transaction if their format allows batches: smaller batches cost time, larger ones memory. One and a half of
+# DuckDB's row groups, since it rewrites two partial groups that together make one.
 BATCH_FILES = 5000
 BATCH_ROWS = 184_320
-# Text of rejected rows that waits for its place in the quarantine.
+# Text of rejected rows that waits to be written to the quarantine.
 BATCH_REJECTED_CHARACTERS = 1 << 26
 
-GONE = "no longer lies there with the same content: left as it is"
-# In the column format of the ledger, of what tools keep beside their logs.
+GONE = "is gone or has changed: its rows stay as they are"
+# Value of the ledger's column format for side files of tools.
 SIDE_FILE = "side_file"
 
 Progress = Callable[[int, int, str], None]  # done, total, what
@@ -49,16 +49,16 @@ Progress = Callable[[int, int, str], None]  # done, total, what
 
 @dataclass
 class IngestSummary:
-    """What one run found in landing."""
+    """Counts of one run over landing."""
 
     files_seen: int = 0
     files_unchanged: int = 0
     files_loaded: int = 0
     files_unrecognised: int = 0
     files_failed: int = 0
-    # What tools keep beside their logs.
+    # Side files of tools.
     files_ignored: int = 0
-    # Of the loaded ones.
+    # Among the loaded files.
     files_without_usage: int = 0
     rows_read: int = 0
     rows_loaded: int = 0
@@ -66,11 +66,11 @@ class IngestSummary:
     rows_ignored: int = 0
     rows_repeated: int = 0
     problems: list[str] = field(default_factory=list)
-    # What could not be looked at or read, with the reason.
+    # Files and folders that cannot be read, with the reason.
     unread: dict[str, str] = field(default_factory=dict)
 
     def add(self, loaded: Loaded) -> None:
-        """Count a file that was loaded."""
+        """Count a loaded file."""
         self.files_loaded += 1
         self.files_without_usage += not loaded.rows_loaded
         self.rows_read += loaded.rows_read
@@ -92,7 +92,7 @@ def ingest(
     """Load every file of landing, and of `settings.sources`, whose content is not in the ledger yet.
 
     Raises:
-        ConfigurationError: there is nothing to read, neither now nor from an earlier run.
+        ConfigurationError: there are no files now, and none were loaded before.
 
     """
     summary = IngestSummary()
@@ -125,13 +125,13 @@ def ingest(
             wanted.append(transcripts.Wanted(str(file.path), before, known, is_unchanged=fingerprint == before))
     done = itertools.count(summary.files_unchanged)
 
-    def tell(file: discovery.LandedFile) -> None:
+    def report(file: discovery.LandedFile) -> None:
         if progress:
             progress(next(done), len(files), file.shown)
 
     remaining = iter(found)
     with (
-        _Loading(connection, settings, summary, status, tell) as loading,
+        _Loading(connection, settings, summary, status, report) as loading,
         contextlib.closing(transcripts.portions(wanted, warehouse.threads(settings))) as portions,
     ):
         for portion in portions:
@@ -150,7 +150,7 @@ def _cannot_be_read(settings: Settings, summary: IngestSummary, file: discovery.
 
 
 def _note_unread(connection: duckdb.DuckDBPyConnection, unread: Mapping[str, str]) -> None:
-    """Rows of the ledger for what could not be read now, in place of those of earlier runs."""
+    """Write ledger rows of unreadable files and folders, replacing those of earlier runs."""
     notes = {_unread_key(shown): (shown, message) for shown, message in unread.items()}
     connection.execute(sql("ingest/drop_read"), [list(notes)])
     for key, (shown, message) in notes.items():
@@ -158,19 +158,19 @@ def _note_unread(connection: duckdb.DuckDBPyConnection, unread: Mapping[str, str
 
 
 def _unread_key(shown: str) -> str:
-    """What stands for the sha256 of a file that cannot be read."""
+    """Replacement for the sha256 of a file that cannot be read."""
     return f"refused:{hashlib.sha256(shown.encode()).hexdigest()}"
 
 
 def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
-    """Load again, from where they lie, the files that have rejected rows, and those that were not loaded at all.
+    """Reload files with rejected rows, and files that failed to load, from their paths.
 
-    A file's rows, rejected rows and ledger row are replaced in one transaction. What cannot be replaced stays as it is:
-    a file that is gone or holds other content now, and one of which less could be used than before (none of it).
+    A file's rows, rejected rows and ledger row are replaced in one transaction. A file that is gone, has changed or is
+    unusable now keeps its rows.
 
     Returns:
-        One line for each file that came out otherwise or could not be tried, and one that counts the others. The next
-        build takes what changed into the marts.
+        One line for each file with another result or that could not be tried, and one that counts the others. The next
+        build takes the changes into the marts.
 
     Raises:
         ConfigurationError: a folder in `settings.sources` does not exist.
@@ -180,7 +180,7 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
     here = {file.shown: file for file in discovered.files}
     still_refused = {shown for shown, _ in discovered.refused}
     still_refused |= {shown for shown, file in here.items() if not os.access(file.path, os.R_OK)}
-    told: list[str] = []
+    lines: list[str] = []
     as_before = 0
     for sha256, shown, status, rejected, places in connection.execute(sql("ingest/retry/find")).fetchall():
         if sha256.startswith("refused:"):
@@ -188,9 +188,9 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
                 as_before += 1
             elif shown in here:
                 connection.execute("DELETE FROM ingest.files WHERE file_sha256 = ?", [sha256])
-                told.append(f"{shown}: was refused, is a file that a run loads")
+                lines.append(f"{shown}: was refused, is now a file that a run loads")
             else:
-                told.append(f"{shown}: {GONE}")
+                lines.append(f"{shown}: {GONE}")
             continue
         try:
             file = next(
@@ -202,7 +202,7 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
                 None,
             )
             if file is None:
-                told.append(f"{shown}: {GONE}")
+                lines.append(f"{shown}: {GONE}")
                 continue
             summary = IngestSummary()
             after = _take(
@@ -210,27 +210,27 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
             )
         except OSError as error:
             warehouse.refuse_full_disk(settings, str(error))
-            told.append(f"{shown}: {error.strerror or 'cannot be read'}")
+            lines.append(f"{shown}: {error.strerror or 'cannot be read'}")
             continue
-        was, now = _came_out(status, rejected), _came_out(after, summary.rows_rejected)
+        was, now = _outcome(status, rejected), _outcome(after, summary.rows_rejected)
         if not after:
-            told += summary.problems
+            lines += summary.problems
         elif was != now:
-            told.append(f"{file.shown}: was {was}, is {now}")
+            lines.append(f"{file.shown}: was {was}, is now {now}")
         else:
             as_before += 1
-    return [*told, f"{as_before:,} files came out as before"] if as_before or not told else told
+    return [*lines, f"{as_before:,} files with the same result as before"] if as_before or not lines else lines
 
 
-def _came_out(status: str, rejected: int) -> str:
+def _outcome(status: str, rejected: int) -> str:
     return f"loaded with {rejected:,} rejected rows" if status == "loaded" else status
 
 
 def refuse_no_home(settings: Settings) -> None:
-    """Refuse a folder in which there is nothing to load and nothing was loaded, before anything is written into it.
+    """Refuse a folder without files to load and without a warehouse, before anything is written into it.
 
     Raises:
-        ConfigurationError: it is such a folder.
+        ConfigurationError: the home is such a folder.
 
     """
     if settings.warehouse.exists() or settings.sources or any(path.is_file() for path in settings.landing.rglob("*")):
@@ -239,9 +239,9 @@ def refuse_no_home(settings: Settings) -> None:
 
 
 def _nothing_to_read(settings: Settings) -> str:
-    found = [f"~/{name}" for name in (".claude/projects", ".codex/sessions") if (Path.home() / name).is_dir()]
-    hint = f" (found logs in {' and '.join(found)}: add them to `sources` in token_analytics.toml)" if found else ""
-    return f"no files in {settings.landing}: put exports and logs there, at any depth{hint}"
+    logs = [f"~/{name}" for name in (".claude/projects", ".codex/sessions") if (Path.home() / name).is_dir()]
+    hint = f" (found logs in {' and '.join(logs)}: add them to `sources` in token_analytics.toml)" if logs else ""
+    return f"no files in {settings.landing}: put exports and logs there, in any folder{hint}"
 
 
 def _has_history(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -249,18 +249,18 @@ def _has_history(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _settled(files: Sequence[discovery.LandedFile], settle_seconds: float) -> list[transcripts.Fingerprint | OSError]:
-    """What each file looks like when none is younger than `settle_seconds`; waits for that, but no longer than that."""
-    found = [_looks(file) for file in files]
+    """Size and times of each file, after waiting at most `settle_seconds` until no file is younger than that."""
+    fingerprints = [_fingerprint(file) for file in files]
     now = time.time()
-    ages = [now - looks[1] / 1e9 for looks in found if not isinstance(looks, OSError)]
+    ages = [now - each[1] / 1e9 for each in fingerprints if not isinstance(each, OSError)]
     youngest = min(ages, default=settle_seconds)
     if 0 <= youngest < settle_seconds:
         time.sleep(settle_seconds - youngest)
-        return [_looks(file) for file in files]
-    return found
+        return [_fingerprint(file) for file in files]
+    return fingerprints
 
 
-def _looks(file: discovery.LandedFile) -> transcripts.Fingerprint | OSError:
+def _fingerprint(file: discovery.LandedFile) -> transcripts.Fingerprint | OSError:
     try:
         return file.fingerprint()
     except OSError as error:
@@ -268,9 +268,9 @@ def _looks(file: discovery.LandedFile) -> transcripts.Fingerprint | OSError:
 
 
 class _Loading:
-    """Files on their way into the raw tables: many small ones of a format at once, the others one by one.
+    """Loads files into the raw tables: small transcripts in batches, all others one by one.
 
-    A batch is stored in a thread of its own while the next one is read; nobody else uses the connection meanwhile.
+    A thread stores a batch while the next one is read; nothing else uses the connection meanwhile.
     """
 
     def __init__(
@@ -279,10 +279,10 @@ class _Loading:
         settings: Settings,
         summary: IngestSummary,
         status: dict[str, str],
-        tell: Callable[[discovery.LandedFile], None],
+        report: Callable[[discovery.LandedFile], None],
     ) -> None:
         self._connection = connection
-        self._tell = tell
+        self._report = report
         self._settings = settings
         self._summary = summary
         self._status = status
@@ -298,21 +298,21 @@ class _Loading:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        """Wait for what is being stored; what only waits to be is dropped, as after any failure."""
+        """Wait for the batch that is being stored; drop files that wait for a batch, as after any failure."""
         self._thread.shutdown()
 
     def take(self, files: Sequence[ledger.FoundFile], portion: transcripts.Portion) -> None:
-        """Load what was read of some files, now or with a batch."""
+        """Load a portion of files that were read, now or with a batch."""
         first = following = 0
-        known: list[ledger.FoundFile] = []
+        loaded_before: list[ledger.FoundFile] = []
         for found, outcome in zip(files, portion.outcomes, strict=True):
-            self._tell(found.file)
+            self._report(found.file)
             found.sha256, loaded = outcome.sha256, outcome.loaded
             begin, following = following, following + (loaded.rows_loaded if loaded else 0)
             if outcome.error:
                 _cannot_be_read(self._settings, self._summary, found.file, outcome.error)
             elif self._status.get(found.sha256) in ("loaded", "forgotten"):
-                known.append(found)
+                loaded_before.append(found)
             elif found.sha256 in self._waiting or found.sha256 in self._storing:
                 self._copies.append(found)
             elif loaded:
@@ -322,11 +322,11 @@ class _Loading:
             else:
                 self._settle()
                 self._take_alone(found)
-            # Without the rows of this file, if it has any.
+            # Excludes the rows of this file, if it has any.
             self._add_rows(portion.rows.slice(first, begin - first))
             first = following
         self._add_rows(portion.rows.slice(first, following - first))
-        self._remember(known)
+        self._remember(loaded_before)
         if (
             len(self._waiting) >= BATCH_FILES
             or sum(rows.num_rows for rows in self._rows) >= BATCH_ROWS
@@ -339,18 +339,18 @@ class _Loading:
             self._rows.append(rows)
 
     def finish(self) -> None:
-        """Load what is still waiting."""
+        """Load the files that still wait."""
         self._store()
         self._settle()
         copies, self._copies = self._copies, []
         self._remember(copies)
 
-    def _remember(self, known: Sequence[ledger.FoundFile]) -> None:
-        """Note where files lie whose content is loaded already."""
-        if known:
+    def _remember(self, files: Sequence[ledger.FoundFile]) -> None:
+        """Store the paths of files whose content is already loaded."""
+        if files:
             self._settle()
-            ledger.remember(self._connection, known)
-            self._summary.files_unchanged += len(known)
+            ledger.remember(self._connection, files)
+            self._summary.files_unchanged += len(files)
 
     def _take_alone(self, found: ledger.FoundFile) -> None:
         try:
@@ -359,7 +359,7 @@ class _Loading:
             _cannot_be_read(self._settings, self._summary, found.file, error)
 
     def _store(self) -> None:
-        """Begin to store what is waiting."""
+        """Start to store the waiting files."""
         self._settle()
         if self._waiting:
             self._storing = self._waiting
@@ -368,7 +368,7 @@ class _Loading:
         self._waiting, self._rows, self._rejected_characters = {}, [], 0
 
     def _settle(self) -> None:
-        """Wait until what is being stored is."""
+        """Wait until the current batch is stored."""
         if not self._stored:
             return
         stored, storing = self._stored, list(self._storing.values())
@@ -380,7 +380,7 @@ class _Loading:
             if len(storing) > 1:
                 self._summary.problems.append(
                     f"{storing[0][0].file.shown} and {len(storing) - 1} more: could not be stored together "
-                    f"({type(error).__name__}); stored one by one, which takes longer"
+                    f"({type(error).__name__}); stored one by one instead, which takes longer"
                 )
             for found, _ in storing:
                 self._take_alone(found)
@@ -415,13 +415,13 @@ def _take(
     summary: IngestSummary,
     instead_of: str = "",
 ) -> str:
-    """Load one file in one transaction with its ledger row; returns its status, '' where nothing was changed.
+    """Load one file in one transaction with its ledger row; returns its status, '' if nothing was changed.
 
-    `instead_of` is the status of the same file in the ledger, where it is loaded again.
+    For a file that is loaded again, `instead_of` is its status in the ledger.
     """
     file, sha256, before = found.file, found.sha256, found.before
     source: Source | None = None
-    # A format may begin the transaction anew, so the former rows are deleted when it is done: until then these differ.
+    # A format may restart the transaction, so the former rows are deleted after it: until then the keys differ.
     key = f"again:{sha256}" if instead_of else sha256
     connection.execute("BEGIN")
     try:

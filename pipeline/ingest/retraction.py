@@ -1,6 +1,6 @@
-"""Taking rows out of the raw tables again: forgotten files, usage before a day, and what a file gave before.
+"""Removes rows from the raw tables: forgotten files, usage before a day, and former rows of a reloaded file.
 
-Belongs here: deleting raw rows so that the next build takes them out of the marts. Does not belong here: loading a file
+Belongs here: deleting raw rows so that the next build removes them from the marts. Does not belong here: loading a file
 (loader), and the marts themselves (dbt_project).
 """
 
@@ -18,16 +18,16 @@ from pipeline.store.sqlfiles import literal, sql
 
 
 def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
-    """Take what a file gave out of the raw tables; the ledger keeps it as `forgotten`, so that it is not loaded again.
+    """Remove a file's rows from the raw tables; the ledger keeps it as `forgotten`, so that it is not loaded again.
 
-    Its rejected rows go too; their text in the private quarantine goes when `ingest` runs next.
+    Its rejected rows are deleted too; the next `ingest` deletes their text in the private quarantine.
 
     Args:
         connection: the writer's.
         name: the file's path as the ledger shows it, or at least 8 characters of its sha256.
 
     Returns:
-        Paths of the forgotten files. The next build takes them out of the marts.
+        Paths of the forgotten files. The next build removes them from the marts.
 
     Raises:
         ConfigurationError: no loaded file is known by this name.
@@ -37,7 +37,7 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
     found = connection.execute(sql("ingest/forget/find"), [name, prefix]).fetchall()
     if not found:
         raise ConfigurationError(
-            f"no loaded file is known as {name!r}: give a path as `status` shows it, or its sha256 (see ingest.files)"
+            f"no loaded file is called {name!r}: give a path as `status` shows it, or its sha256 (see ingest.files)"
         )
     for sha256, _, _ in found:
         with transaction(connection):
@@ -48,10 +48,10 @@ def forget_file(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
 
 
 def forget_before(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Take usage before `day` out of the raw tables, and keep out what later files bring of it.
+    """Remove usage before `day` from the raw tables, and keep such usage of later files out.
 
-    A file of which no row is left is forgotten, with its rejected rows. Those of other files stay: which day a row that
-    cannot be read belongs to is not known.
+    A file without any row left is forgotten, with its rejected rows. Rejected rows of other files stay: the day of an
+    unreadable row is unknown.
     """
     with transaction(connection):
         delete(connection, *older_than(day))
@@ -70,7 +70,7 @@ def older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]:
 
 
 def take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
-    """Delete a file's raw rows; what the marts hold of it is in scope of the next build."""
+    """Delete a file's raw rows, and put its rows in the marts into the increment of the next build."""
     same = f"file_sha256 = {literal(sha256)}"
     delete(connection, same, same, same, same, same)
     connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
@@ -78,7 +78,7 @@ def take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
 
 
 def drop_rejected_of_forgotten(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Drop the rejected rows of files that are not loaded, and their text; also what a killed run left of them."""
+    """Drop the rejected rows of files that are not loaded, and their text, including those that a killed run left."""
     connection.execute(sql("ingest/forget/rejected"))
     found = connection.execute("SELECT file_sha256 FROM ingest.files WHERE status = 'loaded' AND rows_rejected > 0")
     kept = {ledger.quarantine_file(settings, sha256) for (sha256,) in found.fetchall()}
@@ -91,7 +91,7 @@ def drop_rejected_of_forgotten(connection: duckdb.DuckDBPyConnection, settings: 
 def delete(
     connection: duckdb.DuckDBPyConnection, usage: str, costs: str, requests: str, sessions: str, files: str
 ) -> None:
-    """Delete raw rows by a condition for each table; what the marts hold of them comes into scope of the next build."""
+    """Delete raw rows by a condition per table, and put their rows in the marts into the next build's increment."""
     conditions = {
         "condition_usage": usage,
         "condition_costs": costs,
@@ -100,20 +100,20 @@ def delete(
         "condition_files": files,
     }
     ledger.run_statements(connection, sql("ingest/forget/scope", **conditions))
-    # While the rows are still there: which other calls were matched with them cannot be told afterwards.
+    # Before the rows are deleted: afterwards the calls that were matched with them cannot be found.
     touched.add_alike(connection)
     ledger.run_statements(connection, sql("ingest/forget/delete", **conditions))
 
 
 def replace(connection: duckdb.DuckDBPyConnection, sha256: str, key: str) -> None:
-    """Put the rows that were loaded as `key` in the place of all that the file gave before."""
+    """Replace all former rows of the file by the rows that were loaded as `key`."""
     take_out(connection, sha256)
     connection.execute("DELETE FROM ingest.rejected_rows WHERE file_sha256 = ?", [sha256])
     ledger.run_statements(connection, sql("ingest/retry/adopt", sha256=literal(sha256), key=literal(key)))
 
 
 def keep_out(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> None:
-    """Leave out what new files bring from before the day that `forget --before` has set."""
+    """Delete rows of new files before the day that `forget --before` has set."""
     ((day,),) = connection.execute("SELECT max(before_date) FROM raw.retention").fetchall()
     if day is not None and sha256s:
         same = f"file_sha256 IN ({', '.join(map(literal, sha256s))})"

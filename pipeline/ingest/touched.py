@@ -1,7 +1,7 @@
-"""Which calls a change of raw rows touches besides its own: those that may be one call with one of them.
+"""Extends an increment by calls that may be the same call as one in it.
 
-Belongs here: closing schema `scope` over copies, repeats and records of other loggers. Does not belong here: planning
-a build (marts.increment), and which of such records counts (dbt_project).
+Belongs here: copies, repeats and records of other loggers (tables of schema `scope`). Does not belong here: planning a
+build (marts.increment), and which of such records counts (dbt_project).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipeline.store.sqlfiles import sql
 
 
 def add_alike(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put responses into scope that may be one call with one in scope: copies, spans, what another logger tells of."""
+    """Add responses that may be the same call as one in the increment: copies, spans, records of other loggers."""
     inserts = []
     if first_row(connection, "SELECT 1 FROM raw.requests WHERE message_id <> '' LIMIT 1"):
         inserts.append(sql("ingest/touched/same_message"))
@@ -24,9 +24,9 @@ def add_alike(connection: duckdb.DuckDBPyConnection) -> None:
     if (first_row(connection, "SELECT count(DISTINCT logger) FROM raw.requests") or (0,))[0] > 1:
         built = sql("ingest/touched/neighbours_built") if has_table(connection, "intermediate", "int_requests") else ""
         inserts.append(sql("ingest/touched/neighbours", built=built))
-    known = -1
-    while inserts and known != (
-        known := int((first_row(connection, "SELECT count(*) FROM scope.responses") or (0,))[0])
+    count = -1
+    while inserts and count != (
+        count := int((first_row(connection, "SELECT count(*) FROM scope.responses") or (0,))[0])
     ):
         for insert in inserts:
             connection.execute(insert)

@@ -1,7 +1,7 @@
-"""Reads, hashes and parses transcript files in bulk, on all cores where there are many.
+"""Reads, hashes and parses transcript files in bulk; for many files, on all cores.
 
-Belongs here: what can be said of a file without the warehouse. Does not belong here: storing it (loader), and the
-ledger. Transcripts are the only format that comes in thousands of files. The other processes write nothing.
+Belongs here: work on a file that needs no warehouse. Does not belong here: storing it (loader), and the ledger.
+Transcripts are the only format that comes in thousands of files. Worker processes write nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipeline.ingest.sources import claude_code, stream_events
 from pipeline.ingest.sources.contract import GZIP_MAGIC, Loaded, Probe, Source
 from pipeline.store.processes import AHEAD, interrupts_held_back, pool
 
-# What is read at a time: not much, since it waits in memory until it is stored.
+# Size of a portion: small, since it waits in memory until it is stored.
 PORTION_FILES = 100
 PORTION_BYTES = 1 << 22
-# Larger files are read in pieces, one by one.
+# Larger files are streamed, one by one.
 MAX_BYTES = 1 << 24
-# Other processes are started for at least so much.
+# Least amount of text for which worker processes are started.
 WORTH_PROCESSES = 1 << 26
 _HEAD_BYTES = 1 << 14
 
@@ -37,18 +37,18 @@ Fingerprint = tuple[int, int, int]  # size, modification time and change time (n
 
 
 def fingerprint(found: os.stat_result) -> Fingerprint:
-    """Equal ones of a path mean that nobody wrote to the file."""
+    """Equal fingerprints of a path mean that the file has not changed."""
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file of any size; raises OSError where it cannot be read."""
+    """The sha256 of a file of any size; raises OSError if it cannot be read."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def verdict(source: Source, probe: Probe) -> str | None:
-    """What `recognise` says; JSON that is nested deeper than Python can follow is of no format."""
+    """The result of `recognise`; JSON that is nested too deeply for Python is of no format."""
     try:
         return source.recognise(probe)
     except RecursionError:
@@ -57,9 +57,7 @@ def verdict(source: Source, probe: Probe) -> str | None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to be read: what it looked like when it was found, the sha256 that it had when an earlier run read it, or
-    '', and whether it looks as it did then.
-    """
+    """A file to read: its fingerprint when listed, its sha256 in an earlier run or '', and whether it is unchanged."""
 
     path: str
     found: Fingerprint
@@ -69,7 +67,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file; `loaded` is None where it has to be loaded by itself, or not at all."""
+    """The result for a file; `loaded` is None if it has to be loaded alone, or not at all."""
 
     sha256: str = ""
     loaded: Loaded | None = None
@@ -78,47 +76,47 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Portion:
-    """What some files gave: an outcome for each, and the rows of those that have `loaded`, file by file."""
+    """The results of some files: an outcome for each, and the rows of those with `loaded`, file by file."""
 
     outcomes: Sequence[Outcome]
     rows: pa.Table
 
 
 def portions(wanted: Sequence[Wanted], processes: int) -> Generator[Portion]:
-    """Read files, where there is so much that it is worth their start in other processes, `processes` with this one.
+    """Read files; if there are enough, with worker processes (`processes` counts this one too).
 
-    Portions come in the order of the files, each with the outcomes of as many as it covers.
+    Portions come in the order of the files, each with the outcomes of its files.
     """
     shares = deque(_shares(wanted))
     readable = sum(file.found[0] for file in wanted if file.found[0] < MAX_BYTES)
     if processes > 1 and len(shares) > 1 and readable >= WORTH_PROCESSES:
-        yield from _portions_of_processes(shares, processes - 1)  # this one stores
-    # All of them, or what processes that have died left.
+        yield from _portions_of_processes(shares, processes - 1)  # this process stores
+    # All of them, or those that a dead worker has left.
     while shares:
         yield _read(shares.popleft())
 
 
 def _portions_of_processes(shares: deque[Sequence[Wanted]], processes: int) -> Generator[Portion]:
-    """What processes read of `shares`, from which each is taken once it is read; ends early where one dies."""
-    asked: deque[Future[Portion]] = deque()
+    """Portions that workers read; each share is removed once it is read. Ends early if a worker dies."""
+    submitted: deque[Future[Portion]] = deque()
     readers = pool(processes)
     try:
         while shares:
             with interrupts_held_back():
-                for share in itertools.islice(shares, len(asked), AHEAD * processes):
-                    asked.append(readers.submit(_read, share))
-            portion = asked.popleft().result()
+                for share in itertools.islice(shares, len(submitted), AHEAD * processes):
+                    submitted.append(readers.submit(_read, share))
+            portion = submitted.popleft().result()
             shares.popleft()
             yield portion
     except (BrokenProcessPool, OSError):
-        # One was killed, or the system has no room for it: nothing that is not read yet is lost.
+        # A worker was killed, or could not start: the unread shares are still in `shares`.
         return
     finally:
         readers.shutdown(cancel_futures=True)
 
 
 def _shares(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
-    """Files in portions; a file that is too large to be read here counts for nothing."""
+    """Files in portions; a file that is too large to be read here adds no bytes."""
     share: list[Wanted] = []
     size = 0
     for file in wanted:
@@ -135,11 +133,11 @@ class _Reader:
     """Reads files with one buffer: new memory for each would cost more than reading it."""
 
     def __init__(self) -> None:
-        # Of this only as much takes memory as has been filled.
+        # Only the filled part takes memory.
         self._buffer = mmap.mmap(-1, MAX_BYTES)
 
     def read(self, share: Sequence[Wanted]) -> Portion:
-        """Take apart the files that are transcripts and lie still."""
+        """Parse the files that are transcripts and are not being written."""
         rows = claude_code.Rows()
         outcomes = [self._outcome(file, rows) for file in share]
         return Portion(outcomes, rows.table())
@@ -158,22 +156,22 @@ class _Reader:
         return Outcome(sha256, transcript.loaded)
 
     def _content(self, file: Wanted) -> tuple[str, memoryview | None]:
-        """The file's sha256, and all of it where it fits into the buffer and nobody has written to it."""
+        """The file's sha256, and its content if it fits into the buffer and has not changed."""
         if file.found[0] >= len(self._buffer):
             return sha256_of(Path(file.path)), None
-        # Without a file object, which would cost as much as the reading.
+        # Without a file object, which would cost as much as reading.
         handle = os.open(file.path, os.O_RDONLY)
         try:
             content = memoryview(self._buffer)[: os.readv(handle, [self._buffer])]
             sha256 = hashlib.sha256(content).hexdigest()
-            lies_still = len(content) == file.found[0] and fingerprint(os.fstat(handle)) == file.found
-            return sha256, content if lies_still else None
+            is_unchanged = len(content) == file.found[0] and fingerprint(os.fstat(handle)) == file.found
+            return sha256, content if is_unchanged else None
         finally:
             os.close(handle)
 
 
 def _is_transcript(path: str, head: bytes) -> bool:
-    """Whether no format that is asked earlier claims the file, and transcripts do."""
+    """Whether the file is a transcript, and of no format that is tried earlier."""
     if head.startswith(GZIP_MAGIC):
         return False
     probe = Probe(Path(path), head, "none")

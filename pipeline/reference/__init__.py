@@ -1,6 +1,6 @@
-"""Names and prices: what a model is called, what a token costs, and the files that a user writes by hand.
+"""Names and prices: model names, token prices, and the files that a user writes by hand.
 
-`rates` has model names, the price list and overrides; `allocation` reads who pays for what, and invoices; `usercsv`
+`rates` has model names, the price list and overrides; `allocation` reads allocation.csv and invoices.csv; `usercsv`
 reads the cells of these files.
 
 Does not belong here: the cost of usage, which is a join in dbt_project.

@@ -1,8 +1,8 @@
-"""Files and what protects them: the warehouse, publishing, SQL files, and what a wheel carries.
+"""Files and their protection: the warehouse, publishing, SQL files, and files bundled in a wheel.
 
-`warehouse` opens the writer's file, under a lock, and publishes; `sqlfiles` reads the SQL of the stages; `bundled`
-finds what a wheel or checkout has beside the code; `redaction` says what is a secret; `computed`
-stands for a table that could not be computed; `progress` tells the terminal what a run is at.
+`warehouse` opens the private database, under a lock, and publishes; `sqlfiles` reads the SQL of the stages; `bundled`
+finds files that a wheel or checkout has beside the code; `redaction` recognises secrets; `computed` replaces a table
+that could not be computed; `progress` reports the progress of a run.
 
 Does not belong here: the meaning of any table.
 """

@@ -1,4 +1,4 @@
-"""The suites of expectations/, run over the marts with Great Expectations, and the report of what they found.
+"""Runs the suites of expectations/ on the marts with Great Expectations, and writes the report.
 
-Does not belong here: the rules themselves (expectations/*.json and their SQL), and what a failed check stops (assets).
+Does not belong here: the rules themselves (expectations/*.json and their SQL), and stopping a run (assets).
 """

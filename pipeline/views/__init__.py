@@ -1,4 +1,4 @@
-"""The pages that people look at: reconciliation, statistics, contracts, with their figures and templates.
+"""The HTML pages: reconciliation, statistics, contracts, with their figures and templates.
 
-Does not belong here: any number of its own; a view reads the tables of marts and analysis.
+Does not belong here: computing numbers; a view reads the tables of marts and analysis.
 """
