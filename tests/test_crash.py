@@ -455,7 +455,7 @@ def test_a_full_disk_is_one_sentence_and_the_next_run_completes_the_work(
         ended = server.run(home, stage, 0.01, by="full disk")
         last = ended.text.splitlines()[-1]
         assert ended.code == 2, ended.text
-        assert last.startswith(f"token-analytics: the disk of {home} is full: make space")
+        assert last.startswith(f"token-analytics: the disk of {home} is full: free some space")
         assert all(line.split(" (")[0] in STAGES for line in ended.text.splitlines()[:-1]), ended.text
         assert tables(home) == before
         assert [path for path in home.rglob("*") if path.name.endswith(".next")] == []

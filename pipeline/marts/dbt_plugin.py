@@ -1,6 +1,6 @@
-"""dbt run by hand: what its connection needs before it opens the warehouse of a home (dbt_project/profiles.yml).
+"""dbt run by hand: prepares its connection to the warehouse of a home (dbt_project/profiles.yml).
 
-Belongs here: the home's lock and its configuration of DuckDB. Does not belong here: runs (dbt_runner), and which rows a
+Belongs here: the home's lock and DuckDB configuration. Does not belong here: runs (dbt_runner), and the rows that a
 build by hand replaces (dbt_project/macros/scoped.sql: all).
 """
 
@@ -17,7 +17,7 @@ from pipeline.store import warehouse
 
 
 class Plugin(BasePlugin):  # type: ignore[misc]  # dbt's adapter has no types
-    """Named so because dbt-duckdb looks for this name."""
+    """dbt-duckdb looks for a class of this name."""
 
     def update_connection_config(self, creds: Any, config: dict[str, Any]) -> None:
         """Hold the lock of the home until dbt ends, and open its file as a run does."""
@@ -29,7 +29,7 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt's adapter has no types
             )
         try:
             home = settings.load(path.parent)
-            # Waits for a run that is going on, and adds tables that an older version did not have.
+            # Waits for a current run, and adds tables that an older version did not have.
             with warehouse.connect(home):
                 config.update(warehouse.connection_config(home))
         except settings.ConfigurationError as error:

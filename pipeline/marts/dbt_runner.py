@@ -1,7 +1,7 @@
 """Runs dbt inside this process: finds and parses the project, and builds it batch by batch.
 
 Belongs here: the project, its parsed manifest, a build. Does not belong here: SQL of models (dbt_project), the tables
-that they join (reference), and what a build replaces (increment).
+that they join (reference), and planning the increment of a build (increment).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def project_dir() -> Path:
 
 
 def target_dir() -> Path:
-    """Where the parsed project lies: in a checkout, or in the user's cache, apart for each version of project and dbt.
+    """Folder of the parsed project: in a checkout, else in the user's cache, one per version of project and dbt.
 
     An installed package is never written to: it may be read-only, or shared by environments.
     """
     if bundled.IS_CHECKOUT and os.access(project_dir(), os.W_OK):
-        # Apart from what dbt by hand writes: a parse for another profile would be thrown away.
+        # Separate from dbt by hand: dbt discards a parse for another profile.
         return project_dir() / "target" / "runs"
     versions = [version("dbt-core"), version("dbt-duckdb")]
     digest = hashlib.sha256(repr((versions, _digest(".sql", ".yml", ".md"))).encode()).hexdigest()
@@ -61,7 +61,7 @@ class NodeResult:
     failures: int
 
     def joined(self, later: NodeResult) -> NodeResult:
-        """This result and that of a later batch as one: it succeeded where both did."""
+        """This result combined with that of a later batch: it succeeded if both did."""
         return NodeResult(
             unique_id=self.unique_id,
             kind=self.kind,
@@ -75,7 +75,7 @@ class NodeResult:
 
 @cache
 def manifest() -> Manifest:
-    """The parsed project; parsing is partial where an earlier parse lies in `target_dir`, one process at a time.
+    """The parsed project; parsing is partial if `target_dir` holds an earlier parse, and runs in one process at a time.
 
     Raises:
         ConfigurationError: `target_dir` cannot be made.
@@ -97,14 +97,14 @@ def manifest() -> Manifest:
         if not result.success:
             raise TransformError(f"the dbt project cannot be parsed: {result.exception}")
         parsed: Manifest = result.result
-        # dbt would write it each time, which takes as long as reading a parse of which nothing has changed.
+        # dbt would write it each time, which takes as long as reading an unchanged parse.
         if not text.is_file() or text.stat().st_mtime_ns < parse.stat().st_mtime_ns:
             parsed.write(str(text))
     return parsed
 
 
 def manifest_text() -> str:
-    """manifest.json of the parsed project, parsed again if a source of it is newer, and never half written."""
+    """manifest.json of the parsed project, parsed again if a source file is newer, and never half written."""
     path = target_dir() / "manifest.json"
     changed = max(file.stat().st_mtime for file in _sources(".sql", ".yml"))
     if not path.is_file() or path.stat().st_mtime < changed:
@@ -137,20 +137,20 @@ def build(
     full_refresh: bool = False,
     batch_rows: int = increment.BATCH_ROWS,
 ) -> list[NodeResult]:
-    """Bring the marts up to what is loaded: run the models, in this process, on the days that pending files touch.
+    """Update the marts: run the models, in this process, on the increment of the pending files.
 
-    Everything is built anew where `full_refresh` asks for it, and where the models, rates or settings have changed.
+    Everything is rebuilt with `full_refresh`, and if the models, rates or settings have changed.
     Unit tests of the models belong to the test suite and are not run here.
 
     Args:
         settings: of the home; its lock must be held, and no connection to its warehouse be open.
-        on_node: told the name of each finished model.
-        select: names of models and data tests to run; all by default. What is pending stays pending then.
-        full_refresh: forget what was built before.
+        on_node: called with the name of each finished model.
+        select: names of models and data tests to run; all by default. Pending files then stay pending.
+        full_refresh: rebuild everything.
         batch_rows: raw rows to build in one step.
 
     Returns:
-        The models and data tests that ran, up to the first batch with a failure; empty where nothing is pending.
+        The models and data tests that ran, up to the first batch with a failure; empty if nothing is pending.
 
     Raises:
         ConfigurationError: the disk is full.
@@ -164,9 +164,9 @@ def build(
             increment.mark_all(connection)
         batches = increment.plan(connection, batch_rows)
     for number, batch in enumerate(batches):
-        # Held open meanwhile: dbt opens the file anew for each model and test. Beside an open connection of the same
+        # Held open, since dbt reopens the file for each model and test. Beside an open connection of the same
         # configuration that is cheap; without one it reads the catalog and writes a checkpoint each time (70 times a
-        # build). Not longer than a batch: what DuckDB knows of row groups it has read stays in memory beyond its limit.
+        # build). Only for one batch: DuckDB's metadata of row groups that it has read stays in memory beyond its limit.
         with warehouse.connect(settings) as connection:
             increment.open_batch(connection, batch, keep=number == 0 or bool(select))
             ran = _run_dbt(settings, on_node, select)
@@ -183,15 +183,15 @@ def build(
 
 
 def project_fingerprint() -> str:
-    """One value for the models and macros as they are now."""
+    """One value for the current models and macros."""
     return _digest(".sql")
 
 
 def _sources(*suffixes: str) -> list[Path]:
-    """Files of the project, without what dbt wrote into it."""
+    """Files of the project, without dbt's own output."""
     project = project_dir()
-    found = (file for file in project.rglob("*") if file.suffix in suffixes)
-    return sorted(file for file in found if "target" not in file.relative_to(project).parts)
+    files = (file for file in project.rglob("*") if file.suffix in suffixes)
+    return sorted(file for file in files if "target" not in file.relative_to(project).parts)
 
 
 def _digest(*suffixes: str) -> str:
@@ -204,7 +204,7 @@ def _digest(*suffixes: str) -> str:
 def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: Sequence[str] = ()) -> list[NodeResult]:
     folder = settings.dagster_home / "dbt"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The configuration of `warehouse.connect`, whose open connection dbt then shares.
+    # The configuration of `warehouse.connect`, so that dbt shares its open connection.
     _write_profile(
         folder,
         path=str(settings.warehouse),
@@ -216,13 +216,13 @@ def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: 
 
     sql_seconds: Counter[str] = Counter()
 
-    def tell(event: Any) -> None:
+    def observe(event: Any) -> None:
         if event.info.name == "SQLQueryStatus":
             sql_seconds[str(event.data.node_info.unique_id)] += event.data.elapsed
         if on_node and event.info.name == "NodeFinished":
             on_node(str(event.data.node_info.node_name))
 
-    runner = _runner(manifest=manifest(), callbacks=[tell])
+    runner = _runner(manifest=manifest(), callbacks=[observe])
     selection = ["--select", *select, "--indirect-selection", "empty"] if select else []
     common = _common(folder, folder / "target", folder / "logs")
     result = runner.invoke(["build", "--exclude-resource-type", "unit_test", *selection, *common])
@@ -247,7 +247,7 @@ def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: 
 
 
 def _write_profile(folder: Path, **output: Any) -> None:
-    """A profile of one target, whose name tells the models that they build an increment (macro is_increment)."""
+    """Write a profile with one target; its name tells the models to build an increment (macro is_increment)."""
     profile = {"token_analytics": {"target": "increment", "outputs": {"increment": {"type": "duckdb", **output}}}}
-    # JSON is YAML; writing it so needs no quoting rules of our own.
+    # JSON is valid YAML, and needs no quoting rules of our own.
     (folder / "profiles.yml").write_text(json.dumps(profile, indent=2), encoding="utf-8")

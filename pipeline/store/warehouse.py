@@ -1,7 +1,7 @@
-"""The writer's DuckDB file: who may open it, and how its tables get published.
+"""The private DuckDB file: opening it, and publishing its tables.
 
-Belongs here: the lock of a home, the one opener of warehouse.duckdb, and `publish`, which makes the files that people
-open. Does not belong here: what the tables mean (ingest, dbt_project, analysis, pricing).
+Belongs here: the lock of a home, the only function that opens warehouse.duckdb, and `publish`, which writes the files
+that people open. Does not belong here: what the tables mean (ingest, dbt_project, analysis, pricing).
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import identifier, literal, sql
 
 PUBLISHED_SCHEMAS = ("ingest", "marts", "analysis")
-# Any DuckDB from 1.2 on opens a file of this storage version; the newest format shuts out every older client.
+# DuckDB 1.2 and later open files of this storage version; only the newest clients open the newest format.
 STORAGE_VERSION = "v1.2.0"
-# Of the setting memory_limit, what DuckDB gets: Python, pyarrow and dbt take about 300 MB beside it, and a file larger
-# than memory fills the rest with its pages.
+# DuckDB's share of the setting memory_limit: Python, pyarrow and dbt take about 300 MB, and a file larger than memory
+# fills the rest with its pages.
 DUCKDB_SHARE = 0.7
 
-# What the system, SQLite and DuckDB call a disk without space, or a user's share of it that is used up.
+# Messages of the system, SQLite and DuckDB about a full disk or an exhausted quota.
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "disk is full")
-# SQLite also says "disk I/O error" then, and DuckDB that its database is invalid: with less than this free, it is that.
+# SQLite may also say "disk I/O error", and DuckDB "database is invalid": with less than this free, the disk is full.
 _FULL_BYTES = 1 << 20
 
-# Statements that only read; MULTI is what PIVOT becomes.
+# Statements that only read; PIVOT becomes MULTI.
 _QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
 _EXPLAIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(analyze\b\s*)?(\([^)]*\))?", re.IGNORECASE | re.DOTALL)
 
 _locks: dict[Path, IO[str]] = {}
-# Homes whose tables this process has made or found as they should be, while it holds their lock.
+# Homes whose tables this process has created or checked, while it holds their lock.
 _prepared: set[Path] = set()
 
 
 def make_home(settings: Settings) -> None:
-    """Create the folders of a home, private to the user (0700), and let this process make no other files than such.
+    """Create the folders of a home, private to the user (0700), and make all new files of this process private.
 
-    With `published_group` that group may pass through the home and read what lies in outputs/.
+    With `published_group`, that group may pass through the home and read outputs/.
 
     Raises:
-        ConfigurationError: the home cannot be written to, or the group cannot be given it.
+        ConfigurationError: the home cannot be written to, or cannot be given to the group.
 
     """
     os.umask(0o077)
@@ -74,7 +74,7 @@ def make_home(settings: Settings) -> None:
 
 
 def _give_to_group(path: Path, group: str, bits: int) -> None:
-    """Let `group` have these bits of the mode of `path`, beside what it has."""
+    """Add these mode bits to `path` for `group`."""
     try:
         number = grp.getgrnam(group).gr_gid
         if path.stat().st_gid != number:
@@ -101,16 +101,16 @@ def acquire_lock(settings: Settings, on_wait: Callable[[str], None] | None = Non
     path = settings.home / "warehouse.lock"
     handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
     deadline = time.monotonic() + settings.lock_timeout_seconds
-    told = False
+    has_reported = False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
             holder = _holder(path)
-            if not told and on_wait:
+            if not has_reported and on_wait:
                 on_wait(f"waiting for another run on {settings.home} ({holder})")
-                told = True
+                has_reported = True
             if time.monotonic() >= deadline:
                 handle.close()
                 raise ConfigurationError(
@@ -127,7 +127,7 @@ def acquire_lock(settings: Settings, on_wait: Callable[[str], None] | None = Non
 
 
 def release_lock(settings: Settings) -> None:
-    """Give the writer lock back; without it this does nothing."""
+    """Release the writer lock; without it this does nothing."""
     _prepared.discard(settings.home)
     if handle := _locks.pop(settings.home, None):
         handle.close()
@@ -135,23 +135,23 @@ def release_lock(settings: Settings) -> None:
 
 def _holder(path: Path) -> str:
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {noted['pid']} on {noted['host']}, since {noted['since']}"
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError):
-        return "a process that has not said its name yet"
+        return "a process that has just started"
 
 
 def refuse_full_disk(settings: Settings, *messages: str) -> None:
-    """Say that the disk is full, if an error that says `messages` comes from that; otherwise do nothing.
+    """Raise an error if the disk is full, by the error messages `messages` or by its free space; else do nothing.
 
     Raises:
-        ConfigurationError: it does; nothing that was published or committed is lost.
+        ConfigurationError: the disk is full; nothing that was published or committed is lost.
 
     """
-    is_said = any(said in message for said in _FULL for message in messages)
-    if is_said or shutil.disk_usage(settings.home).free < _FULL_BYTES:
+    is_stated = any(phrase in message for phrase in _FULL for message in messages)
+    if is_stated or shutil.disk_usage(settings.home).free < _FULL_BYTES:
         raise ConfigurationError(
-            f"the disk of {settings.home} is full: make space there and run again (what was published stays as it was)"
+            f"the disk of {settings.home} is full: free some space and run again (the published tables are unchanged)"
         ) from None
 
 
@@ -161,7 +161,7 @@ def threads(settings: Settings) -> int:
 
 
 def connection_config(settings: Settings) -> dict[str, str]:
-    """DuckDB's configuration, the same wherever this process opens the writer's file."""
+    """DuckDB's configuration, the same wherever this process opens the private file."""
     return {
         "memory_limit": f"{_memory_bytes(settings)}B",
         "threads": str(threads(settings)),
@@ -171,7 +171,7 @@ def connection_config(settings: Settings) -> dict[str, str]:
         # One checkpoint when the file is closed, not one in the middle of a night's models (16 MB by default).
         "checkpoint_threshold": "128MB",
         # A checkpoint that merges all small row groups of a first load rewrites the table: 3 s and 450 MB for 2e6 lines
-        # of transcripts. One at a time keeps up with what a night adds.
+        # of transcripts. One at a time is enough for nightly loads.
         "max_vacuum_tasks": "1",
         "write_buffer_row_group_count": "1",
         "temp_directory": str(settings.home / "warehouse.duckdb.tmp"),
@@ -179,16 +179,16 @@ def connection_config(settings: Settings) -> dict[str, str]:
 
 
 def _memory_bytes(settings: Settings) -> int:
-    """What DuckDB gets of the setting memory_limit."""
+    """DuckDB's share of the setting memory_limit."""
     return int(memory_bytes(settings.memory_limit) * DUCKDB_SHARE)
 
 
 @contextlib.contextmanager
 def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The writer's connection, under the home's lock; closed on the way out.
+    """A connection to the private file, under the home's lock; closed at the end.
 
     Raises:
-        ConfigurationError: the file is held by another program, or is no DuckDB database.
+        ConfigurationError: another program holds the file, or it is no DuckDB database.
 
     """
     acquire_lock(settings)
@@ -199,11 +199,11 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             connection = duckdb.connect(str(settings.warehouse), config=dict(connection_config(settings)))
             break
         except duckdb.IOException as error:
-            # DuckDB says which process holds the file: a shell opened on it, most likely.
+            # DuckDB names the process that holds the file: usually a shell.
             message = str(error).splitlines()[0]
             if "lock" not in message.lower() or time.monotonic() >= deadline:
                 raise ConfigurationError(
-                    f"cannot open {settings.warehouse}: {message}; close what holds it (query "
+                    f"cannot open {settings.warehouse}: {message}; close that program (query "
                     f"{settings.published.name} instead, which never blocks a run)"
                 ) from None
             progress.report(progress.WAITING, what=message)
@@ -223,22 +223,22 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def macros(settings: Settings) -> str:
-    """The macros of ingest, with the limits of a run that begins now; these bind this process too."""
-    limits.use(found := settings.limits())
+    """The macros of ingest, with the limits of a run that starts now; this process uses these limits too."""
+    limits.use(bounds := settings.limits())
     return sql(
         "ingest/macros",
         secret=literal(redaction.SECRET),
-        first_moment=literal(f"{found.first:%Y-%m-%d %H:%M:%S}"),
-        end_moment=literal(f"{found.end:%Y-%m-%d %H:%M:%S.%f}"),
-        max_tokens=str(found.tokens),
-        max_usd=str(found.usd),
+        first_moment=literal(f"{bounds.first:%Y-%m-%d %H:%M:%S}"),
+        end_moment=literal(f"{bounds.end:%Y-%m-%d %H:%M:%S.%f}"),
+        max_tokens=str(bounds.tokens),
+        max_usd=str(bounds.usd),
     )
 
 
 def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """A connection to what the last complete run published, which can read that file and do nothing else.
+    """A read-only connection to the database that the last complete run published.
 
-    It neither reads nor writes another file, loads no extension, reaches no network, and no statement can change that.
+    It cannot use other files, extensions or the network, and no statement can change that.
 
     Raises:
         ConfigurationError: nothing is published yet, or the file cannot be opened.
@@ -256,14 +256,14 @@ def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
                 "TimeZone": "UTC",
                 "autoinstall_known_extensions": "false",
                 "enable_external_access": "false",
-                # No variable of this program is taken for a table.
+                # Variables of this program must not be readable as tables.
                 "python_enable_replacements": "false",
             },
         )
     except duckdb.Error as error:
         message = str(error).splitlines()[0]
         raise ConfigurationError(
-            f"cannot open {settings.published}: {message}; `token-analytics run --home {settings.home}` writes it anew"
+            f"cannot open {settings.published}: {message}; `token-analytics run --home {settings.home}` rewrites it"
         ) from None
     # DuckDB draws its progress bar on standard output, even into a pipe.
     connection.execute("SET enable_progress_bar = false")
@@ -272,25 +272,25 @@ def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:
 
 
 def refuse_writing(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Refuse statements that are no queries: DuckDB lets COPY write beside the open file, whatever is switched off.
+    """Refuse statements that are not queries: DuckDB lets COPY write beside the open file, whatever is switched off.
 
     Raises:
-        ConfigurationError: there is such a statement.
-        duckdb.Error: the text is no SQL.
+        ConfigurationError: a statement is not a query.
+        duckdb.Error: the text is not valid SQL.
 
     """
     for statement in connection.extract_statements(text):
         kind = statement.type
         if kind == duckdb.StatementType.EXPLAIN:
-            # EXPLAIN ANALYZE does what it explains.
+            # EXPLAIN ANALYZE executes its statement.
             explained = _EXPLAIN.sub("", statement.query, count=1)
             kind = next((each.type for each in connection.extract_statements(explained)), kind)
         if kind not in _QUERIES:
-            raise ConfigurationError(f"query: only queries are run, and this is {kind.name}: begin with SELECT or FROM")
+            raise ConfigurationError(f"query: only queries are run, not {kind.name}: begin with SELECT or FROM")
 
 
 def description(described: pa.Schema | pa.Field) -> str:
-    """What a table of schema analysis, or a column of it, holds, as its builder says in the metadata."""
+    """The description of a table of schema analysis, or of a column, from its metadata."""
     return str((described.metadata or {}).get(b"description", b"").decode())
 
 
@@ -313,20 +313,20 @@ def write_analysis(connection: duckdb.DuckDBPyConnection, name: str, table: pa.T
 def publish(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
     """Write `token_analytics.duckdb` and `outputs/*.parquet` from the warehouse, each in one atomic step.
 
-    Only the schemas ingest, marts and analysis go out: raw records stay in the private file by construction. Readers
-    that hold the former file open keep reading it undisturbed; the next open sees the new one.
+    Only the schemas ingest, marts and analysis are published: raw records stay in the private file by construction.
+    Readers with the former file open keep reading it; the next open sees the new one.
 
     Returns:
         Rows of each published table, by `schema.table`.
 
     """
     target = settings.published.with_name(f".{settings.published.name}.next")
-    # A run that was killed while it published leaves this behind.
+    # Left by a run that was killed while it published.
     _discard(target)
     try:
         rows = _write_published(connection, target)
     except BaseException:
-        # On a full disk, half a file would be in the way of all that follows.
+        # On a full disk, half a file would take space from everything else.
         _discard(target)
         raise
     for table in (name.removeprefix("analysis.") for name in rows if name.startswith("analysis.")):
@@ -337,8 +337,8 @@ def publish(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[s
 
 def _discard(database: Path) -> None:
     """Delete an unfinished database, and its log."""
-    for left in (database, database.with_name(f"{database.name}.wal")):
-        left.unlink(missing_ok=True)
+    for file in (database, database.with_name(f"{database.name}.wal")):
+        file.unlink(missing_ok=True)
 
 
 def _write_published(connection: duckdb.DuckDBPyConnection, target: Path) -> dict[str, int]:
@@ -355,8 +355,8 @@ def _write_published(connection: duckdb.DuckDBPyConnection, target: Path) -> dic
         for schema, table in tables:
             name = f"{schema}.{identifier(table)}"
             connection.execute(f"CREATE TABLE published.{name} AS FROM {name}")
-            counted = connection.execute(f"SELECT count(*) FROM published.{name}").fetchone()
-            rows[f"{schema}.{table}"] = int(counted[0]) if counted else 0
+            count = connection.execute(f"SELECT count(*) FROM published.{name}").fetchone()
+            rows[f"{schema}.{table}"] = int(count[0]) if count else 0
         for schema, table, column, comment in connection.execute(
             sql("store/publish/comments"), [list(PUBLISHED_SCHEMAS)]
         ).fetchall():
@@ -384,12 +384,12 @@ def _write_parquet(connection: duckdb.DuckDBPyConnection, table: str, settings: 
 
 
 def published_state(settings: Settings) -> str:
-    """One value for the published files as they lie there: their names, sizes and times of change."""
-    found = [settings.published, *sorted(settings.outputs.glob("*"))]
-    looks = [
-        (path.name, path.is_file(), path.stat().st_size, path.stat().st_mtime_ns) for path in found if path.exists()
+    """One value for the published files: their names, sizes and modification times."""
+    paths = [settings.published, *sorted(settings.outputs.glob("*"))]
+    state = [
+        (path.name, path.is_file(), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()
     ]
-    return hashlib.sha256(repr(looks).encode()).hexdigest()
+    return hashlib.sha256(repr(state).encode()).hexdigest()
 
 
 def replace(source: Path, target: Path, settings: Settings) -> None:
@@ -398,13 +398,13 @@ def replace(source: Path, target: Path, settings: Settings) -> None:
     if settings.published_group:
         _give_to_group(source, settings.published_group, 0o040)
     if target.is_dir():
-        # Whatever it is, it is in the way, and not ours to delete.
+        # A folder of another owner: moved away, not deleted.
         target.rename(target.with_name(f"{target.name}.{time.time_ns()}.set-aside"))
     rename_durably(source, target)
 
 
 def rename_durably(source: Path, target: Path) -> None:
-    """Move a finished file over `target`; when this returns, not even a power cut takes it back."""
+    """Move a finished file over `target`; after this returns, it survives a power cut."""
     with source.open("rb") as handle:
         os.fsync(handle.fileno())
     source.replace(target)
@@ -412,7 +412,7 @@ def rename_durably(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows which files and folders `folder` holds."""
+    """Wait until the directory entries of `folder` are on disk."""
     if sys.platform != "win32":
         handle = os.open(folder, os.O_RDONLY)
         try:
