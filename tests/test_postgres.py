@@ -472,7 +472,7 @@ def test_the_sample_takes_no_real_data(database: Database) -> None:
 def test_one_pull_of_a_home_runs_at_a_time(home: Home) -> None:
     with (
         postgres.landing.opened(home.settings, postgres.SOURCE),
-        pytest.raises(ConfigurationError, match="another process fills landing/pulled/postgres"),
+        pytest.raises(ConfigurationError, match="another process is filling landing/pulled/postgres"),
     ):
         postgres.pull(home.settings)
 

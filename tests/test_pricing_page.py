@@ -116,7 +116,7 @@ def page(built, tmp_path):
 def test_nothing_loaded_is_a_page_that_says_so(tmp_path):
     text = page(filled(), tmp_path)
     assert "there is no usage to bill" in text
-    assert "Savings have not been looked for" in text
+    assert "Savings have not been computed" in text
     assert "<svg" not in text
 
 

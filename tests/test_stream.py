@@ -421,7 +421,7 @@ def test_nothing_is_connected_to_where_no_stream_is_configured(new_home: Any, mo
 def test_one_drain_of_a_home_runs_at_a_time(home: Home) -> None:
     with (
         stream.landing.opened(home.settings, stream.SOURCE),
-        pytest.raises(ConfigurationError, match="another process fills landing/pulled/stream"),
+        pytest.raises(ConfigurationError, match="another process is filling landing/pulled/stream"),
     ):
         stream.drain(home.settings)
 

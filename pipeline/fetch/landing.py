@@ -1,7 +1,7 @@
-"""How what is fetched from elsewhere gets into landing: whole files, in a folder that one process at a time fills.
+"""Writes fetched data into landing: complete files, in a folder that one process fills at a time.
 
-Belongs here: that folder, its lock, and files that are there whole or not at all. Does not belong here: where the
-content comes from (providers, postgres, stream), and reading it (ingest, to which it is a file like any other).
+Belongs here: the folder, its lock, and files that appear only when complete. Does not belong here: fetching the content
+(providers, postgres, stream), and reading it (ingest, like any other file).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _UNFINISHED = ".part"
 
 @contextlib.contextmanager
 def opened(settings: Settings, source: str) -> Iterator[Path]:
-    """The folder landing/pulled/<source>, for this process alone; what a killed one left unfinished is removed.
+    """The folder landing/pulled/<source>, for this process only; unfinished files of a killed process are removed.
 
     Raises:
-        ConfigurationError: another process is at it, or the home is that of the sample.
+        ConfigurationError: another process uses it, or the home is that of the sample.
 
     """
     if settings.home in {home.resolve() for home in (bundled.ROOT / "data" / "sample", *SAMPLE_HOMES)}:
@@ -36,12 +36,12 @@ def opened(settings: Settings, source: str) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
-                f"another process fills landing/pulled/{source} of {settings.home} just now: wait for it to end"
+                f"another process is filling landing/pulled/{source} of {settings.home}: wait for it to end"
             ) from None
         folder = settings.landing / "pulled" / source
         _make_folder(folder)
-        for left in folder.glob(f".*{_UNFINISHED}"):
-            left.unlink()
+        for leftover in folder.glob(f".*{_UNFINISHED}"):
+            leftover.unlink()
         try:
             yield folder
         except OSError as error:
@@ -50,7 +50,7 @@ def opened(settings: Settings, source: str) -> Iterator[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Create a folder and those above it so that a power cut does not take them, and what they hold, away."""
+    """Create a folder and its parents so that they, and files in them, survive a power cut."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -58,12 +58,12 @@ def _make_folder(folder: Path) -> None:
 
 
 def unfinished(folder: Path, name: str) -> Path:
-    """Where to write a file before `finish`: ingest does not look at hidden names."""
+    """Path for a file until `finish`: ingest skips hidden names."""
     return folder / f".{name}{_UNFINISHED}"
 
 
 def finish(source: Path, folder: Path, name: str) -> Path:
-    """Give a complete file its name in `folder`; when this returns, it is there for good."""
+    """Give a complete file its name in `folder`; after this returns, it survives a power cut."""
     target = folder / name
     warehouse.rename_durably(source, target)
     return target

@@ -1,7 +1,8 @@
-"""Rows of `token_usage_sessions`, from the application's PostgreSQL into files of landing.
+"""Lands rows of `token_usage_sessions` from the application's PostgreSQL as files.
 
-Belongs here: the connection, which rows are new since the last pull, and the files. Does not belong here: reading those
-files (sources/usage_sessions) and which state of a session is in force (dbt_project). The rules: docs/connections.md.
+Belongs here: the connection, selecting rows that are new since the last pull, and the files. Does not belong here:
+reading these files (sources/usage_sessions), and which state of a session is in force (dbt_project). The rules are in
+docs/connections.md.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from pipeline.settings import ConfigurationError, Settings
 from pipeline.store.sqlfiles import identifier, literal, sql
 
 SOURCE = "postgres"
-# A file is one transaction of ingest, and what a pull that is cut off does not have to fetch again.
+# A file is one transaction of ingest; after an interruption, complete files are not fetched again.
 FILE_ROWS = 1_000_000
 BATCH_BYTES = 16 << 20
-# Hashes of landed rows that are remembered (about 25 bytes each); rows beyond are landed again, and count once.
+# Stored hashes of landed rows (about 25 bytes each); further rows are landed again, and count once.
 WINDOW_ROWS = 2_000_000
 CONNECT_TIMEOUT_SECONDS = 10
 _HELPERS = ("stamp_us", "row_hash")
@@ -39,7 +40,7 @@ _WINDOW_SCHEMA = pa.schema([("stamp_us", pa.int64()), ("row_hash", pa.binary())]
 
 @dataclass(frozen=True)
 class Pulled:
-    """What one pull brought: rows landed, rows of the overlap that were landed before, and how far it got."""
+    """The result of a pull: landed rows, rows of the overlap that were landed before, and the new mark."""
 
     table: str
     rows: int
@@ -50,7 +51,7 @@ class Pulled:
 
 @dataclass(frozen=True)
 class _Table:
-    """The application's table: its allow-listed columns, the type of its stamp, and what tells it from any other."""
+    """The application's table: its allow-listed columns, the type of its stamp, and its identity."""
 
     name: str
     columns: tuple[str, ...]
@@ -72,7 +73,7 @@ def pull(settings: Settings, *, everything: bool = False) -> Pulled:
         raise ConfigurationError(
             "no database is configured: set TOKEN_ANALYTICS_POSTGRES_DSN, such as postgresql://reader@db.example/app"
         )
-    with landing.opened(settings, SOURCE) as folder, _told_without_secrets(), _connected(dsn, settings) as cursor:
+    with landing.opened(settings, SOURCE) as folder, _without_secrets(), _connected(dsn, settings) as cursor:
         table = _table(cursor, settings.postgres_table)
         window = None if everything else _Window.load(_state(settings), table.identity)
         return _pull(cursor, table, window or _Window(table.identity), settings, folder)
@@ -272,8 +273,8 @@ class _Files:
 
 
 @contextlib.contextmanager
-def _told_without_secrets() -> Iterator[None]:
-    """Turn what the driver raises into a sentence of our own: its messages quote the DSN, of which parts are secret."""
+def _without_secrets() -> Iterator[None]:
+    """Replace errors of the driver by our own sentences: its messages quote the DSN, which contains secrets."""
     from adbc_driver_postgresql import dbapi
 
     try:
@@ -281,7 +282,7 @@ def _told_without_secrets() -> Iterator[None]:
     except dbapi.Error as error:
         problem = _sentence(str(error), error.sqlstate or "")
     except (pa.ArrowException, OSError) as error:
-        # While rows are on their way, Arrow raises in the driver's place; it does not pass the SQLSTATE on.
+        # While rows are transferred, Arrow raises instead of the driver, without the SQLSTATE.
         if "[libpq]" not in str(error):
             raise
         problem = _sentence(str(error), "")
@@ -291,7 +292,7 @@ def _told_without_secrets() -> Iterator[None]:
 
 
 def _sentence(message: str, sqlstate: str) -> str:
-    """What a message of the driver means, without any of its words."""
+    """Our sentence for a message of the driver, without any of its words."""
     is_connecting = "Failed to connect" in message
     for sign, meaning in (_CONNECTING if is_connecting else _READING).items():
         if sign == sqlstate or sign in message:
@@ -303,7 +304,7 @@ def _sentence(message: str, sqlstate: str) -> str:
 
 _DSN = "TOKEN_ANALYTICS_POSTGRES_DSN"
 _STAYS = "what was landed stays, and the next pull goes on there"
-# What libpq says before there is a connection, and what it means.
+# Messages of libpq before there is a connection, and their meaning.
 _CONNECTING = {
     "password authentication failed": f"the server refused the user or the password of {_DSN}",
     "no password supplied": f"the server wants a password: put it into {_DSN} or ~/.pgpass",
@@ -315,7 +316,7 @@ _CONNECTING = {
     "does not exist": f"the server has no such database or user as {_DSN} names",
     "connection info string": f"{_DSN} is no DSN: give it as postgresql://user@host/database",
 }
-# SQLSTATEs, and what stands in the message where Arrow has dropped them.
+# SQLSTATEs, and parts of the message for errors of Arrow, which drops them.
 _READING = {
     "42501": "this user may not read the table: grant select on it",
     "permission denied": "this user may not read all that the view reads",

@@ -1,12 +1,12 @@
-"""Usage and costs from the providers' APIs, landed as files: the only part of the product that connects to anybody.
+"""Fetches usage and costs from the providers' APIs, and lands the answers as files.
 
-Belongs here: asking page by page, waiting and asking again, and landing the answers. Does not belong here: what the
-answers mean (sources), and when a pull runs (assets, cli). Nothing is asked that settings or the command line do not
-name. A key comes from the environment and goes into one header of each request: messages name its variable alone, and
-no text of an answer is ever quoted.
+Belongs here: requesting page by page, retries, and landing the answers. Does not belong here: reading the answers
+(sources), and when a pull runs (assets, cli). Only sources in the settings or on the command line are requested. A key
+comes from the environment and is sent in one header of each request: messages name only its variable, and never quote
+an answer.
 
-What is landed is one file for each stretch of days: a line that says what was asked for and when, and each page as it
-came on a line of its own. It appears whole or not at all, so that no stretch looks complete before it is.
+One file is landed per stretch of days: a line with the request and its time, then each page unchanged on a line of its
+own. A file appears only when it is complete.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from pipeline.settings import ConfigurationError, ProviderPull, PullSource, Sett
 if TYPE_CHECKING:
     import requests
 
-# Buckets of a page at most (both providers say so), and the days of one file that follow from it.
+# Largest number of buckets in a page (of both providers), and the days of one file that follow from it.
 PAGE_BUCKETS = {"1m": 1440, "1h": 168, "1d": 31}
 DAYS_OF_A_FILE = {"1m": 1, "1h": 7, "1d": 31}
 BUCKET_SECONDS = {"1m": 60, "1h": 3600, "1d": 86400}
 CONNECT_SECONDS = 10.0
-# The n-th wait is 2^n seconds up to this; a provider that asks for a longer one than the last is left alone.
+# The n-th wait is 2^n seconds, at most MAX_BACK_OFF; if a provider asks for more than MAX_RETRY_AFTER, the pull ends.
 MAX_BACK_OFF_SECONDS = 60.0
 MAX_RETRY_AFTER_SECONDS = 900.0
 _ERROR_TYPE = re.compile(r"[a-z_]{1,60}")
 
 
 class PullError(ConfigurationError):
-    """A provider's answer, or its silence, that ends a pull; the message says what to do and holds no key."""
+    """An answer or timeout that ends a pull; the message says what to do and contains no key."""
 
 
 @dataclass(frozen=True)
 class _Api:
-    """One API: where it is, what its parameters are called, and what it groups by where settings do not say."""
+    """One API: its path, names of its parameters, and its default grouping."""
 
     provider: str
     what: str
@@ -107,7 +107,7 @@ class Landed:
 
 
 def default_days(settings: Settings, today: date) -> tuple[date, date]:
-    """The last days that are over: numbers settle late, so each pull asks for `pull.days` of them again."""
+    """The last `pull.days` complete days, which each pull fetches again, since numbers settle late."""
     return today - timedelta(days=settings.pull.days), today - timedelta(days=1)
 
 
@@ -121,16 +121,16 @@ def pull(
     sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Landed]:
-    """Ask for the UTC days [first_day, last_day] and land the answers below landing/pulled/.
+    """Fetch the UTC days [first_day, last_day] and land the answers below landing/pulled/.
 
-    A source that fails does not stop the others; what was landed before a failure stays, each file complete in itself.
+    If a source fails, the others still run; files landed before a failure stay, each complete in itself.
 
     Args:
-        settings: `pull` says what to ask for, and in which variables of the environment the keys are.
+        settings: `pull` names the sources, and the environment variables of the keys.
         first_day: of the range.
-        last_day: of the range, itself asked for.
+        last_day: of the range, included.
         sources: those of `settings.pull.sources` by default.
-        tell: told of each file that was landed.
+        tell: called with each landed file.
         sleep: waits so many seconds.
         now: the time of the pull: of two pulls of the same usage the later one counts.
 
@@ -165,7 +165,7 @@ def pull(
 
 
 def stretches(settings: Settings, source: PullSource, first_day: date, last_day: date) -> Iterator[Stretch]:
-    """The range in pieces that the API answers with one page each, as long as it keeps its own limits."""
+    """The range in pieces that the API answers with one page each, within its documented limits."""
     api = APIS[source]
     asked = _asked(settings, source)
     width = asked.bucket_width if api.what == "usage" else "1d"

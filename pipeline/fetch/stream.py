@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from redis import Redis
 
 SOURCE = "stream"
-# Read at once: an entry is a few hundred bytes, and may be much longer.
+# Entries per read: an entry is a few hundred bytes, and may be much longer.
 READ_ENTRIES = 200
-# A file is finished, and its entries acknowledged, when it holds so many entries or bytes, or the stream has no more.
+# A file is finished, and its entries acknowledged, at this many entries or bytes, or at the end of the stream.
 FILE_ENTRIES = 50_000
 FILE_BYTES = 64 << 20
-# Entries that another consumer has held for so long without acknowledging them: it is dead.
+# After this time without acknowledgement, another consumer is considered dead, and its entries are claimed.
 CLAIM_IDLE_MILLISECONDS = 60_000
 TIMEOUT_SECONDS = 10.0
-# No JSON text holds these; a line that holds them is read as two lines, or its file as binary.
+# Not allowed in JSON text; a line with them would be read as two lines, or its file as binary.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
-# Where entries come from: left by a drain of this home, by one of another machine, or not delivered before.
+# Origin of entries: left by a drain of this home, left by one of another machine, or not delivered before.
 OWN, CLAIMED, NEW = "own", "claimed", "new"
 
 Entry = tuple[bytes, Mapping[bytes, bytes] | None]
@@ -45,13 +45,13 @@ Entry = tuple[bytes, Mapping[bytes, bytes] | None]
 
 @dataclass
 class Drained:
-    """What one drain has landed.
+    """The result of a drain.
 
     Attributes:
         entries: landed and acknowledged.
-        recovered: of these, delivered before to a drain that did not acknowledge them.
-        gone: delivered before, and deleted from the stream since: nobody can land them any more.
-        files: that hold the entries.
+        recovered: among these, entries that an earlier drain did not acknowledge.
+        gone: delivered before, and deleted from the stream since: they are lost.
+        files: with the entries.
 
     """
 
@@ -62,11 +62,11 @@ class Drained:
 
 
 def drain(settings: Settings) -> Drained:
-    """Land what the stream holds now, and acknowledge it.
+    """Land the entries that the stream holds now, and acknowledge them.
 
     Raises:
-        ConfigurationError: no stream is configured; the server fails; another drain of this home is under way. What was
-            acknowledged is landed, and the next drain takes the rest.
+        ConfigurationError: no stream is configured; the server fails; another drain of this home is running.
+            Acknowledged entries are landed, and the next drain takes the rest.
 
     """
     if not _url(settings):
@@ -74,16 +74,16 @@ def drain(settings: Settings) -> Drained:
             "no stream is configured: set TOKEN_ANALYTICS_STREAM_URL, such as redis://redis.example:6379/0"
         )
     drained = Drained()
-    with landing.opened(settings, SOURCE) as folder, _told_without_secrets(), _connected(settings) as client:
+    with landing.opened(settings, SOURCE) as folder, _without_secrets(), _connected(settings) as client:
         _make_group(client, settings)
         name, group, me = settings.stream_name, settings.stream_group, _consumer(settings)
-        # What comes while this runs is for the next drain: a busy stream would never end.
+        # Entries that arrive during this drain wait for the next one: a busy stream would never end.
         last = _place(client.xinfo_stream(name)["last-generated-id"])
         with contextlib.closing(_File(folder)) as file:
             phase = ""
             for entries, found_in in _entries(client, name, group, me, last):
                 if found_in != phase:
-                    # What a killed drain had landed and not acknowledged makes the same file again.
+                    # Entries that a killed drain landed without acknowledging them give the same file again.
                     _land(client, settings, file, drained)
                 phase = found_in
                 held = [entry for entry in entries if entry[1] is not None]
@@ -101,7 +101,7 @@ def drain(settings: Settings) -> Drained:
 
 
 def waiting(settings: Settings) -> bool:
-    """Whether the stream holds entries that are not drained; no server is asked where no stream is configured.
+    """Whether the stream holds undrained entries; without a configured stream, no server is contacted.
 
     Raises:
         ConfigurationError: the server fails.
@@ -110,7 +110,7 @@ def waiting(settings: Settings) -> bool:
     if not _url(settings):
         return False
     name = settings.stream_name
-    with _told_without_secrets(), _connected(settings) as client:
+    with _without_secrets(), _connected(settings) as client:
         if not client.exists(name):
             return False
         for group in client.xinfo_groups(name):
@@ -260,17 +260,17 @@ class _File:
 
 
 def _line(fields: Mapping[bytes, bytes]) -> bytes:
-    """An entry as one line: its event as it is, or, where that cannot be a line of text, all of it as a JSON string.
+    """An entry as one line: its event unchanged or, if that cannot be a line of text, the whole entry as a JSON string.
 
-    Such a string is no event: it is rejected where the file is read, with its text in the private quarantine.
+    Such a string is no event: ingest rejects it, with its text in the private quarantine.
     """
     event = fields.get(b"event", b"")
-    # Between the parts of a JSON text, a line end is a space; inside of its strings there is none.
+    # In JSON, line ends occur only between values, where they equal a space.
     line = re.sub(rb"[\r\n]+", b" ", event).strip()
     if line and not _CONTROL.search(line) and _is_utf8(line):
         return line
-    told = event if fields.keys() == {b"event"} else repr(dict(fields)).encode()
-    return json.dumps(told.decode("utf-8", "backslashreplace")).encode()
+    text = event if fields.keys() == {b"event"} else repr(dict(fields)).encode()
+    return json.dumps(text.decode("utf-8", "backslashreplace")).encode()
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -282,8 +282,8 @@ def _is_utf8(text: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _told_without_secrets() -> Iterator[None]:
-    """Turn what the client raises into a sentence of our own: its messages quote parts of the URL, with its secrets."""
+def _without_secrets() -> Iterator[None]:
+    """Replace errors of the client by our own sentences: its messages quote parts of the URL, with its secrets."""
     import redis
 
     url = "TOKEN_ANALYTICS_STREAM_URL"
@@ -299,11 +299,11 @@ def _told_without_secrets() -> Iterator[None]:
     except redis.ConnectionError:
         problem = f"Redis: the server of {url} cannot be reached; {stays}"
     except redis.ResponseError as error:
-        said = str(error)
-        if said.startswith("WRONGTYPE"):
+        message = str(error)
+        if message.startswith("WRONGTYPE"):
             problem = "Redis: the key that stream_name names is no stream"
         else:
-            problem = f"Redis: the server refused a command ({said.split(' ')[0][:40]})"
+            problem = f"Redis: the server refused a command ({message.split(' ')[0][:40]})"
     except redis.RedisError as error:
         problem = f"Redis: the drain failed ({type(error).__name__}); {stays}"
     else:

@@ -1,11 +1,11 @@
-"""Closing a month: what finance booked stays as it was, and later differences are restated.
+"""Closing a month: booked amounts never change, and later differences are restated.
 
-Belongs here: storing a month, and analysis.restatements, the ledger of what has changed since. Does not belong here:
-what a month costs (dbt_project), and who pays for it (marts.chargeback).
+Belongs here: storing a month, and analysis.restatements, the ledger of later changes. Does not belong here: the cost
+of a month (dbt_project), and who pays for it (marts.chargeback).
 
-Usage, rates and bills follow the data also in a closed month: a log that comes late is counted, a new price holds. What
-`close` stored does not move: marts.chargeback of the month, and marts.booked_costs. Each run compares the two and
-enters a row for each cell that differs from what was last said of it: booked + restatements = what the data says now.
+Usage, rates and bills follow the data even in a closed month: late logs count, new prices apply. marts.chargeback of
+the month and marts.booked_costs stay as `close` stored them. Each run compares both and adds a row for each cell that
+differs from its last stated value: booked + restatements = current data.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
     if connection.execute("SELECT 1 FROM raw.closed_months WHERE month = ?", [month]).fetchall():
         raise ConfigurationError(f"close: {name} is closed already; later differences are in analysis.restatements")
     billed = ", ".join(literal(name) for name, (_, side) in formats.ACCOUNT_FORMATS.items() if side == "billed")
-    (known,) = rows_of(connection, sql("finance/closing/readiness", billed_formats=billed), [month])
-    if not known["days_used"] and not known["days_billed"]:
+    (figures,) = rows_of(connection, sql("finance/closing/readiness", billed_formats=billed), [month])
+    if not figures["days_used"] and not figures["days_billed"]:
         raise ConfigurationError(f"close: there is no usage and no bill of {name}")
     _read_current(connection, [month])
     with transaction(connection):
@@ -107,11 +107,11 @@ def close_month(connection: duckdb.DuckDBPyConnection, month: date, now: datetim
                 connection.execute(statement, [month])
         # The next build then replaces the tables that show which months are closed.
         connection.execute("INSERT OR IGNORE INTO scope.days VALUES (?)", [month])
-    return known
+    return figures
 
 
 def restate(connection: duckdb.DuckDBPyConnection, now: datetime) -> pa.Table:
-    """Enter what differs from closed months since the last run, and return the whole ledger; see RESTATEMENTS."""
+    """Add the changes in closed months since the last run, and return the whole ledger; see RESTATEMENTS."""
     months = [month for (month,) in connection.execute("SELECT month FROM raw.closed_months").fetchall()]
     if months:
         _read_current(connection, months)
@@ -121,10 +121,10 @@ def restate(connection: duckdb.DuckDBPyConnection, now: datetime) -> pa.Table:
 
 
 def state(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """Closed months and restatements so far: what publishing rests on."""
+    """Number of closed months and of restatements so far, which the memo of publishing contains."""
     query = "SELECT (SELECT count(*) FROM raw.closed_months), (SELECT count(*) FROM raw.restatements)"
-    (found,) = connection.execute(query).fetchall()
-    return int(found[0]), int(found[1])
+    ((months, restatements),) = connection.execute(query).fetchall()
+    return int(months), int(restatements)
 
 
 def table(connection: duckdb.DuckDBPyConnection, _settings: Settings) -> pa.Table:

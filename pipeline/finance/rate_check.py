@@ -1,11 +1,11 @@
-"""The rate card against the bill: which rate each billed cell implies, and the override lines that would say so.
+"""The rate card against the bill: the rate that each billed cell implies, and override lines to match it.
 
-Belongs here: intervals that the rounding of the bill leaves, pooled over the cells of a rate, and proposals. Does not
-belong here: the reconciliation of amounts (dbt_project, usage_reconciliation), and the card itself (rates).
+Belongs here: intervals of possible rates by the rounding of the bill, pooled over the cells of a rate, and proposals.
+Does not belong here: the reconciliation of amounts (dbt_project, usage_reconciliation), and the card itself (rates).
 
-A cell of `t` tokens says that rate x t lies within the rounding of its billed rows of what was billed. All cells of a
-rate must hold at once, and so must their sum: where single cells are too small to tell, the sum is not. Days are taken
-in order while one rate fits them all; where none does, the rate has changed.
+For a cell of `t` tokens, rate x t equals the billed amount within the rounding of its billed rows. One rate must fit
+all cells, and their sum, which is more precise than small single cells. Consecutive days are joined as long as one
+rate fits them all; otherwise the rate has changed.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class _Cells:
 
 
 def _least(one: Fraction | None, other: Fraction | None) -> Fraction | None:
-    known = [each for each in (one, other) if each is not None]
-    return min(known) if known else None
+    bounds = [each for each in (one, other) if each is not None]
+    return min(bounds) if bounds else None
 
 
 @dataclass(frozen=True)

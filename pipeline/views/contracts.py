@@ -223,8 +223,8 @@ def _of(connection: duckdb.DuckDBPyConnection, table: str, dimension: str) -> li
 # -------------------------------------------------------------------------------------------------- recommendation
 
 
-def _targets(rows: Sequence[Row], known: str) -> Iterator[Target]:
-    """What each aim costs; `known` stands above it and is not said again."""
+def _targets(rows: Sequence[Row], shown: str) -> Iterator[Target]:
+    """The cost of each aim; `shown` is printed above and is not repeated."""
     for target in dict.fromkeys(row["target"] for row in rows):
         own = [row for row in rows if row["target"] == target]
         value = own[0]["target_value"]
@@ -241,19 +241,19 @@ def _targets(rows: Sequence[Row], known: str) -> Iterator[Target]:
         first, second = (ranked[name] for name in PRINCIPLES)
         both = first and second
         sentence = recommendation.disagreement(first[0]["mechanism"], second[0]["mechanism"]) if both else ""
-        # The sentence stands in both rows; here once, below them.
-        told = tuple(
+        # Both rows contain the sentence; the page prints it once, below them.
+        contracts = tuple(
             (
                 name,
                 tuple(
-                    row | {"reason": row["reason"].removesuffix(known).replace(sentence, "").strip()} for row in found
+                    row | {"reason": row["reason"].removesuffix(shown).replace(sentence, "").strip()} for row in chosen
                 ),
             )
-            for name, found in ranked.items()
-            if found
+            for name, chosen in ranked.items()
+            if chosen
         )
-        unreached = [row["reason"] for row in own if row["rank"] is None and row["reason"] != known]
-        yield Target(aim, told, sentence, "; ".join(dict.fromkeys(unreached)) or None)
+        unreached = [row["reason"] for row in own if row["rank"] is None and row["reason"] != shown]
+        yield Target(aim, contracts, sentence, "; ".join(dict.fromkeys(unreached)) or None)
 
 
 # ---------------------------------------------------------------------------------------------------------- frontier
@@ -495,11 +495,11 @@ def _loss_ratio(row: Row, column: str) -> float:
 
 def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
     """The rows of analysis.recommendations, as they are, and how they follow each other."""
-    known = connection.execute(
+    tables = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'analysis' AND table_name = 'recommendations'"
     ).fetchall()
-    if not known[0][0]:
-        return Savings(notes=("Savings have not been looked for: there is no table analysis.recommendations.",))
+    if not tables[0][0]:
+        return Savings(notes=("Savings have not been computed: there is no table analysis.recommendations.",))
     rows = rows_of(connection, "FROM analysis.recommendations ORDER BY rank NULLS LAST, kind, subject")
     counted = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is not None]
     asked = [row for row in rows if row["kind"] == "what_if"]

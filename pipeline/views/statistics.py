@@ -1,7 +1,7 @@
-"""The page of the statistics: reports/analysis/index.html, one file that loads nothing.
+"""The statistics page: reports/analysis/index.html, one file that works offline.
 
-Belongs here: its sentences and tables, and the scripts that it carries. Does not belong here: any statistic (they stand
-in schema analysis), its figures (statistics_figures), and the layout (templates/statistics.html.j2).
+Belongs here: its sentences and tables, and its scripts. Does not belong here: any statistic (these are in schema
+analysis), its figures (statistics_figures), and the layout (templates/statistics.html.j2).
 
 The page shows `all` and the ten costliest segments of each measure; the tables hold the others.
 """
@@ -86,24 +86,23 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
             at = (column.segment.name, name)
             if (tail := tails.get(at)) is None:
                 continue
-            told, days = (forecasts.get(at[0], []), flagged.get(at[0], [])) if name == "day_cost_usd" else ([], [])
+            is_daily = name == "day_cost_usd"
+            months, days = (forecasts.get(at[0], []), flagged.get(at[0], [])) if is_daily else ([], [])
             drawn = f"{name}-{place}"
             blocks.append(
                 Block(
                     segment=at[0],
                     verdict=tail["verdict"],
                     changed_from=tail["previous_verdict"] if tail["verdict_changed"] else None,
-                    sentences=_sentences(column, tail, days, told),
+                    sentences=_sentences(column, tail, days, months),
                     charts=(
                         statistics_figures.distribution(drawn, column, tail, fits.get(at, []))
                         if column.segment.n > 1
                         else ()
                     ),
-                    calendar=(
-                        statistics_figures.calendar(drawn, series.get(at[0]), days) if name == "day_cost_usd" else None
-                    ),
-                    forecast=statistics_figures.forecast(drawn, told),
-                    forecasts=tuple(told),
+                    calendar=statistics_figures.calendar(drawn, series.get(at[0]), days) if is_daily else None,
+                    forecast=statistics_figures.forecast(drawn, months),
+                    forecasts=tuple(months),
                     flagged=tuple(days[::-1][:10]),
                 )
             )
@@ -169,7 +168,7 @@ def _scripts(figures: Mapping[str, Row]) -> dict[str, Any]:
 
 
 def _inert(data: Row) -> str:
-    """JSON in which no character means anything to HTML or ends a line of JavaScript."""
+    """JSON without characters that are special in HTML or end a line of JavaScript."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -191,26 +190,26 @@ def _amount(column: Column, value: float) -> str:
 
 
 def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Sequence[Row]) -> str:
-    """Two sentences of what the numbers mean."""
+    """Two sentences that explain the numbers."""
     if tail["verdict"] == "unavailable":
         return str(tail["verdict_reason"])
     noun = column.measure.noun
     if column.measure.name == "day_cost_usd":
         days = len({row["usage_date"] for row in flagged})
-        peak = f", the dearest {tail['max_to_median']:,.1f} times as much" if tail["max_to_median"] else ""
+        peak = f", the most expensive one {tail['max_to_median']:,.1f} times as much" if tail["max_to_median"] else ""
         first = (
-            f"A typical day costs {usd(tail['median'])}{peak}; {days or 'no'} of {tail['n']:,} days "
-            f"{'stand' if days != 1 else 'stands'} out from what {'their' if days != 1 else 'its'} history lets expect."
+            f"A typical day costs {usd(tail['median'])}{peak}; {days or 'none'} of {tail['n']:,} days "
+            f"{'was' if days < 2 else 'were'} unusually expensive."
         )
-        told = forecasts[0] if forecasts else None
-        if told is None:
+        month = forecasts[0] if forecasts else None
+        if month is None:
             return f"{first} There is no forecast."
-        held = (
-            f"with 95% it stays below {usd(told['high_95'])}, the budget that holds"
-            if told["high_95"]
+        budget = (
+            f"a budget of {usd(month['high_95'])} has a 95% chance of being enough"
+            if month["high_95"]
             else "no interval"
         )
-        return f"{first} {told['month']:%B %Y} is forecast at {usd(told['point'])}; {held}."
+        return f"{first} {month['month']:%B %Y} is forecast at {usd(month['point'])}; {budget}."
     if tail["top_1_share"] is None or tail["median"] is None:
         return str(tail["verdict_reason"])
     spread = _share_of_squares(column.values, column.counts)
@@ -219,14 +218,13 @@ def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Seq
         half += f" ({percent(tail['half_of_total_share_low'])} to {percent(tail['half_of_total_share_high'])})"
     kind = "cost" if column.measure.is_cost else "tokens"
     first = (
-        f"The largest 1% of {tail['n']:,} {noun}s make {percent(tail['top_1_share'])} of the {kind}, and "
-        f"{percent(spread)} of the chance variance that {noun}s give a month; half of the {kind} comes from {half} "
-        "of them."
+        f"The largest 1% of {tail['n']:,} {noun}s make {percent(tail['top_1_share'])} of the {kind}, and cause "
+        f"{percent(spread)} of the random month-to-month swings; half of the {kind} comes from {half} of the {noun}s."
     )
     words = {
         "heavy": "The tail is heavy",
         "light": "The tail is light",
-        "undetermined": "Heavy or light cannot be told",
+        "undetermined": "It is uncertain whether the tail is heavy",
         "too_few": "There are too few for a verdict on the tail",
     }
     reason = str(tail["verdict_reason"]).rstrip(".").replace(". ", "; ")
@@ -234,7 +232,7 @@ def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Seq
 
 
 def _share_of_squares(values: Floats, counts: Counts) -> float:
-    """Share of the sum of squares in the largest 1% of rows: of the variance of a Poisson number of them."""
+    """Share of the largest 1% of rows in the sum of squares, the variance of a total of a Poisson number of rows."""
     squares = values**2 * counts
     rest = max(int(counts.sum()) // 100, 1)
     taken = 0.0
@@ -266,12 +264,12 @@ def _causes(row: Row) -> str:
     if not row["contributions"]:
         return "no same weekday to compare with"
     parts = json.loads(row["contributions"], parse_float=Decimal, parse_int=Decimal)
-    told = sorted(parts.items(), key=lambda part: -abs(part[1]))
-    return ", ".join(f"{name.replace('_', ' ')} {usd(part)}" for name, part in told if abs(part) >= Decimal("0.01"))
+    causes = sorted(parts.items(), key=lambda part: -abs(part[1]))
+    return ", ".join(f"{name.replace('_', ' ')} {usd(part)}" for name, part in causes if abs(part) >= Decimal("0.01"))
 
 
 def _sessions(row: Row) -> str:
-    """The costliest sessions of a flagged day."""
+    """The most expensive sessions of a flagged day."""
     return ", ".join(
         f"{each['session_id']} ({usd(each['cost_usd'])})" for each in json.loads(row["top_sessions"] or "[]")
     )

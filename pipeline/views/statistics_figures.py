@@ -117,9 +117,9 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
         return None
     import plotly.graph_objects as go
 
-    found: dict[dt.date, list[Row]] = {}
+    flagged_days: dict[dt.date, list[Row]] = {}
     for row in flagged:
-        found.setdefault(row["usage_date"], []).append(row)
+        flagged_days.setdefault(row["usage_date"], []).append(row)
     positive = series.days[series.days > 0]
     edges = np.quantile(positive, [0.25, 0.5, 0.75]) if len(positive) else np.zeros(3)
     last = series.date(len(series.days) - 1)
@@ -127,16 +127,16 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
     monday = first - dt.timedelta(days=first.weekday())
     weeks = (last - monday).days // 7 + 1
     levels: list[list[int | None]] = [[None] * weeks for _ in WEEKDAYS]
-    told: list[list[str]] = [[""] * weeks for _ in WEEKDAYS]
+    hover_texts: list[list[str]] = [[""] * weeks for _ in WEEKDAYS]
     frames = []
     for place in range((first - series.first_day).days, len(series.days)):
         day, cost = series.date(place), float(series.days[place])
         week, weekday = (day - monday).days // 7, day.weekday()
         levels[weekday][week] = 0 if cost <= 0 else 1 + int(np.searchsorted(edges, cost))
-        told[weekday][week] = f"{WEEKDAYS[weekday]} {day}: {usd(cost)}"
-        if day in found:
-            expected = found[day][0]["expected"]
-            told[weekday][week] += "<br>flagged" + ("" if expected is None else f", expected {usd(expected)}")
+        hover_texts[weekday][week] = f"{WEEKDAYS[weekday]} {day}: {usd(cost)}"
+        if day in flagged_days:
+            expected = flagged_days[day][0]["expected"]
+            hover_texts[weekday][week] += "<br>flagged" + ("" if expected is None else f", expected {usd(expected)}")
             middle, half = monday + dt.timedelta(weeks=week), dt.timedelta(days=3, hours=12)
             noon = dt.datetime.combine(middle, dt.time())
             frames.append(
@@ -153,7 +153,7 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
         x=[str(monday + dt.timedelta(weeks=week)) for week in range(weeks)],
         y=list(range(7)),
         z=levels,
-        customdata=told,
+        customdata=hover_texts,
         hovertemplate="%{customdata}<extra></extra>",
         hoverongaps=False,
         zmin=0,
@@ -179,10 +179,10 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
             "automargin": False,
         },
     }
-    shown = sum(1 for day in found if day >= first)
+    shown = sum(1 for day in flagged_days if day >= first)
     return Chart(
         f"{name}-calendar",
-        "Days (stronger is dearer; framed: flagged)",
+        "Days (darker is more expensive; framed: flagged)",
         f"Calendar of the days from {first} to {last}, UTC; {shown or 'none'} flagged.",
         _json([heat], layout),
         height=7 * CELL + 51,
@@ -200,14 +200,14 @@ def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
     label = {id(row): f"{row['method'].replace('_', ' ')}<br>{row['month']:%b %Y}" for row in rows}
     traces = []
     for level, width in ((95, 0.34), (80, 0.62)):
-        known = [row for row in rows if row[f"low_{level}"] is not None and row[f"high_{level}"] is not None]
-        ends = [(row[f"low_{level}"], row[f"high_{level}"]) for row in known]
-        if known:
+        with_interval = [row for row in rows if row[f"low_{level}"] is not None and row[f"high_{level}"] is not None]
+        ends = [(row[f"low_{level}"], row[f"high_{level}"]) for row in with_interval]
+        if with_interval:
             traces.append(
                 go.Bar(
                     name=f"{level}% interval",
                     orientation="h",
-                    y=[label[id(row)] for row in known],
+                    y=[label[id(row)] for row in with_interval],
                     base=[low for low, _ in ends],
                     x=[high - low for low, high in ends],
                     width=width,
