@@ -11,7 +11,7 @@ usage, and is left out where none of it has a price. A table is never empty: a r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, partial
@@ -98,8 +98,14 @@ class Column:
 
 
 def read_columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> Iterator[Column]:
-    """Pairs of every segment of a measure, in the order of `costliest_segments`, read one dimension at a time."""
-    segments = costliest_segments(connection, measure, limit)
+    """Pairs of the costliest segments of a measure, in the order of `costliest_segments`."""
+    return columns_of(connection, measure, costliest_segments(connection, measure, limit))
+
+
+def columns_of(
+    connection: duckdb.DuckDBPyConnection, measure: Measure, segments: Sequence[Segment]
+) -> Iterator[Column]:
+    """Pairs of these segments, in their order, read one dimension at a time."""
     pairs: dict[tuple[str, str], tuple[Floats, Counts]] = {}
     for dimension in ("all", *DIMENSIONS):
         keys = [segment.key for segment in segments if segment.dimension == dimension and segment.n]
@@ -121,14 +127,23 @@ def read_columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit:
         yield Column(measure, segment, values, counts, place <= MAX_BOOTSTRAP_SEGMENTS)
 
 
-def _clustered(connection: duckdb.DuckDBPyConnection, column: Column, seed: int) -> tuple[str, Clustered]:
-    """What is resampled for the intervals of a column, and the column in these clusters."""
-    measure, segment = column.measure, column.segment
-    parameters = {"dimension": segment.dimension, "key": segment.key}
-    table = query_observations(connection, "clusters", measure, parameters).to_arrow_table()
-    unit = table["unit"][0].as_py() if len(table) else ""
-    clusters, values, rows = (table[name].to_numpy() for name in ("cluster", "value", "rows"))
-    return unit, Clustered(clusters, values / measure.unit, rows, seed)
+def _clustered(
+    connection: duckdb.DuckDBPyConnection, measure: Measure, segments: Sequence[Segment], seed: int
+) -> Iterator[tuple[str, str, Clustered]]:
+    """The name of each segment, what is resampled for its intervals, and its column in these clusters."""
+    for dimension in ("all", *DIMENSIONS):
+        names = {segment.key: segment.name for segment in segments if segment.dimension == dimension and segment.n}
+        if not names:
+            continue
+        parameters = {"dimension": dimension, "keys": list(names)}
+        table = query_observations(connection, "clusters", measure, parameters).to_arrow_table()
+        codes = table["key"].combine_chunks().dictionary_encode()
+        starts = np.searchsorted(codes.indices.to_numpy(), np.arange(len(codes.dictionary) + 1))
+        clusters, values, rows = (table[name].to_numpy() for name in ("cluster", "value", "rows"))
+        for place, key in enumerate(codes.dictionary.to_pylist()):
+            lines = slice(starts[place], starts[place + 1])
+            clustered = Clustered(clusters[lines], values[lines] / measure.unit, rows[lines], seed)
+            yield names[key], table["unit"][int(starts[place])].as_py(), clustered
 
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -423,8 +438,17 @@ def _measure_all(
 
         asked = []
         for measure in MEASURES.values():
-            for column in read_columns(connection, measure, settings.analysis_segments):
-                asked.append(_ask(connection, settings, column, want))
+            segments = costliest_segments(connection, measure, settings.analysis_segments)
+            bootstrapped = segments[: MAX_BOOTSTRAP_SEGMENTS + 1]
+            intervals = {
+                name: (unit, want(clustered))
+                for name, unit, clustered in _clustered(connection, measure, bootstrapped, settings.seed)
+            }
+            for column in columns_of(connection, measure, segments):
+                seed = settings.seed if column.bootstrapped else None
+                pairs = Pairs(column.values, column.counts, seed, settings.analysis_min_rows)
+                key = want(pairs) if column.segment.n else ""
+                asked.append(_Asked(measure, column.segment, key, *intervals.get(column.segment.name, (None, None))))
                 progress.report("analysis", len(asked), 0, f"{measure.name} of {column.segment.name}")
         known = {key: result for key in wanted if (result := kept.get(key)) is not None}
         results = known | shared.results()
@@ -436,20 +460,6 @@ def _measure_all(
     }
     tails = [_tail_row(each, found, before) for each in asked]
     return tails, [row for each in asked for row in _fit_rows(each, found, settings.analysis_min_rows)]
-
-
-def _ask(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, column: Column, want: Callable[[Pairs | Clustered], str]
-) -> _Asked:
-    """Want what follows from a column: nothing where it is empty, and intervals for few segments only."""
-    if not column.segment.n:
-        return _Asked(column.measure, column.segment, "", None, None)
-    seed = settings.seed if column.bootstrapped else None
-    pairs = want(Pairs(column.values, column.counts, seed, settings.analysis_min_rows))
-    if seed is None:
-        return _Asked(column.measure, column.segment, pairs, None, None)
-    unit, clustered = _clustered(connection, column, seed)
-    return _Asked(column.measure, column.segment, pairs, unit, want(clustered))
 
 
 def _tail_row(
@@ -720,7 +730,8 @@ def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Setti
         reason = "All sessions cost nothing" if column.segment.n else unavailable(measure, column.segment)
         lacking = [{"note": f"unavailable: {reason}."}]
         return as_table("half_of_cost_sessions", SCHEMAS["half_of_cost_sessions"], lacking)
-    interval = _clustered(connection, column, settings.seed)[1].result().get("half_of_total_share")
+    ((_, _, clustered),) = _clustered(connection, measure, [column.segment], settings.seed)
+    interval = clustered.result().get("half_of_total_share")
     note = left_out(measure, column.segment)
     rows = [
         {

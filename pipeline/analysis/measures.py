@@ -110,7 +110,10 @@ def _text(name: str) -> str:
 def query_observations(
     connection: duckdb.DuckDBPyConnection, name: str, measure: Measure, parameters: Mapping[str, Any]
 ) -> duckdb.DuckDBPyRelation:
-    """Run a query over the observations of a measure, which it sees as the table `observations`."""
+    """Run a query over the observations of a measure, which it sees as the table `observations`.
+
+    `parameters` names the `dimensions`, or the one `dimension`, in each of which an observation stands once.
+    """
     body = _text(name)
     start = re.search(r"^(with|select)\b", body, re.MULTILINE)
     if start is None:
@@ -119,29 +122,25 @@ def query_observations(
     body = f", {body[5:]}" if start.group() == "with" else body
     text = f"with observations as (\n{_text(measure.observations)}\n)\n{body}"
     known = {"grain": measure.grain, "is_cost": measure.is_cost, "unit": measure.unit, **parameters}
+    known.setdefault("dimensions", [known.get("dimension")])
     used = set(re.findall(r"\$([a-z_]+)", text))
     return connection.sql(text, params={key: value for key, value in known.items() if key in used})
 
 
-def _segments_of(connection: duckdb.DuckDBPyConnection, measure: Measure, dimension: str, limit: int) -> list[Segment]:
-    found = query_observations(
-        connection, "segments", measure, {"dimension": dimension, "segment_limit": limit}
-    ).fetchall()
+def costliest_segments(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> list[Segment]:
+    """`all` first, then the costliest segments of all dimensions together (more tokens, then the name, decide ties)."""
+    parameters = {"dimensions": ["all", *(DIMENSIONS if limit else ())], "segment_limit": limit}
+    found = query_observations(connection, "segments", measure, parameters).fetchall()
     segments = []
-    for key, n, observations, cost, tokens, unpriced, console, sessions in found:
+    for dimension, key, n, observations, cost, tokens, unpriced, console, sessions in found:
         source = "+".join(name for name, present in (("console", console), ("sessions", sessions)) if present)
         segments.append(
             Segment(dimension, key, n, observations, cost or Decimal(0), tokens or 0, unpriced, source or None)
         )
-    return segments
-
-
-def costliest_segments(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> list[Segment]:
-    """`all` first, then the costliest segments of all dimensions together (more tokens, then the name, decide ties)."""
-    whole = _segments_of(connection, measure, "all", 1)
+    whole = [segment for segment in segments if segment.dimension == "all"]
     if not whole:
         return [Segment("all", "all", 0, 0, Decimal(0), 0, 0, None)]
-    parts = [segment for dimension in DIMENSIONS for segment in _segments_of(connection, measure, dimension, limit)]
+    parts = [segment for segment in segments if segment.dimension != "all"]
     parts.sort(key=lambda segment: (-segment.cost_usd, -segment.total_tokens, segment.name))
     return whole + parts[:limit]
 

@@ -1,7 +1,8 @@
--- (cluster, value, count) lines of one segment for a bootstrap that resamples what belongs together: users where they
+-- (cluster, value, count) lines of the chosen segments of one dimension for a bootstrap that resamples what belongs together: users where they
 -- repeat, else sessions; weeks of minutes and days. Many clusters are dealt into a thousand by the hash of their name.
 with chosen as (
     select
+        key,
         user_id,
         session_id,
         observed_at,
@@ -10,12 +11,13 @@ with chosen as (
             else cast(total_tokens as double)
         end as value
     from observations
-    where key = $key
+    where key in (select unnest($keys))
         and case when $is_cost then cost_usd is not null else total_tokens is not null end
 ),
 
 units as (
     select
+        key,
         case
             when count(session_id) = 0 then 'week'
             when $dimension <> 'user_id'
@@ -25,10 +27,12 @@ units as (
             else 'session'
         end as unit
     from chosen
+    group by key
 ),
 
 clustered as (
     select
+        key,
         unit,
         value,
         case
@@ -36,24 +40,27 @@ clustered as (
             when unit = 'user' and user_id <> '' then 'user ' || user_id
             else 'session ' || session_id
         end as name
-    from chosen, units
+    from chosen
+    inner join units using (key)
 ),
 
 names as (
     select
+        key,
         name,
-        row_number() over (order by name) as place,
-        count(*) over () as clusters
+        row_number() over (partition by key order by name) as place,
+        count(*) over (partition by key) as clusters
     from clustered
-    group by name
+    group by key, name
 )
 
 select
+    key,
     unit,
     case when clusters > 1000 then cast(hash(name) % 1000 as bigint) else place end as cluster,
     value,
     count(*) as rows
 from clustered
-inner join names using (name)
+inner join names using (key, name)
 group by all
-order by cluster, value
+order by key, cluster, value

@@ -1,6 +1,7 @@
--- One observation a request.
+-- One observation a request in each of the chosen dimensions.
 select
-    case $dimension
+    dimension,
+    case dimension
         when 'all' then 'all'
         when 'model' then model
         when 'api_key' then api_key
@@ -18,5 +19,6 @@ select
     false as from_console,
     true as from_sessions
 from marts.requests
+cross join (select unnest($dimensions) as dimension) as dimensions
 -- what a subscription covers costs nothing by the token
 where not $is_cost or billing_mode is distinct from 'subscription'

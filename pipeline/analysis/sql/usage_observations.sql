@@ -1,8 +1,9 @@
 -- One observation a minute ($grain = 'minute': only rows whose bucket is one minute) or a UTC day ('day') with usage in
--- the segment. Days are of the usage in force; of minutes our logs also tell where the provider's account knows whole hours
+-- each segment of the chosen dimensions. Days are of the usage in force; of minutes our logs also tell where the provider's account knows whole hours
 -- or days alone. No console knows users or projects, so segments by them come from the sessions alone.
 select
-    case $dimension
+    dimension,
+    case dimension
         when 'all' then 'all'
         when 'model' then model
         when 'api_key' then api_key
@@ -20,6 +21,7 @@ select
     bool_or(source = 'console') as from_console,
     bool_or(source = 'sessions') as from_sessions
 from marts.token_usage_minutes
+cross join (select unnest($dimensions) as dimension) as dimensions
 left join (
     select distinct
         provider,
@@ -31,9 +33,9 @@ left join (
 ) as accounts using (provider, usage_date, billing_mode)
 where ($grain = 'day' or bucket_seconds = 60)
     and case
-        when $dimension in ('user_id', 'project') then source = 'sessions'
+        when dimension in ('user_id', 'project') then source = 'sessions'
         else is_in_force or ($grain = 'minute' and has_minutes is null)
     end
     -- what a subscription covers costs nothing by the token
     and (not $is_cost or billing_mode = 'metered')
-group by key, observed_at
+group by dimension, key, observed_at
