@@ -438,7 +438,7 @@ def test_the_example_of_the_docs_reads_its_log(home, monkeypatch):
     example = types.ModuleType("example")
     exec(page.split("```python\n")[1].split("```")[0], example.__dict__)
     monkeypatch.setattr(formats, "SOURCES", (*formats.SOURCES, example))
-    log = page.split("writes `")[1].split("`")[0]
+    log = page.split("with lines like `")[1].split("`")[0]
     assert kinds(home, log + "\n" + log + "\n") == [(40, 0, 0, 60, 9)]
     ledger = home.ledger("log")
     assert (ledger["format"], ledger["rows_read"], ledger["rows_repeated"]) == ("example", 2, 1)

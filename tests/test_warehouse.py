@@ -35,10 +35,15 @@ STORAGE_OF_1_2 = 65
 CANARY = "canary-3f1c"
 
 
+def made_home(folder: Path) -> Path:
+    (folder / "home").mkdir(mode=0o700)
+    return folder / "home"
+
+
 @pytest.fixture
 def found(tmp_path: Path) -> Iterator[Settings]:
     """Settings of a new home."""
-    made = settings.load(tmp_path / "home", lock_timeout_seconds=0.3)
+    made = settings.load(made_home(tmp_path), lock_timeout_seconds=0.3)
     yield made
     warehouse.release_lock(made)
 
@@ -204,7 +209,7 @@ def test_a_home_is_private_whatever_the_umask(open_umask: None, found: Settings)
 
 def test_a_group_may_read_what_is_published_and_nothing_else(open_umask: None, tmp_path: Path) -> None:
     group = grp.getgrgid(os.getgid())
-    found = settings.load(tmp_path / "home", published_group=group.gr_name)
+    found = settings.load(made_home(tmp_path), published_group=group.gr_name)
     publish(found, 10)
     warehouse.release_lock(found)
     opened = {path: mode(path) for path in (found.home, *found.home.rglob("*")) if mode(path) & 0o077}
@@ -218,7 +223,7 @@ def test_a_group_may_read_what_is_published_and_nothing_else(open_umask: None, t
 
 
 def test_an_unknown_group_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
-    found = settings.load(tmp_path / "home", published_group="no-such-group")
+    found = settings.load(made_home(tmp_path), published_group="no-such-group")
     with pytest.raises(ConfigurationError, match="no group 'no-such-group'"):
         warehouse.acquire_lock(found)
 

@@ -91,9 +91,10 @@ def portions(wanted: Sequence[Wanted], processes: int) -> Generator[Portion]:
     readable = sum(file.found[0] for file in wanted if file.found[0] < MAX_BYTES)
     if processes > 1 and len(shares) > 1 and readable >= WORTH_PROCESSES:
         yield from _portions_of_processes(shares, processes - 1)  # this process stores
+    reader = _Reader()
     # All of them, or those that a dead worker has left.
     while shares:
-        yield _read(shares.popleft())
+        yield reader.read(shares.popleft())
 
 
 def _portions_of_processes(shares: deque[Sequence[Wanted]], processes: int) -> Generator[Portion]:

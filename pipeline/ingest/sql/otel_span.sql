@@ -13,7 +13,12 @@ json_merge_patch(
         ),
         lambda a: {
             k: a ->> '$$.key',
-            v: coalesce(name_at(a, '$$.value.stringValue'), name_at(a, '$$.value.intValue'), name_at(a, '$$.value.doubleValue'))
+            -- A count that is an object is a wrong one, and no count that is missing.
+            v: if(
+                a ->> '$$.key' like '%usage.%',
+                coalesce(a ->> '$$.value.stringValue', a ->> '$$.value.intValue', a ->> '$$.value.doubleValue'),
+                coalesce(name_at(a, '$$.value.stringValue'), name_at(a, '$$.value.intValue'), name_at(a, '$$.value.doubleValue'))
+            )
         }
     ))), '{}'::json),
     json_object(
