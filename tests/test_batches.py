@@ -341,7 +341,7 @@ def test_a_batch_that_cannot_be_stored_is_stored_file_by_file(
     monkeypatch.setattr(claude_code, "store", failing)
     summary = home.ingest()
     assert (summary.files_loaded, summary.rows_loaded, len(alone)) == (6, 18, 6)
-    reason = "could not be stored together (ConstraintException); stored one by one, which takes longer"
+    reason = "could not be stored together (ConstraintException); stored one by one instead, which takes longer"
     assert summary.problems == [f"landing/0.jsonl and 3 more: {reason}", f"landing/4.jsonl and 1 more: {reason}"]
 
 
