@@ -624,8 +624,7 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, query: str) -
 
     Here, because whatever a format stores comes by: no text that one begins to read can be forgotten.
     """
-    schema, name = table.split(".")
-    found = connection.execute(sql("ingest/text_columns"), [schema, name]).fetchall()
+    found = connection.execute(sql("ingest/text_columns"), [table]).fetchall()
     texts = "[" + ", ".join(literal(str(column)) for (column,) in found) + "]"
     # The columns of the query that are such texts, and the others.
     kept, cleaned = (f"columns(lambda c: {no}list_contains({texts}, c))" for no in ("not ", ""))

@@ -44,29 +44,15 @@ checked as (
             {
                 column_name: 'model_version', value: model_version,
                 reason: case when model_version = '' then 'is empty' end
-            },
-            {
-                column_name: 'usage_input_tokens_no_cache', value: usage_input_tokens_no_cache,
-                reason: tokens_problem(usage_input_tokens_no_cache)
-            },
-            {
-                column_name: '${write_5m_name}', value: cache_write_5m,
-                reason: tokens_problem(cache_write_5m)
-            },
-            {
-                column_name: 'usage_input_tokens_cache_write_1h', value: cache_write_1h,
-                reason: tokens_problem(cache_write_1h)
-            },
-            {
-                column_name: 'usage_input_tokens_cache_read', value: usage_input_tokens_cache_read,
-                reason: tokens_problem(usage_input_tokens_cache_read)
-            },
-            {
-                column_name: 'usage_output_tokens', value: usage_output_tokens,
-                reason: tokens_problem(usage_output_tokens)
-            },
-            {column_name: 'web_search_count', value: web_searches, reason: tokens_problem(web_searches)}
-        ], lambda found: found.reason is not null) [1] end as found
+            }
+        ] || with_problems([
+            {column_name: 'usage_input_tokens_no_cache', value: usage_input_tokens_no_cache},
+            {column_name: '${write_5m_name}', value: cache_write_5m},
+            {column_name: 'usage_input_tokens_cache_write_1h', value: cache_write_1h},
+            {column_name: 'usage_input_tokens_cache_read', value: usage_input_tokens_cache_read},
+            {column_name: 'usage_output_tokens', value: usage_output_tokens},
+            {column_name: 'web_search_count', value: web_searches}
+        ]), lambda found: found.reason is not null) [1] end as found
     from looked_at
 ),
 

@@ -17,6 +17,10 @@ create or replace temp macro tokens_problem(v) as
             then 'is greater than any count of tokens'
         when tokens_or_null(v) is null then 'is not a whole number'
     end;
+-- Of a list of counts, each with its column: the same with what is wrong with each. (DuckDB expands a macro wherever it stands,
+-- and plans a lambda once.)
+create or replace temp macro with_problems(counts) as
+    list_transform(counts, lambda c: {column_name: c.column_name, value: c.value, reason: tokens_problem(c.value)});
 -- Texts at `paths` of JSON. An object or a list is no name, and may be somebody's text: it states nothing.
 create or replace temp macro names_of(record, paths, texts) as
     list_transform(texts, lambda t, i: case

@@ -70,19 +70,21 @@ checked as (
     select
         *,
         list_filter([
-            {column_name: '', value: '', reason: misshapen},
-            {column_name: '${name_input}', value: input, reason: tokens_problem(input)},
-            {column_name: '${name_cache_write_5m}', value: cache_write_5m, reason: tokens_problem(cache_write_5m)},
-            {column_name: '${name_cache_write_1h}', value: cache_write_1h, reason: tokens_problem(cache_write_1h)},
-            {column_name: '${name_cache_read}', value: cache_read, reason: tokens_problem(cache_read)},
-            {column_name: '${name_output}', value: output, reason: tokens_problem(output)},
-            {column_name: '${name_web_searches}', value: web_searches, reason: tokens_problem(web_searches)},
-            {column_name: '${name_input_audio}', value: input_audio, reason: tokens_problem(input_audio)},
-            {column_name: '${name_input_image}', value: input_image, reason: tokens_problem(input_image)},
-            {column_name: '${name_cached_audio}', value: cached_audio, reason: tokens_problem(cached_audio)},
-            {column_name: '${name_cached_image}', value: cached_image, reason: tokens_problem(cached_image)},
-            {column_name: '${name_output_audio}', value: output_audio, reason: tokens_problem(output_audio)},
-            {column_name: '${name_output_image}', value: output_image, reason: tokens_problem(output_image)},
+            {column_name: '', value: '', reason: misshapen}
+        ] || with_problems([
+            {column_name: '${name_input}', value: input},
+            {column_name: '${name_cache_write_5m}', value: cache_write_5m},
+            {column_name: '${name_cache_write_1h}', value: cache_write_1h},
+            {column_name: '${name_cache_read}', value: cache_read},
+            {column_name: '${name_output}', value: output},
+            {column_name: '${name_web_searches}', value: web_searches},
+            {column_name: '${name_input_audio}', value: input_audio},
+            {column_name: '${name_input_image}', value: input_image},
+            {column_name: '${name_cached_audio}', value: cached_audio},
+            {column_name: '${name_cached_image}', value: cached_image},
+            {column_name: '${name_output_audio}', value: output_audio},
+            {column_name: '${name_output_image}', value: output_image}
+        ]) || [
             {
                 column_name: '${name_requests}', value: requests,
                 reason: if(requests = '', null, tokens_problem(requests))
