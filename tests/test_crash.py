@@ -4,7 +4,7 @@ Belongs here: whole runs that are disturbed at random moments, while somebody re
 publishing alone (test_warehouse), and what the tables hold (the other tests).
 
 Every run is a process of its own, forked from one that has imported everything, so that it costs no start. By default
-one run is killed in each stage; `make crash` kills twenty.
+four runs are killed and three told to stop; `make crash` does so with twenty each.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from pipeline.store import warehouse
 from tools import sample
 
 KILLS = int(os.environ.get("TOKEN_ANALYTICS_TEST_KILLS", "4"))
-INTERRUPTS = int(os.environ.get("TOKEN_ANALYTICS_TEST_INTERRUPTS", "4"))
+INTERRUPTS = int(os.environ.get("TOKEN_ANALYTICS_TEST_INTERRUPTS", "3"))
 SEED = 20260117
 FILES = 60
 BEGUN = 16  # files that a home holds before it is disturbed
@@ -154,7 +154,7 @@ class Server:
         self._process = process
 
     def run(self, home: Path, disturb_at: str = "", after_seconds: float = 0.0, by: str = "") -> Ended:
-        """A whole run; `after_seconds` after it has reached stage `disturb_at` it is killed, or its disk filled."""
+        """A whole run; `after_seconds` after stage `disturb_at` it gets the signal `by`, or its disk is filled."""
         assert self._process.stdin
         assert self._process.stdout
         order = {"home": str(home), "disturb_at": disturb_at, "after_seconds": after_seconds, "by": by}
@@ -205,7 +205,7 @@ def _serve(folder: Path) -> None:
     # Its watchdog is a thread, and a fork has none of its parent's threads.
     tqdm.tqdm.monitor_interval = 0
     land(folder, small_landing())
-    done = token_analytics("run", "--home", folder)
+    done = token_analytics("run", "--home", folder, keeps_history=True)
     assert done.code == 0, done
     assert threading.active_count() == 1
     gc.freeze()
@@ -230,10 +230,10 @@ def _forked(home: str, disturb_at: str, after_seconds: float, by: str) -> Ended:
             disturb_at, deadline = "", float("inf")
             if by == "full disk":
                 fill(Path(home))
-            elif by:
-                os.kill(child, signal.Signals[by])
-            else:
+            elif by == "SIGKILL":
                 os.killpg(child, signal.SIGKILL)
+            else:
+                os.kill(child, signal.Signals[by])
         if select.select([said], [], [], min(0.5, max(0.0, deadline - now)))[0]:
             read = os.read(said, 65536)
             if not read:
@@ -346,7 +346,7 @@ class Begun:
 def begun(server: Server, folder: Path) -> Begun:
     home = folder / "begun"
     land(home, small_landing()[:BEGUN])
-    killed = server.run(home, START, random.Random(SEED).random())
+    killed = server.run(home, START, random.Random(SEED).random(), "SIGKILL")
     assert (killed.code, killed.last_stage) == (-signal.SIGKILL, START), killed.text
     ended = server.run(home)
     assert ended.code == 0, ended.text
@@ -365,42 +365,74 @@ def random_moments(lengths: Mapping[str, float], count: int) -> list[tuple[str, 
     return moments
 
 
-def test_a_run_killed_at_any_moment_costs_nothing_and_its_readers_never_notice(
+@dataclass(frozen=True)
+class Disturbance:
+    """A signal, some seconds after a run has reached a stage."""
+
+    stage: str
+    after_seconds: float
+    by: str
+
+
+def disturbances(lengths: Mapping[str, float]) -> list[Disturbance]:
+    """Kills, and signals that tell a run to stop: one while dbt works, in threads of its own, and others anywhere."""
+    chance = random.Random(SEED)
+    # One more was killed in the fixture, before anything was published.
+    kills = [Disturbance(*moment, "SIGKILL") for moment in random_moments(lengths, KILLS - 1)]
+    moments = [
+        ("Building marts", chance.random() * lengths["Building marts"]),
+        *random_moments(lengths, INTERRUPTS - 1),
+    ]
+    return kills + [Disturbance(*moment, chance.choice(["SIGINT", "SIGTERM"])) for moment in moments]
+
+
+def test_a_run_killed_or_told_to_stop_at_any_moment_costs_nothing_and_its_readers_never_notice(
     server: Server, begun: Begun, folder: Path
 ) -> None:
     home = folder / "disturbed"
     shutil.copytree(begun.home, home)
     files = small_landing()
-    landed, known = BEGUN, [state_of(files[:BEGUN])]
-    # The first one was killed in the fixture, before anything was published.
-    moments = random_moments(begun.seconds, KILLS - 1)
+    known = [state_of(files[:BEGUN])]
+    planned = disturbances(begun.seconds)
     with _helper("poll", home / "token_analytics.duckdb") as poller:
         killed_in: set[str] = set()
-        for number, (stage, seconds) in enumerate(moments):
+        for number, found in enumerate(planned):
             if number % 2 == 0:
-                landed = BEGUN + (FILES - BEGUN) * number // KILLS
-                land(home, files[:landed])
-                known.append(state_of(files[:landed]))
-            ended = server.run(home, stage, seconds)
-            while ended.code == 0:  # It had ended by then: sooner, once more.
+                landed = files[: BEGUN + (FILES - BEGUN) * number // len(planned)]
+                land(home, landed)
+                known.append(state_of(landed))
+            seconds = found.after_seconds
+            ended = server.run(home, found.stage, seconds, found.by)
+            while ended.code == 0 and found.by == "SIGKILL":  # It had ended by then: sooner, once more.
                 seconds /= 2
-                ended = server.run(home, stage, seconds)
-            assert ended.code == -signal.SIGKILL, ended.text
-            killed_in.add(ended.last_stage)
+                ended = server.run(home, found.stage, seconds, found.by)
+            if found.by == "SIGKILL":
+                assert ended.code == -signal.SIGKILL, ended.text
+                killed_in.add(ended.last_stage)
+            elif ended.code != 0:
+                assert_that_it_stopped_with_a_sentence(ended, found.by)
         land(home, files)
         ended = server.run(home)
         time.sleep(0.5)
         seen = json.loads(poller.communicate("")[0])
     assert ended.code == 0, ended.text
-    assert len(killed_in) >= min(len(moments), len(STAGES)) // 2, killed_in
+    assert len(killed_in) >= min(KILLS - 1, len(STAGES)) // 2, killed_in
     assert seen["errors"] == []
-    assert seen["polls"] > 10 * len(moments)
+    assert seen["polls"] > 10 * len(planned)
     assert [state for state in seen["states"] if state not in [*known, state_of(files)]] == []
     assert seen["states"] == sorted(seen["states"])
     assert (seen["states"][0], seen["states"][-1]) == (known[0], state_of(files))
 
     assert tables(home) == tables(folder / "undisturbed")
     assert [path for path in home.rglob("*") if path.name.endswith(".next")] == []
+
+
+def assert_that_it_stopped_with_a_sentence(ended: Ended, by: str) -> None:
+    """Said at its end, after the stages that it had reached."""
+    assert ended.code == 128 + signal.Signals[by], ended
+    *stages, sentence = ended.text.splitlines()
+    assert sentence == interrupts.SENTENCE
+    assert {line.split(" (")[0] for line in stages} <= set(STAGES), ended
 
 
 # ---------------------------------------------------------------------------------------------------- full disks
@@ -416,31 +448,6 @@ def small_disk(folder: Path) -> Iterator[Path]:
         pytest.skip("this user cannot mount a tmpfs: a full disk is not tried")
     yield place
     subprocess.run(["umount", str(place)], check=True)
-
-
-def test_a_run_that_is_told_to_stop_ends_in_one_sentence_and_the_next_run_completes_it(
-    server: Server, begun: Begun, folder: Path
-) -> None:
-    home = folder / "interrupted"
-    shutil.copytree(begun.home, home)
-    land(home, small_landing()[: BEGUN + 8])
-    chance = random.Random(SEED)
-    # While dbt works, in threads of its own, and anywhere.
-    moments = [("Building marts", chance.random() * begun.seconds["Building marts"]) for _ in range(2)]
-    moments += random_moments(begun.seconds, INTERRUPTS)[: INTERRUPTS - len(moments)]
-    for stage, after_seconds in moments:
-        by = chance.choice(["SIGINT", "SIGTERM"])
-        ended = server.run(home, stage, after_seconds, by)
-        if ended.code == 0:
-            continue  # it was faster
-        assert ended.code == 128 + signal.Signals[by], (stage, after_seconds, ended)
-        *stages, sentence = ended.text.splitlines()
-        assert sentence == interrupts.SENTENCE
-        assert {line.split(" (")[0] for line in stages} <= set(STAGES), ended
-    ended = server.run(home)
-    assert ended.code == 0, ended.text
-    with warehouse.connect_published(settings.load(home)) as connection:
-        assert list(connection.execute(_STATE).fetchall()[0]) == state_of(small_landing()[: BEGUN + 8])
 
 
 def test_a_full_disk_is_one_sentence_and_the_next_run_completes_the_work(
