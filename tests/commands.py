@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance
 from once import Once
 
 from pipeline import settings
@@ -47,11 +48,16 @@ class Done:
         return line
 
 
-def token_analytics(*arguments: str | Path) -> Done:
-    """Call the command's entry point in this process, without a terminal."""
+def token_analytics(*arguments: str | Path, keeps_history: bool = False) -> Done:
+    """Call the command's entry point in this process, without a terminal.
+
+    Dagster's history of a run is kept in the home only on demand: writing it takes a third of a small run.
+    """
     out, err, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", ["token-analytics", *map(str, arguments)])
+        if not keeps_history:
+            patch.setattr(DagsterInstance, "from_config", lambda _folder: DagsterInstance.ephemeral())
         try:
             commands.main()
         except SystemExit as error:
@@ -73,6 +79,12 @@ def land(home: Path, *names: str) -> Path:
             shutil.copytree(SAMPLE / name, target)
         else:
             shutil.copy(SAMPLE / name, target)
+    return home
+
+
+def few_segments(home: Path) -> Path:
+    """Let runs of `home` analyse two segments beside `all`: for tests that are not about statistics."""
+    (home / "token_analytics.toml").write_text("analysis_segments = 2\n", encoding="utf-8")
     return home
 
 

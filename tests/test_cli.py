@@ -18,7 +18,17 @@ from typing import Any
 
 import duckdb
 import pytest
-from commands import CONSOLE_FILES, SAMPLE, SESSION_FILES, Completed, CompletedHomes, Done, land, token_analytics
+from commands import (
+    CONSOLE_FILES,
+    SAMPLE,
+    SESSION_FILES,
+    Completed,
+    CompletedHomes,
+    Done,
+    few_segments,
+    land,
+    token_analytics,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,7 +86,7 @@ def console_run(console: Completed) -> Done:
 @pytest.fixture(scope="module")
 def sessions_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Logs and nothing else."""
-    home = land(tmp_path_factory.mktemp("sessions") / "home", *SESSION_FILES)
+    home = few_segments(land(tmp_path_factory.mktemp("sessions") / "home", *SESSION_FILES))
     assert token_analytics("run", "--home", home).code == 0
     return home
 
@@ -118,6 +128,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """January and February, of which a row is bad, a file that is none, and one that this version did not know."""
     home = tmp_path_factory.mktemp("small") / "home"
     (home / "landing").mkdir(parents=True)
+    few_segments(home)
     (home / "landing" / "january.csv").write_text(usage_csv("2026-01", 10, 20, 30))
     (home / "landing" / "february.csv").write_text(usage_csv("2026-02", 100, "many", 300))
     (home / "landing" / "note.txt").write_text("not an export")

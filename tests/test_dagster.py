@@ -379,7 +379,9 @@ def test_a_model_or_a_check_can_be_run_alone(
 def test_a_table_that_cannot_be_computed_is_named_and_all_others_are_published_until_it_can(
     published_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (published_home / "token_analytics.toml").write_text("pool_customers = 999\n")  # so that pricing is done anew
+    (published_home / "token_analytics.toml").write_text(
+        "analysis_segments = 2\npool_customers = 999\n"
+    )  # so that pricing is done anew
     with monkeypatch.context() as broken:
         broken.setattr(recommendation, "_provider", _fails)
         first = token_analytics("run", "--home", published_home, "--json")
@@ -420,7 +422,7 @@ def broken_run(published_home: Path) -> tuple[Done, dict[str, str], dict[str, st
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dbt_runner, "build", build_wrongly)
-        done = token_analytics("run", "--home", published_home, "--json")
+        done = token_analytics("run", "--home", published_home, "--json", keeps_history=True)
     return done, before, _digests(published_home)
 
 
