@@ -319,11 +319,11 @@ def _poll(published: Path) -> None:
 
 
 def tables(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All that is published, sorted, without the times of loading."""
+    """All that is published, sorted, without the times of loading and what the last run cost."""
     found = {}
     with warehouse.connect_published(settings.load(home)) as connection:
         for schema, table in connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL"
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE table_name <> 'run_stages' ORDER BY ALL"
         ).fetchall():
             what = "* EXCLUDE (loaded_at)" if (schema, table) == ("ingest", "files") else "*"
             what = "* EXCLUDE (modified_ns, changed_ns)" if (schema, table) == ("ingest", "paths") else what
