@@ -1,4 +1,4 @@
-"""What finance writes down beside the bill: who pays for what (allocation.csv), and what was invoiced (invoices.csv).
+"""Reads the files of finance: allocation.csv (which team pays for what) and invoices.csv.
 
 Belongs here: reading both files of a home. Does not belong here: the split of the bill (dbt_project, chargeback and
 invoices), and closing a month (closing).
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.reference import usercsv
 
-# The team that stands for all teams: what a line gives to it is split by the setting shared_cost_rule.
+# Costs of this team are split over all teams by the setting shared_cost_rule.
 SHARED = "shared"
 
 _MONEY = pa.decimal128(38, 12)
@@ -46,7 +46,7 @@ _ALWAYS = date(1970, 1, 1)
 
 
 def allocation(path: Path | None) -> pa.Table:
-    """The lines of allocation.csv, see ALLOCATION_SCHEMA; none without a file. An empty selecting cell is any.
+    """The lines of allocation.csv, see ALLOCATION_SCHEMA; none without a file. An empty selecting cell matches all.
 
     Raises:
         ConfigurationError: a cell cannot be used; the message names file, line, column and remedy.

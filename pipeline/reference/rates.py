@@ -1,8 +1,8 @@
 """The dated rate card, and the naming of models.
 
-Belongs here: turning any spelling of a model into one id, the list prices of genai-prices as rows that SQL can join,
-and the user's own rates on top of them. Does not belong here: the cost of anything (that is a join in dbt), which
-models are in use (the warehouse knows), and any download of prices: the data that genai-prices ships is all there is.
+Belongs here: mapping any spelling of a model to one id, the list prices of genai-prices as rows that SQL can join,
+and the user's own rates on top of them. Does not belong here: computing costs (a join in dbt), the models in use (from
+the warehouse), and downloading prices: only the data that genai-prices ships is used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOKEN_KINDS = (
     "input_no_cache", "cache_write_5m", "cache_write_1h", "cache_read", "output", "web_search",
     "input_audio", "input_image", "cache_read_audio", "cache_read_image", "output_audio", "output_image",
 )  # fmt: skip
-# What an empty cell of an override stands for; a value that some line of the file names is added to these.
+# Values that an empty cell of an override matches; values named by some line of the file are added.
 USAGE_TYPES = ("standard", "batch", "priority", "priority_on_demand", "flex", "flex_discount", "fast")
 INFERENCE_GEOS = ("", "us")
 SPEEDS = ("standard", "fast")
@@ -89,8 +89,8 @@ WINDOW_SCHEMA = pa.schema(
 )
 
 SYNTHETIC_MODEL = "<synthetic>"
-# Entries of genai-prices for companies that price models of their own. Who resells a model has the maker's prices,
-# unless the list has an entry of the reseller's own.
+# Entries of genai-prices for companies that price their own models. A reseller has the maker's prices, unless the list
+# has its own entry.
 MAKERS = (
     "anthropic",
     "openai",
@@ -105,7 +105,7 @@ MAKERS = (
     "meta",
     "voyageai",
 )
-# Who runs a model on a machine of one's own sells nothing.
+# Models on one's own machines: nothing is sold.
 LOCAL_PROVIDERS = (
     "ollama",
     "lmstudio",
@@ -134,7 +134,7 @@ _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """Where a spelling of a model leads: its id without vendor prefix and date, its maker, and whether it was known."""
+    """The model behind a spelling: its id without vendor prefix and date, its maker, and whether it is known."""
 
     model: str
     provider: str
@@ -163,15 +163,15 @@ _CLAUDE_VERSION_FIRST = re.compile(r"^claude-(\d{1,2})(?:-(\d{1,2}))?-([a-z]+)$"
 _CLAUDE_FAMILY_FIRST = re.compile(r"^claude-([a-z]+)-(\d{1,2})(?:-(\d{1,2}))?$")
 _CLAUDE_INSTANT = re.compile(r"^claude-instant(?:-v?\d+(?:-\d+)?)?$")
 _CLAUDE_TWO = re.compile(r"^claude-v?2(?:-([01]))?$")
-# A name is wrapped in one or two routes; more of them, as in eu.eu.eu., are nonsense that must still come to an end.
+# A name has one or two routes; the limit also ends nonsense such as eu.eu.eu.
 _MOST_ROUTES = 8
 
 
 def canonical_model(name: str, aliases: Mapping[str, str] = _NO_ALIASES) -> ModelName:
     """The one id of a model, for any spelling: API id, display name, or the id of a cloud or router that resells it.
 
-    `aliases` (spelling -> model, letter case aside) win over everything and count as known. A name that the maker's
-    price list does not hold is slugged and not known; its provider is inferred from the name, or `''`.
+    `aliases` (spelling -> model, ignoring case) override everything and count as known. A name that is not in the
+    maker's price list is slugged and unknown; its provider is inferred from the name, or `''`.
     """
     if aliases:
         folded = {key.strip().casefold(): target for key, target in aliases.items()}
@@ -184,7 +184,7 @@ def canonical_model(name: str, aliases: Mapping[str, str] = _NO_ALIASES) -> Mode
 
 
 def model_names(strings: Iterable[str], aliases: Mapping[str, str] = _NO_ALIASES) -> pa.Table:
-    """One row a distinct string of `strings`, in order: name (as given), model, provider, known, region.
+    """One row per distinct string of `strings`, in order: name (as given), model, provider, known, region.
 
     See NAME_SCHEMA; `region` is that of `bedrock_region`.
     """
@@ -201,9 +201,9 @@ def model_names(strings: Iterable[str], aliases: Mapping[str, str] = _NO_ALIASES
 
 
 def bedrock_region(name: str) -> str:
-    """Where Bedrock runs a model that is called so: us, eu, global, ..., or `regional` without a profile.
+    """The region of a Bedrock model id: us, eu, global, ..., or `regional` without a profile.
 
-    Other ways to call a model say nothing of it: `''`.
+    Other names state no region: `''`.
     """
     found = _BEDROCK_NAME.match(name.strip().lower().rstrip("/").rsplit("/", 1)[-1])
     return "" if found is None else found[1] or _IN_ONE_REGION
@@ -211,7 +211,7 @@ def bedrock_region(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _place(name: str) -> ModelName:
-    """The place of a name, and of the id that it leads to: an id is its own id."""
+    """The place of a name and of its id, since an id is its own id."""
     found = _placed_once(name)
     for _ in range(_MOST_ROUTES):
         again = _placed_once(found.model)
@@ -316,7 +316,7 @@ class _Span(NamedTuple):
     """One rate from `start` (inclusive) to `end` (exclusive, None: open), and where it is from.
 
     `list_usd` is the list price of the same key and days (None: there is none), `price_list` the version of the list
-    that the rate rests on (`''`: none), `line` that of the overrides file.
+    behind the rate (`''`: none), `line` that of the overrides file.
     """
 
     start: date
@@ -358,7 +358,7 @@ _PRICE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "output_image": ("output_image_mtok",),
 }
 # Google states one input price of a Gemini model for text, images and video (https://ai.google.dev/gemini-api/docs/pricing):
-# where its entry names none of images, theirs is that one. Audio has a price of its own, or none.
+# it applies if the entry has none for images. Audio has its own price, or none.
 _PRICED_AS_ONE: Mapping[str, tuple[str, ...]] = {
     "input_image": _PRICE_FIELDS["input_no_cache"],
     "cache_read_image": _PRICE_FIELDS["cache_read"],
@@ -428,7 +428,7 @@ def _variants(info: ModelInfo, when: Mapping[str, str]) -> list[PriceVariant]:
 
 
 def _start(condition: ConditionalPrice | PriceVariant) -> date | None:
-    """The first day of a price; None where the time of day decides."""
+    """The first day of a price; None if it depends on the time of day."""
     from genai_prices.types import StartDateConstraint
 
     if condition.constraint is None:
@@ -477,7 +477,7 @@ def _prices_on(info: ModelInfo, day: date, when: Mapping[str, str]) -> dict[str,
 def _kind_prices(
     model: str, prices: Mapping[str, Decimal | TieredPrices] | None
 ) -> Iterator[tuple[str, Decimal | TieredPrices]]:
-    """The price of each token kind that has one. None takes that of another, unless the maker states one for both."""
+    """The price of each token kind that has one. None uses that of another, unless the maker states one for both."""
     for kind, own_fields in _PRICE_FIELDS.items():
         fields = own_fields + (_PRICED_AS_ONE.get(kind, ()) if _GEMINI.match(model) else ())
         if prices and (field := next((field for field in fields if field in prices), None)):
@@ -494,12 +494,12 @@ def _tier_starts(info: ModelInfo) -> set[int]:
 
 
 def _boundary(tier_start_tokens: int) -> int:
-    """Some makers charge the long rate from 200,000 tokens on, others above them: one boundary here."""
+    """Some makers charge the long rate from 200,000 tokens on, others above that: this card uses one boundary."""
     return _LONG_CONTEXT_TOKENS if tier_start_tokens == _LONG_CONTEXT_TOKENS - 1 else tier_start_tokens
 
 
 def _own_windows(info: ModelInfo) -> list[_Window]:
-    """The windows of a model whose prices change at other places than 200,000 tokens; none for all others."""
+    """The windows of a model whose prices change elsewhere than at 200,000 tokens; none for all others."""
     starts = sorted(_tier_starts(info))
     if not starts or starts == [_LONG_CONTEXT_TOKENS]:
         return []
@@ -522,7 +522,7 @@ def _windows(model: str) -> list[_Window]:
 
 
 def _rate_in(price: Decimal | TieredPrices, window: _Window) -> Decimal | None:
-    """The rate of every request in `window`, or None where the price changes inside it."""
+    """The rate of every request in `window`, or None if the price changes inside it."""
     if isinstance(price, Decimal):
         return price
     rate = price.base
@@ -536,7 +536,7 @@ def _rate_in(price: Decimal | TieredPrices, window: _Window) -> Decimal | None:
 
 
 def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
-    """What an entry of the list says of `model`, which its provider sells."""
+    """The prices of a list entry for `model`, which its provider sells."""
     info = listed.info
     hours = _hours_of_other_prices(info)
     if hours > 12:
@@ -561,10 +561,10 @@ def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
 
 
 def _sold_spans(seller: str, model: str, versions: Sequence[str]) -> dict[_Key, list[_Span]]:
-    """What `seller` takes for `model`, which was called by `versions`.
+    """The prices of `seller` for `model`, which was called by `versions`.
 
-    The maker's prices, and over them those of the list's entries of the seller's own. A region without prices of its
-    own has those of all.
+    The maker's prices, overridden by the list's own entries of the seller. A region without its own prices has the
+    general ones.
     """
     listed = _find(model)
     made = _list_spans(model, listed) if listed is not None else {}
@@ -600,7 +600,7 @@ def _sellers_entry(seller: str, model: str, version: str) -> ModelInfo | None:
     name = _DECORATION.sub("", version.strip().lower()).rstrip("/")
     names = [name, name.partition("/")[2], name.rsplit("/", 1)[-1]]
     if seller == BEDROCK and not bedrock_region(version):
-        # The list takes a plain name for that of one region; nothing says that it ran in one.
+        # The list maps a plain name to one region, but the call may have run in another.
         names = [f"global.{canonical_model(version).provider}.{names[-1]}"]
     for each in filter(None, names):
         info = provider.find_model(each)
@@ -614,7 +614,7 @@ def _listed_span(start: date, end: date | None, usd: Decimal, origin: str) -> _S
 
 
 def _append(spans: list[_Span], span: _Span) -> None:
-    """Add a later span, joined with the last one where nothing but the dates differs."""
+    """Add a later span, joined with the last one if only the dates differ."""
     if spans and spans[-1].end == span.start and spans[-1][2:] == span[2:]:
         span = span._replace(start=spans.pop().start)
     spans.append(span)
@@ -660,7 +660,7 @@ _GLOBAL_GEOS = ("global", "not_available")
 
 @dataclass(frozen=True, slots=True)
 class _Override:
-    """One line of the file; None in a selecting field means any."""
+    """One line of the file; None in a selecting field matches everything."""
 
     path: Path
     line: int
@@ -678,7 +678,7 @@ class _Override:
     commitment_usd: Decimal | None
 
     def rank(self, key: _Key) -> tuple[int, bool, date, int]:
-        """Of two lines for one key and day the greater rank holds: one for the seller before one for the maker."""
+        """Of two lines for one key and day the greater rank wins: one for the seller before one for the maker."""
         filled = sum(getattr(self, name) is not None for name in _SELECTING)
         return filled, self.provider == key.provider, self.valid_from, self.line
 
@@ -691,7 +691,7 @@ class _Override:
         return self.valid_from <= day and (self.valid_to is None or day < self.valid_to)
 
     def multiplied_key(self, key: _Key) -> _Key:
-        """The list rate that a multiplier means: the plain one in what the line names, the key's own in the rest."""
+        """The list rate that a multiplier applies to: plain in dimensions that the line names, else the key's own."""
         if self.usage_type is not None:
             key = key._replace(usage_type="standard")
         if self.inference_geo is not None:
@@ -772,7 +772,7 @@ def _window_name(cell: str) -> str | None:
 
 
 def _check_targets(overrides: Sequence[_Override], sold: Iterable[tuple[str, str]], makers: Mapping[str, str]) -> None:
-    """Errors for lines that could never hold: nothing that a user wrote is passed over."""
+    """Errors for lines that can never match: no line of a user is ignored silently."""
     sellers = {seller for seller, _ in sold}
     for line in overrides:
         known = {*_providers(), *sellers, *makers.values()}
@@ -807,7 +807,7 @@ class _Choices(NamedTuple):
 def _keys(
     line: _Override, sold: Iterable[tuple[str, str]], makers: Mapping[str, str], any_of: _Choices
 ) -> Iterator[_Key]:
-    """Every key that a line names; a line that names the maker of a model holds whoever sells it."""
+    """Every key that a line names; a line that names a model's maker matches every seller."""
     usage_types = any_of.usage_types if line.usage_type is None else (line.usage_type,)
     geos = any_of.inference_geos if line.inference_geo is None else (line.inference_geo,)
     speeds = any_of.speeds if line.speed is None else (line.speed,)
@@ -900,11 +900,11 @@ def rate_card(
     One row for each provider, model, token_kind, context_window, usage_type, inference_geo, speed and period in which
     its rate does not change; see RATE_SCHEMA. `usd_per_mtok` is USD per million tokens, or per million searches where
     token_kind is web_search. `valid_from` is inclusive, `valid_to` exclusive and null where open; the periods of one
-    key never overlap. What has no row has no known price. `aliases` are those of `canonical_model`, for the names in
+    key never overlap. A key without a row has no known price. `aliases` are those of `canonical_model`, for names in
     the overrides file; docs/rates.md describes its format.
 
-    `sold` are providers and the names by which models were called there: each provider has rows of its own, with the
-    prices of the model's maker, unless the list has an entry of that provider.
+    `sold` are providers and the model names that were called there: each provider has its own rows, with the prices of
+    the model's maker, unless the list has an entry of that provider.
 
     Raises:
         ConfigurationError: a cell of the overrides file is wrong; the message names file, line, column and remedy.
@@ -939,22 +939,22 @@ def rate_card(
 
 
 def sold_in(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """Who sold which models in the marts that `connection` has open, as `rate_card` takes it."""
+    """The sellers of models in the marts of `connection`, in the form for `rate_card`."""
     return connection.execute("SELECT DISTINCT provider, model_version FROM marts.token_usage_minutes").fetchall()
 
 
 def seller_of(stated: str, version: str, maker: str) -> str:
-    """Who sold a call: who the record states, else Bedrock where a profile of it was called, else the maker.
+    """The seller of a call: as the record states, else Bedrock if one of its profiles was called, else the maker.
 
-    The models say the same (macro seller_of).
+    The models apply the same rule (macro seller_of).
     """
     return stated or (maker if bedrock_region(version) in ("", _IN_ONE_REGION) else BEDROCK)
 
 
 def commitments(overrides: Path | None = None, aliases: Mapping[str, str] = _NO_ALIASES) -> pa.Table:
-    """What the overrides file commits to spend: one row a line with a commitment; see COMMITMENT_SCHEMA.
+    """The commitments of the overrides file: one row per line with a commitment; see COMMITMENT_SCHEMA.
 
-    The selecting columns are null where the line says any. Usage counts towards a line where it fits all others.
+    The selecting columns are null if the line matches everything. Usage counts towards a line that it matches.
 
     Raises:
         ConfigurationError: as `rate_card`.
@@ -976,7 +976,7 @@ def commitments(overrides: Path | None = None, aliases: Mapping[str, str] = _NO_
 
 
 def window_of(model: str, window: str, other: str) -> str | None:
-    """The window of `other` in which a request of `model` in its `window` surely lies; None where two are possible."""
+    """The window of `other` that contains every request of `model` in its `window`; None if two are possible."""
     names = [each.name for each in _windows(other)]
     if window in names:
         return window

@@ -1,4 +1,4 @@
-"""The tables that the models join: names, rates and what the settings say, rewritten in each run.
+"""The tables that the models join: names, rates and settings, rewritten in each run.
 
 Belongs here: filling raw.rate_card and its companions. Does not belong here: prices (rates), and the models that read
 the tables (dbt_project).
@@ -26,13 +26,13 @@ TABLES = (
 
 
 def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
-    """Rewrite what the models take from settings and prices: the tables of `TABLES`.
+    """Rewrite the tables of `TABLES` from settings and prices.
 
     Returns:
         Rows of each table that can be long.
 
     Raises:
-        ConfigurationError: the overrides file has a line that cannot be used, or a scope names an unknown format.
+        ConfigurationError: a line of the overrides file is unusable, or a paying key names an unknown format.
 
     """
     called = connection.execute(sql("reference/model_versions")).fetchall()
@@ -72,7 +72,7 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
                 ],
             ).fetchone()
             if changed and changed[0]:
-                # What is built rests on other rates, names or settings: the next build is a full one.
+                # The marts were built with other rates, names or settings: the next build is a full one.
                 connection.execute("UPDATE scope.versions SET fingerprint = '' WHERE stage = ?", [memo.MARTS])
             for table in TABLES:
                 connection.execute(f"DELETE FROM raw.{table}")
@@ -107,7 +107,7 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
 
 
 def _scope_rules(settings: Settings) -> list[tuple[int, str, str, str, str]]:
-    """Rows of raw.reconciliation_scope: patterns of paths before whole formats, else in the order written.
+    """Rows of raw.reconciliation_scope, the paying keys: patterns of paths before formats, else in the order written.
 
     Raises:
         ConfigurationError: a name is neither a format of logs nor a pattern.
@@ -135,5 +135,5 @@ def _billing_modes(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _joined(rows: Sequence[tuple[object, ...]]) -> list[str]:
-    """Rows as text, sorted, to be compared with a table's."""
+    """Rows as text, sorted, to compare with a table's."""
     return sorted("\x1f".join(str(value) for value in row) for row in rows)

@@ -20,7 +20,7 @@ _QUANTUM = Decimal("0.000001")
 
 
 def fail(path: Path, line: int, column: str, problem: str, remedy: str) -> NoReturn:
-    """Say in one sentence what is wrong with a cell, where, and what to do."""
+    """Raise one sentence: what is wrong with a cell, where, and what to do."""
     raise ConfigurationError(f"{path}, line {line}, column {column}: {problem}; {remedy}.")
 
 
@@ -74,7 +74,7 @@ def _check_header(path: Path, header: Sequence[str], required: Sequence[str], op
 
 
 def number(path: Path, line: int, column: str, cell: str) -> Decimal | None:
-    """A number of zero or more, less than a billion, with at most six decimals; None where the cell is empty."""
+    """A number of zero or more, less than a billion, with at most six decimals; None if the cell is empty."""
     if not cell:
         return None
     if re.fullmatch(r"-\d*\.?\d+", cell):
@@ -88,7 +88,7 @@ def number(path: Path, line: int, column: str, cell: str) -> Decimal | None:
 
 
 def day(path: Path, line: int, column: str, cell: str) -> date | None:
-    """A date; None where the cell is empty."""
+    """A date; None if the cell is empty."""
     if not cell:
         return None
     try:

@@ -1,6 +1,6 @@
-"""The report of a validation: one HTML page a run, and the same in Markdown for the Dagster UI.
+"""The report of a validation: one HTML page per run, and the same in Markdown for the Dagster UI.
 
-Belongs here: how results of suites are written down. Does not belong here: judging (suites), or the page's template.
+Belongs here: formatting results of suites. Does not belong here: checking (suites), or the page's template.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SAFE_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 def write(results: Sequence[SuiteResult], reports_dir: Path, run_id: str, now: datetime) -> Path:
     """Write `validation/<run_id>/index.html` below `reports_dir` and put a copy in place as `validation/latest.html`.
 
-    Each is one file that loads nothing and runs nothing. `now` without a zone is UTC. Returns the path of the first.
+    Each is one file that works offline, without scripts. `now` without a zone is UTC. Returns the path of the first.
 
     Raises:
         ValueError: `run_id` is no plain file name.
@@ -58,7 +58,7 @@ def _counts(results: Sequence[SuiteResult]) -> dict[str, int]:
 
 
 def markdown_summary(results: Sequence[SuiteResult], offending_rows: int = 10) -> str:
-    """The suites as a Markdown table, then what failed with up to `offending_rows` rows each, to show in Dagster."""
+    """The suites as a Markdown table, then each failure with up to `offending_rows` rows, for Dagster."""
     table = _markdown_table(
         ("Status", "Suite", "Severity", "Guards", "Rows checked", "Offending"),
         [

@@ -1,12 +1,12 @@
-"""Validation of a run: what the warehouse must hold, judged by Great Expectations.
+"""Validation of a run: checks of the warehouse by Great Expectations.
 
 Belongs here: running the suites of expectations/. Does not belong here: the report of their results (report), the laws
 themselves (expectations/*.json and *.sql), what happens to a run when one fails
 (assets), and the tests of single columns, which dbt makes while it builds.
 
-DuckDB aggregates the marts to a small frame, `expectations/<name>.sql`; Great Expectations judges that frame by
-`expectations/<name>.json`. Each frame has a column `rows_checked`, the rows of the mart that a line of it stands for:
-a check that saw no rows is never taken for one that passed.
+DuckDB aggregates the marts to a small frame, `expectations/<name>.sql`; Great Expectations checks that frame by
+`expectations/<name>.json`. Each frame has a column `rows_checked`, the number of the mart's rows behind a line: a check
+that saw no rows never counts as passed.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ Status = Literal["passed", "failed", "nothing to check"]
 MAX_OFFENDING_ROWS = 100
 ROWS_LAW = "rows_law"
 EXPECTATIONS = bundled.ROOT / "expectations"
-# Great Expectations' own words for how bad a failure is.
+# Severities in Great Expectations' terms.
 _GX_SEVERITY: Mapping[Severity, str] = {"blocking": "critical", "warn": "warning"}
 
 
 class ValidationError(Exception):
-    """The suites or the warehouse cannot be used at all; the message is one sentence that says what to do."""
+    """The suites or the warehouse are unusable; the message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class RowsLaw:
 
 @dataclass(frozen=True)
 class Suite:
-    """One file of expectations/: a law, the mart that it guards, and how bad it is when it breaks."""
+    """One file of expectations/: a rule, the mart that it checks, and its severity."""
 
     name: str
     title: str
@@ -78,7 +78,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """How one expectation came out: what it says, what was seen, and on how many lines of the frame it failed."""
+    """Result of one expectation: its statement, the observed values, and the number of failing lines of the frame."""
 
     type: str
     statement: str
@@ -89,7 +89,7 @@ class ExpectationResult:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """How one suite came out over one state of the warehouse."""
+    """Result of one suite on one state of the warehouse."""
 
     name: str
     title: str
@@ -105,12 +105,12 @@ class SuiteResult:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong; true where there was nothing to check, which `status` says."""
+        """Whether nothing failed; also true if there was nothing to check (see `status`)."""
         return self.status != "failed"
 
     @property
     def failures(self) -> str:
-        """What failed and what was seen instead, in one line; '' where nothing failed."""
+        """The failed statements with the observed values, in one line; '' if nothing failed."""
         failed = [f"{each.statement}: {each.observed}" for each in self.expectations if not each.passed]
         return "; ".join(failed)
 
@@ -179,7 +179,7 @@ def _load_suite(path: Path) -> Suite:
 
 
 def queries(suites: Sequence[Suite]) -> list[str]:
-    """Every SQL text of expectations/, and the names of the tables whose rows the suites count besides."""
+    """Every SQL text of expectations/, and the names of the tables whose rows the suites also count."""
     texts = [_query(path) for path in sorted(EXPECTATIONS.glob("*.sql"))]
     return texts + [law.table for suite in suites for law in suite.rows_law if law.table]
 
@@ -197,14 +197,14 @@ def run_suites(
     *,
     max_rejected_share: float | None = None,
 ) -> list[SuiteResult]:
-    """Judge the warehouse that `connection` has open by all suites, or by those of these names.
+    """Run all suites, or those of these names, on the warehouse of `connection`.
 
     A suite whose query cannot run (a mart is missing, a number overflows) has failed; it does not stop the others.
 
     Args:
         connection: of the private or of the published database; nothing is written.
         names: of suites; all by default.
-        max_rejected_share: what suite `rejected_threshold` allows, 0 to 1; without it that suite has nothing to check.
+        max_rejected_share: limit of suite `rejected_threshold`, 0 to 1; without it that suite has nothing to check.
 
     Raises:
         ValidationError: there is no suite of a name, or no ledger (`ingest.files`) in the database.
@@ -220,7 +220,7 @@ def run_suites(
 
 
 def share_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the temporary view `token_rows`; without a mart there is none, and the suites that read it say so."""
+    """Make the temporary view `token_rows`; without a mart there is none, and suites that read it fail."""
     with contextlib.suppress(*_MISSING):
         connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW token_rows AS {_query(EXPECTATIONS / 'token_rows.sql')}")
 
@@ -237,9 +237,9 @@ def _ledger_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 def _channel(name: str) -> str:
-    """What a format feeds; all that is neither an account's nor a table of sessions counts as logs of requests.
+    """The channel of a format; all but formats of an account and the table of sessions are logs of requests.
 
-    A new format makes the rows law stricter, never blind.
+    So a new format is covered automatically.
     """
     if name in formats.ACCOUNT_FORMATS:
         return {"console": "console_usage", "billed": "console_cost"}[formats.ACCOUNT_FORMATS[name][1]]
@@ -273,7 +273,7 @@ def _ephemeral_context() -> Any:
 
 
 class _Judge:
-    """One ephemeral context, in which each suite's frame is judged."""
+    """One ephemeral context, which checks each suite's frame."""
 
     def __init__(self) -> None:
         self._marts = _ephemeral_context().data_sources.add_pandas("marts")
@@ -353,7 +353,7 @@ _MISSING = (duckdb.CatalogException, duckdb.BinderException)
 def _apply_rows_law(
     connection: duckdb.DuckDBPyConnection, suite: Suite, frame: pd.DataFrame, ledger: Mapping[str, int]
 ) -> ExpectationResult | None:
-    """The suite's rows law as an outcome of its own; None where the suite has none."""
+    """The result of the suite's rows law; None if the suite has none."""
     if not suite.rows_law:
         return None
     seen = []
@@ -408,7 +408,7 @@ def _outcome(result: Any, frame: pd.DataFrame) -> ExpectationResult:
 
 
 def _observed(kwargs: Mapping[str, Any], frame: pd.DataFrame) -> str:
-    """What stood in the judged columns: their range, their distinct values, or the greatest difference of a pair."""
+    """Observed values of the checked columns: range, distinct values, or the greatest difference of a pair."""
     if frame.empty:
         return "no lines"
     if "column_A" in kwargs:
@@ -418,15 +418,15 @@ def _observed(kwargs: Mapping[str, Any], frame: pd.DataFrame) -> str:
         missing = f", {int((~both).sum()):,} missing" if not both.all() else ""
         return f"greatest difference {display(_plain(gap))}{missing}"
     column = frame[kwargs["column"]]
-    known = column.dropna()
-    missing = f", {len(column) - len(known):,} null" if len(known) < len(column) else ""
-    if known.empty:
+    values = column.dropna()
+    missing = f", {len(column) - len(values):,} null" if len(values) < len(column) else ""
+    if values.empty:
         return f"nothing but nulls{missing}"
-    if known.map(lambda value: isinstance(value, str)).all():
-        values = sorted(set(known))
-        more = f" and {len(values) - 10:,} more" if len(values) > 10 else ""
-        return ", ".join(display(value) for value in values[:10]) + more + missing
-    low, high = display(_plain(known.min())), display(_plain(known.max()))
+    if values.map(lambda value: isinstance(value, str)).all():
+        distinct = sorted(set(values))
+        more = f" and {len(distinct) - 10:,} more" if len(distinct) > 10 else ""
+        return ", ".join(display(value) for value in distinct[:10]) + more + missing
+    low, high = display(_plain(values.min())), display(_plain(values.max()))
     return (low if low == high else f"{low} to {high}") + missing
 
 
@@ -438,7 +438,7 @@ def _plain(value: Any) -> Any:
 def _offending_rows(
     connection: duckdb.DuckDBPyConnection, suite: Suite, lines: _Rows, failing: Sequence[int]
 ) -> tuple[tuple[dict[str, Any], ...], int]:
-    """The first rows that break the law, by the suite's own query, else from the frame; and how many there are."""
+    """The first rows that break the rule, by the suite's own query, else from the frame; and their number."""
     if suite.offending_sql is None:
         return tuple(lines.dicts(failing[:MAX_OFFENDING_ROWS])), len(failing)
     ((total,),) = connection.execute(f"select count(*) from (\n{suite.offending_sql}\n)").fetchall()
@@ -449,7 +449,7 @@ def _offending_rows(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows as DuckDB gave them: decimals exact, and whole numbers beside nulls still whole, which a frame loses."""
+    """Rows as DuckDB gave them: exact decimals, and whole numbers beside nulls, which a frame turns into floats."""
 
     columns: tuple[str, ...]
     values: list[tuple[Any, ...]]

@@ -1,10 +1,10 @@
-"""The page of pricing: reports/pricing/index.html, one file that loads nothing and runs nothing.
+"""The pricing page: reports/pricing/index.html, one file that works offline, without scripts.
 
-Belongs here: what the page shows of the tables of pricing and of the savings, its figures and captions. Does not
-belong here: any price, premium or saving (`recommendation`, `bill_history`, the tables of analysis), and the layout
+Belongs here: the page's content from the tables of pricing and savings, its figures and captions. Does not belong
+here: any price, premium or saving (`recommendation`, `bill_history`, the tables of analysis), and the layout
 (templates/pricing.html.j2).
 
-The months of the organisation are simulated and in no table: they are drawn again from the same seed.
+The simulated months of the organisation are in no table: they are drawn again from the same seed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ PRINCIPLE_WORDS = {
 
 @dataclass(frozen=True)
 class Target:
-    """The cheapest contracts that reach one aim: of each principle its rows by rank, and where they disagree."""
+    """The cheapest contracts for one aim: the rows of each principle by rank, and the principles' disagreement."""
 
     aim: str
     by_principle: tuple[tuple[str, tuple[Row, ...]], ...]
@@ -75,7 +75,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the prices of one contract lie: quantiles in USD, and their places in percent of the scale of all."""
+    """The spread of one contract's prices: quantiles in USD, and their positions in percent of the common scale."""
 
     title: str
     low: float
@@ -108,7 +108,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Savings:
-    """What can be saved: rows by rank, what-ifs apart, and the steps from the cost of a month to what would be left."""
+    """Savings: rows by rank, what-ifs separately, and the steps from a month's cost to the cost after all savings."""
 
     rows: tuple[Row, ...] = ()
     what_ifs: tuple[Row, ...] = ()
@@ -129,7 +129,7 @@ class Report:
 
 
 def collect(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Report:
-    """The report of the tables of pricing and of the marts that `connection` has open; nothing is written."""
+    """The content of the page, from the tables of pricing and the marts of `connection`; nothing is written."""
     risks = rows_of(connection, "FROM analysis.pricing_risk WHERE segment = 'all'")
     quotes = rows_of(connection, "FROM analysis.pricing_quotes ORDER BY quote")
     own = [row for row in quotes if row["quote"] is not None]
@@ -148,7 +148,7 @@ def collect(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Report
 
 
 def path(reports_dir: Path) -> Path:
-    """Where the page lies."""
+    """Path of the page."""
     return reports_dir / "pricing" / "index.html"
 
 
@@ -260,7 +260,7 @@ def _targets(rows: Sequence[Row], shown: str) -> Iterator[Target]:
 
 
 def _frontier(connection: duckdb.DuckDBPyConnection, name: str, unit: str, target: float) -> dict[str, Any]:
-    """Loading and premium against the variance removed, by principle; and the least loading at some levels."""
+    """Loading and premium against the removed variance, by principle; and the smallest loading at some levels."""
     rows = [row for row in _of(connection, "pricing_frontier", name) if row["variance_reduction"] is not None]
     chosen = [
         row
@@ -319,7 +319,7 @@ def _frontier(connection: duckdb.DuckDBPyConnection, name: str, unit: str, targe
 
 
 def _least(points: Floats | None, level: float) -> float | None:
-    """The least loading of the parameters that remove at least `level` of the variance."""
+    """The smallest loading of the parameters that remove at least `level` of the variance."""
     if points is None:
         return None
     reached = points[:, 0] >= level - 1e-9
@@ -385,7 +385,7 @@ def _spreads(prices: Sequence[tuple[str, Floats]], enough: bool) -> Iterator[Spr
 
 
 def _histograms(bills: Floats, prices: Sequence[tuple[str, Floats]], unit: str) -> Iterator[Plot]:
-    """Bills as they are and their prices under each contract, on one scale."""
+    """Bills and their prices under each contract, on one scale."""
     ends = [np.quantile(values, (0.005, 0.995)) for values in (bills, *(values for _, values in prices))]
     low, high = float(min(pair[0] for pair in ends)), float(max(pair[1] for pair in ends))
     if high <= low:
@@ -416,12 +416,12 @@ def _histograms(bills: Floats, prices: Sequence[tuple[str, Floats]], unit: str) 
 
 
 def _heights(values: Floats, edges: Floats) -> Floats:
-    """Share of the values in each bin; what lies beyond the ends counts in the outermost ones."""
+    """Share of the values in each bin; values beyond the ends count in the outermost ones."""
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / values.size
 
 
 def _steps(edges: Floats, heights: Floats) -> tuple[Floats, Floats]:
-    """The outline of a histogram, from the ground to the ground."""
+    """The outline of a histogram, from baseline to baseline."""
     return np.repeat(edges, 2), np.concatenate(([0.0], np.repeat(heights, 2), [0.0]))
 
 
@@ -429,7 +429,7 @@ def _steps(edges: Floats, heights: Floats) -> tuple[Floats, Floats]:
 
 
 def _merged(rows: Sequence[Row]) -> Iterator[Row]:
-    """One row a method, basis and mechanism: what the principles say of it side by side."""
+    """One row per method, basis and mechanism, with the loading principles side by side."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         if row["mechanism"] is not None:
@@ -444,7 +444,7 @@ def _merged(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def _bearing(rows: Sequence[Row]) -> Iterator[Row]:
-    """Var P, Var(P - B) and 2 Cov(P, B - P) as shares of Var B; nothing where bills do not vary."""
+    """Var P, Var(P - B) and 2 Cov(P, B - P) as shares of Var B; empty if bills do not vary."""
     variances = {row["method"]: row["sd"] ** 2 for row in rows if row["mechanism"] == "per_token" and row["sd"]}
     for row in rows:
         whole = variances.get(row["method"])
@@ -459,7 +459,7 @@ def _bearing(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def _provider_plots(rows: Sequence[Row]) -> Iterator[Plot]:
-    """The loss ratio by number of customers: independent ones, and those who share a shock."""
+    """The loss ratio by number of customers: independent, and with a common shock."""
     for column, words in (
         ("loading", "independent customers"),
         ("loading_common_shock", "customers who share one shock"),
@@ -494,7 +494,7 @@ def _loss_ratio(row: Row, column: str) -> float:
 
 
 def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
-    """The rows of analysis.recommendations, as they are, and how they follow each other."""
+    """The rows of analysis.recommendations, and the steps of the waterfall."""
     tables = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'analysis' AND table_name = 'recommendations'"
     ).fetchall()
@@ -515,7 +515,7 @@ def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
 
 
 def _cost_of_window(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> Decimal | None:
-    """What the organisation pays in 30 days, by the mean of the days that the savings were looked for in."""
+    """The organisation's cost of 30 days, by the mean of the days that the savings cover."""
     if not rows:
         return None
     first, last = rows[0]["first_usage_date"], rows[0]["last_usage_date"]
@@ -524,7 +524,7 @@ def _cost_of_window(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) 
 
 
 def _waterfall(rows: Sequence[Row], today_usd: Decimal | None) -> tuple[tuple[Row, ...], Decimal]:
-    """From the cost of a month to what is left once all savings are applied in their order, each on what is left.
+    """From a month's cost to the cost after all savings, applied in their order, each to the remaining cost.
 
     And where the bars begin, USD: not at 0 where steps would be too small to see beside the cost.
     """

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 240, 52, 18, 10, 30
-# What the template needs to know of the view box.
+# Geometry of the view box, for the template.
 BOX = {
     "width": WIDTH,
     "height": HEIGHT,
@@ -44,7 +44,7 @@ class Plot:
 
 
 def short(value: float) -> str:
-    """A number as an axis shows it."""
+    """A number in the format of an axis."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -82,7 +82,7 @@ def figure(
 
 
 def _axis(low: float, high: float, is_log: bool, start: float, end: float) -> Callable[[Any], Floats]:
-    """Places of values between two ends of the view box."""
+    """Positions of values between two ends of the view box."""
     a, b = (np.log10(low), np.log10(high)) if is_log else (low, high)
     span = (b - a) or 1.0
 

@@ -1,7 +1,7 @@
-"""HTML pages for people: one self-contained file each, loading nothing, every value escaped; only one has a script.
+"""HTML pages: one self-contained file each, every value escaped; only one has a script.
 
-Belongs here: reading rows for a page, how a value is shown, the template engine, and writing a page so that readers
-never see half of it. Does not belong here: what any page says (validation, reconciliation), and its layout (templates).
+Belongs here: reading rows for a page, formatting values, the template engine, and writing a page so that readers never
+see half of it. Does not belong here: the content of a page (validation, reconciliation), and its layout (templates).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-# Where `token-analytics ui` serves the folder of reports.
+# Path at which `token-analytics ui` serves the folder of reports.
 ADDRESS = "/reports"
 
 
 def display(value: Any) -> str:
-    """A value as people read it: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.
+    """A value in readable format: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.
 
     Money (Decimal) keeps all its decimals and shows at least 6; a float is a ratio and shows 6 significant decimals.
     """
@@ -42,7 +42,7 @@ def display(value: Any) -> str:
         return value.isoformat(sep=" ", timespec="minutes" if value.second == 0 else "seconds")
     if isinstance(value, date):
         return value.isoformat()
-    # Line breaks, control characters and those that turn the direction of writing are shown, never obeyed.
+    # Line breaks, control characters and bidirectional controls are shown escaped.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
 
 
@@ -67,7 +67,7 @@ def render(name: str, now: datetime, **values: Any) -> str:
 
 
 def private_folder(folder: Path) -> Path:
-    """`folder`, it and its parents made 0700 where they are new."""
+    """Create `folder` and its parents with mode 0700 if they are new, and return it."""
     if not folder.is_dir():
         private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The report of the reconciliation: what was billed, what explains it, and what to look at where nothing does.
+"""The reconciliation report: how much of the bill the logs account for, and where to look for the rest.
 
-Belongs here: the figures of the report, the sentences that say what they mean, and the page reports/reconciliation.
+Belongs here: the figures of the report, the sentences that explain them, and the page reports/reconciliation.
 Does not belong here: which cell has which status (dbt_project/models/marts/usage_reconciliation.sql).
 """
 
@@ -19,7 +19,7 @@ from pipeline.store.sqlfiles import sql
 from pipeline.views import pages
 from pipeline.words import percent, usd
 
-# What each status means to a reader, in the order in which the page shows them.
+# Each status in words, in the order of the page.
 MEANINGS = {
     "matched": "Equal to the last digit.",
     "within_rounding": "Equal within the rounding of the bill: half a cent for each row that is rounded to the cent.",
@@ -67,13 +67,13 @@ class Step:
 
     @property
     def usd(self) -> Decimal:
-        """What the step adds; of a total, all of it."""
+        """The amount that the step adds; for a total, all of it."""
         return self.end_usd - self.start_usd
 
 
 @dataclass(frozen=True)
 class Share:
-    """A day, a key or a model: what was billed, and how much of it is explained."""
+    """A day, a key or a model: its billed amount, and the explained part of it."""
 
     name: str
     billed_usd: Decimal
@@ -83,13 +83,13 @@ class Share:
 
     @property
     def coverage(self) -> float | None:
-        """Explained share of what was billed; None where nothing was."""
+        """Explained share of the billed amount; None if nothing was billed."""
         return float(self.explained_usd / self.billed_usd) if self.billed_usd else None
 
 
 @dataclass(frozen=True)
 class Gap:
-    """One of the largest differences, what it is, and what to check ('' where it is what the gap before it says)."""
+    """One of the largest differences, what it is, and what to check ('' if the same as for the gap before)."""
 
     row: Row
     what: str
@@ -117,7 +117,7 @@ class Report:
 
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
-    """The report of the warehouse, or of the published database, that `connection` has open; nothing is written."""
+    """The report on the warehouse or published database of `connection`; nothing is written."""
     connection.execute(sql("views/reconciliation/cells"))
     (totals,) = rows_of(connection, sql("views/reconciliation/totals"))
     rates = rows_of(connection, sql("views/reconciliation/rates"))
@@ -141,7 +141,7 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
 
 
 def write(report: Report, reports_dir: Path, now: datetime) -> Path:
-    """Write `reconciliation/index.html` below `reports_dir`, one file that loads nothing and runs nothing."""
+    """Write `reconciliation/index.html` below `reports_dir`, one file that works offline, without scripts."""
     period, columns = _by_period(report.by_day)
     page = pages.render(
         "reconciliation",
@@ -181,7 +181,7 @@ def _headline(totals: Row) -> str:
 
 
 def _scope_sentences(scopes: Sequence[Row]) -> list[str]:
-    """Which logs were taken for which keys, and why."""
+    """The paying keys of the logs, and why."""
     found: dict[str, list[Row]] = {}
     for row in scopes:
         found.setdefault(row["scope"], []).append(row)
@@ -320,7 +320,7 @@ def _shares(connection: duckdb.DuckDBPyConnection, dimension: str) -> tuple[Shar
 
 
 def _steps(rows: Sequence[Row], has_logs: bool) -> list[Step]:
-    """The waterfall: what is computed, each kind of difference, and the bill; it adds up to the last digit."""
+    """The waterfall: computed amount, each kind of difference, and the bill; it adds up to the last digit."""
     if not rows:
         return []
     by_status = {row["status"]: row for row in rows}
@@ -394,7 +394,7 @@ class Chart:
 
 
 def _chart(shares: Sequence[Share]) -> Chart | None:
-    """The charts of these periods; None where nothing was billed in any of them."""
+    """The charts of these periods; None if nothing was billed in any of them."""
     most = max((share.billed_usd for share in shares), default=Decimal(0))
     if most <= 0:
         return None

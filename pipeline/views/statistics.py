@@ -69,7 +69,7 @@ class Report:
 
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
-    """The report of the tables of schema analysis and of the marts that `connection` has open; nothing is written."""
+    """The content of the page, from schema analysis and the marts of `connection`; nothing is written."""
     tails = {(row["segment"], row["measure"]): row for row in rows_of(connection, "FROM analysis.tail_metrics")}
     fits: dict[tuple[str, str], list[Row]] = {}
     for row in rows_of(connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"):
@@ -117,12 +117,12 @@ def collect(connection: duckdb.DuckDBPyConnection) -> Report:
 
 
 def path(reports_dir: Path) -> Path:
-    """Where the page lies."""
+    """Path of the page."""
     return reports_dir / "analysis" / "index.html"
 
 
 def write(report: Report, reports_dir: Path, now: dt.datetime) -> Path:
-    """Write `analysis/index.html` below `reports_dir`; plotly.js stands in the page where there is a figure."""
+    """Write `analysis/index.html` below `reports_dir`; it contains plotly.js if there is a figure."""
     figures = {chart.name: chart.figure for _, blocks in report.measures for block in blocks for chart in _drawn(block)}
     page = pages.render(
         "statistics",
@@ -145,7 +145,7 @@ def _drawn(block: Block) -> Iterable[Chart]:
 
 
 def _scripts(figures: Mapping[str, Row]) -> dict[str, Any]:
-    """What the page runs, the data of its figures, and the policy by which a browser runs that and nothing else.
+    """The page's scripts, the data of its figures, and the policy that allows a browser only these scripts.
 
     A page without figures runs nothing. Only plotly's own pictures (a heatmap, a figure to keep) may be shown.
     """

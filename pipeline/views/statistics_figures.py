@@ -1,8 +1,8 @@
 """Figures of the page of the statistics, drawn by plotly in the reader's browser.
 
-Belongs here: which numbers a figure shows, its axes and what a pointer on it says. Does not belong here: any statistic
-(they stand in schema analysis), the sentences and tables beside the figures (statistics_page), and the script that
-draws (templates/statistics.js). Names of segments do not belong here either: plotly reads `<b>` and `%{x}` in text.
+Belongs here: the numbers of a figure, its axes and hover text. Does not belong here: any statistic (these are in schema
+analysis), the sentences and tables beside the figures (statistics), and the script that draws
+(templates/statistics.js). Names of segments do not belong here either: plotly interprets `<b>` and `%{x}` in text.
 
 Colours are variables of the page's style, which the script looks up, so that light and dark change without new numbers.
 """
@@ -34,7 +34,7 @@ HEIGHT = 310
 CELL = 16
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 CLEAR = "rgba(0,0,0,0)"
-# Nothing of plotly's that loads or sends anything is on, and its mark, a link to its makers, is off.
+# All functions of plotly that load or send data are off, and so is its toolbar logo.
 CONFIG = {
     "responsive": True,
     "displaylogo": False,
@@ -106,13 +106,13 @@ def look() -> dict[str, Any]:
 
 
 def distribution(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> tuple[Chart, ...]:
-    """Survival with fits and cap, mean excess, Lorenz curve; what a column cannot give is left out."""
+    """Survival with fits and cap, mean excess, Lorenz curve; figures that a column does not allow are left out."""
     drawn = (_survival(name, column, tail, fits), _mean_excess(name, column), _lorenz(name, column))
     return tuple(chart for chart in drawn if chart is not None)
 
 
 def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart | None:
-    """The last year's days: a column a week, a line a weekday, flagged days framed."""
+    """The last year's days: a column per week, a row per weekday, flagged days framed."""
     if series is None or not len(series.days):
         return None
     import plotly.graph_objects as go
@@ -191,7 +191,7 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
 
 
 def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
-    """The month's forecast by each method, with its intervals of 80% and 95% if it has any; None where all is 0."""
+    """The month's forecast by each method, with its intervals of 80% and 95% if it has any; None if all is 0."""
     highest = max((row["high_95"] or row["point"] for row in rows), default=0.0)
     if highest <= 0:
         return None
