@@ -471,8 +471,8 @@ def test_a_quote_is_answered_with_what_the_last_year_would_have_cost(marts):
     assert row["dearer_months"] == 6
     assert row["break_even_usd"] == pytest.approx(90)
     assert "120.00 USD (8.0%) more" in row["answer"]
-    assert "dearer in 6 of 12 months" in row["answer"]
-    assert "cheaper where a month's usage at list is from 90.00 USD on" in row["answer"]
+    assert "cost more in 6 of 12 months" in row["answer"]
+    assert "cheaper if a month's usage at list prices is from 90.00 USD on" in row["answer"]
 
 
 def test_a_month_without_usage_still_owes_the_fee_of_a_quote(marts):

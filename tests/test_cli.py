@@ -729,7 +729,7 @@ def test_a_quote_is_kept_in_the_home_answered_at_once_and_removed(sample_run: Do
         added = token_analytics("quote", "add", 'the "big" one', *terms, "--home", sample_home)
         assert added.code == 0
         assert "months) usage cost" in added.out
-        assert "cheaper where a month's usage at list is from 212.50 USD on" in added.out
+        assert "cheaper if a month's usage at list prices is from 212.50 USD on" in added.out
         stored = product_settings.load(sample_home).quotes['the "big" one']
         assert (stored.commitment_usd, stored.discount) == (250, 0.15)
         (row,) = json.loads(token_analytics("quote", "list", "--json", "--home", sample_home).out)

@@ -259,7 +259,7 @@ def _quote_row(pool: Pool, contract: Contract, settings: Settings) -> dict[str, 
     }
     months = pool.months.filter(pc.equal(pool.months["status"], "ok"))
     if pool.ledger is None or not months.num_rows:
-        answer = f"no answer yet: {pool.reason or 'there are no bills of whole months'}. {_break_even_words(contract)}"
+        answer = f"no answer yet: {pool.reason or 'there are no complete months'}. {_break_even_words(contract)}"
         return row | {"status": "unavailable", "answer": answer}
     last = max(months["month_number"].to_pylist())
     by_number = dict(zip(months["month_number"].to_pylist(), months["bill_usd"].to_pylist(), strict=True))
@@ -277,13 +277,13 @@ def _quote_row(pool: Pool, contract: Contract, settings: Settings) -> dict[str, 
     first_month, last_month = (
         np.datetime64(number, "M").astype("datetime64[D]").item() for number in (numbers[0], last)
     )
-    more = "" if len(numbers) == LAST_YEAR_MONTHS else f" (the history holds no more than {len(numbers)} whole months)"
+    more = "" if len(numbers) == LAST_YEAR_MONTHS else f" (the history has only {len(numbers)} complete months)"
     direction = "more" if saving < 0 else "less"
     percent = "" if share is None else f" ({abs(share):.1%})"
     answer = (
         f"From {first_month:%Y-%m} to {last_month:%Y-%m}{more} usage cost {list_usd:,.2f} USD at list; under "
         f"{contract.label} it would have cost {quote_usd:,.2f} USD, {abs(saving):,.2f} USD{percent} {direction}. "
-        f"It would have been dearer in {dearer} of {len(numbers)} months, and is in {risk.p_dearer:.1%} of simulated "
+        f"It would have cost more in {dearer} of {len(numbers)} months, and does in {risk.p_dearer:.1%} of simulated "
         f"ones. {_break_even_words(contract)}"
     )
     return row | {
@@ -307,7 +307,7 @@ def _money(amount: float) -> Decimal:
 
 
 def _break_even_words(contract: Contract) -> str:
-    """Between which bills the contract is cheaper than list."""
+    """The range of bills in which the contract is cheaper than list prices."""
     edges = [0.0, *break_even(contract), np.inf]
     cheaper: list[str] = []
     dearer: list[str] = []
@@ -318,10 +318,10 @@ def _break_even_words(contract: Contract) -> str:
         words = f"from {low:,.2f} USD {to}"
         (cheaper if gap < -1e-9 * (1 + middle) else dearer if gap > 1e-9 * (1 + middle) else []).append(words)
     if not cheaper:
-        return "At no usage of a month is it cheaper than list."
+        return "It is never cheaper than list prices."
     if not dearer:
-        return "At no usage of a month is it dearer than list."
-    return f"It is cheaper where a month's usage at list is {' and '.join(cheaper)}."
+        return "It never costs more than list prices."
+    return f"It is cheaper if a month's usage at list prices is {' and '.join(cheaper)}."
 
 
 def _frontier(pools: Sequence[Pool], markets: Sequence[Market | None]) -> pa.Table:

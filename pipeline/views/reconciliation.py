@@ -192,34 +192,34 @@ def _scope_sentences(scopes: Sequence[Row]) -> list[str]:
         billed = usd(sum((row["billed_usd"] for row in rows), Decimal(0)))
         days = f"{min(row['first_day'] for row in rows)} to {max(row['last_day'] for row in rows)}"
         if scope == "declared":
-            sentences.append(f"Declared: [reconciliation.scope] says that logs without a key were paid by {keys}.")
+            sentences.append(f"Declared: by [reconciliation.scope], {keys} paid for logs without a key.")
         elif scope == "inferred":
             sentences.append(
-                f"Inferred: the logs do not name their key. {keys} is the only key that cost anything on their days, "
-                "so it is taken to have paid for them. If that is wrong, say so in [reconciliation.scope]."
+                f"Inferred: the logs do not name their key. {keys} is the only key with cost on their days, "
+                "so it is assumed to have paid for them. If that is wrong, correct it in [reconciliation.scope]."
             )
         elif scope == "stated":
-            spoken = _list([row["api_key"] for row in rows if row["logged_tokens"]])
-            sentences.append(f"Stated: logs name the keys {spoken}." + (f" No log names {silent}." if silent else ""))
+            named = _list([row["api_key"] for row in rows if row["logged_tokens"]])
+            sentences.append(f"Stated: logs name the keys {named}." + (f" No log names {silent}." if silent else ""))
         elif scope == "collapsed":
             sentences.append(
-                "All keys as one: some logs do not name their key, and several keys may have paid for them, so that on "
-                f"these days ({days}) keys are compared together. To compare each, assign the logs in "
+                "All keys as one: some logs do not name their key, and several keys may have paid for them, so on "
+                f"these days ({days}) keys are compared together. To compare them one by one, assign the logs in "
                 "[reconciliation.scope]."
             )
         elif scope == "unknown":
             tokens = sum(row["logged_tokens"] for row in rows)
             sentences.append(
-                f"Unknown: logs of {tokens:,} tokens name no key, and no key of the account used anything on their "
-                "days: another organisation, a subscription, or exports that do not reach these days."
+                f"Unknown: logs of {tokens:,} tokens name no key, and no key of the account was used on their "
+                "days: another organisation, a subscription, or exports that do not cover these days."
             )
         else:
             loose = next((row for row in rows if not row["api_key"] and row["logged_tokens"]), None)
             if keys:
-                sentences.append(f"Out of scope: {keys}; {billed} of the bill is not for the landed logs to explain.")
+                sentences.append(f"Out of scope: {keys}; the landed logs do not cover {billed} of the bill.")
             if loose:
                 sentences.append(
-                    f"No rule of [reconciliation.scope] fits logs of {loose['logged_tokens']:,} tokens: left out."
+                    f"No rule of [reconciliation.scope] matches logs of {loose['logged_tokens']:,} tokens: left out."
                 )
     return sentences
 
@@ -245,30 +245,29 @@ def _explain(row: Row) -> tuple[str, str]:
     status = row["status"]
     if status == "unlogged" and has_bill and row["is_silent"]:
         return (
-            f"{gap} was billed for {what}; no log holds anything of this key on that day.",
-            "Does what uses this key log at all, and were its logs of this day landed? If they do not name the key, "
+            f"{gap} was billed for {what}; no log contains this key on that day.",
+            "Does the application with this key write logs, and were those of this day landed? If they do not name it, "
             "assign them in [reconciliation.scope].",
         )
     if status == "unlogged" and has_bill:
         return (
-            f"{billed} was billed for {what}; {holder} account for {computed}. {gap} was billed for calls that nobody "
-            "wrote down."
+            f"{billed} was billed for {what}; {holder} account for {computed}. {gap} was billed for unlogged calls."
             if row["computed_usd"]
-            else f"{gap} was billed for {what}; {holder} hold none of it.",
-            "Is there a job, a judge or a retry that calls the API without logging? Was a log file not landed? Does "
-            "another application use the same key? (Coding tools leave up to 15% of their calls out of their logs.)",
+            else f"{gap} was billed for {what}; {holder} account for none of it.",
+            "Does a job, a judge or a retry call the API without logging? Was a log file not landed? Does "
+            "another application use the same key? (Logs of coding tools miss up to 15% of their calls.)",
         )
     if status == "unlogged":
         return (
             f"The provider counts {row['console_tokens']:,} tokens of {what}, the logs at most "
             f"{row['logged_tokens_high']:,}: {gap} at the rate card.",
-            "Is there a job that calls the API without logging? Was a log file not landed?",
+            "Does a job call the API without logging? Was a log file not landed?",
         )
     if status == "unbilled" and has_bill:
         return (
             f"{holder[0].upper()}{holder[1:]} hold {computed} of {what}; {billed} was billed. {gap} is on no bill.",
             "Were these calls paid by another key or organisation, by a subscription seat, or by a free tier? Then "
-            "assign them in [reconciliation.scope] or [billing_mode]. Does the cost export leave this key out?",
+            "assign them in [reconciliation.scope] or [billing_mode]. Is this key missing in the cost export?",
         )
     if status == "unbilled":
         return (
@@ -278,10 +277,10 @@ def _explain(row: Row) -> tuple[str, str]:
         )
     if status == "mispriced":
         return (
-            f"{billed} was billed for {what}, the rate card makes {computed} of the same tokens: {gap} apart. "
+            f"{billed} was billed for {what}; at the rate card the same tokens cost {computed}: {gap} apart. "
             f"For {one_kind} the bill implies a rate between {_rate(row['kinds'][0]['low'])} and "
             f"{_rate(row['kinds'][0]['high'])} a million.",
-            "Is there a contract rate, a discount or a new price? Put it into rate_overrides.csv. Is usage of another "
+            "Is there a contract rate, a discount or a new price? Add it to rate_overrides.csv. Is usage of another "
             "tier (batch, long context, region) priced as standard?",
         )
     if status == "late":
@@ -290,7 +289,7 @@ def _explain(row: Row) -> tuple[str, str]:
             "Download the export again: it was made before the day was over.",
         )
     return (
-        f"{billed if has_bill else 'An unknown amount'} of {what} cannot be computed: the rate card holds no rate.",
+        f"{billed if has_bill else 'An unknown amount'} of {what} cannot be computed: the rate card has no rate.",
         "Look at marts.unpriced_usage, and add the rate to rate_overrides.csv.",
     )
 
