@@ -492,4 +492,4 @@ def test_an_inferred_scope_is_said_in_words(models):
     with models.over({"bill.csv": BILL, "r.jsonl": LOGS}, MART, "marts.rate_evidence", "marts.invoices") as connection:
         inferred, outside = report_of(connection).scope
     assert "mine is the only key with cost on their days" in inferred
-    assert outside.startswith("Out of scope: theirs; $7.00 of the bill")
+    assert outside.startswith("Out of scope: theirs; the landed logs do not cover $7.00 of the bill")
