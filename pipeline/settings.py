@@ -287,7 +287,10 @@ class Settings(BaseSettings):
         description="Memory for the data; DuckDB gets 70% of it, and spills to the home beyond that.",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=MAX_THREADS, description="Threads of DuckDB; all cores by default."
+        default=None,
+        ge=1,
+        le=MAX_THREADS,
+        description="Threads of DuckDB, processes that read or fit; all cores by default.",
     )
     user_ids: Literal["plain", "pseudonym", "drop"] = Field(
         default="plain", description="User ids in published tables."

@@ -411,10 +411,16 @@ def _everything(home: Path) -> dict[str, list[tuple[Any, ...]]]:
 def test_a_full_refresh_gives_the_same_rows_again_without_reading_a_file(small_home: Path) -> None:
     (small_home / "landing" / "cost.csv").unlink()
     before = _numbers(small_home)
+    # What is kept of earlier computations is not asked.
+    with duckdb.connect(str(small_home / "warehouse.duckdb")) as connection:
+        connection.execute("UPDATE scope.results SET result = 'damaged'")
     done = token_analytics("run", "--full-refresh", "--json", "--home", small_home)
     landing = json.loads(done.out)["landing"]
     assert (done.code, landing["files_loaded"], landing["rows_read"]) == (0, 0, 0)
     assert _numbers(small_home) == before
+    with duckdb.connect(str(small_home / "warehouse.duckdb")) as connection:
+        kept = connection.execute("SELECT count(*), count(*) FILTER (result = 'damaged') FROM scope.results").fetchall()
+    assert kept[0][0] > 0 == kept[0][1]
 
 
 # --------------------------------------------------------------------------------------- taking out, trying again
