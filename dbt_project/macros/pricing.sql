@@ -92,3 +92,9 @@
         nullif({{ record }}.provider, ''), if({{ name }}.region not in ('', 'regional'), 'aws', null), {{ name }}.provider, ''
     )
 {%- endmacro %}
+
+
+{# What tokens cost more at one rate than at another: null where either is unknown, and 0 where there are no tokens. #}
+{% macro difference_of(tokens, rate, other) -%}
+    if({{ tokens }} = 0, 0, {{ money(tokens, 'rates.' ~ rate ~ '_usd_per_mtok - rates.' ~ other ~ '_usd_per_mtok') }})
+{%- endmacro %}

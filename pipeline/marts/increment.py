@@ -25,7 +25,7 @@ from pipeline.store.sqlfiles import sql
 
 # Raw rows per batch: limits the memory of a build for any history. Two million rows build with 400 MB for DuckDB.
 BATCH_ROWS = 2_000_000
-_PARTS = ("days", "responses", "sessions")
+_PARTS = ("days", "hours", "responses", "sessions")
 
 
 @dataclass
@@ -76,6 +76,7 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
         connection.execute(sql("marts/increment/days"), [batch.days])
         if has_table(connection, "intermediate", "int_requests"):
             connection.execute(sql("marts/increment/days_before"))
+        connection.execute(sql("marts/increment/hours"))
         days = first_row(connection, "SELECT count(*) FROM scope.days")
     return int(days[0]) if days else 0
 

@@ -1,7 +1,7 @@
 """What to change, and what it would have saved: analysis.recommendations.
 
 Belongs here: which savings are looked for, the order in which overlapping ones count, their words, and the query that
-reproduces each. Does not belong here: what a request would have cost otherwise (pipeline/savings/sql/replay.sql),
+reproduces each. Does not belong here: what a request would have cost otherwise (marts.request_replays),
 prices (rates, repricing), contracts on the bill (pricing).
 
 Only requests tell: gaps between them, what each wrote, read and put out. Each kind of saving is computed by itself for
@@ -187,12 +187,11 @@ class Window:
         """USD of the window as USD of 30 days."""
         return (observed_usd * MONTH_DAYS / self.days).quantize(_QUANTUM)
 
-    def replay(self, card: str, only: str = "") -> str:
-        """The query that replays the window's requests by the rates of table `card`; `only` narrows it down."""
+    def replay(self, only: str = "") -> str:
+        """The query for what each of the window's requests would have saved; `only` narrows it down."""
         wanted = self.settings.savings
         return sql(
             "savings/replay",
-            card=card,
             only=only,
             first_day=str(self.first_day),
             last_day=str(self.last_day),
@@ -236,7 +235,7 @@ def recommendations(connection: duckdb.DuckDBPyConnection, settings: Settings) -
 
 def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]:
     """One row a kind, key and model, by rank."""
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE savings_replay AS {window.replay('raw.rate_card')}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE savings_replay AS {window.replay()}")
     try:
         signatures = rows_of(connection, sql("savings/signatures"))
         evidence = {_group(row): row for row in rows_of(connection, sql("savings/evidence"))}
@@ -335,7 +334,7 @@ def _query(window: Window, group: Group, applied: Applied, policy: str) -> str:
     return sql(
         "savings/reproduce",
         title=" ".join(f"{applied.kind}, {_subject(group)}".split()),
-        replay=window.replay("marts.model_rates", only),
+        replay=window.replay(only),
         saving=POLICIES[policy] if applied.kind == "cache_policy" else _SAVED[applied.kind],
         taken=" or ".join(f"in_{kind}" for kind in applied.after) or "false",
         touched=f"in_{applied.kind}",

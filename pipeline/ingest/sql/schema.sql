@@ -347,6 +347,7 @@ where not exists (select 1 from raw.pseudonym_key);
 create schema if not exists scope;
 create table if not exists scope.pending_files (file_sha256 varchar primary key);
 create table if not exists scope.days (item date primary key);
+create table if not exists scope.hours (item timestamp primary key);
 create table if not exists scope.responses (item varchar primary key);
 create table if not exists scope.sessions (item varchar primary key);
 -- Days of marts.usage_reconciliation that a build replaces, and by which facts the others were built.

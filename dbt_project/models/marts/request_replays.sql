@@ -1,0 +1,254 @@
+{{ config(materialized='scoped', scope_column="date_trunc('hour', requested_at)", scope_of='hours') }}
+
+{#
+    What a request would have cost under other habits rests on its thread (the requests of a session with one model; without
+    a session those of a key, user and project on one day), and on what its key did within an hour of it, since no cache
+    lives longer. Hence the hours in scope: those of the days that are built, and one on each side.
+#}
+{%- set nearby -%}
+    ({{ in_scope('requested_at::date') }} or {{ in_scope('requested_at::date - 1') }} or {{ in_scope('requested_at::date + 1') }})
+{%- endset -%}
+{%- set key = 'provider, model, api_key, workspace' -%}
+{%- set thread = key ~ ', thread, is_sidechain' -%}
+
+with nearby_sessions as (
+    select distinct session_id from {{ ref('requests') }}
+    where session_id <> '' and {{ nearby }}
+),
+
+rates as (
+    select * from {{ ref('int_rates') }}
+),
+
+-- `cached_tokens`: the prompt's part that the cache holds after the request
+requests as (
+    select
+        request_key,
+        session_id,
+        if(session_id = '', concat('user=', user_id, ' project=', project, ' day=', requested_at::date), session_id)
+            as thread,
+        source_format,
+        requested_at,
+        requested_at::date as usage_date,
+        provider,
+        model,
+        api_key,
+        workspace,
+        if(api_key = '', project, '') as project,
+        is_sidechain,
+        session_id <> '' and not is_sidechain as is_conversation,
+        priced_context_window,
+        if(usage_type = '', 'standard', usage_type) as priced_usage_type,
+        if(inference_geo = 'global', '', inference_geo) as priced_inference_geo,
+        if(speed = '', 'standard', speed) as priced_speed,
+        input_tokens_cache_write_5m as write_5m_tokens,
+        input_tokens_cache_write_1h as write_1h_tokens,
+        input_tokens_cache_write_5m + input_tokens_cache_write_1h as written_tokens,
+        input_tokens_cache_read as read_tokens,
+        input_tokens_cache_write_5m + input_tokens_cache_write_1h + input_tokens_cache_read as cached_tokens,
+        total_tokens - output_tokens as input_tokens,
+        output_tokens,
+        estimated_cost_usd,
+        surcharge_usd
+    from {{ ref('requests') }}
+    where
+        billing_mode = 'metered' and estimated_cost_usd is not null and total_tokens > 0
+        -- audio and images have rates of their own, and what of them another policy would cache is not known
+        and input_audio_tokens + input_image_tokens + cache_read_audio_tokens + cache_read_image_tokens = 0
+        and ({{ nearby }} or session_id in (select session_id from nearby_sessions))
+),
+
+threaded as (
+    select
+        *,
+        lag(requested_at) over in_thread as before_at,
+        coalesce(lag(cached_tokens) over in_thread, 0) as cached_before_tokens,
+        lag(input_tokens) over in_thread as input_before_tokens,
+        lead(requested_at) over in_thread is null as is_last,
+        coalesce(
+            max(cached_tokens) over (in_thread rows between unbounded preceding and 1 preceding), 0
+        ) as most_cached_before_tokens,
+        if(write_5m_tokens > 0, 300, if(write_1h_tokens > 0, 3600, null)) as own_lifetime_seconds,
+        coalesce(max(read_tokens) over within_5m, 0) as read_within_5m_tokens,
+        coalesce(max(read_tokens) over within_1h, 0) as read_within_1h_tokens,
+        coalesce(max(cached_tokens) over within_5m, 0) as cached_within_5m_tokens,
+        coalesce(max(cached_tokens) over within_1h, 0) as cached_within_1h_tokens
+    from requests
+    window
+        in_thread as (partition by {{ thread }} order by requested_at, request_key),
+        within_5m as (
+            partition by {{ thread }} order by requested_at
+            range between interval 1 microsecond following and interval 300 second following
+        ),
+        within_1h as (
+            partition by {{ thread }} order by requested_at
+            range between interval 1 microsecond following and interval 3600 second following
+        )
+),
+
+-- A read of more than the thread itself ever cached reads what another thread of the key wrote.
+shared as (
+    select
+        *,
+        ({{ microseconds('requested_at') }} - {{ microseconds('before_at') }}) / 1000000.0 as gap_seconds,
+        -- how long what stands in the cache lives: as the last write before said, the shorter of two
+        last_value(own_lifetime_seconds ignore nulls) over (
+            partition by {{ thread }} order by requested_at, request_key
+            rows between unbounded preceding and 1 preceding
+        ) as lifetime_seconds,
+        coalesce(max(if(read_tokens > most_cached_before_tokens, read_tokens, 0)) over within_5m, 0)
+            as shared_within_5m_tokens,
+        coalesce(max(if(read_tokens > most_cached_before_tokens, read_tokens, 0)) over within_1h, 0)
+            as shared_within_1h_tokens
+    from threaded
+    window
+        within_5m as (
+            partition by {{ key }} order by requested_at
+            range between interval 1 microsecond following and interval 300 second following
+        ),
+        within_1h as (
+            partition by {{ key }} order by requested_at
+            range between interval 1 microsecond following and interval 3600 second following
+        )
+),
+
+touches as (
+    select {{ key }}, cached_tokens as prefix_tokens, requested_at, null as request_key from requests
+    where cached_tokens > 0
+    union all
+    select {{ key }}, read_tokens as prefix_tokens, requested_at, request_key from requests
+    where read_tokens > 0
+),
+
+-- The latest request of the key in the hour before that left or read exactly as many tokens in the cache as are read.
+touched as (
+    select
+        request_key,
+        max(requested_at) over (
+            partition by {{ key }}, prefix_tokens order by requested_at
+            range between interval 3600 second preceding and interval 1 microsecond preceding
+        ) as touched_at
+    from touches
+),
+
+judged as (
+    select
+        shared.*,
+        is_conversation and cached_before_tokens > 0 and coalesce(gap_seconds > lifetime_seconds, false) as is_pause,
+        greatest(0, least(
+            written_tokens,
+            if(
+                write_1h_tokens > 0,
+                greatest(read_within_1h_tokens, shared_within_1h_tokens),
+                greatest(read_within_5m_tokens, shared_within_5m_tokens)
+            ) - read_tokens
+        )) as read_later_tokens,
+        is_conversation
+        and if(write_1h_tokens > 0, cached_within_1h_tokens, cached_within_5m_tokens) >= cached_tokens as is_followed,
+        -- read today thanks to a one-hour entry, and gone after five minutes
+        if(
+            read_tokens > 0 and coalesce(lifetime_seconds, 3600) = 3600
+            and coalesce(
+                {{ microseconds('requested_at') }} - {{ microseconds('coalesce(touched.touched_at, before_at)') }} > 300000000,
+                true
+            ),
+            read_tokens, 0
+        ) as missed_by_5m_tokens
+    from shared
+    left join touched on shared.request_key = touched.request_key
+),
+
+-- In a pause the prompt went on where it had stopped, and was written again.
+lost as (
+    select
+        *,
+        if(is_pause and cached_tokens >= cached_before_tokens, greatest(cached_before_tokens - read_tokens, 0), 0)
+            as lost_tokens
+    from judged
+),
+
+parted as (
+    select
+        *,
+        least(lost_tokens, write_5m_tokens) as lost_5m_tokens,
+        if(lifetime_seconds = 300 and gap_seconds <= 3600, least(lost_tokens, write_5m_tokens), 0) as held_by_1h_tokens,
+        written_tokens - read_later_tokens as unread_tokens,
+        least(written_tokens - read_later_tokens, write_5m_tokens) as unread_5m_tokens
+    from lost
+    where {{ in_scope("date_trunc('hour', requested_at)", 'hours') }}
+)
+
+select
+    ---------- ids
+    parted.request_key,
+    parted.session_id,
+    parted.thread,
+    parted.source_format,
+    parted.requested_at,
+
+    ---------- dimensions
+    parted.provider,
+    parted.model,
+    parted.api_key,
+    parted.workspace,
+    parted.project,
+    parted.is_sidechain,
+
+    ---------- numerics
+    parted.write_5m_tokens,
+    parted.write_1h_tokens,
+    parted.read_tokens,
+    parted.input_tokens,
+    parted.output_tokens,
+    parted.estimated_cost_usd,
+    (
+        {{ difference_of('read_tokens', 'cache_read', 'input_no_cache') }}
+        + {{ difference_of('write_5m_tokens', 'cache_write_5m', 'input_no_cache') }}
+        + {{ difference_of('write_1h_tokens', 'cache_write_1h', 'input_no_cache') }}
+    )::decimal(38, 12) as saved_without_cache_usd,
+    (
+        {{ difference_of('write_1h_tokens', 'cache_write_1h', 'cache_write_5m') }}
+        + {{ difference_of('missed_by_5m_tokens', 'cache_read', 'cache_write_5m') }}
+    )::decimal(38, 12) as saved_by_5m_usd,
+    (
+        {{ difference_of('(write_5m_tokens - held_by_1h_tokens)', 'cache_write_5m', 'cache_write_1h') }}
+        + {{ difference_of('held_by_1h_tokens', 'cache_write_5m', 'cache_read') }}
+    )::decimal(38, 12) as saved_by_1h_usd,
+    parted.read_later_tokens,
+    parted.is_followed,
+    greatest(coalesce(
+        {{ difference_of('unread_5m_tokens', 'cache_write_5m', 'input_no_cache') }}
+        + {{ difference_of('(unread_tokens - unread_5m_tokens)', 'cache_write_1h', 'input_no_cache') }}, 0
+    ), 0)::decimal(38, 12) as saved_if_unread_usd,
+    if(parted.is_pause, parted.gap_seconds, null) as pause_seconds,
+    if(parted.is_pause, parted.lifetime_seconds, null)::bigint as lifetime_seconds,
+    parted.lost_tokens,
+    (
+        {{ difference_of('lost_5m_tokens', 'cache_write_5m', 'cache_read') }}
+        + {{ difference_of('(lost_tokens - lost_5m_tokens)', 'cache_write_1h', 'cache_read') }}
+    )::decimal(38, 12) as rewritten_usd,
+    if(
+        parted.is_pause,
+        {{ money('parted.cached_before_tokens', 'rates.cache_read_usd_per_mtok') }}
+        + {{ money('1', 'rates.output_usd_per_mtok') }}, 0
+    )::decimal(38, 12) as keep_alive_usd,
+    -- nobody says that a session has ended: its cache is kept alive in vain
+    if(
+        parted.is_conversation and parted.is_last and parted.cached_tokens > 0,
+        coalesce(parted.own_lifetime_seconds, parted.lifetime_seconds), null
+    )::bigint as last_lifetime_seconds,
+    if(
+        parted.is_conversation and parted.is_last,
+        {{ money('parted.cached_tokens', 'rates.cache_read_usd_per_mtok') }}
+        + {{ money('1', 'rates.output_usd_per_mtok') }}, 0
+    )::decimal(38, 12) as last_keep_alive_usd,
+    greatest(coalesce(parted.surcharge_usd, 0), 0)::decimal(38, 12) as surcharge_usd,
+    case
+        when parted.priced_context_window like '%k-%' then split_part(parted.priced_context_window, 'k-', 1)::bigint * 1000
+        else try_cast(split_part(parted.priced_context_window, '-', 1) as bigint)
+    end as base_rate_tokens,
+    parted.session_id <> '' and coalesce(parted.input_tokens > parted.input_before_tokens, false)
+    and parted.gap_seconds <= 300 as is_growing
+from parted
+left join rates on {{ at_rate('parted', 'rates', 'priced_') }}
+order by parted.requested_at, parted.request_key
