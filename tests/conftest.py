@@ -209,6 +209,10 @@ class Models:
             wanted.update(model.reads if model.name in wanted else ())
         return [model for model in self.all if model.name in wanted]
 
+    def named(self, name: str) -> Model:
+        """The model `name` (schema.name)."""
+        return next(model for model in self.all if model.name == name)
+
     @contextlib.contextmanager
     def over(
         self, files: Mapping[str, str | bytes], *names: str, **overrides: Any

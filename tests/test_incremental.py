@@ -160,6 +160,72 @@ def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
         assert kept_up.marts() == kept_up.rebuilt()
 
 
+def cached_call(
+    number: int, second: int, session: str, written: int, read: int, lifetime: str = "1h"
+) -> dict[str, Any]:
+    """A call of the one key whose sessions share a cache."""
+    usage = {
+        "input_tokens": 10,
+        "cache_creation": {f"ephemeral_{lifetime}_input_tokens": written},
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
+        "output_tokens": 1,
+    }
+    return event(number, second, session_id=session, usage=usage)
+
+
+def cached_calls(chance: random.Random, number: int) -> str:
+    """Calls in sessions and without one, minutes and hours apart around two midnights."""
+    return lines(
+        *(
+            cached_call(
+                10 * number + call,
+                3600 * chance.choice([13, 14, 15, 15, 16, 39]) + chance.choice([-3000, -200, -1, 0, 1, 250, 3599]),
+                chance.choice(["a", "b", ""]),
+                chance.choice([0, 100, 500]),
+                chance.choice([0, 100, 500, 600]),
+                chance.choice(["5m", "1h"]),
+            )
+            for call in range(3)
+        )
+    )
+
+
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(st.integers(0, 10**6))
+def test_replays_after_each_step_equal_a_full_rebuild(models, new_home, seed):
+    chance = random.Random(seed)
+    kept_up = Warehouse(models, new_home(), "marts.request_replays")
+    for step in range(4):
+        kept_up.home.land({f"{step}_{number}.jsonl": cached_calls(chance, 10 * step + number) for number in range(2)})
+        forget_something(kept_up.connection, chance)
+        kept_up.update(batch_rows=chance.choice([1, 10**6]))
+        assert kept_up.marts() == kept_up.rebuilt()
+
+
+def test_calls_before_and_after_a_midnight_change_what_the_other_day_saves(models, new_home):
+    kept_up = Warehouse(models, new_home(), "marts.request_replays")
+    midnight = 15 * 3600
+    replays = "SELECT read_later_tokens, saved_by_5m_usd < 0 FROM marts.request_replays ORDER BY requested_at"
+    found = []
+    for number, call in enumerate(
+        [
+            cached_call(1, midnight - 600, "a", written=500, read=0),
+            # Another session reads on the next day what the first one wrote, and more than five minutes later.
+            cached_call(2, midnight + 600, "b", written=0, read=500),
+            # Calls that read it meanwhile keep a cache of five minutes alive for it; the one a day before is too early.
+            cached_call(3, midnight - 1, "c", written=0, read=500),
+            cached_call(4, midnight + 400, "c", written=0, read=500),
+        ]
+    ):
+        kept_up.home.land({f"{number}.jsonl": lines(call)})
+        kept_up.update(batch_rows=10**6)
+        assert kept_up.marts() == kept_up.rebuilt()
+        found.append(kept_up.connection.execute(replays).fetchall())
+    assert [each[0] for each in found] == [(0, False), (500, False), (500, False), (500, False)]
+    assert [each[-1] for each in found] == [(0, False), (0, True), (0, True), (0, False)]
+
+
 def test_a_later_pull_an_export_and_forgetting_either_change_the_days_that_they_have_no_row_of(models, new_home):
     kept_up = Warehouse(
         models, new_home(), "marts.token_usage_minutes", "marts.billed_costs", "marts.channel_comparison",

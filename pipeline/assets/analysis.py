@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.analysis import distributions
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
-from pipeline.assets.lineage import REFERENCE, asset_of, read_by
+from pipeline.assets.lineage import asset_of, read_by
 from pipeline.assets.preview import page_metadata, table_metadata
 from pipeline.finance import closing
 from pipeline.pricing import recommendation
@@ -132,7 +132,7 @@ _OF_PRICING = frozenset(
         "mechanisms",
     }
 )
-_OF_SAVINGS = frozenset({"savings", "what_if", "model_aliases", "publish_contract_rates"})
+_OF_SAVINGS = frozenset({"savings", "what_if", "model_aliases"})
 
 
 def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterable[tuple[str, pa.Table]]:
@@ -157,7 +157,7 @@ def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
 
 @dg.multi_asset(
     name="recommend_savings",
-    specs=_specs(recommendations.SCHEMAS, "pricing", _SQL_OF_SAVINGS, REFERENCE),
+    specs=_specs(recommendations.SCHEMAS, "pricing", _SQL_OF_SAVINGS),
     pool="warehouse",
 )
 def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:

@@ -241,7 +241,6 @@ def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]
         evidence = {_group(row): row for row in rows_of(connection, sql("savings/evidence"))}
     finally:
         connection.execute("DROP TABLE temp.savings_replay")
-    hidden = _models_with_hidden_rates(connection)
     floor = Decimal(str(window.settings.savings.floor_usd)) * window.days / MONTH_DAYS
     by_group: dict[Group, list[Row]] = defaultdict(list)
     for row in signatures:
@@ -250,7 +249,7 @@ def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]
     for group, own in by_group.items():
         policy, costs = _best_policy(own)
         rows += [
-            _row(window, group, applied, policy, costs, evidence[group], group[1] in hidden)
+            _row(window, group, applied, policy, costs, evidence[group])
             for applied in apply([_part(row, policy) for row in own], floor)
         ]
     rows.sort(
@@ -292,7 +291,6 @@ def _row(
     policy: str,
     policies: Mapping[str, Decimal],
     seen: Row,
-    is_hidden: bool,
 ) -> Row:
     """A saving with its words and its query."""
     kind, short = applied.kind, _EVIDENCE_OF[applied.kind]
@@ -301,8 +299,6 @@ def _row(
     if applied.saving_usd < applied.standalone_usd:
         former = ", ".join(applied.after)
         evidence += f" Of {usd(applied.standalone_usd)} alone, {usd(applied.saving_usd)} is left after {former}."
-    if is_hidden:
-        evidence += " The rates are your own and not published: the query needs publish_contract_rates = true."
     requests = int(seen[f"{short}_requests"])
     level = _LEVELS.index(words.confidence)
     if window.days < LEAST_DAYS or requests < LEAST_REQUESTS:
@@ -343,15 +339,6 @@ def _query(window: Window, group: Group, applied: Applied, policy: str) -> str:
         last_day=str(window.last_day),
         window_days=str(window.days),
     )
-
-
-def _models_with_hidden_rates(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Models with rates of the user's own, where these are not published."""
-    found = connection.execute(
-        "SELECT DISTINCT model FROM raw.rate_card WHERE is_override "
-        "AND NOT (SELECT publish_contract_rates FROM raw.settings)"
-    ).fetchall()
-    return {str(model) for (model,) in found}
 
 
 # ---------- words
