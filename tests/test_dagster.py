@@ -106,6 +106,7 @@ ASSETS = [
     "marts/model_rates",
     "marts/model_usage_stats",
     "marts/rate_evidence",
+    "marts/request_replays",
     "marts/requests",
     "marts/stale_exports",
     "marts/token_conservation",
