@@ -32,7 +32,6 @@ MAX_THREADS = 256
 MAX_MEMORY_BYTES = 64 * 10**12
 CONFIG_NAME = "token_analytics.toml"
 ENVIRONMENT_PREFIX = "TOKEN_ANALYTICS_"
-NO_SETTINGS = ("WAREHOUSE",)  # dbt's profile reads it
 QUOTES_NAME = "quotes.toml"  # `token-analytics quote add` writes it into the home
 # Default home if the current folder has no data: a copy of the sample.
 SAMPLE_COPY = Path("token-analytics-sample")
@@ -578,7 +577,7 @@ def _refuse_unknown_variables() -> None:
     """Refuse unknown TOKEN_ANALYTICS_* variables: a misspelt one would be ignored silently."""
     for variable in os.environ:
         name = variable.upper().removeprefix(ENVIRONMENT_PREFIX)
-        if name == variable.upper() or name.startswith("TEST_") or name in NO_SETTINGS:
+        if name == variable.upper() or name.startswith("TEST_"):
             continue
         if name.lower() not in Settings.model_fields:
             raise ConfigurationError(f"no setting is called {variable} (environment){_nearest((name.lower(),))}")

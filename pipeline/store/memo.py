@@ -84,12 +84,14 @@ class Kept:
             {"stage": [self._stage] * len(new), "item": sorted(new), "result": [results[item] for item in sorted(new)]},
             schema=pa.schema([(name, pa.string()) for name in ("stage", "item", "result")]),
         )
-        with transaction(self._connection):
-            query = "DELETE FROM scope.results WHERE stage = ? AND item IN (SELECT unnest(?))"
-            self._connection.execute(query, [self._stage, sorted(gone)])
-            self._connection.register("new_results", rows)
-            self._connection.execute("INSERT INTO scope.results BY NAME FROM new_results")
-        self._connection.unregister("new_results")
+        self._connection.register("new_results", rows)
+        try:
+            with transaction(self._connection):
+                query = "DELETE FROM scope.results WHERE stage = ? AND item IN (SELECT unnest(?))"
+                self._connection.execute(query, [self._stage, sorted(gone)])
+                self._connection.execute("INSERT INTO scope.results BY NAME FROM new_results")
+        finally:
+            self._connection.unregister("new_results")
 
 
 def forget_results(connection: duckdb.DuckDBPyConnection, stage: str) -> None:
