@@ -46,6 +46,9 @@ def work(home: Path, memory_limit: str, full_refresh: bool) -> None:
     nodes, built = run_call(lambda: dbt_runner.build(known, full_refresh=full_refresh))
     warehouse.release_lock(known)
     failed = [node.unique_id for node in nodes if not node.succeeded]
+    if summary.rows_rejected:
+        # Rows in quarantine cost nothing to build: the day added would look cheaper than it is.
+        failed.append(f"{summary.rows_rejected} rows were rejected")
     models = {node.unique_id.rsplit(".", 1)[-1]: node.sql_seconds for node in nodes if node.kind == "model"}
     report({"ingest": ingested, "build": built, "models": models, "failed": failed, "rows": summary.rows_loaded})
 
@@ -57,7 +60,7 @@ def build(home: Path, memory_limit: str, full_refresh: bool) -> tuple[Measured, 
     process = run_process(command + ["--full-refresh"] * full_refresh, {}, output)
     told = json.loads(output.read_text(encoding="utf-8"))
     if told["failed"]:
-        print(f"failed: {', '.join(told['failed'])}")
+        raise SystemExit(f"failed: {', '.join(told['failed'])}")
     return Measured(**told["ingest"]), Measured(**told["build"]), told["models"], process.megabytes
 
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 Numbers = npt.NDArray[np.int64]
 
 SEED = 20251128
-FIRST_DAY = np.datetime64("2026-01-01", "s")
+FIRST_DAY = np.datetime64("2025-01-01", "s")
 CHUNK_ROWS = 500_000
 MODELS = (
     "claude-sonnet-4-5-20250929", "claude-haiku-4-5-20251001", "claude-opus-4-5-20251101",
@@ -114,7 +114,7 @@ def console_csv(path: Path, rows: int, days: int = 365, first_day: int = 0, bad:
         path: the file.
         rows: data rows, bad ones included; at most 1440 x 960 a day.
         days: UTC days that the rows are spread over, evenly.
-        first_day: first of these days, counted from 2026-01-01.
+        first_day: first of these days, counted from 2025-01-01.
         bad: share of rows that cannot be loaded (a date, a model or a count is wrong); with it, two more lines that are
             no rows of this CSV end the file.
         seed: of the token counts.
@@ -141,9 +141,9 @@ def console_csv(path: Path, rows: int, days: int = 365, first_day: int = 0, bad:
         connection.execute(f"COPY (FROM rows_arrow) TO '{path}' (FORMAT csv, HEADER)")
     if bad:
         with path.open("a", encoding="utf-8") as handle:
-            handle.write("2026-01-01 00:00,claude-haiku-4-5-20251001,service-01\n")
+            handle.write("2025-01-01 00:00,claude-haiku-4-5-20251001,service-01\n")
             handle.write(
-                "2026-01-01 00:00,claude-haiku-4-5-20251001,service-01,Default,standard,≤ 200k,many,0,0,0,1,0,,\n"
+                "2025-01-01 00:00,claude-haiku-4-5-20251001,service-01,Default,standard,≤ 200k,many,0,0,0,1,0,,\n"
             )
         bad_rows += 2
     return bad_rows
@@ -209,7 +209,7 @@ class TranscriptShape:
         forked_files: share of session files that open with the lines of another session.
         cut_files: share of files whose last line is half-written.
         replays: share of a subagent's responses that also stand in its session, without a requestId.
-        days: the sessions start on these many days from 2026-01-01.
+        days: the sessions start on these many days from 2025-01-01.
         seed: of everything.
 
     """
@@ -493,7 +493,7 @@ def main() -> None:
         command.add_argument("--rows", type=int, default=100_000)
         command.add_argument("--days", type=int, default=365)
         command.add_argument("--seed", type=int, default=SEED)
-    console.add_argument("--first-day", type=int, default=0, help="first day, counted from 2026-01-01")
+    console.add_argument("--first-day", type=int, default=0, help="first day, counted from 2025-01-01")
     console.add_argument("--bad", type=float, default=0.0, help="share of rows that cannot be loaded")
     tree.add_argument("--lines", type=int, default=1_000_000, help="assistant lines in all files together")
     tree.add_argument("--files", type=int, default=5_000)
