@@ -247,7 +247,7 @@ def test_partial_months_of_a_short_history_stay_and_are_marked(marts):
     fill(marts, date(2026, 1, 15), date(2026, 2, 10))
     bills = rows(pricing_bills(marts, settings()), customer_dimension="user_id", mechanism="per_token")
     assert {(row["month"].month, row["partial_month"]) for row in bills} == {(1, True), (2, True)}
-    assert "counted as it is" in rows(pricing_risk(marts, settings()), customer_dimension="user_id")[0]["reason"]
+    assert "used as it is" in rows(pricing_risk(marts, settings()), customer_dimension="user_id")[0]["reason"]
 
 
 def test_unattributed_usage_is_reported_and_is_no_customer(marts):
@@ -472,7 +472,7 @@ def test_a_quote_is_answered_with_what_the_last_year_would_have_cost(marts):
     assert row["break_even_usd"] == pytest.approx(90)
     assert "120.00 USD (8.0%) more" in row["answer"]
     assert "cost more in 6 of 12 months" in row["answer"]
-    assert "cheaper if a month's usage at list prices is from 90.00 USD on" in row["answer"]
+    assert "cheaper if a month's usage at list prices is above $90.00" in row["answer"]
 
 
 def test_a_month_without_usage_still_owes_the_fee_of_a_quote(marts):
@@ -644,7 +644,7 @@ def test_a_mechanism_of_the_settings_can_be_the_one_that_is_recommended(marts):
     (priced, _) = rows(table["pricing_risk"], mechanism="ours", customer_dimension="user_id")
     assert found[0]["params"] == priced["params"]
     assert found[0]["loading"] == priced["loading"]
-    assert "graduated tiers: 1 of list from 0.00 USD, 0 of list from 40.00 USD" in found[0]["reason"]
+    assert "graduated tiers: 1 of list from $0.00, 0 of list from $40.00" in found[0]["reason"]
 
 
 def test_variance_that_nobody_can_know_is_not_called_none(marts):
@@ -686,7 +686,7 @@ def test_the_naive_view_is_named_so_and_counts_conversations(marts):
     table = recommendation.pricing_per_conversation(marts)
     assert table.column("mechanism").to_pylist() == CLASSICS
     assert set(table.column("n_conversations").to_pylist()) == {93}
-    assert "nobody pays a conversation" in table.to_pylist()[0]["warning"]
+    assert "nobody pays per conversation" in table.to_pylist()[0]["warning"]
     assert table.column("variance_reduction_naive").to_pylist()[1] == pytest.approx(1)
 
 

@@ -29,7 +29,7 @@ NINE = (
     "Tiers",
     "Commitment",
     "Prepaid credits",
-    "Cap a session",
+    "Cap per session",
 )
 
 

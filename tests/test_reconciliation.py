@@ -459,7 +459,7 @@ def test_each_gap_says_what_it_is_and_what_to_check(models):
     )
     said = {gap.row["status"]: gap.what for gap in report.gaps}
     assert "$12.00 was billed for output of claude-sonnet-4-5" in said["mispriced"]
-    assert "between $11.99 and $12.01 a million" in said["mispriced"]
+    assert "between $11.99 and $12.01 per million" in said["mispriced"]
     assert all(gap.check.endswith((".", "?", ")")) for gap in report.gaps if gap.check)
     assert set(reconciliation.MEANINGS) >= statuses
 

@@ -1,9 +1,10 @@
-"""What usage looks like: how cost spreads, which days stand out, why a month's bill moved, what the next one will be.
+"""Statistics of usage: how cost is distributed, which days are unusual, why a bill changed, and next month's forecast.
 
-1. `measures` says what is observed, of which segments, and reads (value, count) pairs.
-2. `distributions` describes and fits them.
-3. `days` has anomalies, forecast and profiles; `bridge` has the change from month to month; `causes` splits a change.
+1. `measures` defines what is measured and for which segments, and reads (value, count) pairs.
+2. `distributions` describes these pairs and fits distributions to them.
+3. `days` computes anomalies, forecasts and profiles; `bridge` explains a bill's change from month to month, with the
+   rates of `causes`.
 `stats` is pure: arrays in, results out.
 
-Does not belong here: bills under other contracts (pricing). Limit: the whole history is read whenever marts changed.
+Does not belong here: bills under other contracts (pricing). Limit: each change of the marts re-reads the whole history.
 """

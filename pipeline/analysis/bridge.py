@@ -1,12 +1,11 @@
 """The bridge from one month's bill to the next: analysis.month_bridge.
 
-Belongs here: what a bill is, who is followed from month to month, and the table. Does not belong here: how a change is
-split (`stats.decomposition`), nor rates by kind (`causes`).
+Belongs here: the definition of a bill, the keys that are tracked from month to month, and the table. Does not belong
+here: how a change is split (`stats.decomposition`) and rates by kind (`causes`).
 
-The bill of a month is what the cost export says, where it says it for both months of a provider; else it is usage at
-the rate card. Followed is a key in its workspace. Each key's change is split by Shapley values, which prefer no order
-of attribution; the splits of keys add up to those of workspaces and of `all`, and these to the change of the bill, to
-the last digit.
+A month's bill is the cost export's amount where the export covers both months of a provider; otherwise it is usage at
+the rate card. The unit is an API key within its workspace. Shapley values split each key's change, so the order of the
+causes does not matter. Keys add up exactly to workspaces, to `all` and to the change of the bill.
 """
 
 from __future__ import annotations
@@ -30,31 +29,31 @@ from pipeline.settings import Settings
 from pipeline.store.connection import Row, rows_of
 from pipeline.store.sqlfiles import sql
 
-MAX_MONTHS = 24  # changes that are told, the last ones
-MAX_KEYS = 200  # followed one by one, the costliest; the others count as one
+MAX_MONTHS = 24  # only the latest changes are published
+MAX_KEYS = 200  # the most expensive keys are tracked one by one; all others count as one key
 OTHERS = "(others)"
 MONEY = pa.decimal128(38, 12)
 Key = tuple[str, str, str]  # provider, workspace, api_key
 
 SCHEMA = described_schema(
-    "From last month's bill to this one: what each cause added, one row a month, segment and term. The terms of a "
-    "segment sum exactly to its change; so do workspaces, keys and models to that of all, where all of them are listed",
+    "Why the bill changed from last month to this one: one row per month, segment and cause. The causes of a segment "
+    "add up exactly to its change, and workspaces, keys or models to that of all where every one of them is listed",
     [
         described_field("month", pa.date32(), "First day of the later month (UTC); null where there is no bridge"),
         described_field(
             "segment",
             TEXT,
-            "all, or workspace=, api_key= or model= and a name; the costliest (50, setting analysis_segments)",
+            "all, or workspace=, api_key= or model= and a name; the most expensive (50, setting analysis_segments)",
         ),
         described_field(
             "term",
             TEXT,
             "volume: requests (tokens where no request counts exist); tokens per request; model mix; cache share: the "
-            "mix of kinds of tokens within a model; list price; discount: where the cost export states list prices; "
-            "new keys, gone keys: the whole cost of a key that had none in the other month. Attribution by Shapley "
-            "value: the mean over all orders in which the causes could have changed",
+            "mix of token kinds within a model; list price; discount: where the cost export states list prices; "
+            "new keys, gone keys: the whole cost of a key without usage in the other month. Shapley values: the causes "
+            "add up exactly, in whatever order they are applied",
         ),
-        described_field("usd", MONEY, "What the term added, USD; negative where it saved"),
+        described_field("usd", MONEY, "Cost that the cause added, USD; negative where it saved"),
         described_field("previous_usd", MONEY, "Bill of the segment in the month before, USD"),
         described_field("month_usd", MONEY, "Bill of the segment in the month, USD"),
         described_field(
@@ -63,48 +62,48 @@ SCHEMA = described_schema(
             "billed: cost export; console or sessions: usage at the rate card; several where providers differ",
         ),
         described_field(
-            "note", TEXT, "Days that the first or last month lacks, usage without a price, or why there is no bridge"
+            "note", TEXT, "Incomplete first or last month, usage without a price, or why there is no bridge"
         ),
     ],
 )
 
 
 class _Bills:
-    """Bills of every month by key, on either basis, read with one GROUP BY each."""
+    """Monthly bills by key, as billed and at the rate card; one GROUP BY reads each."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.ratios = RateRatios(connection)
         self.usage = rows_of(connection, sql("analysis/bridge/usage"))
         self.costs = rows_of(connection, sql("analysis/bridge/billed"))
         self.billed_months = {(row["provider"], row["month"]) for row in self.costs}
-        found: dict[Key, Decimal] = defaultdict(Decimal)
+        cost_by_key: dict[Key, Decimal] = defaultdict(Decimal)
         for row in self.usage + self.costs:
-            found[_key(row)] += row["cost_usd"]
-        ranked = sorted(found, key=lambda key: (-found[key], key))
-        self.followed = set(ranked[:MAX_KEYS])
+            cost_by_key[_key(row)] += row["cost_usd"]
+        ranked = sorted(cost_by_key, key=lambda key: (-cost_by_key[key], key))
+        self.tracked = set(ranked[:MAX_KEYS])
         self.days: dict[dt.date, tuple[dt.date, dt.date]] = {}
         for row in self.usage + self.costs:
             first, last = self.days.get(row["month"], (row["first_day"], row["last_day"]))
             self.days[row["month"]] = (min(first, row["first_day"]), max(last, row["last_day"]))
 
     def months(self) -> list[dt.date]:
-        """Every calendar month from the first to the last with usage or costs, those in between included."""
+        """Every calendar month from the first to the last with usage or costs, without gaps."""
         months: list[dt.date] = []
         while self.days and (not months or months[-1] < max(self.days)):
             months.append(_next(months[-1]) if months else min(self.days))
         return months
 
     def is_billed(self, provider: str, before: dt.date, month: dt.date) -> bool:
-        """Whether the cost export speaks for both months."""
+        """Whether the cost export covers both months."""
         return {(provider, before), (provider, month)} <= self.billed_months
 
     def of(self, month: dt.date, before: dt.date, after: dt.date) -> tuple[dict[tuple[Key, str], Lines], set[str]]:
-        """Lines of a month by key and model, on the basis that `before` and `after` share, and the bases."""
+        """Lines of a month by key and model, and their sources; billed only where both `before` and `after` are."""
         tokens: dict[tuple[Key, str], Row] = {}
         sources: set[str] = set()
         lines: dict[tuple[Key, str], Lines] = {}
         for row in (row for row in self.usage if row["month"] == month):
-            key = self._followed(_key(row))
+            key = self._tracked(_key(row))
             if self.is_billed(key[0], before, after):
                 tokens[key, row["model"]] = _merged(tokens.get((key, row["model"])), row)
                 continue
@@ -112,33 +111,32 @@ class _Bills:
             ratios = self.ratios.of(row["provider"], row["model"], month)
             each = Lines(row["cost_usd"], row["cost_usd"], row["requests"])
             each.models[row["provider"], row["model"]] = priced(tokens_of(row), float(row["cost_usd"]), ratios)
-            at = (key, row["model"])
-            lines[at] = _summed([lines[at], each]) if at in lines else each
+            group = (key, row["model"])
+            lines[group] = _summed([lines[group], each]) if group in lines else each
         kinds: dict[tuple[Key, str], Row] = {}
         for row in (row for row in self.costs if row["month"] == month):
-            key = self._followed(_key(row))
+            key = self._tracked(_key(row))
             if self.is_billed(key[0], before, after):
                 sources.add("billed")
                 cell = kinds.setdefault(
-                    (key, row["model"]), {"list": np.zeros(len(KINDS)), "cost": Decimal(0), "at": 0}
+                    (key, row["model"]), {"by_kind": np.zeros(len(KINDS)), "cost_usd": Decimal(0), "list_usd": 0}
                 )
                 place = KINDS.index(row["token_kind"]) if row["token_kind"] in KINDS else len(KINDS) - 1
-                cell["list"][place] += float(row["list_usd"])
-                cell["cost"] += row["cost_usd"]
-                cell["at"] += row["list_usd"]
-        for at, cell in kinds.items():
-            counted = tokens.get(at)
-            model = billed(tokens_of(counted) if counted else np.zeros(len(KINDS)), cell["list"])
-            each = Lines(cell["cost"], cell["at"], counted["requests"] if counted else None)
-            each.models[at[0][0], at[1]] = model
-            lines[at] = each
+                cell["by_kind"][place] += float(row["list_usd"])
+                cell["cost_usd"] += row["cost_usd"]
+                cell["list_usd"] += row["list_usd"]
+        for (key, model), cell in kinds.items():
+            usage = tokens.get((key, model))
+            each = Lines(cell["cost_usd"], cell["list_usd"], usage["requests"] if usage else None)
+            each.models[key[0], model] = billed(tokens_of(usage) if usage else np.zeros(len(KINDS)), cell["by_kind"])
+            lines[key, model] = each
         return lines, sources
 
-    def _followed(self, key: Key) -> Key:
-        return key if key in self.followed else (key[0], OTHERS, OTHERS)
+    def _tracked(self, key: Key) -> Key:
+        return key if key in self.tracked else (key[0], OTHERS, OTHERS)
 
     def note(self, before: dt.date, after: dt.date) -> str | None:
-        """Days that the history lacks in its first or last month, and usage without a price."""
+        """What makes the comparison incomplete: a partial first or last month, usage without a price."""
         parts = []
         first, last = min(self.days.values())[0], max(self.days.values())[1]
         if before.replace(day=1) == first.replace(day=1) and first.day > 1:
@@ -160,16 +158,16 @@ def _next(month: dt.date) -> dt.date:
 
 
 def _merged(one: Row | None, other: Row) -> Row:
-    """Tokens and requests of two rows; requests are unknown where either lacks them."""
+    """Tokens and requests of two rows; requests are unknown if either row has none."""
     if one is None:
         return other
-    both = {kind: one[kind] + other[kind] for kind in KINDS}
-    lacks = one["requests"] is None or other["requests"] is None
-    return {**both, "requests": None if lacks else one["requests"] + other["requests"]}
+    tokens = {kind: one[kind] + other[kind] for kind in KINDS}
+    is_unknown = one["requests"] is None or other["requests"] is None
+    return {**tokens, "requests": None if is_unknown else one["requests"] + other["requests"]}
 
 
 def _summed(lines: Iterable[Lines]) -> Lines:
-    """Lines of one key as one: costs, requests and models together."""
+    """The sum of several lines: costs, requests and tokens by model."""
     whole = Lines(requests=0)
     for each in lines:
         whole.cost_usd += each.cost_usd
@@ -188,12 +186,12 @@ def _summed(lines: Iterable[Lines]) -> Lines:
 
 
 def _split(before: Lines | None, after: Lines | None, is_same_key: bool) -> dict[str, Decimal]:
-    """The terms of one key; `is_same_key` where it had usage in both months, if not of the same model."""
-    nothing = Lines(requests=0) if is_same_key else None
-    old, new = before or nothing, after or nothing
+    """The terms of one key; `is_same_key` if it had usage in both months, perhaps of different models."""
+    empty = Lines(requests=0) if is_same_key else None
+    old, new = before or empty, after or empty
     sides = comparable(*(side for side in (old, new) if side))
     if not all(side.requests for side in sides if side.tokens.any()):
-        # each token is then a request of one, so that more of them is more volume
+        # without request counts each token counts as one request: more tokens are more volume
         sides = [replace(side, requests=float(side.tokens.sum())) for side in sides]
     change = total([new] if new else []) - total([old] if old else [])
     first = {"": sides[0]} if old else {}
@@ -202,7 +200,7 @@ def _split(before: Lines | None, after: Lines | None, is_same_key: bool) -> dict
 
 
 def _bridge(bills: _Bills, before: dt.date, after: dt.date) -> tuple[dict[str, Row], str]:
-    """By segment: its terms and both bills; and the bases."""
+    """The terms and both bills of each segment, and the sources."""
     old, first_sources = bills.of(before, before, after)
     new, last_sources = bills.of(after, before, after)
     segments: dict[str, Row] = {}
@@ -233,31 +231,31 @@ def _bridge(bills: _Bills, before: dt.date, after: dt.date) -> tuple[dict[str, R
 
 
 def month_bridge_table(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Split the change of the bill from each month to the next, for all, workspaces, keys and models.
+    """Split each month's change of the bill by cause: in total, and by workspace, key and model.
 
-    `connection` sees the marts; a read-only one will do. With fewer than two months there is one row that says so.
+    `connection` reads the marts and may be read-only. With fewer than two months there is one row that says so.
     """
     bills = _Bills(connection)
     months = bills.months()
     pairs = list(pairwise(months))[-MAX_MONTHS:]
     if not pairs:
-        lack = f"only {months[0]:%Y-%m} has usage" if months else "no usage and no costs have been loaded"
-        lacking = f"unavailable: a bridge needs two months, and {lack}."
-        return as_table("month_bridge", SCHEMA, [{"segment": "all", "note": lacking}])
-    told = [(before, after, *_bridge(bills, before, after)) for before, after in pairs]
+        reason = f"only {months[0]:%Y-%m} has usage" if months else "no usage and no costs have been loaded"
+        note = f"unavailable: a bridge needs two months, and {reason}."
+        return as_table("month_bridge", SCHEMA, [{"segment": "all", "note": note}])
+    bridges = [(before, after, *_bridge(bills, before, after)) for before, after in pairs]
     size: dict[str, Decimal] = defaultdict(Decimal)
-    for _, _, segments, _ in told:
+    for _, _, segments, _ in bridges:
         for name, row in segments.items():
             size[name] += row["before"] + row["after"]
     ranked = sorted(size.keys() - {"all"}, key=lambda name: (-size[name], name))
     listed = ["all", *ranked[: settings.analysis_segments]]
     rows = []
-    for before, after, segments, source in told:
-        note = bills.note(before, after)
-        nothing: Row = {"before": Decimal(0), "after": Decimal(0)}
-        # months without any usage in between still have their row of `all`
+    for before, after, segments, source in bridges:
+        month_note = bills.note(before, after)
+        empty: Row = {"before": Decimal(0), "after": Decimal(0)}
+        # a month without usage still has its rows of `all`
         for name in (name for name in listed if name in segments or name == "all"):
-            row = segments.get(name, nothing)
+            row = segments.get(name, empty)
             rows += [
                 {
                     "month": after,
@@ -267,7 +265,7 @@ def month_bridge_table(connection: duckdb.DuckDBPyConnection, settings: Settings
                     "previous_usd": row["before"],
                     "month_usd": row["after"],
                     "source": source,
-                    "note": note,
+                    "note": month_note,
                 }
                 for term in BRIDGE_TERMS
             ]

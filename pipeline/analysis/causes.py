@@ -1,10 +1,10 @@
-"""Usage of a day, month or session with a rate for each kind of token, as `stats.decomposition` compares it.
+"""Usage of a day, month or session with a rate for each kind of token: the input of `stats.decomposition`.
 
-Belongs here: rates that make the tokens of a model cost what they are known to cost. Does not belong here: what is
-compared with what (`bridge`, `days`), and the decomposition itself.
+Belongs here: the effective rates of a model's tokens, derived from their known cost. Does not belong here: which
+periods are compared (`bridge`, `days`), and the decomposition itself.
 
-The marts know the cost of a row, not that of each kind of token in it. The rate card gives the ratios of the kinds; one
-factor a model, which holds tiers, regions and contract rates, makes them add up to the known cost.
+The marts hold the cost of a row, not of each kind of token in it. The rate card gives the ratios between the kinds. One
+factor per model (tiers, regions, contract rates) scales them so that they add up to the known cost.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pipeline.analysis.stats.describe import Floats
 from pipeline.store.sqlfiles import sql
 
 KINDS = ("input_no_cache", "cache_write_5m", "cache_write_1h", "cache_read", "output", "web_search")
-# A cost without tokens (code execution, a fee) counts as usage at a constant price: its change is one of volume.
+# A cost without tokens (code execution, a fee) counts as usage at a constant price, so its change counts as volume.
 _USD_PER_UNIT = 1e-6
 _FIRST_DAY = dt.date(1970, 1, 1)
 
 
 class RateRatios:
-    """What a token of each kind costs at the standard rates of a day; zero where no rate is known."""
+    """The standard rate of each kind of token on a day; zero where no rate is known."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._found: dict[tuple[str, str], dict[int, tuple[list[dt.date], list[float]]]] = {}
@@ -40,7 +40,7 @@ class RateRatios:
                 rates.append(rate)
 
     def of(self, provider: str, model: str, day: dt.date) -> Floats:
-        """USD per token (per search) of each of `KINDS`; before the first known rate, that one."""
+        """USD per token (per search) of each of `KINDS`; days before the first known rate use that rate."""
         ratios = np.zeros(len(KINDS))
         for place, (days, rates) in self._found.get((provider, model), {}).items():
             ratios[place] = rates[max(bisect_right(days, day) - 1, 0)]
@@ -49,7 +49,7 @@ class RateRatios:
 
 @dataclass
 class Model:
-    """Tokens of each kind, and the rates at which they cost what they cost; rates of nan are unknown."""
+    """Tokens of each kind and their effective rates; nan where a rate is unknown."""
 
     tokens: Floats
     usd_per_token: Floats
@@ -66,7 +66,7 @@ class Lines:
     models: dict[tuple[str, str], Model] = field(default_factory=dict)
 
     def scaled(self, factor: float) -> Lines:
-        """The same usage `factor` times; the cost in Decimal is left to the caller."""
+        """The same usage times `factor`; the caller sets the cost in Decimal."""
         return Lines(
             requests=None if self.requests is None else self.requests * factor,
             sessions=None if self.sessions is None else self.sessions * factor,
@@ -75,7 +75,7 @@ class Lines:
 
 
 def priced(tokens: Floats, cost_usd: float, ratios: Floats) -> Model:
-    """Rates in the given ratios at which the tokens cost `cost_usd`; one rate for all kinds where no ratio is known."""
+    """Scale the ratios to rates that make the tokens cost `cost_usd`; without known ratios all kinds get one rate."""
     at_ratios = float(tokens @ ratios)
     if at_ratios > 0 and not (tokens[ratios == 0] > 0).any():
         return Model(tokens, ratios * (cost_usd / at_ratios))
@@ -85,7 +85,7 @@ def priced(tokens: Floats, cost_usd: float, ratios: Floats) -> Model:
 
 
 def billed(tokens: Floats, cost_usd: Floats) -> Model:
-    """Rates where the cost of each kind is known; a cost without tokens is usage at a constant price."""
+    """Rates from the known cost of each kind; a cost without tokens counts as usage at a constant price."""
     counted = np.where((tokens == 0) & (cost_usd != 0), np.abs(cost_usd) / _USD_PER_UNIT, tokens)
     rates = np.full(len(KINDS), np.nan)
     np.divide(cost_usd, counted, out=rates, where=counted > 0)
@@ -93,13 +93,13 @@ def billed(tokens: Floats, cost_usd: Floats) -> Model:
 
 
 def comparable(*sides: Lines) -> list[Usage]:
-    """The sides as `Usage` over the same models, in order of their names."""
+    """The sides as `Usage` over the same models, sorted by name."""
     names = sorted({name for side in sides for name in side.models}) or [("", "")]
-    nothing = Model(np.zeros(len(KINDS)), np.full(len(KINDS), np.nan))
+    unused = Model(np.zeros(len(KINDS)), np.full(len(KINDS), np.nan))
     return [
         Usage(
-            np.array([side.models.get(name, nothing).tokens for name in names]),
-            np.array([side.models.get(name, nothing).usd_per_token for name in names]),
+            np.array([side.models.get(name, unused).tokens for name in names]),
+            np.array([side.models.get(name, unused).usd_per_token for name in names]),
             side.requests,
             side.sessions,
             float(1 - side.cost_usd / side.list_usd) if side.list_usd else 0.0,
@@ -109,10 +109,10 @@ def comparable(*sides: Lines) -> list[Usage]:
 
 
 def tokens_of(row: Mapping[str, object]) -> Floats:
-    """Tokens of each of `KINDS` in a row that names its columns so."""
+    """Tokens of each of `KINDS`, from the columns of these names."""
     return np.array([float(str(row[kind])) for kind in KINDS])
 
 
 def total(lines: Iterable[Lines]) -> Decimal:
-    """Their cost."""
+    """The sum of their costs."""
     return sum((each.cost_usd for each in lines), Decimal(0))

@@ -1,10 +1,11 @@
 """Tables of schema analysis about time: usage_anomalies, cost_forecast, time_profile, burstiness, day_patterns.
 
-Belongs here: daily and hourly sums of segments, and what is told of them. Does not belong here: the rules and forecasts
-(`stats.anomalies`, `stats.forecast`), the exact split of an excess (`stats.decomposition`), rates by kind (`causes`).
+Belongs here: daily and hourly sums of segments, and the rows of these tables. Does not belong here: the rules and
+forecasts (`stats.anomalies`, `stats.forecast`), the exact split of an excess (`stats.decomposition`), rates by kind
+(`causes`).
 
-A day without usage between a segment's first day and the last day of all counts as 0. The last day is taken as it
-stands.
+Between a segment's first day and the last day of the history, days without usage count as 0. The last day counts as
+complete.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ from pipeline.store.connection import Row
 from pipeline.words import counted
 
 FALSE_DISCOVERY_RATE = 0.05
-ONLINE_DAYS = 7  # last days, which are also judged by what lay before them alone
-ONLINE_HISTORY_DAYS = 36 * WEEK  # what that rule looks back at: half a year of errors and the weeks before them
-REFERENCE_DAYS = 4  # same weekdays that show what an expected day is made of
-MAX_PROFILE_SEGMENTS = 10  # the costliest ones beside `all`: 168 rows each
+ONLINE_DAYS = 7  # the latest days are also tested against earlier days only
+ONLINE_HISTORY_DAYS = 36 * WEEK  # history of that test: half a year of errors, and the weeks before them
+REFERENCE_DAYS = 4  # same weekdays, whose usage is what an expected day is made of
+MAX_PROFILE_SEGMENTS = 10  # the most expensive ones besides `all`, 168 rows each
 MIN_PROFILE_WEEKS = 2
 MIN_PATTERN_WEEKS = 4
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -68,45 +69,45 @@ DATE = pa.date32()
 
 SCHEMAS: dict[str, pa.Schema] = {
     "usage_anomalies": described_schema(
-        "Days that cost more than their own history lets expect, each split by cause; and one row without a day for "
-        "each segment that has none, or too short a history",
+        "Days that were unusually expensive for their segment, each split by cause. A segment without such a day, or "
+        "with too short a history, has one row without a date",
         [
             described_field("usage_date", DATE, "The flagged day (UTC); null where none is flagged"),
             SEGMENT,
             MEASURE,
             described_field("value", NUMBER, "Cost of the day, USD"),
-            described_field("expected", NUMBER, "What its history lets expect, USD"),
+            described_field("expected", NUMBER, "Cost expected from the segment's history, USD"),
             described_field("excess", NUMBER, "value - expected, USD"),
             described_field("score", NUMBER, "Robust z of log cost: above 5 by stl, above 3.5 by weekday"),
             described_field(
                 "method",
                 TEXT,
-                "stl: closed history, trend and weekly season (STL), MAD z; weekday: the last 7 days, by the median of "
-                "the same weekdays before; where idle days are common, both by the median of the days with usage "
-                "around. A flag also needs an excess above anomaly_floor_usd and 30%; in "
-                "segments other than all it also passes false-discovery control (Benjamini-Hochberg, 5%) over all days",
+                "stl: closed history, trend and weekly season (STL), MAD z; weekday: the last 7 days against the "
+                "median of earlier same weekdays. Where idle days are common, both use the median of nearby days with "
+                "usage. A flag also needs an excess above anomaly_floor_usd and 30%; in segments other than all it "
+                "must also pass false-discovery control (Benjamini-Hochberg, 5%) over all days",
             ),
-            described_field("p_value", NUMBER, "The p-value that entered false-discovery control"),
+            described_field("p_value", NUMBER, "The p-value used for false-discovery control"),
             described_field(
                 "contributions",
                 TEXT,
                 "JSON of USD by cause: sessions, requests_per_session, tokens_per_request, model_mix, cache_share, "
-                "price; they sum to the excess exactly. Compared with the last four same weekdays (the nearest other "
-                "days where these had no usage), brought to the expected cost. Where a source counts no sessions or "
-                "requests, their change stands in the next term",
+                "price; they add up exactly to the excess. The baseline is the last four same weekdays (the nearest "
+                "other days where these had no usage), scaled to the expected cost. Where a source counts no sessions "
+                "or requests, the next cause includes their change",
             ),
             described_field(
-                "top_sessions", TEXT, "JSON list of the ten costliest sessions that started on the day: id and USD"
+                "top_sessions", TEXT, "JSON list of the ten most expensive sessions that started on the day: id and USD"
             ),
             described_field("note", TEXT, "Why no day is listed; else null"),
         ],
     ),
     "cost_forecast": described_schema(
-        "What the month after the last day of history, or the one that it lies in, will cost in all",
+        "Forecast cost of the current month, or of the next one where the history ends on a month's last day",
         [
             SEGMENT,
-            described_field("month", DATE, "First day of the month that is forecast (UTC)"),
-            described_field("as_of", DATE, "Last day of the history, taken as complete"),
+            described_field("month", DATE, "First day of the forecast month (UTC)"),
+            described_field("as_of", DATE, "Last day of the history, assumed complete"),
             described_field(
                 "method",
                 TEXT,
@@ -118,17 +119,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("low_80", NUMBER, "Lower end of the 80% interval, USD; null below 20 past origins"),
             described_field("high_80", NUMBER, "Upper end of the 80% interval, USD"),
             described_field("low_95", NUMBER, "Lower end of the 95% interval, USD"),
-            described_field("high_95", NUMBER, "Upper end of the 95% interval, USD: a budget that holds"),
-            described_field("backtest_hits", COUNT, "Past months that ended inside their 80% interval, told on day 10"),
-            described_field("backtest_months", COUNT, "Past months that could be told so; null for ets"),
-            described_field("backtest_low", NUMBER, "Lower end of the 95% interval (Clopper-Pearson) of that share"),
+            described_field("high_95", NUMBER, "Upper end of the 95% interval, USD"),
+            described_field("backtest_hits", COUNT, "Past months that ended inside their 80% interval as of day 10"),
+            described_field("backtest_months", COUNT, "Past months that could be forecast on day 10; null for ets"),
+            described_field("backtest_low", NUMBER, "Lower end of the 95% interval (Clopper-Pearson) of the hit rate"),
             described_field("backtest_high", NUMBER, "Upper end of it"),
             described_field("note", TEXT, "Why there is no forecast or interval; else null"),
         ],
     ),
     "time_profile": described_schema(
-        "Requests (sessions where no requests are logged) an hour, by weekday and hour; all and the ten costliest "
-        "segments",
+        "Requests (sessions where no requests are logged) per hour, by weekday and hour; all and the ten most "
+        "expensive segments",
         [
             SEGMENT,
             described_field(
@@ -144,38 +145,38 @@ SCHEMAS: dict[str, pa.Schema] = {
                 NUMBER,
                 "Lower end of the 95% interval of the mean: negative binomial, one dispersion for a segment",
             ),
-            described_field("high", NUMBER, "Upper end of it; above zero also where nothing was seen"),
-            described_field("weeks", COUNT, "Times that this hour of the week lies in the history"),
-            described_field("dispersion", NUMBER, "Variance less mean, over the squared mean; 0 for Poisson counts"),
+            described_field("high", NUMBER, "Upper end; above zero even where nothing was observed"),
+            described_field("weeks", COUNT, "How often the history contains this hour of the week"),
+            described_field("dispersion", NUMBER, "(variance - mean) / mean squared; 0 for Poisson counts"),
             described_field("note", TEXT, "Why there is no profile; else null"),
         ],
     ),
     "burstiness": described_schema(
-        "How unevenly requests (else sessions) come within the minutes of a segment's days: 1 is chance, more is "
-        "bursts, which capacity bought by the minute has to bear",
+        "How unevenly requests (else sessions) arrive over the minutes of a segment's days: 1 is random, more is "
+        "bursty, and capacity bought by the minute must cover the bursts",
         [
             SEGMENT,
-            described_field("measure", TEXT, "request_count or session_count a minute; null where there is none"),
+            described_field("measure", TEXT, "request_count or session_count per minute; null where there is none"),
             described_field("minutes", COUNT, "Minutes from the first to the last day, idle ones included"),
-            described_field("busy_minutes", COUNT, "Minutes with any"),
-            described_field("mean", NUMBER, "Mean count a minute"),
+            described_field("busy_minutes", COUNT, "Minutes with at least one"),
+            described_field("mean", NUMBER, "Mean count per minute"),
             described_field("variance", NUMBER, "Variance of the count (n - 1)"),
             described_field("variance_to_mean", NUMBER, "Index of dispersion; 1 for independent arrivals"),
-            described_field("peak", COUNT, "Largest count of a minute"),
-            described_field("peak_at", TIME, "The first minute of that count, UTC"),
+            described_field("peak", COUNT, "Highest count of a minute"),
+            described_field("peak_at", TIME, "The first minute with that count, UTC"),
             described_field("note", TEXT, "Why there is nothing to count; else null"),
         ],
     ),
     "day_patterns": described_schema(
-        "What daily cost does over weeks, with the evidence: peak, trend, season, each weekday",
+        "Patterns of daily cost over weeks, with their evidence: peak, trend, season, each weekday",
         [
             SEGMENT,
             described_field(
                 "pattern",
                 TEXT,
-                "peak_to_typical: dearest day / median day; trend: change a week, as a share (Theil-Sen on logs of "
-                "weeks); trend_strength, seasonal_strength: share of variance that STL gives to it; Monday to Sunday: "
-                "cost of that day / typical day of the week. Null in a row that says why there is none",
+                "peak_to_typical: most expensive day / median day; trend: change per week, as a share (Theil-Sen on "
+                "logs of weeks); trend_strength, seasonal_strength: share of variance that STL assigns to it; Monday "
+                "to Sunday: cost of that day / typical day of the week. Null in a row that says why there is none",
             ),
             described_field("value", NUMBER, "The ratio, share or strength"),
             described_field("low", NUMBER, "Lower end of its 95% interval; null where none is computed"),
@@ -184,9 +185,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "is_evident",
                 FLAG,
-                "Whether it stands after false-discovery control (5%) over all weekdays and trends of all segments",
+                "Whether it passes false-discovery control (5%) over all weekdays and trends of all segments",
             ),
-            described_field("observations", COUNT, "Days or weeks behind it"),
+            described_field("observations", COUNT, "Number of days or weeks used"),
             described_field("note", TEXT, "Why there is no pattern; else null"),
         ],
     ),
@@ -195,14 +196,14 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 @dataclass(frozen=True)
 class Series:
-    """Daily cost of a segment from its first day to the last day of all, USD."""
+    """Daily cost of a segment from its first day to the last day of the history, USD."""
 
     segment: Segment
     first_day: dt.date
     days: Floats
 
     def date(self, place: int) -> dt.date:
-        """The day at a place of the array."""
+        """The date at an index of the array."""
         return self.first_day + dt.timedelta(days=place)
 
 
@@ -214,18 +215,18 @@ def _by_dimension(segments: Sequence[Segment]) -> Iterator[tuple[str, dict[str, 
 
 
 def daily_series(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[Segment], list[Series]]:
-    """Segments of day_cost_usd, and the series of those with a cost; one GROUP BY a dimension."""
+    """Segments of day_cost_usd, and the series of those with a cost; one GROUP BY per dimension."""
     measure = MEASURES["day_cost_usd"]
     segments = costliest_segments(connection, measure, limit)
-    found: dict[str, dict[dt.date, float]] = defaultdict(dict)
+    daily_costs: dict[str, dict[dt.date, float]] = defaultdict(dict)
     for dimension, keys in _by_dimension(segments):
         parameters = {"dimension": dimension, "keys": list(keys)}
         for key, day, cost in query_observations(connection, "days", measure, parameters).fetchall():
-            found[keys[key].name][day] = max(cost, 0.0)
-    last = max((max(days) for days in found.values()), default=None)
+            daily_costs[keys[key].name][day] = max(cost, 0.0)
+    last = max((max(costs) for costs in daily_costs.values()), default=None)
     series = []
     for segment in segments:
-        if (costs := found.get(segment.name)) and last:
+        if (costs := daily_costs.get(segment.name)) and last:
             days = np.zeros((last - min(costs)).days + 1)
             for day, cost in costs.items():
                 days[(day - min(costs)).days] = cost
@@ -233,7 +234,7 @@ def daily_series(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[lis
     return segments, series
 
 
-def _lacking(segments: Sequence[Segment]) -> str:
+def _no_cost(segments: Sequence[Segment]) -> str:
     return f"unavailable: {unavailable(MEASURES['day_cost_usd'], segments[0])}."
 
 
@@ -262,10 +263,10 @@ def _usd(value: float) -> Decimal:
 
 
 def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
-    """Flagged days of `all`, and those of its parts that also pass false-discovery control over all days and parts.
+    """Flagged days of `all`, and of the other segments where they also pass false-discovery control.
 
-    A rule that is wrong on 1 day in 100 is bearable for one history; over fifty it would be wrong every other day. The
-    rule for today tests the last days only, but all of its days show how far noise reaches.
+    A rule that is wrong on 1 day in 100 is acceptable for one series; over fifty series it would be wrong every other
+    day. The online rule tests only the last days, but uses all its days to estimate the noise.
     """
     flags: list[_Flag] = []
     for method in ("stl", "weekday"):
@@ -273,14 +274,14 @@ def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
         for each, scores, offset, first in scored:
             if each.segment.dimension == "all":
                 flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first)]
-        of_parts = [found for found in scored if found[0].segment.dimension != "all"]
-        if not of_parts:
+        parts = [entry for entry in scored if entry[0].segment.dimension != "all"]
+        if not parts:
             continue
-        p_values = np.concatenate(allowing_for_tails([scores.p_value for _, scores, _, _ in of_parts]))
-        is_tested = np.concatenate([np.arange(len(scores.z)) >= first for _, scores, _, first in of_parts])
+        p_values = np.concatenate(allowing_for_tails([scores.p_value for _, scores, _, _ in parts]))
+        is_tested = np.concatenate([np.arange(len(scores.z)) >= first for _, scores, _, first in parts])
         passes = benjamini_hochberg(np.where(is_tested, p_values, np.nan), FALSE_DISCOVERY_RATE)
         start = 0
-        for each, scores, offset, first in of_parts:
+        for each, scores, offset, first in parts:
             passing = passes[start : start + len(scores.z)]
             start += len(scores.z)
             flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first) if passing[place]]
@@ -288,7 +289,7 @@ def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
 
 
 def _scores(method: str, each: Series, floor_usd: float) -> tuple[DayScores, int, int]:
-    """Scores of a series, the day that they begin with, and the first of them that is judged."""
+    """Scores of a series, the index of their first day, and the index of the first tested score."""
     if method == "stl":
         return stl_days(each.days, floor_usd), 0, 0
     offset = max(len(each.days) - ONLINE_HISTORY_DAYS, 0)
@@ -301,7 +302,7 @@ def _flagged_from(scores: DayScores, first: int) -> Iterator[int]:
 
 
 class _Days:
-    """What the days of flagged segments are made of: usage by model, sessions, read once a dimension."""
+    """Usage by model and sessions of the flagged days and their reference days, read once per dimension."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, flags: Sequence[_Flag]) -> None:
         self.ratios = RateRatios(connection)
@@ -309,21 +310,22 @@ class _Days:
         self.sessions: dict[tuple[str, dt.date], tuple[int, list[Row]]] = {}
         self.flagged = {(flag.series.segment.name, flag.day) for flag in flags}
         for dimension, keys in _by_dimension([flag.series.segment for flag in flags]):
-            of_dimension = [flag for flag in flags if flag.series.segment.dimension == dimension]
-            days = sorted({day for flag in of_dimension for day in (flag.day, *self.reference(flag))})
+            dimension_flags = [flag for flag in flags if flag.series.segment.dimension == dimension]
+            days = sorted({day for flag in dimension_flags for day in (flag.day, *self.reference(flag))})
             parameters = {"dimension": dimension, "keys": list(keys), "days": days}
             self._read(connection, {key: segment.name for key, segment in keys.items()}, parameters)
 
     def reference(self, flag: _Flag) -> list[dt.date]:
-        """Days with usage that are not flagged: the same weekdays before, else after, else the nearest other days."""
-        at, days = flag.place + flag.offset, flag.series.days
-        same = [*range(at - WEEK, -1, -WEEK), *range(at + WEEK, len(days), WEEK)]
-        others = sorted((place for place in range(len(days)) if place != at), key=lambda place: abs(place - at))
+        """Unflagged days with usage: the same weekdays before, then after; without any, the nearest other days."""
+        flagged, days = flag.place + flag.offset, flag.series.days
+        same_weekdays = [*range(flagged - WEEK, -1, -WEEK), *range(flagged + WEEK, len(days), WEEK)]
+        others = (place for place in range(len(days)) if place != flagged)
+        nearest = sorted(others, key=lambda place: abs(place - flagged))
         name = flag.series.segment.name
-        for places in (same, others):
+        for places in (same_weekdays, nearest):
             usable = [flag.series.date(place) for place in places if days[place] > 0]
-            if found := [day for day in usable if (name, day) not in self.flagged][:REFERENCE_DAYS]:
-                return found
+            if reference := [day for day in usable if (name, day) not in self.flagged][:REFERENCE_DAYS]:
+                return reference
         return []
 
     def _read(
@@ -331,8 +333,8 @@ class _Days:
     ) -> None:
         from_console = set()
         for row in _rows(query_observations(connection, "day_lines", MEASURES["day_cost_usd"], parameters)):
-            at = (names[row["key"]], row["usage_date"])
-            lines = self.lines.setdefault(at, Lines(requests=0))
+            segment_day = (names[row["key"]], row["usage_date"])
+            lines = self.lines.setdefault(segment_day, Lines(requests=0))
             lines.cost_usd += row["cost_usd"]
             known = lines.requests is not None and row["requests"] is not None
             lines.requests = (lines.requests or 0) + row["requests"] if known else None
@@ -340,20 +342,19 @@ class _Days:
             ratios = self.ratios.of(*model, row["usage_date"])
             lines.models[model] = priced(tokens_of(row), float(row["cost_usd"]), ratios)
             if row["from_console"]:
-                from_console.add(at)
+                from_console.add(segment_day)
         measure = MEASURES["session_cost_usd"]
         for row in _rows(query_observations(connection, "day_sessions", measure, parameters)):
-            at = (names[row["key"]], row["usage_date"])
-            self.sessions[at] = (row["sessions"], row["costliest"] or [])
-            if at in self.lines and at not in from_console:
-                self.lines[at].sessions = float(row["sessions"])
+            segment_day = (names[row["key"]], row["usage_date"])
+            self.sessions[segment_day] = (row["sessions"], row["costliest"] or [])
+            if segment_day in self.lines and segment_day not in from_console:
+                self.lines[segment_day].sessions = float(row["sessions"])
 
     def contributions(self, flag: _Flag) -> str | None:
-        """JSON of USD by cause, summing to the excess; None where no same weekday shows what is usual."""
+        """JSON of USD by cause, summing to the excess; None without a reference day."""
         name = flag.series.segment.name
         actual = self.lines.get((name, flag.day))
-        usual = [self.lines[name, day] for day in self.reference(flag) if (name, day) in self.lines]
-        typical = _together(usual)
+        typical = _together([self.lines[name, day] for day in self.reference(flag) if (name, day) in self.lines])
         expected = float(flag.scores.expected[flag.place])
         if actual is None or typical is None or expected <= 0:
             return None
@@ -362,13 +363,13 @@ class _Days:
         return "{" + ", ".join(f"{json.dumps(term)}: {usd:f}" for term, usd in parts.items()) + "}"
 
     def top_sessions(self, flag: _Flag) -> str:
-        """JSON of the ten costliest sessions that started on the day."""
-        _, found = self.sessions.get((flag.series.segment.name, flag.day), (0, []))
-        return json.dumps([{**each, "cost_usd": float(each["cost_usd"])} for each in found])
+        """JSON of the ten most expensive sessions that started on the day."""
+        _, costliest = self.sessions.get((flag.series.segment.name, flag.day), (0, []))
+        return json.dumps([{**session, "cost_usd": float(session["cost_usd"])} for session in costliest])
 
 
 def _together(lines: Sequence[Lines]) -> Lines | None:
-    """Days as one, at the rates of all of them together; None where they cost nothing."""
+    """Several days added up, at their average rates; None where they cost nothing."""
     cost = sum((each.cost_usd for each in lines), Decimal(0))
     if cost <= 0:
         return None
@@ -393,9 +394,9 @@ def _rows(relation: duckdb.DuckDBPyRelation) -> list[Row]:
 
 
 def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Flag days that cost more than expected, and split each excess by cause so that the parts sum to it.
+    """Flag days that cost more than expected, and split each excess exactly by cause.
 
-    `connection` sees the marts; a read-only one will do. A segment without a flagged day has one row that says so.
+    `connection` reads the marts and may be read-only. A segment without a flagged day has one row that says so.
     """
     segments, series = daily_series(connection, settings.analysis_segments)
     flags = _flags(series, settings.anomaly_floor_usd)
@@ -407,8 +408,8 @@ def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -
     rows: list[Row] = []
     for segment in segments:
         base = {"segment": segment.name, "measure": "day_cost_usd"}
-        found = sorted(by_segment.get(segment.name, []), key=lambda flag: (flag.day, flag.scores.method))
-        for flag in found:
+        flagged = sorted(by_segment.get(segment.name, []), key=lambda flag: (flag.day, flag.scores.method))
+        for flag in flagged:
             value = float(flag.series.days[flag.place + flag.offset])
             expected = float(flag.scores.expected[flag.place])
             rows.append(
@@ -425,12 +426,12 @@ def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -
                     "top_sessions": days.top_sessions(flag),
                 }
             )
-        if not found:
+        if not flagged:
             n = lengths.get(segment.name, 0)
             note = f"None of the {counted(n, 'day')} stands out."
             if n < MIN_STL_DAYS:
                 note = f"too few: {counted(n, 'day')}, where a rule needs {MIN_STL_DAYS}."
-            rows.append({**base, "note": note if segment.n else _lacking([segment])})
+            rows.append({**base, "note": note if segment.n else _no_cost([segment])})
     return as_table("usage_anomalies", SCHEMAS["usage_anomalies"], rows)
 
 
@@ -438,23 +439,23 @@ def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -
 
 
 def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Forecast the month of every segment from its daily costs, with how often that was right before.
+    """Forecast each segment's month from its daily costs, with the hit rate of past forecasts.
 
-    `connection` sees the marts; a read-only one will do.
+    `connection` reads the marts and may be read-only.
     """
     segments, series = daily_series(connection, settings.analysis_segments)
     rows: list[Row] = []
     for each in series:
-        told = forecast_month(each.days, each.first_day)
-        checked = backtest(each.days, each.first_day)
-        note = None if told.low_80 is not None else _no_interval(each, told)
+        forecast = forecast_month(each.days, each.first_day)
+        past = backtest(each.days, each.first_day)
+        note = None if forecast.low_80 is not None else _no_interval(each, forecast)
         rows.append(
             {
-                **_forecast_columns(each, told),
-                "backtest_hits": checked.hits,
-                "backtest_months": checked.months,
-                "backtest_low": checked.low,
-                "backtest_high": checked.high,
+                **_forecast_columns(each, forecast),
+                "backtest_hits": past.hits,
+                "backtest_months": past.months,
+                "backtest_low": past.low,
+                "backtest_high": past.high,
                 "note": note,
             }
         )
@@ -462,26 +463,26 @@ def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
         if smoothed:
             rows.append(_forecast_columns(each, smoothed))
     if not rows:
-        rows = [{"segment": "all", "note": _lacking(segments)}]
+        rows = [{"segment": "all", "note": _no_cost(segments)}]
     return as_table("cost_forecast", SCHEMAS["cost_forecast"], rows)
 
 
-def _no_interval(series: Series, told: MonthForecast) -> str:
-    if told.point == told.so_far:
+def _no_interval(series: Series, forecast: MonthForecast) -> str:
+    if forecast.point == forecast.so_far:
         return "No usage in the last four weeks: nothing more is expected, and no interval is given."
     return f"{counted(len(series.days), 'day')}: too few past origins for an interval."
 
 
-def _forecast_columns(series: Series, told: MonthForecast) -> Row:
+def _forecast_columns(series: Series, forecast: MonthForecast) -> Row:
     names = ("month", "as_of", "method", "so_far", "point", "low_80", "high_80", "low_95", "high_95")
-    return {"segment": series.segment.name, **{name: getattr(told, name) for name in names}}
+    return {"segment": series.segment.name, **{name: getattr(forecast, name) for name in names}}
 
 
 # ------------------------------------------------------------------------------------- profile, bursts, patterns
 
 
 def _events(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, list[Segment]]:
-    """The measure of what comes in (requests, else sessions), its column's name, and the costliest segments."""
+    """The measure of arrivals (requests, else sessions), the name of its count, and the most expensive segments."""
     segments: list[Segment] = []
     for measure, name in (("request_total_tokens", "request_count"), ("session_total_tokens", "session_count")):
         segments = costliest_segments(connection, MEASURES[measure], MAX_PROFILE_SEGMENTS)
@@ -494,9 +495,9 @@ _NO_EVENTS = "unavailable: No logs of requests or sessions have been loaded, and
 
 
 def time_profile(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Mean count of each hour of the week, with intervals that fit counts more variable than chance.
+    """Mean count of each hour of the week, with negative binomial intervals for overdispersed counts.
 
-    `connection` sees the marts; a read-only one will do.
+    `connection` reads the marts and may be read-only.
     """
     measure, name, segments = _events(connection)
     rows: list[Row] = []
@@ -519,8 +520,8 @@ def _profile(segment: str, measure: str, hours: Mapping[dt.datetime, int]) -> li
     first = min(hours).date() if hours else dt.date.min
     days = (max(hours).date() - first).days + 1 if hours else 0
     if days < MIN_PROFILE_WEEKS * WEEK:
-        lack = f"too few: {counted(days, 'day')}, where a profile needs {MIN_PROFILE_WEEKS * WEEK}."
-        return [{"segment": segment, "measure": measure, "note": lack}]
+        note = f"too few: {counted(days, 'day')}, where a profile needs {MIN_PROFILE_WEEKS * WEEK}."
+        return [{"segment": segment, "measure": measure, "note": note}]
     counts = np.zeros((days, 24))
     for hour, count in hours.items():
         counts[(hour.date() - first).days, hour.hour] = count
@@ -530,14 +531,14 @@ def _profile(segment: str, measure: str, hours: Mapping[dt.datetime, int]) -> li
     variances = np.array([group.var(axis=0, ddof=1) for group in groups])
     dispersion = max(float((variances - means).sum() / np.square(means).sum()), 0.0)
     freedom = days - WEEK
-    reach = float(special.stdtrit(freedom, 0.975))
+    quantile = float(special.stdtrit(freedom, 0.975))
     rows = []
     for weekday, group in enumerate(groups):
         for place in range(24):
             mean, weeks = float(means[weekday, place]), len(group)
             error = float(np.sqrt((1 / mean + dispersion) / weeks)) if mean > 0 else 0.0
-            # where nothing was seen: the mean at which that still happens in 5% of all histories
-            none_seen = float(np.expm1(-np.log(0.05) * dispersion / weeks)) / dispersion if dispersion else 3.0 / weeks
+            # upper bound where nothing was observed: the mean at which that has a probability of 5%
+            at_zero = float(np.expm1(-np.log(0.05) * dispersion / weeks)) / dispersion if dispersion else 3.0 / weeks
             rows.append(
                 {
                     "segment": segment,
@@ -545,8 +546,8 @@ def _profile(segment: str, measure: str, hours: Mapping[dt.datetime, int]) -> li
                     "weekday": weekday + 1,
                     "hour": place,
                     "mean": mean,
-                    "low": mean * float(np.exp(-reach * error)),
-                    "high": mean * float(np.exp(reach * error)) if mean > 0 else none_seen,
+                    "low": mean * float(np.exp(-quantile * error)),
+                    "high": mean * float(np.exp(quantile * error)) if mean > 0 else at_zero,
                     "weeks": weeks,
                     "dispersion": dispersion,
                 }
@@ -555,18 +556,18 @@ def _profile(segment: str, measure: str, hours: Mapping[dt.datetime, int]) -> li
 
 
 def burstiness(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Index of dispersion of counts a minute, idle minutes included. `connection` sees the marts."""
+    """Index of dispersion of counts per minute, idle minutes included. `connection` reads the marts."""
     measure, name, segments = _events(connection)
     rows: list[Row] = []
     for dimension, keys in _by_dimension(segments) if measure else ():
         parameters = {"dimension": dimension, "keys": list(keys)}
-        found = {
+        counts = {
             row["key"]: row for row in _rows(query_observations(connection, "minutes", MEASURES[measure], parameters))
         }
         for key, segment in keys.items():
-            if (row := found.get(key)) is None:
-                lack = "unavailable: No time is known for its requests."
-                rows.append({"segment": segment.name, "measure": name, "note": lack})
+            if (row := counts.get(key)) is None:
+                note = "unavailable: No time is known for its requests."
+                rows.append({"segment": segment.name, "measure": name, "note": note})
                 continue
             minutes = row["days"] * 1440
             mean = row["total"] / minutes
@@ -590,7 +591,7 @@ def burstiness(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.
 
 
 def day_patterns(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Peak, trend, season and weekdays of daily cost, with tests. `connection` sees the marts."""
+    """Peak, trend, season and weekdays of daily cost, with tests. `connection` reads the marts."""
     segments, series = daily_series(connection, settings.analysis_segments)
     rows: list[Row] = []
     for each in series:
@@ -601,7 +602,7 @@ def day_patterns(connection: duckdb.DuckDBPyConnection, settings: Settings) -> p
         for row, is_evident in zip(tested, evident, strict=True):
             row["is_evident"] = bool(is_evident)
     if not rows:
-        rows = [{"segment": "all", "note": _lacking(segments)}]
+        rows = [{"segment": "all", "note": _no_cost(segments)}]
     return as_table("day_patterns", SCHEMAS["day_patterns"], rows)
 
 
@@ -612,8 +613,8 @@ def _patterns(series: Series) -> list[Row]:
     days, name = series.days, series.segment.name
     positive = days[days > 0]
     if len(days) < MIN_PATTERN_WEEKS * WEEK or not len(positive):
-        lack = f"too few: {counted(len(days), 'day')}, where a pattern needs {MIN_PATTERN_WEEKS * WEEK}."
-        return [{"segment": name, "note": lack}]
+        note = f"too few: {counted(len(days), 'day')}, where a pattern needs {MIN_PATTERN_WEEKS * WEEK}."
+        return [{"segment": name, "note": note}]
     typical = float(np.median(positive))
 
     def row(pattern: str, value: float, observations: int, **other: float) -> Row:
@@ -626,26 +627,26 @@ def _patterns(series: Series) -> list[Row]:
     slope = stats.theilslopes(by_week, np.arange(len(by_week)))
     tau = stats.kendalltau(np.arange(len(by_week)), by_week)
     if np.isfinite(tau.pvalue):
-        ends = {"low": float(np.expm1(slope[2])), "high": float(np.expm1(slope[3]))}
-        rows.append(row("trend", float(np.expm1(slope[0])), len(by_week), **ends, p_value=float(tau.pvalue)))
+        interval = {"low": float(np.expm1(slope[2])), "high": float(np.expm1(slope[3]))}
+        rows.append(row("trend", float(np.expm1(slope[0])), len(by_week), **interval, p_value=float(tau.pvalue)))
     parts = STL(logs, period=WEEK, robust=True).fit()
     for pattern, part in (("trend_strength", parts.trend), ("seasonal_strength", parts.seasonal)):
         whole = float(np.var(part + parts.resid))
         rows.append(row(pattern, max(1 - float(np.var(parts.resid)) / whole, 0.0) if whole else 0.0, len(days)))
-    away = weeks - np.median(weeks, axis=1, keepdims=True)
+    deviations = weeks - np.median(weeks, axis=1, keepdims=True)
     first = (series.first_day + dt.timedelta(days=len(logs) % WEEK)).weekday()
-    reach = float(special.stdtrit(len(weeks) - 1, 0.975))
-    # the median of each week steadies against a dear day, but lies beside what is typical where weekdays differ
-    away -= np.median(away.mean(axis=0))
-    blur = float(np.sqrt(1 + np.pi / 2 / WEEK))  # that median of seven means is uncertain too
+    quantile = float(special.stdtrit(len(weeks) - 1, 0.975))
+    # a week's median resists one expensive day, but is biased where weekdays differ: centre the deviations
+    deviations -= np.median(deviations.mean(axis=0))
+    widening = float(np.sqrt(1 + np.pi / 2 / WEEK))  # the median of seven means is itself uncertain
     for place in sorted(range(WEEK), key=lambda place: (first + place) % WEEK):
-        effect = away[:, place]
-        mean, error = float(effect.mean()), blur * float(effect.std(ddof=1)) / float(np.sqrt(len(effect)))
-        ends = {"low": float(np.exp(mean - reach * error)), "high": float(np.exp(mean + reach * error))}
-        # days that all equal their week's are no effect, and no test
+        effect = deviations[:, place]
+        mean, error = float(effect.mean()), widening * float(effect.std(ddof=1)) / float(np.sqrt(len(effect)))
+        interval = {"low": float(np.exp(mean - quantile * error)), "high": float(np.exp(mean + quantile * error))}
+        # days that all equal their week's median have no effect and need no test
         p_value = 2 * float(special.stdtr(len(effect) - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
         weekday = WEEKDAYS[(first + place) % WEEK]
-        rows.append(row(weekday, float(np.exp(mean)), len(effect), **ends, p_value=p_value))
+        rows.append(row(weekday, float(np.exp(mean)), len(effect), **interval, p_value=p_value))
     return rows
 
 

@@ -1,11 +1,11 @@
 """Tables of schema analysis that describe distributions: tail_metrics, distribution_fits, outliers, cost_variance.
 
-Belongs here: the columns of these tables, and what is put into them. Does not belong here: measures and segments
-(`measures`), the statistics (`analysis.stats`), the SQL (`pipeline/analysis/sql`), files or publishing.
+Belongs here: the columns and rows of these tables. Does not belong here: measures and segments (`measures`), the
+statistics (`analysis.stats`), the SQL (`pipeline/analysis/sql`), files or publishing.
 
-DuckDB groups every column into (value, count) pairs, money as whole nano-dollars; Python sees only these pairs. Null
-costs (usage without a price) are left out and counted in the sentence of the row; a minute or a day counts its priced
-usage, and is left out where none of it has a price. A table is never empty: a row says what the sources cannot give.
+DuckDB groups every column into (value, count) pairs, money as whole nano-dollars; Python reads only these pairs. Null
+costs (usage without a price) are left out, and the row says how many. The cost of a minute or day is that of its priced
+usage; without any, it is left out. A table is never empty: one row says what the sources do not contain.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ from pipeline.store.computed import table_or_reason
 from pipeline.store.processes import Shared
 from pipeline.words import counted
 
-# A process takes a second to start, and a column 0.03 s where it has some thousand distinct values.
+# A process takes a second to start; a column of a few thousand distinct values takes 0.03 s.
 WORTH_PROCESSES = 256
 BYTES_OF_A_TASK = 1 << 18
-MAX_BOOTSTRAP_SEGMENTS = 10  # the costliest ones of all dimensions together, beside `all`: intervals and p-values
-MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, which make a row an hour
-MAX_OUTLIERS = 1000  # rows a measure, method and segment
+MAX_BOOTSTRAP_SEGMENTS = 10  # the most expensive segments besides `all` that get intervals and p-values
+MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, which make a row per hour
+MAX_OUTLIERS = 1000  # rows per measure, method and segment
 MAX_EXPLAINED = 100  # rows with an excess by cause
-OWNERS = ("user_id", "api_key")  # whose own habits make a fence
+OWNERS = ("user_id", "api_key")  # dimensions with a fence for each of their own segments
 MIN_OUTLIER_ROWS = 20  # no z above 3 is possible below 11 rows; quartiles mean little below 20
 IQR_FENCE = 1.5  # Tukey (1977)
 Z_FENCE = 3.0
@@ -83,12 +83,12 @@ INTERVALS = (
     "top_10_share",
     "half_of_total_share",
 )
-MIN_REFERENCE_ROWS = 20  # below it a 95th percentile is the maximum or nearly so
+MIN_REFERENCE_ROWS = 20  # with fewer rows the 95th percentile is nearly the maximum
 
 
 @dataclass(frozen=True)
 class Column:
-    """The pairs of one measure in one segment, in US dollars or tokens; empty where nothing has a value."""
+    """(value, count) pairs of a measure in a segment, in US dollars or tokens; empty if no observation has a value."""
 
     measure: Measure
     segment: Segment
@@ -98,7 +98,7 @@ class Column:
 
 
 def read_columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> Iterator[Column]:
-    """Pairs of the costliest segments of a measure, in the order of `costliest_segments`."""
+    """Pairs of the most expensive segments of a measure, in the order of `costliest_segments`."""
     return columns_of(connection, measure, costliest_segments(connection, measure, limit))
 
 
@@ -121,16 +121,16 @@ def columns_of(
         for key, end in zip(codes.dictionary.to_pylist(), ends, strict=True):
             pairs[dimension, key] = merge_pairs(values[first:end], counts[first:end])
             first = int(end)
-    nothing = (np.empty(0), np.empty(0, dtype=np.int64))
+    no_pairs = (np.empty(0), np.empty(0, dtype=np.int64))
     for place, segment in enumerate(segments):
-        values, counts = pairs.get((segment.dimension, segment.key), nothing)
+        values, counts = pairs.get((segment.dimension, segment.key), no_pairs)
         yield Column(measure, segment, values, counts, place <= MAX_BOOTSTRAP_SEGMENTS)
 
 
 def _clustered(
     connection: duckdb.DuckDBPyConnection, measure: Measure, segments: Sequence[Segment], seed: int
 ) -> Iterator[tuple[str, str, Clustered]]:
-    """The name of each segment, what is resampled for its intervals, and its column in these clusters."""
+    """For each segment: its name, the unit that the bootstrap resamples, and its values by cluster."""
     for dimension in ("all", *DIMENSIONS):
         names = {segment.key: segment.name for segment in segments if segment.dimension == dimension and segment.n}
         if not names:
@@ -148,16 +148,16 @@ def _clustered(
 
 SCHEMAS: dict[str, pa.Schema] = {
     "tail_metrics": described_schema(
-        "How uneven a measure is and whether its tail is heavy; one row a measure and segment",
+        "How unevenly a measure is distributed, and whether its tail is heavy; one row per measure and segment",
         [
             SEGMENT,
             MEASURE,
             described_field(
                 "source",
                 TEXT,
-                "sessions or console, or console+sessions where the console stands for some provider-days only",
+                "sessions or console; console+sessions where the console covers only some provider-days",
             ),
-            described_field("n", COUNT, "Observations with a value; unpriced ones are left out of costs"),
+            described_field("n", COUNT, "Observations with a value; costs leave out unpriced ones"),
             described_field("zeros", COUNT, "Observations that are exactly zero, part of n"),
             described_field("mean", NUMBER, "Arithmetic mean"),
             described_field("median", NUMBER, "Middle value, the same as p50"),
@@ -166,7 +166,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "cv_unreliable",
                 FLAG,
-                "True where the tail (gpd_xi_p90 of 0.5 or more) may have no variance: read quantiles and shares",
+                "True where the tail may have no variance (gpd_xi_p90 of 0.5 or more): use quantiles and shares",
             ),
             described_field("skewness", NUMBER, "Third standardised moment, biased; null where all values are equal"),
             described_field(
@@ -179,7 +179,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("p99", NUMBER, "99th percentile"),
             described_field("p999", NUMBER, "99.9th percentile"),
             described_field("max", NUMBER, "Largest value"),
-            described_field("p95_to_median", NUMBER, "p95 / median, a measure of spread and no proof of a heavy tail"),
+            described_field("p95_to_median", NUMBER, "p95 / median: a measure of spread, no proof of a heavy tail"),
             described_field("p99_to_median", NUMBER, "p99 / median"),
             described_field("max_to_median", NUMBER, "max / median"),
             described_field("gini", NUMBER, "Gini coefficient: 0 where all are equal, near 1 where one has everything"),
@@ -188,13 +188,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             ),
             described_field("top_5_share", NUMBER, "Share of the sum held by the largest 5%"),
             described_field("top_10_share", NUMBER, "Share of the sum held by the largest 10%"),
-            described_field("half_of_total_share", NUMBER, "Smallest share of observations that makes half of the sum"),
+            described_field("half_of_total_share", NUMBER, "Smallest share of observations that holds half of the sum"),
             *(
                 described_field(
                     f"{name}_{end}",
                     NUMBER,
-                    f"{'Lower' if end == 'low' else 'Upper'} end of the 95% interval of {name}, by bootstrap of "
-                    f"interval_unit; null below {MIN_CLUSTERS} units and outside of all and the ten costliest segments",
+                    f"{'Lower' if end == 'low' else 'Upper'} end of the 95% interval of {name}, bootstrap by "
+                    f"interval_unit; null below {MIN_CLUSTERS} units, and except for all and the ten most expensive "
+                    "segments",
                 )
                 for name in INTERVALS
                 for end in ("low", "high")
@@ -202,10 +203,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "interval_unit",
                 TEXT,
-                "What the bootstrap of the intervals resamples: session, user (where users repeat) or week (of minutes "
-                "and days); null where none was tried",
+                "Unit that the bootstrap resamples: session, user (where users have several sessions) or week (of "
+                "minutes and days); null without a bootstrap",
             ),
-            described_field("cap_value", NUMBER, "Value of the maximum where observations pile up at it, else null"),
+            described_field("cap_value", NUMBER, "The maximum, where observations pile up at it; else null"),
             described_field("capped_share", NUMBER, "Share of observations at the cap; 0 where there is none"),
             described_field(
                 "atoms",
@@ -221,9 +222,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "previous_verdict",
                 TEXT,
-                "What the run before said of this segment and measure; null where it had no such row",
+                "Verdict of the previous run for this segment and measure; null if it had no such row",
             ),
-            described_field("verdict_changed", FLAG, "True where the verdict is another one than in the run before"),
+            described_field("verdict_changed", FLAG, "True if the verdict differs from the previous run's"),
             described_field(
                 "verdict_reason", TEXT, "The numbers behind the verdict, and what was left out, in one sentence"
             ),
@@ -234,11 +235,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "gpd_xi_p90",
                 NUMBER,
-                "Shape of the generalized Pareto law above p90, by maximum likelihood; null under a cap, below 50 rows",
+                "Maximum-likelihood shape of the generalized Pareto above p90; null under a cap or below 50 rows",
             ),
             described_field("gpd_xi_p95", NUMBER, "The same above p95"),
             described_field("csn_alpha", NUMBER, "Power-law exponent of Clauset, Shalizi and Newman; null under a cap"),
-            described_field("csn_xmin", NUMBER, "Value from which on that power law is fitted"),
+            described_field("csn_xmin", NUMBER, "Value above which that power law is fitted"),
             described_field("csn_n", COUNT, "Observations at or above csn_xmin, at least 50"),
             described_field(
                 "csn_z_lognormal",
@@ -248,25 +249,24 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "csn_z_exponential",
                 NUMBER,
-                "Vuong's z of the power law against an exponential cut off at csn_xmin; negative favours that",
+                "Vuong's z of the power law against an exponential cut off at csn_xmin; negative favours the "
+                "exponential",
             ),
             described_field(
                 "csn_p",
                 NUMBER,
-                "Bootstrap p-value of the power law; a small one rejects it. Null outside of all and the ten costliest "
-                "segments",
+                "Bootstrap p-value of the power law; a small one rejects it. Null except for all and the ten most "
+                "expensive segments",
             ),
         ],
     ),
     "distribution_fits": described_schema(
-        "Families fitted by maximum likelihood with location 0; one row a measure, segment, treatment and family. "
-        "Compare within one measure, segment and treatment",
+        "Distributions fitted by maximum likelihood with location 0; one row per measure, segment, treatment and "
+        "family. Compare only within one measure, segment and treatment",
         [
             SEGMENT,
             MEASURE,
-            described_field(
-                "treatment", TEXT, "raw: the column as it is; adjusted: atoms set aside and a cap censored"
-            ),
+            described_field("treatment", TEXT, "raw: the unchanged column; adjusted: atoms removed and a cap censored"),
             described_field(
                 "family", TEXT, f"{', '.join(FAMILIES[:-1])} or {FAMILIES[-1]}; null where nothing could be fitted"
             ),
@@ -277,9 +277,7 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "scale; inverse_gaussian: mean, lam; lomax: alpha, scale; burr12: c, d, scale; lognormal_mixture: p "
                 "(of the first), mu1, sigma1, mu2, sigma2; truncated_normal: mu, sigma; uniform: low, high",
             ),
-            described_field(
-                "n", COUNT, "Observations above zero that entered the fit, those at a censored cap included"
-            ),
+            described_field("n", COUNT, "Fitted observations (above zero), including those at a censored cap"),
             described_field("log_likelihood", NUMBER, "Maximised log-likelihood (densities per US dollar or token)"),
             described_field("n_params", COUNT, "Number of fitted parameters"),
             described_field("aic", NUMBER, "Akaike's criterion, 2 n_params - 2 log_likelihood"),
@@ -292,44 +290,44 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "accepted", FLAG, "AIC within 10 of the best: better than the others, not necessarily good"
             ),
-            described_field("rank", COUNT, "Place by BIC, 1 is the best; families that may not be chosen come last"),
+            described_field("rank", COUNT, "Rank by BIC, 1 is best; families that are not selectable come last"),
             described_field(
                 "selectable",
                 FLAG,
-                "False for the mixture of lognormals on a raw column with an atom, which it would fit; it then has no "
-                "weight",
+                "False for the lognormal mixture on a raw column with an atom, because one component would fit the "
+                "atom; it then has no weight",
             ),
             described_field(
-                "compared_with", TEXT, "On the best family's row: the second, against which it was tested; else null"
+                "compared_with", TEXT, "On the best family's row: the second best, for the test below; else null"
             ),
             described_field(
                 "comparison",
                 TEXT,
-                "vuong, or likelihood_ratio where one of the two is a case of the other",
+                "vuong, or likelihood_ratio where one family is a special case of the other",
             ),
             described_field(
                 "comparison_statistic",
                 NUMBER,
-                "Vuong's z, positive for the best; or twice the log-likelihood that the larger family gains",
+                "Vuong's z, positive for the best family; or twice the log-likelihood gain of the larger family",
             ),
-            described_field("comparison_p", NUMBER, "Its p-value; a small one tells the two families apart"),
+            described_field("comparison_p", NUMBER, "Its p-value; a small one separates the two families"),
             described_field("q50_error", NUMBER, "Fitted / observed median - 1; null where the cap hides it"),
             described_field("q90_error", NUMBER, "Fitted / observed 90th percentile - 1"),
             described_field("q95_error", NUMBER, "Fitted / observed 95th percentile - 1"),
             described_field("q99_error", NUMBER, "Fitted / observed 99th percentile - 1"),
             described_field(
-                "note", TEXT, "That no simple family fits, what was left out, or why there is no fit; else null"
+                "note", TEXT, "Says that no simple family fits, what was left out, or why there is no fit; else null"
             ),
         ],
     ),
     "outliers": described_schema(
-        "Sessions outside two customary fences of all sessions (a description of the distribution, no list of errors: "
-        "under a heavy tail many lie outside), and those that are dear for their own user or key; at most 1,000 a "
-        "measure, method and segment",
+        "Sessions outside two usual fences of all sessions (a description, not a list of errors: a heavy tail has many "
+        "such sessions), and sessions that are expensive for their own user or key; at most 1,000 per measure, method "
+        "and segment",
         [
             SEGMENT,
             MEASURE,
-            described_field("session_id", TEXT, "The session; null in the one row that says that there is none"),
+            described_field("session_id", TEXT, "The session; null in a row that says there is none"),
             described_field("value", NUMBER, "Its cost in US dollars, or its tokens"),
             described_field(
                 "method",
@@ -344,26 +342,26 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "Interquartile ranges beyond the quartile, or (robust) standard deviations from the mean or median",
             ),
             described_field("reason", TEXT, "The comparison in one sentence, or why no session is listed"),
-            described_field("expected", NUMBER, "Median cost of a session of the segment, USD; null as contributions"),
+            described_field("expected", NUMBER, "Median session cost of the segment, USD; null where contributions is"),
             described_field(
                 "contributions",
                 TEXT,
                 "JSON of USD by cause (requests_per_session, tokens_per_request, model_mix, cache_share, price; "
-                "sessions is 0), summing exactly to value - expected, against the segment's mean session brought to "
-                "expected; null for tokens, low outliers and beyond the 100 dearest rows",
+                "sessions is 0), adding up exactly to value - expected; the baseline is the segment's mean session, "
+                "scaled to expected. Null for tokens, low outliers and all but the 100 most expensive rows",
             ),
         ],
     ),
     "cost_variance": described_schema(
-        "Cost over rolling windows. The measure is session_cost_usd, a session counted when it started, where sessions "
-        "with a price exist, else day_cost_usd. Segments: all and the ten costliest",
+        "Cost in rolling windows. The measure is session_cost_usd, dated by the session's start, where priced sessions "
+        "exist; else day_cost_usd. Segments: all and the ten most expensive",
         [
             described_field("window_hours", COUNT, "Length of the window, 24 or 168"),
             described_field(
                 "window_end",
                 TIME,
-                "End of the window, exclusive, UTC. Windows of 24 hours of sessions end every hour, all others at "
-                "midnight; only windows wholly inside the segment's days and with an observation are listed",
+                "End of the window, exclusive, UTC. 24-hour windows of sessions end every hour, all others at "
+                "midnight; only windows within the segment's days and with an observation are listed",
             ),
             SEGMENT,
             MEASURE,
@@ -377,28 +375,28 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "reference_p95",
                 NUMBER,
-                "95th percentile of the segment's first 28 days, fixed from then on, US dollars; null below 20 "
-                "observations. In those days themselves about 5% lie above it by construction",
+                "95th percentile of the segment's first 28 days, US dollars, fixed after that; null below 20 "
+                "observations. Within those 28 days about 5% are above it by construction",
             ),
             described_field("note", TEXT, "What was left out, or why there is no window or no reference; else null"),
         ],
     ),
     "half_of_cost_sessions": described_schema(
-        "The costliest sessions that together make half of the cost, at most 1,000 of them; every row also says how "
-        "many they are, and of how many",
+        "The most expensive sessions that together cause half of the cost, at most 1,000 of them; every row also holds "
+        "their number and that of all sessions",
         [
-            described_field("rank", COUNT, "1 is the costliest; null in the row that says that there is none"),
+            described_field("rank", COUNT, "1 is the most expensive; null in a row that says there is none"),
             described_field("session_id", TEXT, "The session"),
             described_field("cost_usd", pa.decimal128(38, 12), "Its cost, USD"),
-            described_field("upto_share", NUMBER, "Share of the whole cost that it and those before it make"),
-            described_field("sessions_needed", COUNT, "Sessions that make half of the cost"),
+            described_field("upto_share", NUMBER, "Cumulative share of the total cost, up to this session"),
+            described_field("sessions_needed", COUNT, "Number of sessions that cause half of the cost"),
             described_field("sessions", COUNT, "All sessions with a cost"),
             described_field("share", NUMBER, "sessions_needed / sessions"),
             described_field(
                 "share_low", NUMBER, "Lower end of its 95% interval (as half_of_total_share of tail_metrics)"
             ),
             described_field("share_high", NUMBER, "Upper end of it; null below 30 users or sessions"),
-            described_field("note", TEXT, "What was left out, or why there is no such list; else null"),
+            described_field("note", TEXT, "What was left out, or why there is no list; else null"),
         ],
     ),
     "month_bridge": bridge.SCHEMA,
@@ -407,8 +405,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One column of a run, with the keys of what follows from it."""
+class _ColumnTask:
+    """One column of a run, and the keys of its results."""
 
     measure: Measure
     segment: Segment
@@ -420,53 +418,55 @@ class _Asked:
 def _measure_all(
     connection: duckdb.DuckDBPyConnection, settings: Settings, kept: memo.Kept
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of tail_metrics and of distribution_fits, from one reading of every column.
+    """Rows of tail_metrics and distribution_fits; every column is read once.
 
-    What follows from a column is computed where no run before has, and once where it is the same in two segments, such
-    as the only workspace; on all cores where there is enough of it.
+    The results of a column are computed only if no earlier run has them, and once for segments with equal columns, such
+    as `all` and the only workspace. Enough new columns use all cores.
     """
     with Shared[str, Pairs | Clustered, str](compute, warehouse.threads(settings), WORTH_PROCESSES) as shared:
-        wanted: set[str] = set()
+        keys: set[str] = set()
 
-        def want(task: Pairs | Clustered) -> str:
+        def submit(task: Pairs | Clustered) -> str:
             key = task.key()
-            if key not in wanted:
-                wanted.add(key)
+            if key not in keys:
+                keys.add(key)
                 if kept.get(key) is None:
                     shared.add(key, task, weight=1 + task.values.nbytes // BYTES_OF_A_TASK)
             return key
 
-        asked = []
+        tasks = []
         for measure in MEASURES.values():
             segments = costliest_segments(connection, measure, settings.analysis_segments)
             bootstrapped = segments[: MAX_BOOTSTRAP_SEGMENTS + 1]
             intervals = {
-                name: (unit, want(clustered))
+                name: (unit, submit(clustered))
                 for name, unit, clustered in _clustered(connection, measure, bootstrapped, settings.seed)
             }
             for column in columns_of(connection, measure, segments):
                 seed = settings.seed if column.bootstrapped else None
                 pairs = Pairs(column.values, column.counts, seed, settings.analysis_min_rows)
-                key = want(pairs) if column.segment.n else ""
-                asked.append(_Asked(measure, column.segment, key, *intervals.get(column.segment.name, (None, None))))
-                progress.report("analysis", len(asked), 0, f"{measure.name} of {column.segment.name}")
-        known = {key: result for key in wanted if (result := kept.get(key)) is not None}
-        results = known | shared.results()
-    kept.replace(results)
-    found = {key: json.loads(result) for key, result in results.items()}
-    before = {
+                key = submit(pairs) if column.segment.n else ""
+                tasks.append(
+                    _ColumnTask(measure, column.segment, key, *intervals.get(column.segment.name, (None, None)))
+                )
+                progress.report("analysis", len(tasks), 0, f"{measure.name} of {column.segment.name}")
+        known = {key: result for key in keys if (result := kept.get(key)) is not None}
+        texts = known | shared.results()
+    kept.replace(texts)
+    results = {key: json.loads(text) for key, text in texts.items()}
+    verdicts = {
         (segment, measure): verdict
         for segment, measure, verdict in published_before(connection, "tail_metrics", ["segment", "measure", "verdict"])
     }
-    tails = [_tail_row(each, found, before) for each in asked]
-    return tails, [row for each in asked for row in _fit_rows(each, found, settings.analysis_min_rows)]
+    tails = [_tail_row(task, results, verdicts) for task in tasks]
+    return tails, [row for task in tasks for row in _fit_rows(task, results, settings.analysis_min_rows)]
 
 
 def _tail_row(
-    asked: _Asked, found: Mapping[str, Mapping[str, Any]], verdicts: Mapping[tuple[str, str], str]
+    task: _ColumnTask, results: Mapping[str, Mapping[str, Any]], verdicts: Mapping[tuple[str, str], str]
 ) -> dict[str, Any]:
-    """The row of tail_metrics of a column, with what the run before said of it."""
-    measure, segment = asked.measure, asked.segment
+    """The row of tail_metrics of a column, with the verdict of the previous run."""
+    measure, segment = task.measure, task.segment
     row: dict[str, Any] = {
         "segment": segment.name,
         "measure": measure.name,
@@ -474,36 +474,36 @@ def _tail_row(
         "n": segment.n,
         "zeros": 0,
     }
-    measured = found[asked.pairs] if segment.n else {}
+    result = results[task.pairs] if segment.n else {}
     if not segment.n:
         row |= {"verdict": "unavailable", "verdict_reason": f"{unavailable(measure, segment)}."}
-    elif error := measured.get("error"):
+    elif error := result.get("error"):
         row |= {"verdict": "unavailable", "verdict_reason": f"Not computed, {error}."}
     else:
-        row |= measured["columns"]
-        row["verdict_reason"] = f"{joined(measured['reason'], left_out(measure, segment))}."
-        if asked.intervals:
-            row["interval_unit"] = asked.interval_unit
+        row |= result["columns"]
+        row["verdict_reason"] = f"{joined(result['reason'], left_out(measure, segment))}."
+        if task.intervals:
+            row["interval_unit"] = task.interval_unit
             for name in INTERVALS:
-                if interval := found[asked.intervals].get(name):
+                if interval := results[task.intervals].get(name):
                     row[f"{name}_low"], row[f"{name}_high"] = interval
-    before = verdicts.get((segment.name, measure.name))
-    return {**row, "previous_verdict": before, "verdict_changed": before is not None and before != row["verdict"]}
+    previous = verdicts.get((segment.name, measure.name))
+    return {**row, "previous_verdict": previous, "verdict_changed": previous not in (None, row["verdict"])}
 
 
-def _fit_rows(asked: _Asked, found: Mapping[str, Mapping[str, Any]], min_rows: int) -> list[dict[str, Any]]:
-    """The rows of distribution_fits of a column: one a treatment and family, or one that says why there is none."""
-    measure, segment = asked.measure, asked.segment
+def _fit_rows(task: _ColumnTask, results: Mapping[str, Mapping[str, Any]], min_rows: int) -> list[dict[str, Any]]:
+    """The rows of distribution_fits of a column: one per treatment and family, or one that says why there is none."""
+    measure, segment = task.measure, task.segment
     row = {"segment": segment.name, "measure": measure.name, "treatment": "raw", "n": segment.n}
     if not segment.n:
         return [{**row, "note": f"unavailable: {unavailable(measure, segment)}"}]
-    measured = found[asked.pairs]
-    if error := measured.get("error"):
+    result = results[task.pairs]
+    if error := result.get("error"):
         return [{**row, "note": f"unavailable: not computed, {error}"}]
-    if not measured["treatments"]:
+    if not result["treatments"]:
         return [{**row, "note": f"too few: {segment.n} observations, where a fit needs {min_rows}"}]
     rows: list[dict[str, Any]] = []
-    for treatment, fits in measured["treatments"].items():
+    for treatment, fits in result["treatments"].items():
         note = joined(*fits["notes"], left_out(measure, segment)) or None
         base = {**row, "treatment": treatment, "n": fits["n"], "note": note}
         rows += [{**base, **fit} for fit in fits["rows"] or [{}]]
@@ -511,18 +511,18 @@ def _fit_rows(asked: _Asked, found: Mapping[str, Mapping[str, Any]], min_rows: i
 
 
 def tail_metrics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Describe every measure in `all` and its costliest segments, with a verdict on the tail.
+    """Describe every measure in `all` and its most expensive segments, with a verdict on the tail.
 
-    `connection` sees the marts; a read-only one will do. Raises duckdb.CatalogException where a mart does not exist.
+    `connection` reads the marts and may be read-only. Raises duckdb.CatalogException if a mart does not exist.
     """
     rows, _ = _measure_all(connection, settings, memo.Kept(connection, "analysis"))
     return as_table("tail_metrics", SCHEMAS["tail_metrics"], rows)
 
 
 def distribution_fits(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Fit every family to every measure and segment of `tail_metrics`: raw, and adjusted where artefacts were found.
+    """Fit every family to every measure and segment of `tail_metrics`: raw, and adjusted if it has atoms or a cap.
 
-    Raises as `tail_metrics`.
+    Raises the same as `tail_metrics`.
     """
     _, rows = _measure_all(connection, settings, memo.Kept(connection, "analysis"))
     return as_table("distribution_fits", SCHEMAS["distribution_fits"], rows)
@@ -538,9 +538,9 @@ def _outlier_reason(measure: Measure, method: str, score: float, origin: float) 
 
 
 def outliers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """List the sessions beyond 1.5 interquartile ranges or 3 standard deviations in cost and in tokens, largest first.
+    """List sessions beyond 1.5 interquartile ranges or 3 standard deviations in cost or tokens, largest first.
 
-    A measure and method without any has one row, without a session, that says why. Raises as `tail_metrics`.
+    A measure and method without outliers has one row that says why. Raises the same as `tail_metrics`.
     """
     rows: list[dict[str, Any]] = []
     for measure in (MEASURES["session_cost_usd"], MEASURES["session_total_tokens"]):
@@ -573,16 +573,16 @@ def outliers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Ta
 
 
 def _explain(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
-    """Add the excess over the median session of the segment, by cause, to the dearest `MAX_EXPLAINED` of these rows."""
+    """Split the excess over the segment's median session by cause, for the `MAX_EXPLAINED` most expensive rows."""
     chosen = sorted(rows, key=lambda row: (-row["value"], row["session_id"], row["method"]))[:MAX_EXPLAINED]
     ratios = RateRatios(connection)
     for segment in sorted({row["segment"] for row in chosen}):
         dimension, _, key = segment.partition("=")
-        of_segment = [row for row in chosen if row["segment"] == segment]
+        segment_rows = [row for row in chosen if row["segment"] == segment]
         parameters = {
             "dimension": dimension,
             "key": key or "all",
-            "sessions": sorted({row["session_id"] for row in of_segment}),
+            "sessions": sorted({row["session_id"] for row in segment_rows}),
         }
         found = query_observations(connection, "session_lines", MEASURES["session_cost_usd"], parameters)
         lines: dict[str | None, Lines] = {}
@@ -601,7 +601,7 @@ def _explain(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) 
             continue
         typical = whole.scaled(median / float(whole.cost_usd))
         typical.sessions = 1
-        for row in of_segment:
+        for row in segment_rows:
             expected = Decimal(repr(median)).quantize(RESOLUTION_USD)
             excess = lines[row["session_id"]].cost_usd - expected
             before, after = comparable(typical, lines[row["session_id"]])
@@ -611,7 +611,7 @@ def _explain(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) 
 
 
 def _outliers_of_owners(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[dict[str, Any]]:
-    """Sessions that are dear for their own user or key; one row that says so where no user or key has such a rule."""
+    """Sessions that are expensive for their own user or key; without any, one row that says why."""
     measure = MEASURES["session_cost_usd"]
     rows: list[dict[str, Any]] = []
     tested = 0
@@ -663,7 +663,7 @@ def _no_outlier(measure: Measure, segment: Segment, method: str) -> str:
 
 
 def _variance_measure(connection: duckdb.DuckDBPyConnection) -> tuple[Measure, list[Segment]]:
-    """Sessions where one has a price, else days."""
+    """Sessions if at least one has a price, else days."""
     measure = MEASURES["session_cost_usd"]
     segments = costliest_segments(connection, measure, MAX_VARIANCE_SEGMENTS)
     if segments[0].n:
@@ -675,12 +675,12 @@ def _variance_measure(connection: duckdb.DuckDBPyConnection) -> tuple[Measure, l
 def cost_variance(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
     """Mean, sd and cv of cost in rolling windows of 24 hours and 7 days, with the share above a fixed reference.
 
-    Sessions count at their start. Where no session has a price, days take their place (a window of 24 hours then holds
-    one observation and has no sd). Raises as `tail_metrics`.
+    Sessions are dated by their start. If no session has a price, days replace them; a 24-hour window then has one
+    observation and no sd. Raises the same as `tail_metrics`.
     """
     measure, segments = _variance_measure(connection)
     schema = SCHEMAS["cost_variance"]
-    found: dict[str, list[dict[str, Any]]] = {segment.name: [] for segment in segments}
+    windows: dict[str, list[dict[str, Any]]] = {segment.name: [] for segment in segments}
     for dimension in ("all", *DIMENSIONS):
         names = {segment.key: segment.name for segment in segments if segment.dimension == dimension and segment.n}
         if not names:
@@ -693,34 +693,31 @@ def cost_variance(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
             "min_reference_rows": MIN_REFERENCE_ROWS,
         }
         for row in query_observations(connection, "cost_variance", measure, parameters).to_arrow_table().to_pylist():
-            found[names[row.pop("key")]].append(row)
+            windows[names[row.pop("key")]].append(row)
     rows: list[dict[str, Any]] = []
     for segment in segments:
         base = {"segment": segment.name, "measure": measure.name}
-        for row in found[segment.name]:
-            lacking = row["reference_p95"] is None
-            reference = f"fewer than {MIN_REFERENCE_ROWS} observations in the first {REFERENCE_DAYS} days: no reference"
-            note = joined(reference if lacking else "", left_out(measure, segment)) or None
-            rows.append({**row, **base, "note": note})
+        for row in windows[segment.name]:
+            note = left_out(measure, segment)
+            if row["reference_p95"] is None:
+                short = f"fewer than {MIN_REFERENCE_ROWS} observations in the first {REFERENCE_DAYS} days: no reference"
+                note = joined(short, note)
+            rows.append({**row, **base, "note": note or None})
     for hours in (24, 168):
-        if not any(row["window_hours"] == hours for row in found["all"]):
-            missing: dict[str, Any] = {"window_hours": hours, "segment": "all", "measure": measure.name, "n": 0}
+        if not any(row["window_hours"] == hours for row in windows["all"]):
+            note = f"unavailable: {unavailable(measure, segments[0])}."
             if segments[0].n:
-                rows.append(
-                    {**missing, "note": f"The history holds no whole window of {hours} hours with a dated cost."}
-                )
-            else:
-                reason = unavailable(measure, segments[0])
-                rows.append({**missing, "note": f"unavailable: {reason}."})
+                note = f"The history holds no whole window of {hours} hours with a dated cost."
+            rows.append({"window_hours": hours, "segment": "all", "measure": measure.name, "n": 0, "note": note})
     return as_table(
         "cost_variance", SCHEMAS["cost_variance"], [{name: row.get(name) for name in schema.names} for row in rows]
     )
 
 
 def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """List the sessions that make half of the cost, with the share that they are and its interval.
+    """List the sessions that cause half of the cost, with their share of all sessions and its interval.
 
-    Raises as `tail_metrics`.
+    Raises the same as `tail_metrics`.
     """
     measure = MEASURES["session_cost_usd"]
     column = next(read_columns(connection, measure, 0))
@@ -728,8 +725,8 @@ def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Setti
     found = query_observations(connection, "half_of_cost", measure, parameters).fetchall()
     if not found:
         reason = "All sessions cost nothing" if column.segment.n else unavailable(measure, column.segment)
-        lacking = [{"note": f"unavailable: {reason}."}]
-        return as_table("half_of_cost_sessions", SCHEMAS["half_of_cost_sessions"], lacking)
+        none = [{"note": f"unavailable: {reason}."}]
+        return as_table("half_of_cost_sessions", SCHEMAS["half_of_cost_sessions"], none)
     ((_, _, clustered),) = _clustered(connection, measure, [column.segment], settings.seed)
     interval = clustered.result().get("half_of_total_share")
     note = left_out(measure, column.segment)
@@ -763,10 +760,9 @@ TABLES: dict[str, Callable[[duckdb.DuckDBPyConnection, Settings], pa.Table]] = {
 
 
 def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterator[tuple[str, pa.Table]]:
-    """Every table of `TABLES` by name, in their order; one that cannot be computed says so (`computed.failure`)."""
-    measured = cache(
-        lambda: _measure_all(connection, settings, memo.Kept(connection, "analysis"))
-    )  # the first two share their fits
+    """Every table of `TABLES` by name, in order; a table that cannot be computed says why (`computed.failure`)."""
+    # the first two tables share their fits
+    measured = cache(lambda: _measure_all(connection, settings, memo.Kept(connection, "analysis")))
     shared = {
         "tail_metrics": lambda: as_table("tail_metrics", SCHEMAS["tail_metrics"], measured()[0]),
         "distribution_fits": lambda: as_table("distribution_fits", SCHEMAS["distribution_fits"], measured()[1]),

@@ -1,9 +1,9 @@
-"""What is analysed: measures, segments, their observations in DuckDB, and how a table of schema analysis is described.
+"""Measures, segments and their observations in DuckDB, and the documented schemas of the analysis tables.
 
-Belongs here: which source an observation comes from, the costliest segments, and rows as a documented table. Does not
-belong here: any table in particular (`analysis`, `days`, `bridge`), the SQL (`pipeline/analysis/sql`).
+Belongs here: the source of an observation, the most expensive segments, and rows as a documented table. Does not belong
+here: the tables themselves (`distributions`, `days`, `bridge`) and the SQL (`pipeline/analysis/sql`).
 
-DuckDB groups every column; Python sees (value, count) pairs and daily sums, never the single rows of a mart.
+DuckDB groups every column. Python reads (value, count) pairs and daily sums, never single rows of a mart.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIMENSIONS = ("model", "api_key", "workspace", "user_id", "project")
 
 @dataclass(frozen=True)
 class Measure:
-    """A column to analyse: the file of its observations, and the words for one of them and for where it comes from."""
+    """A column to analyse: its SQL file of observations, the noun for one, and the message if there are none."""
 
     name: str
     observations: str
@@ -42,7 +42,7 @@ class Measure:
 
     @property
     def unit(self) -> float:
-        """Database units in one unit of the table."""
+        """Number of database units in one unit of the table."""
         return NANO if self.is_cost else 1.0
 
 
@@ -63,7 +63,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of one measure; `n` observations have a value, `unpriced_rows` usage rows have no price."""
+    """One segment of one measure: `n` observations have a value, `unpriced_rows` usage rows have no price."""
 
     dimension: str
     key: str
@@ -76,12 +76,12 @@ class Segment:
 
     @property
     def name(self) -> str:
-        """As in the column `segment`: all, or the dimension and its value."""
+        """The value of column `segment`: all, or the dimension and its value."""
         return "all" if self.dimension == "all" else f"{self.dimension}={self.key}"
 
 
 def left_out(measure: Measure, segment: Segment) -> str:
-    """What has no price, as a clause without its full stop; empty where everything has one."""
+    """A clause on what has no price, without full stop; empty where everything has a price."""
     if not measure.is_cost or not segment.unpriced_rows:
         return ""
     noun = "usage row" if measure.grain else measure.noun
@@ -89,30 +89,30 @@ def left_out(measure: Measure, segment: Segment) -> str:
 
 
 def unavailable(measure: Measure, segment: Segment) -> str:
-    """Why there is nothing to analyse, as a sentence without its full stop."""
+    """Why there is nothing to analyse, as a sentence without full stop."""
     if not segment.observations:
         return measure.missing
-    lacking = "price" if measure.is_cost else "token count"
-    return f"None of the {counted(segment.observations, measure.noun)} has a {lacking}"
+    value = "price" if measure.is_cost else "token count"
+    return f"None of the {counted(segment.observations, measure.noun)} has a {value}"
 
 
 def joined(*parts: str) -> str:
-    """The clauses that are not empty, as one."""
+    """The non-empty clauses, joined by semicolons."""
     return "; ".join(part for part in parts if part)
 
 
 @cache
 def _text(name: str) -> str:
-    """SQL with its parameters as they are: `$name` is DuckDB's here, and no placeholder."""
+    """SQL without substitution: `$name` is a query parameter of DuckDB here."""
     return sqlfiles.read(f"analysis/{name}")
 
 
 def query_observations(
     connection: duckdb.DuckDBPyConnection, name: str, measure: Measure, parameters: Mapping[str, Any]
 ) -> duckdb.DuckDBPyRelation:
-    """Run a query over the observations of a measure, which it sees as the table `observations`.
+    """Run a query on the observations of a measure, available to it as table `observations`.
 
-    `parameters` names the `dimensions`, or the one `dimension`, in each of which an observation stands once.
+    `parameters` holds `dimensions`, or one `dimension`; an observation appears once in each of them.
     """
     body = _text(name)
     start = re.search(r"^(with|select)\b", body, re.MULTILINE)
@@ -128,7 +128,7 @@ def query_observations(
 
 
 def costliest_segments(connection: duckdb.DuckDBPyConnection, measure: Measure, limit: int) -> list[Segment]:
-    """`all` first, then the costliest segments of all dimensions together (more tokens, then the name, decide ties)."""
+    """`all`, then the most expensive segments over all dimensions (ties: more tokens first, then by name)."""
     parameters = {"dimensions": ["all", *(DIMENSIONS if limit else ())], "segment_limit": limit}
     found = query_observations(connection, "segments", measure, parameters).fetchall()
     segments = []
@@ -137,21 +137,21 @@ def costliest_segments(connection: duckdb.DuckDBPyConnection, measure: Measure, 
         segments.append(
             Segment(dimension, key, n, observations, cost or Decimal(0), tokens or 0, unpriced, source or None)
         )
-    whole = [segment for segment in segments if segment.dimension == "all"]
-    if not whole:
+    overall = [segment for segment in segments if segment.dimension == "all"]
+    if not overall:
         return [Segment("all", "all", 0, 0, Decimal(0), 0, 0, None)]
     parts = [segment for segment in segments if segment.dimension != "all"]
     parts.sort(key=lambda segment: (-segment.cost_usd, -segment.total_tokens, segment.name))
-    return whole + parts[:limit]
+    return overall + parts[:limit]
 
 
 def described_field(name: str, kind: pa.DataType, description: str) -> pa.Field:
-    """A column with the text of the data dictionary."""
+    """A column with its description for the data dictionary."""
     return pa.field(name, kind, metadata={"description": description})
 
 
 def described_schema(description: str, fields: Sequence[pa.Field]) -> pa.Schema:
-    """A table with the text of the data dictionary."""
+    """A table with its description for the data dictionary."""
     return pa.schema(fields, metadata={"description": description})
 
 
@@ -159,23 +159,22 @@ TEXT, COUNT, NUMBER, FLAG, TIME = pa.string(), pa.int64(), pa.float64(), pa.bool
 SEGMENT = described_field(
     "segment",
     TEXT,
-    "all, or model=, api_key=, workspace=, user_id= or project= and a name; the costliest segments of a measure (50, "
-    "setting analysis_segments). "
-    "A session belongs to its primary model",
+    "all, or model=, api_key=, workspace=, user_id= or project= and a name; the most expensive segments of a measure "
+    "(50, setting analysis_segments). A session belongs to its primary model",
 )
 MEASURE = described_field(
     "measure",
     TEXT,
-    "What one observation is: the cost or tokens of a session or request, or the cost of a minute (usage known by the "
-    "minute only) or a UTC day with usage. Costs in US dollars",
+    "The unit of observation: the cost or tokens of a session or request, or the cost of a minute (only usage that is "
+    "known by the minute) or of a UTC day with usage. Costs in US dollars",
 )
 
 
 def as_table(name: str, schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table of the documented schema; a column that a row does not name is null.
+    """Rows as a table of the documented schema; a column missing from a row is null.
 
     Raises:
-        ValueError: a row names a column that the schema does not have.
+        ValueError: a row has a column that is not in the schema.
 
     """
     unknown = {key for row in rows for key in row} - set(schema.names)
@@ -185,7 +184,7 @@ def as_table(name: str, schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def published_before(connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """These columns of analysis.<name> as the run before left it; nothing where it has no such table or columns."""
+    """Columns of analysis.<name> as the previous run published it; empty without such a table or columns."""
     known = connection.execute(
         "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'analysis' AND table_name = ?", [name]
     ).fetchall()

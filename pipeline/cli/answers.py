@@ -217,7 +217,7 @@ def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int)
         if gap.check:
             out.print(Text(f"  Check: {gap.check}", style="dim"))
     if report.invoices:
-        output.print_rows(report.invoices, title="\nInvoices beside the bill", empty="")
+        output.print_rows(report.invoices, title="\nInvoices and the bill", empty="")
     if page.exists():
         out.print(Text(f"\nPage    {page}"))
 

@@ -1,14 +1,16 @@
-"""The bills of the marts under each contract, and the risk that each leaves: the first two tables of pricing.
+"""The bills of the marts under each contract, and their risk: the first two tables of pricing.
 
-Belongs here: which rows make a bill, what is left out and why, and the layout of analysis.pricing_bills and
-analysis.pricing_risk. Does not belong here: statistics and contracts (`pipeline/pricing/`), the choice among contracts
+Belongs here: which rows make a bill, what is left out and why, and the columns of analysis.pricing_bills and
+analysis.pricing_risk. Does not belong here: statistics and contracts (`terms`, `risk`), the choice of a contract
 (`recommendation`), aggregation (`pipeline/pricing/sql/`), storing the tables.
 
-Two customer dimensions, each with its own terms. `organisation`: the buyer's own bill, 10,000 months simulated from
-its daily costs. The configured one (or api_key, then workspace, where no row states it): the observed customer x
-calendar month bills. A first or last month that the history holds only in part is left out where the history touches
-at least three months; in a shorter one it stays, and is marked. A month in which a customer used nothing is not a
-bill: it is counted as idle. Below 28 days the organisation's month is also modelled, as a sum of independent sessions.
+There are two customer dimensions, each with its own terms:
+
+- `organisation`: the user's own bill. 10,000 months are simulated from its daily costs; below 28 days of history a
+  month is also modelled as a sum of independent sessions.
+- the configured dimension (if no row states it: api_key, then workspace): the observed bills of each customer and
+  calendar month. If the history covers three calendar months or more, an incomplete first or last month is left out;
+  in a shorter history it is used, and marked. A month without usage is idle and no bill.
 """
 
 from __future__ import annotations
@@ -46,18 +48,19 @@ from pipeline.pricing.terms import (
     defaults_at_equal_revenue,
 )
 from pipeline.settings import MECHANISM_NAMES, Settings, Terms
-from pipeline.store.computed import told
+from pipeline.store.computed import error_line
 from pipeline.store.sqlfiles import literal, sql
+from pipeline.words import usd
 
-LEAST_BILLS = 20  # METHODS section 3
-LEAST_HISTORY_DAYS = 4 * BLOCK_DAYS  # the shortest month, and four blocks to draw it from
+LEAST_BILLS = 20  # the fewest with one bill in the highest 5%
+LEAST_HISTORY_DAYS = 4 * BLOCK_DAYS  # the shortest month, drawn from four blocks
 LEAST_MONTHS_TO_DROP_PARTIAL = 3
-LEAST_CLUSTERS = 30  # METHODS section 2: below 30 clusters an error by resampling is null
+LEAST_CLUSTERS = 30  # an error resampled from fewer customers would be unreliable
 ORGANISATION = "organisation"
-MAX_SEGMENTS = 4  # the costliest ones, beside `all`
-SESSION_CAP_QUANTILE = 0.95  # the default cap: one session in twenty reaches it
-YEAR_MONTHS = 12  # simulated months that follow each other, for contracts that look back
-_BATCHES = 20  # of 500 simulated months each: their spread is the error of the simulation
+MAX_SEGMENTS = 4  # the most expensive ones, besides `all`
+SESSION_CAP_QUANTILE = 0.95  # the default cap: one session in twenty costs more
+YEAR_MONTHS = 12  # consecutive simulated months, for contracts that depend on earlier months
+_BATCHES = 20  # of 500 simulated months each; their spread gives the simulation error
 FALLBACK_DIMENSIONS = ("api_key", "workspace")
 MONEY = pa.decimal128(38, 12)
 
@@ -71,14 +74,14 @@ def field(name: str, kind: pa.DataType, description: str) -> pa.Field:
 
 
 _STATUS_OF_BILL = (
-    "ok: a contract is priced on the bill; partial_month: the history holds only a part of this first or "
-    "last month, and has three months or more; unattributed: no customer is stated; unpriced: no row of "
-    "the bill has a price; unavailable: there are no bills, or nothing can be computed on them (see reason)."
+    "ok: contracts are priced on this bill; partial_month: the history covers only a part of this first or last month, "
+    "and has three months or more; unattributed: the rows name no customer; unpriced: no row of the bill has a price; "
+    "unavailable: there are no bills, or the computation failed (see reason)."
 )
 _STATUS_OF_RISK = (
-    "ok; model: not observed but modelled; too_few: fewer than 20 bills, or (organisation) fewer than 28 days of "
-    "history; unattributed: the row holds what states no customer; unpriced: usage without any price; unavailable: "
-    "no usage, or what cannot be computed on it (see reason)."
+    "ok; model: modelled, not observed; too_few: fewer than 20 bills, or (organisation) fewer than 28 days of history; "
+    "unattributed: usage that names no customer; unpriced: no usage has a price; unavailable: no usage, or the "
+    "computation failed (see reason)."
 )
 
 PRICING_BILLS = pa.schema(
@@ -86,33 +89,32 @@ PRICING_BILLS = pa.schema(
         field(
             "mechanism",
             pa.string(),
-            f"{_MECHANISM}; null where no contract is priced (see status).",
+            f"{_MECHANISM}; null in a row without a contract (see status).",
         ),
-        field("segment", pa.string(), "Which usage the bills cover: all."),
+        field("segment", pa.string(), "Usage of the bills: all."),
         field(
             "customer_dimension",
             pa.string(),
-            "What a customer is: organisation, user_id, api_key, workspace or session_id.",
+            "The dimension of customers: organisation, user_id, api_key, workspace or session_id.",
         ),
-        field("customer", pa.string(), "Who is billed; null where the usage states no customer."),
+        field("customer", pa.string(), "The customer; null where the usage names none."),
         field(
             "month",
             pa.date32(),
-            "First day of the calendar month (UTC); of a session, of the month in which it started.",
+            "First day of the calendar month (UTC); for a session, of the month of its start.",
         ),
-        field("bill_usd", MONEY, "Usage of the month at list prices, in USD; null where none of it has a price."),
+        field("bill_usd", MONEY, "Usage of the month at list prices, in USD; null if none of it has a price."),
         field("price_usd", MONEY, "Price of this bill under the mechanism, at the terms of pricing_risk, in USD."),
         field("source", pa.string(), "Source of the usage: console, sessions or console+sessions."),
-        field("basis", pa.string(), "equal_revenue or as_quoted; null where no contract is priced."),
-        field("partial_month", pa.bool_(), "Whether the history begins or ends inside this month."),
-        field("unpriced_tokens", pa.int64(), "Tokens of the month without a price; the bill excludes them."),
+        field("basis", pa.string(), "equal_revenue or as_quoted; null in a row without a contract."),
+        field("partial_month", pa.bool_(), "Whether the history starts or ends within this month."),
+        field("unpriced_tokens", pa.int64(), "Tokens of the month without a price; not in the bill."),
         field("status", pa.string(), _STATUS_OF_BILL),
-        field("reason", pa.string(), "The status in words; null where it is ok."),
+        field("reason", pa.string(), "Explains the status; null if ok."),
     ],
     metadata={
         "description": "Observed bills, one per customer and month, and the price of each under each mechanism. "
-        "Rows with mechanism = per_token and rows without a mechanism together hold all cost of the dimension's "
-        "source."
+        "Rows with mechanism = per_token plus rows without a mechanism add up to all cost of the dimension's source."
     },
 )
 
@@ -121,33 +123,35 @@ PRICING_RISK = pa.schema(
         field(
             "basis",
             pa.string(),
-            "equal_revenue: fee, premium, discount or rates solved so that the mean price is the mean bill, loading 0; "
-            "as_quoted: the terms of a quote as they are.",
+            "equal_revenue: fee, premium, discount or rates are solved so that the mean price is the mean bill, before "
+            "the loading; as_quoted: the unchanged terms of a quote.",
         ),
         field(
             "mechanism",
             pa.string(),
-            f"{_MECHANISM}; null in a row that only reports (see status).",
+            f"{_MECHANISM}; null in a row with a status only.",
         ),
         field(
             "segment",
             pa.string(),
-            "Which usage the bills cover: all, or one of the costliest of model=..., api_key=... and workspace=....",
+            "Usage of the bills: all, or one of the most expensive model=..., api_key=... and workspace=....",
         ),
         field(
             "customer_dimension",
             pa.string(),
-            "What a customer is: organisation, user_id, api_key, workspace or session_id.",
+            "The dimension of customers: organisation, user_id, api_key, workspace or session_id.",
         ),
         field(
-            "params", pa.string(), "Terms as JSON; amounts in USD a month, limit_usd is the width of the insured layer."
+            "params",
+            pa.string(),
+            "Terms as JSON; amounts in USD per month, limit_usd is the width of the covered layer.",
         ),
-        field("n_bills", pa.int64(), "Bills behind the row; simulated months for organisation."),
-        field("n_customers", pa.int64(), "Customers behind the row."),
+        field("n_bills", pa.int64(), "Number of bills; for organisation, of simulated months."),
+        field("n_customers", pa.int64(), "Number of customers."),
         field(
             "mean",
             pa.float64(),
-            "Mean price, USD a month; at equal revenue the same for all mechanisms of a dimension and segment.",
+            "Mean price, USD per month; at equal revenue the same for all mechanisms of a dimension and segment.",
         ),
         field("median", pa.float64(), "Median price, USD."),
         field("p90", pa.float64(), "90th percentile of the price (type 7), USD."),
@@ -156,8 +160,7 @@ PRICING_RISK = pa.schema(
         field(
             "variance_reduction",
             pa.float64(),
-            "1 - Var(price) / Var(bill) after each customer's own mean is removed; null where no customer has two "
-            "bills.",
+            "1 - Var(price) / Var(bill) about each customer's own mean; null if no customer has two bills.",
         ),
         field("variance_reduction_pooled", pa.float64(), "1 - Var(price) / Var(bill) over all bills."),
         field("sd_reduction", pa.float64(), "1 - sd(price) / sd(bill) over all bills."),
@@ -169,80 +172,80 @@ PRICING_RISK = pa.schema(
         field(
             "ceded_share",
             pa.float64(),
-            "Expected loss that the provider takes over / mean bill, before fee or premium.",
+            "Expected loss that the provider covers / mean bill, before fee or premium.",
         ),
         field(
-            "expected_shortfall_share", pa.float64(), "Mean of (bill - price) where positive / mean bill: given away."
+            "expected_shortfall_share",
+            pa.float64(),
+            "Mean of max(bill - price, 0) / mean bill: the provider's shortfall.",
         ),
-        field("saving_usd", pa.float64(), "Mean bill - mean price, USD a month: the saving against list prices."),
-        field("p_dearer", pa.float64(), "Share of bills whose price is above the bill."),
+        field("saving_usd", pa.float64(), "Mean bill - mean price, USD per month: the saving against list prices."),
+        field("p_dearer", pa.float64(), "Share of bills with a price above the bill."),
         field("provider_sd", pa.float64(), "Standard deviation of price - bill, USD: the provider's risk."),
-        field("loading_principle", pa.string(), "expected_value or solvency_99, one row for each; null as_quoted."),
+        field("loading_principle", pa.string(), "expected_value or solvency_99, one row each; null if as_quoted."),
         field(
             "loading",
             pa.float64(),
-            "Added to the pure premium by the principle, USD a bill: setting loading_lambda (0.2) x the mean ceded "
-            "loss, or the amount per bill with which premiums of pool_customers independent customers cover the ceded "
-            "losses in 99% of months.",
+            "The provider's risk margin on the pure premium, USD per bill. expected_value: setting loading_lambda "
+            "(0.2) x the mean ceded loss; solvency_99: the amount with which premiums of pool_customers independent "
+            "customers cover the ceded losses in 99% of months.",
         ),
-        field("loss_ratio", pa.float64(), "Expected ceded loss / loaded premium; null where nothing is ceded."),
+        field("loss_ratio", pa.float64(), "Expected ceded loss / loaded premium; null if nothing is ceded."),
         field(
             "simulation_error",
             pa.float64(),
-            "Standard error of mean at these terms, USD: of the simulation for organisation (it says nothing of "
-            "how short the history is), else by redrawing customers and then weeks of their days; null below 30 "
-            "customers, and for credits and session_cap where customers are observed.",
+            "Standard error of mean at these terms, USD. For organisation it is the error of the simulation, without "
+            "that of a short history; else from resampled customers and weeks of their days: null below 30 customers, "
+            "and for credits and session_cap.",
         ),
-        field("sd_error", pa.float64(), "The same of sd, USD; null as simulation_error."),
-        field("variance_reduction_error", pa.float64(), "The same of variance_reduction_pooled."),
-        field("tvar_99_error", pa.float64(), "The same of tvar_99, USD; of simulated months only."),
+        field("sd_error", pa.float64(), "Standard error of sd, USD; null where simulation_error is."),
+        field("variance_reduction_error", pa.float64(), "Standard error of variance_reduction_pooled."),
+        field("tvar_99_error", pa.float64(), "Standard error of tvar_99, USD; for simulated months only."),
         field(
             "provider_covariance", pa.float64(), "Cov(price, bill - price), USD^2: Var B = Var P + Var(B - P) + 2 Cov."
         ),
-        field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
-        field("premium", pa.float64(), "Loaded premium: pure_premium + loading, USD a bill."),
-        field("pool_customers", pa.int64(), "Customers over whom solvency_99 pools the ceded losses."),
+        field("pure_premium", pa.float64(), "Mean ceded loss, USD per bill."),
+        field("premium", pa.float64(), "Loaded premium: pure_premium + loading, USD per bill."),
+        field("pool_customers", pa.int64(), "Number of customers in the pool of solvency_99."),
         field(
             "loading_common_shock",
             pa.float64(),
-            f"The solvency_99 loading where, with probability {SHOCK_PROBABILITY}, every bill of a month is "
-            f"{SHOCK_FACTOR} times as high: a shock that all customers share does not diversify. USD a bill.",
+            f"The solvency_99 loading if, with probability {SHOCK_PROBABILITY}, all bills of a month are "
+            f"{SHOCK_FACTOR} times as high: a shock common to all customers does not diversify. USD per bill.",
         ),
         field(
             "method",
             pa.string(),
-            "block_bootstrap: months of 28 to 31 days simulated from days; observed: bills as they were; "
-            "compound_model: a model of a month as a sum of independent sessions, where the history is short.",
+            "block_bootstrap: months of 28 to 31 days simulated from days; observed: the actual bills; "
+            "compound_model: for a short history, a month modelled as a sum of independent sessions.",
         ),
         field("source", pa.string(), "Source of the usage: console, sessions or console+sessions."),
         field("first_usage_date", pa.date32(), "First UTC day of the history."),
         field("last_usage_date", pa.date32(), "Last UTC day of the history."),
-        field("history_days", pa.int64(), "UTC days that the months are simulated from; null for observed bills."),
-        field("idle_months", pa.int64(), "Months without usage between a customer's first and last bill; no bills."),
+        field("history_days", pa.int64(), "Number of UTC days for the simulation; null for observed bills."),
+        field("idle_months", pa.int64(), "Months without usage between a customer's first and last bill."),
         field(
-            "total_cost_usd",
-            MONEY,
-            "Priced usage behind the row, in USD; if unattributed, the usage without a customer.",
+            "total_cost_usd", MONEY, "Cost of the priced usage, in USD; if unattributed, of that without a customer."
         ),
         field(
-            "unpriced_token_share", pa.float64(), "Share of the history's tokens without a price: bills are too low."
+            "unpriced_token_share", pa.float64(), "Share of tokens without a price: bills are too low by their cost."
         ),
         field("status", pa.string(), _STATUS_OF_RISK),
-        field("reason", pa.string(), "The status in words, and the excluded usage."),
+        field("reason", pa.string(), "Explains the status, and what is left out."),
     ],
     metadata={
-        "description": "Risk under each mechanism, one row per basis, segment, customer dimension, mechanism and "
-        "loading principle; the two rows of a mechanism differ only in the loading columns."
+        "description": "Risk under each mechanism: one row per basis, segment, customer dimension, mechanism and "
+        "loading principle. The two rows of a mechanism differ only in the loading columns."
     },
 )
 
 
 @dataclass(frozen=True)
 class Pool:
-    """One segment and customer dimension: its months, the bills that contracts are priced on, and the contracts.
+    """One segment and customer dimension: its months, its bills, and the contracts priced on them.
 
-    `ledger` holds the bills of the risk table (simulated for the organisation) and `customers` whose they are;
-    `observed` the bills with status ok, as they were. `contracts` earn E[B]; `quotes` keep their own terms.
+    `ledger` holds the bills of the risk table (simulated for the organisation) and `customers` the customer of each;
+    `observed` holds the actual bills with status ok. `contracts` are at equal revenue; `quotes` keep their own terms.
     """
 
     dimension: str
@@ -262,28 +265,28 @@ class Pool:
 
     @property
     def is_observed(self) -> bool:
-        """Whether the bills are those of the history itself."""
+        """Whether the bills are actual ones of the history."""
         return self.method == "observed"
 
     @property
     def is_failed(self) -> bool:
-        """Whether there are bills, and no contract could be computed on them."""
+        """Whether there are bills but the contracts could not be computed."""
         return self.status == "unavailable" and bool(self.summary["usage_rows"])
 
     @property
     def has_tails(self) -> bool:
-        """Whether the bills can say what VaR and TVaR are, if they are enough."""
+        """Whether VaR and TVaR are meaningful, given enough bills."""
         return self.is_observed or self.status in ("ok", "model")
 
     @property
     def source(self) -> str | None:
-        """Where the usage was read."""
+        """Source of the usage: console, sessions or both."""
         names = [name for name in ("console", "sessions") if self.summary[f"has_{name}"]]
         return "+".join(names) or None
 
     @property
     def reason(self) -> str | None:
-        """The status in words."""
+        """Why the pool has its status, and what was left out."""
         return "; ".join(self.notes) or None
 
     @property
@@ -293,10 +296,9 @@ class Pool:
 
 
 def pricing_bills(pools: Sequence[Pool]) -> pa.Table:
-    """Observed bills and their price under each mechanism; schema `PRICING_BILLS`; segment `all`.
+    """Observed bills of segment `all` and their price under each mechanism; schema `PRICING_BILLS`.
 
-    In order of dimension (organisation first), mechanism, customer, month. Never empty: without a priced bill, one row
-    says why.
+    Sorted by dimension (organisation first), mechanism, customer and month. Without a priced bill, one row says why.
     """
     parts = []
     for pool in pools:
@@ -318,10 +320,10 @@ def pricing_bills(pools: Sequence[Pool]) -> pa.Table:
 
 
 def pricing_risk(pools: Sequence[Pool], settings: Settings) -> pa.Table:
-    """What each mechanism does to the risk of bills, by both loading principles; schema `PRICING_RISK`.
+    """The risk of bills under each mechanism, with both loading principles; schema `PRICING_RISK`.
 
-    In order of segment (all first), dimension (organisation first), basis, mechanism, loading principle; what states
-    no customer follows in a row of its own. Never empty: without a priced bill, one row says why.
+    Sorted by segment (all first), dimension (organisation first), basis, mechanism and loading principle; usage without
+    a customer has a row of its own. Without a priced bill, one row says why.
     """
     rows: list[dict[str, Any]] = []
     for pool in pools:
@@ -335,26 +337,26 @@ SCHEMAS: dict[str, pa.Schema] = {"pricing_bills": PRICING_BILLS, "pricing_risk":
 
 
 def pools(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[Pool]:
-    """Of `all` and of the costliest segments the organisation, then the configured dimension.
+    """The organisation's pool, then the configured dimension's, for `all` and for the most expensive segments.
 
-    Reads marts.token_usage_minutes and marts.token_usage_sessions. Only the organisation where no usage at all has a
-    price; of a segment only what has a price.
+    Reads marts.token_usage_minutes and marts.token_usage_sessions. Without any price there is only the organisation's
+    pool of `all`; a segment has only pools with a price.
     """
-    found = []
+    result = []
     try:
         for segment in [None, *_segments(connection)]:
             organisation = _organisation_pools(connection, settings, segment)
             configured = _customer_pool(connection, settings, segment)
             priced = bool(organisation[0].contracts) or configured.summary["cost_usd"] is not None
             both = [*organisation, configured] if priced else organisation
-            found += [pool for pool in both if segment is None or pool.contracts or pool.is_failed]
+            result += [pool for pool in both if segment is None or pool.contracts or pool.is_failed]
     finally:
         _drop(connection)
-    return found
+    return result
 
 
 def organisation(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Pool:
-    """The organisation's pool over all usage alone."""
+    """The organisation's pool over all usage."""
     try:
         return _organisation_pools(connection, settings, None)[0]
     finally:
@@ -362,14 +364,13 @@ def organisation(connection: duckdb.DuckDBPyConnection, settings: Settings) -> P
 
 
 def cost_between(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> Decimal | None:
-    """What the organisation's usage of these UTC days costs at list, both included, in USD; None where none has one."""
+    """List price in USD of the organisation's usage from `first` to `last` (UTC); None if none has a price."""
     try:
         _load_days(connection, ORGANISATION, None)
-        found = connection.execute(sql("pricing/cost_between"), {"first": first, "last": last}).fetchall()
+        ((cost,),) = connection.execute(sql("pricing/cost_between"), {"first": first, "last": last}).fetchall()
     finally:
         _drop(connection)
-    cost: Decimal | None = found[0][0]
-    return cost
+    return None if cost is None else Decimal(cost)
 
 
 def _drop(connection: duckdb.DuckDBPyConnection) -> None:
@@ -378,12 +379,12 @@ def _drop(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _segments(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    found = connection.execute(sql("pricing/list_segments", most=str(MAX_SEGMENTS))).fetchall()
-    return [(str(dimension), str(name)) for dimension, name in found]
+    segments = connection.execute(sql("pricing/list_segments", most=str(MAX_SEGMENTS))).fetchall()
+    return [(str(dimension), str(name)) for dimension, name in segments]
 
 
 def contract_of(title: str, terms: Terms) -> Combined:
-    """Terms of the settings as a contract."""
+    """A contract from terms of the settings."""
     tiers = terms.tiers and Tiered(
         tuple(tier.from_usd for tier in terms.tiers), tuple(tier.rate for tier in terms.tiers), terms.tier_kind
     )
@@ -399,7 +400,7 @@ def contract_of(title: str, terms: Terms) -> Combined:
 
 
 def _contracts(pool: Pool, ledger: Ledger, costs: Usd, settings: Settings) -> Pool:
-    """The pool with every mechanism solved over `ledger`, and the quotes; `costs`: of the sessions behind it."""
+    """The pool with every mechanism solved over `ledger`, and the quotes. `costs` are its session costs."""
     cap_usd = float(np.quantile(costs, SESSION_CAP_QUANTILE)) if costs.size and ledger.over_cap is not None else None
     solved = list(defaults_at_equal_revenue(ledger, session_cap_usd=cap_usd))
     notes = list(pool.notes)
@@ -417,7 +418,7 @@ def _contracts(pool: Pool, ledger: Ledger, costs: Usd, settings: Settings) -> Po
 def _organisation_pools(
     connection: duckdb.DuckDBPyConnection, settings: Settings, segment: tuple[str, str] | None
 ) -> list[Pool]:
-    """Its months simulated from days; and of a short history, whose sessions are known, a model of them."""
+    """Months simulated from days; for a short history with known sessions, also the compound model."""
     _load_days(connection, ORGANISATION, segment)
     pool = _base_pool(connection, ORGANISATION, segment)
     if pool.status != "ok":
@@ -431,13 +432,13 @@ def _organisation_pools(
 
     def over_cap(cap_usd: float) -> Usd:
         excess: Usd = np.asarray(np.bincount(at, np.maximum(costs - cap_usd, 0.0), numbers.size), dtype=np.float64)
-        return simulate_months(excess, seed=settings.seed)  # the same days as the bills: the draw knows no costs
+        return simulate_months(excess, seed=settings.seed)  # the seed draws the same days as for the bills
 
     bills = simulate_months(np.asarray(days["cost_usd"], dtype=np.float64), seed=settings.seed)
     span_days = (pool.summary["last_usage_date"] - pool.summary["first_usage_date"]).days + 1
     notes = [f"{bills.size} months simulated from {days.num_rows} days in blocks of {BLOCK_DAYS}"]
     if span_days > days.num_rows:
-        notes.append(f"{span_days - days.num_rows} days whose usage has no price at all are left out")
+        notes.append(f"{span_days - days.num_rows} days without any price are left out")
     is_short = days.num_rows < LEAST_HISTORY_DAYS
     if is_short:
         notes.insert(0, f"{days.num_rows} days of history, at least {LEAST_HISTORY_DAYS} are needed")
@@ -456,15 +457,15 @@ def _organisation_pools(
         offered = _contracts(pool, ledger, costs, settings)
         return replace(offered, errors=tuple(_simulation_errors(offered)))
 
-    found = [_or_reason(pool, simulated)]
+    pools = [_or_reason(pool, simulated)]
     if is_short and (costs > 0).any():
         model = replace(pool, method="compound_model", status="model", observed=None)
-        found.append(_or_reason(model, lambda: _modelled(model, at, costs, settings)))
-    return found
+        pools.append(_or_reason(model, lambda: _modelled(model, at, costs, settings)))
+    return pools
 
 
 def _or_reason(pool: Pool, compute: Callable[[], Pool]) -> Pool:
-    """What `compute` makes of the pool; where it cannot, the pool's bills without a contract, and why."""
+    """The result of `compute`; if it fails, the pool's bills without contracts, and the reason."""
     try:
         return compute()
     except (ValueError, ArithmeticError) as error:
@@ -475,29 +476,29 @@ def _or_reason(pool: Pool, compute: Callable[[], Pool]) -> Pool:
             pool,
             months=months,
             status="unavailable",
-            notes=(f"not computed, {told(error)}", *pool.notes),
+            notes=(f"not computed, {error_line(error)}", *pool.notes),
             observed=None,
             customers=None,
         )
 
 
 def _modelled(pool: Pool, at: NDArray[np.int64], costs: Usd, settings: Settings) -> Pool:
-    """The organisation's month as N independent sessions; N by the moments of the days, 30.4 independent ones."""
+    """The organisation's month as N independent sessions; N has the moments of 30.4 independent days."""
     law = count_law(np.bincount(at, minlength=pool.history_days or 1), float(MONTH_DAYS.mean()))
     values, counts = np.unique(costs, return_counts=True)
     bills = compound(law, values, counts).strata(SIMULATED_MONTHS)
-    mixed = np.random.default_rng(settings.seed).permutation(bills)  # months in a row, for contracts that look back
-    of_law = "Poisson" if law.k is None else f"negative binomial, k = {law.k:.3g}"
+    shuffled = np.random.default_rng(settings.seed).permutation(bills)  # for contracts that depend on earlier months
+    distribution = "Poisson" if law.k is None else f"negative binomial, k = {law.k:.3g}"
     notes = (
-        f"a model, not a history: {law.mean:.0f} sessions a month ({of_law}), drawn independently from "
+        f"a model, not a history: {law.mean:.0f} sessions a month ({distribution}), drawn independently from "
         f"{costs.size} sessions of {pool.history_days} days",
     )
-    pool = _contracts(replace(pool, notes=notes), _ledger_of_years(mixed, None), np.zeros(0), settings)
+    pool = _contracts(replace(pool, notes=notes), _ledger_of_years(shuffled, None), np.zeros(0), settings)
     return replace(pool, errors=tuple({} for _ in pool.offered))
 
 
 def _ledger_of_years(bills: Usd, over_cap: Callable[[float], Usd] | None) -> Ledger:
-    """Simulated months as contract years of twelve: credits begin empty in each."""
+    """Simulated months as contract years of twelve months; each year starts without credits."""
     months = np.arange(bills.size, dtype=np.int64)
     return Ledger(bills, months // YEAR_MONTHS, months, over_cap)
 
@@ -507,7 +508,7 @@ def _day_numbers(dates: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _observed_ledger(connection: duckdb.DuckDBPyConnection, months: pa.Table) -> Ledger | None:
-    """The bills of temp.billing_months with status ok, and the sessions of each."""
+    """The bills of temp.billing_months with status ok, and their sessions."""
     priced = months.filter(pc.equal(months["status"], "ok"))
     if not priced.num_rows:
         return None
@@ -595,14 +596,14 @@ def _load_days(connection: duckdb.DuckDBPyConnection, dimension: str, segment: t
 
 
 def _base_pool(connection: duckdb.DuckDBPyConnection, dimension: str, segment: tuple[str, str] | None) -> Pool:
-    """The dimension without bills or contracts; status ok means that some of its usage has a price."""
+    """The pool before bills and contracts; status ok means that some of its usage has a price."""
     summary = connection.sql(sql("pricing/summary")).to_arrow_table().to_pylist()[0]
     months = connection.sql(sql("pricing/list_months")).to_arrow_table()
     notes = []
     if not summary["usage_rows"]:
         status, notes = "unavailable", ["there is no usage to bill"]
         if dimension == "user_id":
-            notes = ["there are no sessions, from which bills by user_id are made"]
+            notes = ["bills by user_id need sessions, and there are none"]
     elif summary["cost_usd"] is None:
         status, notes = "unpriced", [f"none of {summary['unpriced_tokens']} tokens has a price"]
     else:
@@ -618,9 +619,9 @@ def _notes(summary: dict[str, Any], months: pa.Table, dimension: str) -> list[st
     if partial.num_rows and dimension != ORGANISATION:
         named = ", ".join(sorted({f"{month:%Y-%m}" for month in partial["month"].to_pylist()}))
         if summary["n_months"] >= LEAST_MONTHS_TO_DROP_PARTIAL:
-            notes.append(f"the history holds only a part of {named}: left out")
+            notes.append(f"the history covers only a part of {named}: left out")
         else:
-            notes.append(f"the history holds only a part of {named}: counted as it is, the history being short")
+            notes.append(f"the history covers only a part of {named}: used as it is, because the history is short")
     if summary["unpriced_tokens"]:
         share = summary["unpriced_tokens"] / summary["total_tokens"]
         notes.append(f"{share:.1%} of tokens have no price: bills are too low")
@@ -628,15 +629,15 @@ def _notes(summary: dict[str, Any], months: pa.Table, dimension: str) -> list[st
 
 
 def _simulation_errors(pool: Pool) -> Iterator[dict[str, float | None]]:
-    """Standard errors over simulated months: the spread over batches of them, / sqrt(number of batches)."""
+    """Standard errors of simulated months: the sd over batches / sqrt(number of batches)."""
     assert pool.ledger is not None
     bills = pool.ledger.bills.reshape(_BATCHES, -1)
     for _, contract in pool.offered:
         prices = contract.price_in(pool.ledger).reshape(_BATCHES, -1)
-        dearest = np.sort(prices, axis=1)[:, -(prices.shape[1] // 100) :].mean(axis=1)
+        worst = np.sort(prices, axis=1)[:, -(prices.shape[1] // 100) :].mean(axis=1)
         yield _standard_errors(prices, bills) | {
             "simulation_error": _spread(prices.ravel()) if contract.name != "credits" else _spread(prices.mean(axis=1)),
-            "tvar_99_error": _spread(dearest) if pool.has_tails else None,
+            "tvar_99_error": _spread(worst) if pool.has_tails else None,
         }
 
 
@@ -654,7 +655,7 @@ def _standard_errors(prices: Usd, bills: Usd) -> dict[str, float | None]:
 
 
 def _observed_errors(connection: duckdb.DuckDBPyConnection, pool: Pool, seed: int) -> Iterator[dict[str, float | None]]:
-    """Standard errors of each contract of the pool at its terms; none below 30 customers."""
+    """Standard errors of each contract by resampling; none below 30 customers."""
     assert pool.ledger is not None
     bills, customers = pool.ledger.bills, pool.ledger.paths
     if np.unique(customers).size < LEAST_CLUSTERS:
@@ -671,12 +672,12 @@ def _observed_errors(connection: duckdb.DuckDBPyConnection, pool: Pool, seed: in
     first_day = np.cumsum(bill_days) - bill_days
     daily = np.zeros(int(bill_days.sum()))
     daily[first_day[np.asarray(used["bill_number"])] + np.asarray(used["day_number"])] = np.asarray(used["cost_usd"])
-    alone = [contract for _, contract in pool.offered if contract.name not in ("credits", "session_cap")]
-    found = [
-        [_moments(contract.price(redrawn), redrawn) for contract in alone]
+    stateless = [contract for _, contract in pool.offered if contract.name not in ("credits", "session_cap")]
+    moments = [
+        [_moments(contract.price(redrawn), redrawn) for contract in stateless]
         for redrawn in resample_customer_months(daily, bill_days, customers, seed=seed)
     ]
-    errors = iter(np.std(np.array(found), axis=0, ddof=1))
+    errors = iter(np.std(np.array(moments), axis=0, ddof=1))
     for _, contract in pool.offered:
         if contract.name in ("credits", "session_cap"):
             yield {}
@@ -692,12 +693,12 @@ def _moments(prices: Usd, bills: Usd) -> tuple[float, float, float]:
 
 
 def _bill_rows(pool: Pool, months: pa.Table, basis: str | None, label: str | None, prices: Usd | None) -> pa.Table:
-    """Rows of pricing_bills: `months` at `prices`, or (None) as bills that no contract is priced on."""
+    """Rows of pricing_bills: `months` at `prices`; None for bills without a contract."""
     n = months.num_rows
     if prices is None:
         price, reason = pa.nulls(n, MONEY), _reasons_of_bills(pool, months)
     else:
-        same = pa.array(prices == np.asarray(months["bill_as_double"]))  # such a price keeps the bill's own decimals
+        same = pa.array(prices == np.asarray(months["bill_as_double"]))  # an equal price keeps the bill's decimals
         price, reason = pc.if_else(same, months["bill_usd"], pc.cast(pa.array(prices), MONEY)), pa.nulls(n, pa.string())
     columns = {
         "mechanism": pa.array([label] * n, pa.string()),
@@ -720,7 +721,7 @@ def _bill_rows(pool: Pool, months: pa.Table, basis: str | None, label: str | Non
 def _reasons_of_bills(pool: Pool, months: pa.Table) -> pa.Array:
     summary = pool.summary
     words = {
-        "unattributed": f"the rows state no {pool.dimension}",
+        "unattributed": f"the rows name no {pool.dimension}",
         "unpriced": "no row of this bill has a price",
         "unavailable": pool.reason,
         "partial_month": f"the history runs from {summary['first_usage_date']} to {summary['last_usage_date']}",
@@ -729,7 +730,7 @@ def _reasons_of_bills(pool: Pool, months: pa.Table) -> pa.Array:
 
 
 def _risk_rows(pool: Pool, settings: Settings) -> list[dict[str, Any]]:
-    """A row a contract and loading principle, one a quote; a single row with the reason where there is no contract."""
+    """One row per contract and loading principle, and one per quote; without contracts, one row with the reason."""
     summary = pool.summary
     share = summary["unpriced_tokens"] / summary["total_tokens"] if summary["total_tokens"] else None
     common = {
@@ -762,7 +763,7 @@ def _risk_rows(pool: Pool, settings: Settings) -> list[dict[str, Any]]:
         if basis == "as_quoted":
             rows.append({field.name: shared.get(field.name) for field in PRICING_RISK})
             continue
-        # the solver has checked that the mean price is this to 1e-9: equal means show as equal
+        # the solver guarantees equality to 1e-9: publish exactly equal means
         shared |= {"mean": mean_bill, "saving_usd": 0.0}
         by_principle = loadings(
             contract, pool.ledger, pool_customers=settings.pool_customers, lambda_=settings.loading_lambda
@@ -774,13 +775,13 @@ def _risk_rows(pool: Pool, settings: Settings) -> list[dict[str, Any]]:
 
 
 def _unattributed_rows(pool: Pool) -> list[dict[str, Any]]:
-    """What states no customer, in a row of its own beside those of the customers; none where all is attributed."""
+    """One row for usage that names no customer; no row if all usage names one."""
     summary = pool.summary
     if not summary["unattributed_rows"] or pool.status == "unattributed":
         return []
     amount = summary["unattributed_cost_usd"]
-    cost = "none of it priced" if amount is None else f"{amount:.2f} USD"
-    rows = f"{summary['unattributed_rows']} of {summary['usage_rows']} rows"
+    cost = "unpriced usage" if amount is None else usd(amount)
+    rows = f"{summary['unattributed_rows']:,} of {summary['usage_rows']:,} rows"
     return [
         {
             "basis": "equal_revenue",
@@ -794,13 +795,13 @@ def _unattributed_rows(pool: Pool) -> list[dict[str, Any]]:
             "last_usage_date": summary["last_usage_date"],
             "total_cost_usd": amount,
             "status": "unattributed",
-            "reason": f"{rows} state no {pool.dimension}, {cost}: in no bill above",
+            "reason": f"{cost} names no {pool.dimension} and is left out ({rows})",
         }
     ]
 
 
 def _priced_cost(pool: Pool) -> Decimal | None:
-    """The observed cost behind the bills: the whole history for the organisation, else the bills that are priced."""
+    """The observed cost: of the whole history for the organisation, else of the priced bills."""
     if not pool.is_observed:
         cost: Decimal | None = pool.summary["cost_usd"]
         return cost
@@ -809,7 +810,7 @@ def _priced_cost(pool: Pool) -> Decimal | None:
 
 
 def _idle_months(pool: Pool) -> int | None:
-    """Months between a customer's first and last bill in which it has none; None where bills are not such months."""
+    """Months without a bill between a customer's first and last one; None if bills are not customer months."""
     if not pool.is_observed or pool.dimension == "session_id" or pool.ledger is None:
         return None
     months, customers = pool.ledger.months, pool.ledger.paths

@@ -1,10 +1,10 @@
-"""Where bills come from: months drawn from a daily history, customer-months redrawn for errors, and a compound model.
+"""Monthly bills: simulated from a daily history, resampled for standard errors, or from a compound model.
 
-Belongs here: arrays of monthly bills in USD, and exact distributions of them. Does not belong here: what a contract
-makes of a bill (`terms`), what a set of bills says (`risk`), reading the history (`bill_history`).
+Belongs here: arrays of monthly bills in USD, and exact distributions of them. Does not belong here: prices under a
+contract (`terms`), the statistics of bills (`risk`), reading the history (`bill_history`).
 
-All draws come from one PCG64 generator a call, in one thread: a seed gives the same bills on any machine and number
-of threads.
+Each call draws from one PCG64 generator in one thread: a seed gives the same bills on any machine and number of
+threads.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from pipeline.pricing.terms import Usd, checked_bills
 
 Integers = NDArray[np.int64]
 
-# A whole week: independent days understate monthly variance 3.6-fold at a correlation of .6 (METHODS section 3).
+# A whole week: with a day-to-day correlation of 0.6, independent days understate the monthly variance 3.6-fold.
 BLOCK_DAYS = 7
-SIMULATED_MONTHS = 10_000  # METHODS section 3
-FFT_POINTS = 65_536  # METHODS section 3
+SIMULATED_MONTHS = 10_000  # the highest 1% are 100 months
+FFT_POINTS = 65_536  # agrees to three digits with the package aggregate (docs/pricing.md)
 REPLICATES = 200  # a standard error from 200 replicates is itself within about 5%
-_REPLICATE_DRAWS = 10_000_000  # block draws a call at most, about 1.5 s: very wide histories get fewer replicates
+_REPLICATE_DRAWS = 10_000_000  # block draws per call, about 1.5 s: histories of many customers get fewer replicates
 _MINIMUM_REPLICATES = 30
-_LEAST_EXCESS = 1e-9  # of the mean: a negative binomial that is closer to a Poisson is one
-_MAX_DOUBLINGS = 16  # of the grid's span: beyond it a step holds all that there is to see
-# Lengths of the 48 calendar months of a leap cycle: month length is a part of a bill's variance, and no part of its
-# risk is invented.
+_LEAST_EXCESS = 1e-9  # of the mean: with less overdispersion the count is Poisson
+_MAX_DOUBLINGS = 16  # of the grid's span; with more, one step would cover the distribution
+# Lengths of the 48 calendar months of a leap cycle: the length of months is part of a bill's variance.
 MONTH_DAYS: Integers = np.array(
     [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] + 3 * [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31],
     dtype=np.int64,
@@ -43,13 +42,13 @@ def simulate_months(
 ) -> Usd:
     """Bills of `n_months` calendar months, drawn in circular blocks of `block_days` consecutive days of the history.
 
-    `daily_costs_usd` holds one cost a day, in order, days without usage as 0. The blocks wrap round the end of the
-    history (circular block bootstrap, Politis and Romano 1992), so that each day is drawn equally often and the
-    expected bill is the mean day x the month's length. Month lengths run through the 48 months of a leap cycle.
-    Returns shape (n_months,), USD.
+    `daily_costs_usd` holds one cost per day, in order, 0 for days without usage. Blocks wrap around the end of the
+    history (circular block bootstrap, Politis and Romano 1992), so each day is drawn equally often and the expected
+    bill is the mean day x the month's length. Month lengths follow the 48 months of a leap cycle. Returns shape
+    (n_months,), USD.
 
     Raises:
-        ValueError: costs that are negative, not finite or none; `n_months` or `block_days` below 1.
+        ValueError: costs are missing, negative or not finite; `n_months` or `block_days` is below 1.
 
     """
     daily = checked_bills(daily_costs_usd)
@@ -66,15 +65,15 @@ def simulate_months(
 def resample_customer_months(
     daily_costs_usd: Usd, bill_days: Integers, bill_customers: Integers, *, seed: int, block_days: int = BLOCK_DAYS
 ) -> Iterator[Usd]:
-    """Replicates of a set of customer x month bills: customers are redrawn first, then weeks of each one's own days.
+    """Bootstrap replicates of customer x month bills: resample customers, then weeks of each customer's own days.
 
-    `daily_costs_usd` holds the days of all bills end to end, bill after bill, zeros included; `bill_days` (n_bills,)
-    how many of them each bill has; `bill_customers` (n_bills,) the customer of each as 0, 1, 2, ..., in order. A
-    customer who is drawn brings all of its months. Yields up to `REPLICATES` arrays; their lengths differ where
-    customers have different numbers of months.
+    `daily_costs_usd` holds the days of all bills one after another, including zeros; `bill_days` (n_bills,) the number
+    of days of each bill; `bill_customers` (n_bills,) its customer as 0, 1, 2, ..., in order. A drawn customer
+    contributes all of its months. Yields up to `REPLICATES` arrays; their lengths differ if customers have different
+    numbers of months.
 
     Raises:
-        ValueError: the three arrays do not fit together.
+        ValueError: the three arrays do not match.
 
     """
     daily = checked_bills(daily_costs_usd)
@@ -100,7 +99,7 @@ def resample_customer_months(
 
 
 def _circular_windows(daily: Usd, series_days: Integers, block_days: int, lengths: Integers) -> dict[int, Usd]:
-    """For each block width in use, the cost of the block that starts at each day, wrapping within its own series."""
+    """For each block width, the cost of the block that starts on each day; blocks wrap within their series."""
     first_day = np.repeat(np.cumsum(series_days) - series_days, series_days)
     days = np.repeat(series_days, series_days)
     within = np.arange(daily.size) - first_day
@@ -122,7 +121,7 @@ def _draw(
     block_days: int,
     generator: np.random.Generator,
 ) -> Usd:
-    """Bills of the given lengths in days, each a chain of blocks (the last one cut) drawn from its own series."""
+    """Bills of the given lengths in days, each made of blocks drawn from its own series; the last block is cut."""
     bills = np.zeros(lengths.size)
     for block in range(int(-(-lengths.max() // block_days))):
         width = np.clip(lengths - block * block_days, 0, block_days)
@@ -135,7 +134,7 @@ def _draw(
 
 @dataclass(frozen=True)
 class CountLaw:
-    """How many requests (or sessions) a customer makes in a month: Poisson, or negative binomial with shape `k`."""
+    """Distribution of a customer's requests (or sessions) per month: Poisson, or negative binomial with shape `k`."""
 
     mean: float
     k: float | None = None
@@ -160,21 +159,21 @@ class CountLaw:
         """E[z^N]."""
         if self.k is None:
             return np.exp(self.mean * (z - 1))
-        # log(1 + w) by its parts: a power of 1 + w loses w, and with it the law, where k is great
+        # log(1 + w) by modulus and angle: for a large k, 1 + w would lose the digits of w
         w = self.mean / self.k * (1 - z)
         log_modulus = np.log1p(w.real * (2 + w.real) + w.imag**2) / 2
         return np.exp(-self.k * (log_modulus + 1j * np.arctan2(w.imag, 1 + w.real)))
 
 
 def count_law(counts: Integers, periods: float = 1.0) -> CountLaw:
-    """The law of the count of `periods` independent periods, by the moments of one: of a month by the days' counts.
+    """Count distribution over `periods` independent periods, from the moments of one (a month from counts per day).
 
-    Negative binomial where the counts are overdispersed, k = mean^2 / (variance - mean), variance with ddof 1; Poisson
-    where they are not, where a single period shows no variance, and where the excess is below `_LEAST_EXCESS` of the
-    variance. Moments are sums of whole numbers: no rounding makes an excess. Shape (n,), n >= 1.
+    Negative binomial if the counts are overdispersed, k = mean^2 / (variance - mean) with ddof 1. Poisson if not, if
+    there is a single period, or if variance - mean is below `_LEAST_EXCESS` of the mean. Moments are integer sums, so
+    rounding cannot cause overdispersion. Shape (n,), n >= 1.
 
     Raises:
-        ValueError: no counts, or all of them 0; counts that are negative.
+        ValueError: no counts, only zeros, or a negative count.
 
     """
     values = [int(count) for count in counts]
@@ -184,7 +183,7 @@ def count_law(counts: Integers, periods: float = 1.0) -> CountLaw:
     mean = total / n * periods
     if n == 1:
         return CountLaw(mean)
-    # (variance - mean) n (n - 1) and mean n (n - 1), of one period
+    # mean n (n - 1) and (variance - mean) n (n - 1) of one period
     level = total * (n - 1)
     excess = n * sum(value * value for value in values) - total**2 - level
     return CountLaw(mean, mean * level / excess if excess > _LEAST_EXCESS * level else None)
@@ -198,7 +197,7 @@ class Distribution:
     probabilities: Usd
 
     def mean(self, of: Usd | None = None) -> float:
-        """E[B], or the mean of `of` (one number for each value, such as a contract's prices)."""
+        """E[B], or the mean of `of` (one number per value, such as the prices under a contract)."""
         return dot(self.probabilities, self.values_usd if of is None else of)
 
     def variance(self, of: Usd | None = None) -> float:
@@ -215,7 +214,7 @@ class Distribution:
         return float(self.values_usd[self._position(q)])
 
     def tvar(self, q: float) -> float:
-        """The mean of the worst 1 - q of the probability; the value at the quantile counts in part."""
+        """The mean of the highest 1 - q of the probability; the value at the quantile counts with its fraction."""
         at = self._position(q)
         above = slice(at + 1, None)
         beyond = dot(self.probabilities[above], self.values_usd[above])
@@ -225,8 +224,7 @@ class Distribution:
     def strata(self, n: int) -> Usd:
         """`n` equally likely values, ascending: the mean of each n-th part of the probability, USD.
 
-        They have the distribution's mean, and its TVaR wherever n (1 - q) is whole; so a distribution can stand where
-        bills do.
+        They can replace bills: they have the distribution's mean, and its TVaR if n (1 - q) is an integer.
         """
         total = np.concatenate(([0.0], np.cumsum(self.probabilities)))
         partial = np.concatenate(([0.0], np.cumsum(self.probabilities * self.values_usd)))
@@ -243,15 +241,15 @@ class Distribution:
 def compound(
     law: CountLaw, severities_usd: Usd, counts: Integers | None = None, *, points: int = FFT_POINTS
 ) -> Distribution:
-    """The bill of a month as a sum of N independent severities, exact on a grid by FFT; a model, to be named so.
+    """The monthly bill as a sum of N independent severities, exact on a grid by FFT. Results are labelled as a model.
 
-    `severities_usd` (n,) are the costs of single requests (or sessions), `counts` (n,) how often each occurs, once by
-    default. Each is split between its two neighbours on the grid so that its mean is kept. The grid is widened until
-    what wraps round its end moves the mean by less than 1e-7. Klugman, Panjer and Willmot, Loss Models, section 9.6.
+    `severities_usd` (n,) are the costs of single requests (or sessions), `counts` (n,) their frequencies, 1 by default.
+    Each severity is split between its two neighbouring grid points, which keeps its mean. The grid is widened until
+    wrap-around changes the mean by less than 1e-7. Klugman, Panjer and Willmot, Loss Models, section 9.6.
 
     Raises:
-        ValueError: severities that are not valid, or all of them 0.
-        ArithmeticError: no grid holds the distribution.
+        ValueError: invalid severities, or only zeros.
+        ArithmeticError: no grid is wide enough for the distribution.
 
     """
     values = checked_bills(severities_usd)
@@ -277,7 +275,7 @@ def compound(
 
 
 def _on_grid(positions: Usd, weights: Usd, points: int) -> Usd:
-    """Weights at real positions as masses at whole ones, modulo `points`, keeping total and mean."""
+    """Distribute weights at real positions over integer positions modulo `points`; keeps the total and the mean."""
     below = np.floor(positions)
     share_above = positions - below
     at = below.astype(np.int64)
@@ -288,16 +286,15 @@ def _on_grid(positions: Usd, weights: Usd, points: int) -> Usd:
 
 
 def sum_of_independent(losses_usd: Usd, n: int, *, points: int = FFT_POINTS) -> Distribution:
-    """The sum of `n` independent draws from `losses_usd` (each equally likely), by `n`-fold FFT convolution.
+    """The sum of `n` independent draws from `losses_usd` (equally likely), by `n`-fold FFT convolution.
 
-    The losses are centred first, so that the grid spans the spread of the sum and not its size: 24 standard
-    deviations of the sum, and at least four times the range of one loss. Not the normal approximation: a skewed loss
-    keeps its skewness.
+    The losses are centred, so the grid covers the spread of the sum, not its size: 24 standard deviations of the sum,
+    and at least four times the range of one loss. Unlike a normal approximation this keeps the skewness.
 
-    A loss may be negative: where usage costs more than at list, the provider takes over less than nothing.
+    A loss can be negative: the provider gains if usage is priced above list.
 
     Raises:
-        ValueError: losses that are not finite or none, or `n` below 1.
+        ValueError: losses are missing or not finite, or `n` is below 1.
 
     """
     values = np.asarray(losses_usd, dtype=np.float64)
@@ -316,7 +313,7 @@ def sum_of_independent(losses_usd: Usd, n: int, *, points: int = FFT_POINTS) -> 
 
 
 def _power(base: NDArray[np.complex128], n: int) -> NDArray[np.complex128]:
-    """`base` to the power of a whole n >= 1 by squaring: a fifth of the time of numpy's general power."""
+    """`base` to the power of an integer n >= 1 by squaring: five times faster than numpy's general power."""
     result: NDArray[np.complex128] | None = None
     while True:
         if n % 2:

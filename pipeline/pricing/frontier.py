@@ -1,11 +1,11 @@
-"""Risk against price at every parameter of a mechanism, and the cheapest contract that reaches a target.
+"""Risk against price for all parameters of a mechanism, and the cheapest contract that reaches a target.
 
-Belongs here: variance reduction, premium and tail of stop-loss, allowance, commitment and hybrid at all parameters in
-one sorted pass each, and the choice among them. Does not belong here: single contracts (`terms`), the statistics
-of given prices (`risk`), tables (`recommendation`). Definitions: METHODS section 3.
+Belongs here: variance reduction, premium and tail of stop-loss, allowance, commitment and hybrid for all parameters, in
+one sorted pass each, and the choice among them. Does not belong here: single contracts (`terms`), the statistics of
+given prices (`risk`), tables (`recommendation`).
 
-Everything is at pure equal revenue, E[P(B)] = E[B]; a loading comes on top. Limited cover is the key to all four:
-stop-loss retains min(B, d); an allowance charges (B - Q)+ = B - min(B, Q); a commitment max(C, B) = C + (B - C)+.
+All contracts are at equal revenue, E[P(B)] = E[B], before the loading. All four reduce to min(B, d): stop-loss retains
+min(B, d); an allowance charges (B - Q)+ = B - min(B, Q); a commitment max(C, B) = C + (B - C)+.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ Flags = NDArray[np.bool_]
 
 MECHANISMS = ("hybrid", "insurance", "allowance", "commitment")
 PRINCIPLES = ("expected_value", "solvency_99")
-_KNOTS = (16, 25)  # parameters with an exact convolution, spaced in premium and in variance; between: interpolated
+_KNOTS = (16, 25)  # parameters with an exact convolution, spaced by premium and by variance; others: interpolated
 _TAIL = 0.99
-_NEAR, _HALVINGS = 1e-4, 20  # relative: how near a parameter between two bills is solved for
+_NEAR, _HALVINGS = 1e-4, 20  # relative accuracy of a parameter between two bills, and the bisection steps for it
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """One mechanism at `parameter` (n,), ascending: a threshold in USD, or theta.
+    """One mechanism at each `parameter` (n,), ascending: a threshold in USD, or theta.
 
-    `variance_reduction` (n,) within customers (of one customer: over all bills), None where no customer has two
-    bills; `tvar_99` (n,) of the price in USD, None below 100 bills; `pure_premium` (n,) the mean ceded loss; `fee`
-    (n,) the fee, premium or (commitment) discount at equal revenue; `loading` the USD a bill of each principle.
+    `variance_reduction` (n,) is within customers, or over all bills of a single customer; None if no customer has two
+    bills. `tvar_99` (n,) is that of the price in USD; None below 100 bills. `pure_premium` (n,) is the mean ceded loss;
+    `fee` (n,) the fee, premium or (commitment) discount at equal revenue; `loading` USD per bill by principle.
     """
 
     mechanism: str
@@ -75,7 +75,7 @@ class Frontier:
         return Allowance(fee, value) if self.mechanism == "allowance" else Commitment(value, fee)
 
     def thinned(self, points: int) -> Frontier:
-        """At most `points` parameters, evenly spaced in rank, both ends kept."""
+        """At most `points` parameters, evenly spaced by rank, including both ends."""
         n = self.parameter.size
         if n <= points:
             return self
@@ -93,7 +93,7 @@ class Frontier:
 
 @dataclass(frozen=True)
 class Cover:
-    """The retained part min(B, d) of bills at every d that is a bill; arrays of shape (n,), by ascending d."""
+    """The retained part min(B, d) of bills, for every bill as d; arrays of shape (n,) by ascending d."""
 
     threshold: Usd
     retained_mean: Usd
@@ -110,20 +110,20 @@ def stop_loss(
 ) -> Cover:
     """Mean, variance reduction and tail mean of min(B, d) at every deductible d among `bills`, in one sorted pass.
 
-    `bills` (n,) in USD; `customers` (n,) the customer of each as 0, 1, 2, ..., one customer by default: variance is
-    taken about each customer's own mean, of customers with at least two bills. `weights` (n,) probabilities or counts,
-    1 by default. pure premium = E[B] - retained_mean. `tail_mean`: the mean of min(B, d) over the dearest 1 - `tail`
-    of the bills, ties split; None where n (1 - tail) < 1. O(n log n).
+    `bills` (n,) in USD; `customers` (n,) the customer of each as 0, 1, 2, ..., one customer by default. Variance is
+    about each customer's own mean, for customers with at least two bills. `weights` (n,) are probabilities or counts,
+    1 by default. pure premium = E[B] - retained_mean. `tail_mean` is the mean of min(B, d) over the highest 1 - `tail`
+    of the bills, ties split; None if n (1 - tail) < 1. O(n log n).
 
     Raises:
-        ValueError: bills that are not valid.
+        ValueError: invalid bills.
 
     """
     return _cover(checked_bills(bills), customers, weights, tail)
 
 
 def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: float | None) -> Cover:
-    """`stop_loss` for any finite values: those of the reversed bills give max(B, d)."""
+    """`stop_loss` for any finite values; negated bills give max(B, d)."""
     if customers is None and weights is None:
         order, b = None, np.sort(values)
         w = np.ones(b.size)
@@ -133,7 +133,7 @@ def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: f
         w = np.ones(b.size) if weights is None else np.asarray(weights, dtype=np.float64)[order]
     total = float(w.sum())
     centre = dot(w, b) / total
-    b = b - centre  # variances of what is left are small against squares of bills
+    b = b - centre  # against cancellation: squares of bills are large compared with the variance
     below = np.cumsum(w)
     above = np.maximum(total - below, 0.0)
     below_sum = np.cumsum(w * b)
@@ -155,7 +155,7 @@ def _tail_mean(b: Usd, w: Usd, total: float, tail: float) -> Usd | None:
     size = total * (1 - tail)
     if _weights_are_bills(w) and size < 1 - 1e-9:
         return None
-    beyond = np.maximum(total - np.cumsum(w), 0.0)  # weight of the dearer bills
+    beyond = np.maximum(total - np.cumsum(w), 0.0)  # weight of the higher bills
     share = np.clip(size - beyond, 0.0, w)
     total_share = float(share.sum())
     partial, rest = np.cumsum(share * b), np.maximum(total_share - np.cumsum(share), 0.0)
@@ -163,16 +163,17 @@ def _tail_mean(b: Usd, w: Usd, total: float, tail: float) -> Usd | None:
 
 
 def _weights_are_bills(w: Usd) -> bool:
-    """Whether the weights count bills; those of a distribution are probabilities, which support any tail."""
+    """Whether the weights are counts of bills; else they are probabilities, which support any tail."""
     return bool(w[0] >= 1)
 
 
 def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd:
     """1 - SS(min(B, d)) / SS(B), sums of squares about each customer's mean, at every d = b (ascending, centred).
 
-    For one d: sum of squares of min(B, d) = Q + W d^2, with Q over bills up to d and W the weight above; less, for
-    each customer of weight m, (S + k d)^2 / m with S the sum up to d and k the weight above. S and k change for one
-    customer a bill, so that the sums over customers of S^2/m, S k/m and k^2/m are running sums too.
+    For one d, the sum of squares of min(B, d) is Q + W d^2, with Q over bills up to d and W the weight above. From it,
+    each customer of weight m subtracts (S + k d)^2 / m, with S the sum up to d and k the weight above. From one bill to
+    the next, S and k change for one customer only, so the sums over customers of S^2/m, S k/m and k^2/m are running
+    sums too.
     """
     if customers is None:
         total = float(w.sum())
@@ -197,12 +198,14 @@ def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd:
         k_after = m - k_after
         s_before, k_before = s_after - wb, k_after + w
         mask = np.where(repeated, 1 / m, 0.0)
-        start = float(np.bincount(customers, counted)[np.bincount(customers) >= 2].sum())  # sum of k^2/m before: of m
+        start = float(
+            np.bincount(customers, counted)[np.bincount(customers) >= 2].sum()
+        )  # sum of k^2/m before the first bill
         ss = np.cumsum(mask * (s_after**2 - s_before**2))
         sk = np.cumsum(mask * (s_after * k_after - s_before * k_before))
         kk = start + np.cumsum(mask * (k_after**2 - k_before**2))
         about_mean = squares - (ss + 2 * sk * b + kk * b * b)
-    whole = max(float(about_mean[-1]), np.finfo(np.float64).tiny)  # its terms may cancel where bills hardly vary
+    whole = max(float(about_mean[-1]), np.finfo(np.float64).tiny)  # 0 by cancellation if bills hardly vary
     return np.clip(1 - about_mean / whole, 0.0, 1.0)
 
 
@@ -215,22 +218,23 @@ def frontiers(
 ) -> tuple[Frontier, ...]:
     """All parameters of the four mechanisms of `MECHANISMS` over `bills` (n,) in USD.
 
-    Thresholds are 0 and every bill; theta has as many values from 0 to 1. The loading of expected_value is `lambda_` x
-    the pure premium; that of solvency_99 is computed by convolution at 16 parameters evenly spaced in pure premium and
-    25 in variance reduction, and interpolated between them (hybrid: exact, its ceded loss is a share of the bill).
+    Thresholds are 0 and every bill; theta has equally many values from 0 to 1. The expected_value loading is `lambda_`
+    x the pure premium. The solvency_99 loading is computed by convolution at 16 parameters evenly spaced by pure
+    premium and 25 by variance reduction, and interpolated between them; for hybrid it is exact, because its ceded loss
+    is a share of the bill.
 
     Raises:
-        ValueError: bills that are not valid.
+        ValueError: invalid bills.
 
     """
     values = checked_bills(bills)
-    found = (
+    unloaded = (
         _hybrid(values, customers),
         _insurance(values, customers),
         _allowance(values, customers),
         _commitment(values, customers),
     )
-    return tuple(_loaded(each, values, pool_customers, lambda_) for each in found)
+    return tuple(_loaded(each, values, pool_customers, lambda_) for each in unloaded)
 
 
 def _hybrid(values: Usd, customers: Integers | None) -> Frontier:
@@ -258,7 +262,7 @@ def _insurance(values: Usd, customers: Integers | None) -> Frontier:
 
 
 def _with_zero(frontier: Frontier, reduction: float, pure: float, tvar: float) -> Frontier:
-    """The same with threshold 0 in front, where no bill is 0."""
+    """The frontier with threshold 0 prepended, unless a bill is 0."""
     if frontier.parameter[0] <= 0:
         return frontier
     front = np.concatenate
@@ -275,7 +279,7 @@ def _with_zero(frontier: Frontier, reduction: float, pure: float, tvar: float) -
 
 
 def _excess(values: Usd, customers: Integers | None) -> tuple[Cover, Usd | None]:
-    """max(B, d) at every d = bill ascending (as a `Cover` of it), and the mean of the dearest 1% of max(B, d)."""
+    """A `Cover` of max(B, d) for every bill as d, ascending, and the mean of its highest 1%."""
     mirrored = _cover(-values, customers, None, None)
     flipped = Cover(
         -mirrored.threshold[::-1],
@@ -334,14 +338,14 @@ def _loaded(frontier: Frontier, values: Usd, pool_customers: int, lambda_: float
 
 
 def _knots(frontier: Frontier) -> Integers:
-    """Both ends, and parameters evenly spaced in pure premium and in variance: one is flat where the other is steep."""
-    found = [np.array([0, frontier.parameter.size - 1])]
+    """Both ends, and parameters evenly spaced by pure premium and by variance: one is flat where the other is steep."""
+    knots = [np.array([0, frontier.parameter.size - 1])]
     for values, count in zip((frontier.pure_premium, frontier.variance_reduction), _KNOTS, strict=True):
         if values is not None:
             order = np.argsort(values, kind="stable")
-            wanted = np.linspace(float(values.min()), float(values.max()), count)
-            found.append(order[np.searchsorted(values[order], wanted).clip(0, values.size - 1)])
-    return np.unique(np.concatenate(found)).astype(np.int64)
+            levels = np.linspace(float(values.min()), float(values.max()), count)
+            knots.append(order[np.searchsorted(values[order], levels).clip(0, values.size - 1)])
+    return np.unique(np.concatenate(knots)).astype(np.int64)
 
 
 def _solvency(ceded: Usd, pool_customers: int) -> float:
@@ -351,7 +355,7 @@ def _solvency(ceded: Usd, pool_customers: int) -> float:
 
 @dataclass(frozen=True)
 class Choice:
-    """The cheapest contract of a mechanism that reaches a target, by one principle; USD a bill."""
+    """The cheapest contract of a mechanism that reaches a target, under one loading principle; USD per bill."""
 
     contract: Contract
     variance_reduction: float | None
@@ -366,13 +370,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Market:
-    """A ledger with its customers, how loadings are made, the frontiers over it, and contracts of fixed terms."""
+    """A ledger with its customers, the loading parameters, the frontiers over it, and contracts with fixed terms."""
 
     ledger: Ledger
     customers: Integers
     pool_customers: int
     lambda_: float
-    found: tuple[Frontier, ...]
+    frontiers: tuple[Frontier, ...]
     others: tuple[Contract, ...] = ()
 
     @classmethod
@@ -384,25 +388,25 @@ class Market:
         lambda_: float,
         others: tuple[Contract, ...] = (),
     ) -> Market:
-        """The market of all four mechanisms, and of `others` as they are (at equal revenue); raises as `frontiers`."""
+        """The market of all four mechanisms and `others` with their terms; raises the same as `frontiers`."""
         ledger = Ledger.of(bills)
-        found = frontiers(ledger.bills, customers, pool_customers=pool_customers, lambda_=lambda_)
-        return cls(ledger, customers, pool_customers, lambda_, found, others)
+        all_frontiers = frontiers(ledger.bills, customers, pool_customers=pool_customers, lambda_=lambda_)
+        return cls(ledger, customers, pool_customers, lambda_, all_frontiers, others)
 
     def cheapest_for_variance(self, target: float, principle: str) -> list[Choice]:
-        """Of each mechanism the cheapest contract that removes at least `target` of the variance, cheapest first.
+        """For each mechanism the cheapest contract that removes at least `target` of the variance, cheapest first.
 
-        Cheapest: the least loading, since all cost E[B] before it. Where the best parameter has a neighbour that
-        misses the target, the parameter between them is solved for; the others take part where they reach it. Empty
-        where variance cannot be said.
+        The cheapest has the smallest loading, because all cost E[B] before it. If a neighbour of the best parameter
+        misses the target, the exact parameter between both is solved. `others` are included if they reach the target.
+        Empty if the variance is unknown.
         """
         choices = []
-        for frontier in self.found:
+        for frontier in self.frontiers:
             reduction = frontier.variance_reduction
-            if reduction is None or not (allowed := reduction >= target - 1e-12).any():
+            if reduction is None or not (reaches_target := reduction >= target - 1e-12).any():
                 continue
-            best = _least(frontier.loading[principle], allowed)
-            contract = self._at_the_edge(frontier, best, allowed, target)
+            best = _least(frontier.loading[principle], reaches_target)
+            contract = self._at_the_edge(frontier, best, reaches_target, target)
             choices.append(self._choice(contract, principle))
         for contract in self.others:
             reached = self._reduction(contract)
@@ -443,33 +447,32 @@ class Market:
         return Choice(contract, self._reduction(contract), ceded, by_name[principle].loading)
 
     def cheapest_for_budget(self, budget_usd: float, probability: float, principle: str) -> list[Choice]:
-        """Of each mechanism the cheapest contract whose loaded price is within the budget with `probability`.
+        """For each mechanism the cheapest contract with a loaded price within the budget with `probability`.
 
-        On a frontier the price rises with the bill, so that it is enough to price the smallest bill that at least
-        `probability` of the bills do not exceed. Cheapest first; empty where no contract does: the budget is below
-        what certainty costs.
+        On a frontier the price rises with the bill, so only the bill at quantile `probability` needs a price. Cheapest
+        first; empty if no contract is within the budget.
         """
         ordered = np.sort(self.ledger.bills)
         at = min(max(int(np.ceil(probability * ordered.size - 1e-9)) - 1, 0), ordered.size - 1)
         bill = float(ordered[at])
 
-        def keeps(contract: Contract) -> bool:
+        def is_within(contract: Contract) -> bool:
             highest = float(contract.price(np.array([bill]))[0]) + self._loading(contract, principle)
             return highest <= budget_usd * (1 + 1e-9)
 
         choices = []
-        for frontier in self.found:
+        for frontier in self.frontiers:
             price = _PRICE_OF[frontier.mechanism](frontier, bill) + frontier.loading[principle]
-            allowed = np.flatnonzero(price <= budget_usd * (1 + 1e-12))
-            order = allowed[np.argsort(frontier.loading[principle][allowed], kind="stable")]
+            affordable = np.flatnonzero(price <= budget_usd * (1 + 1e-12))
+            order = affordable[np.argsort(frontier.loading[principle][affordable], kind="stable")]
 
-            def keeps_at(place: int, frontier: Frontier = frontier, order: Integers = order) -> bool:
-                return keeps(frontier.contract(int(order[place])))
+            def is_within_at(place: int, frontier: Frontier = frontier, order: Integers = order) -> bool:
+                return is_within(frontier.contract(int(order[place])))
 
-            # the interpolated loading is near; the exact one decides
-            place = _first(order.size, keeps_at)
+            # candidates use the interpolated loading; the exact one decides
+            place = _first(order.size, is_within_at)
             if place is not None:
-                contract = self._cheaper(frontier, int(order[place]), keeps, principle)
+                contract = self._cheaper(frontier, int(order[place]), is_within, principle)
                 choices.append(self._choice(contract, principle))
         for contract in self.others:
             choice = self._choice(contract, principle)
@@ -478,8 +481,10 @@ class Market:
                 choices.append(choice)
         return sorted(choices, key=lambda choice: choice.loading)
 
-    def _cheaper(self, frontier: Frontier, best: int, keeps: Callable[[Contract], bool], principle: str) -> Contract:
-        """The contract between the best parameter that keeps and the cheaper one beside it, as far as it keeps."""
+    def _cheaper(
+        self, frontier: Frontier, best: int, is_within: Callable[[Contract], bool], principle: str
+    ) -> Contract:
+        """Bisect from the best parameter towards its cheaper neighbour, as far as the contract stays within budget."""
         loading = frontier.loading[principle]
         for other in (best - 1, best + 1):
             if not 0 <= other < loading.size or loading[other] >= loading[best]:
@@ -489,12 +494,12 @@ class Market:
                 if abs(good - bad) <= _NEAR * max(abs(good), abs(bad)):
                     break
                 middle = (good + bad) / 2
-                good, bad = (middle, bad) if keeps(self._solved(frontier.mechanism, middle)) else (good, middle)
+                good, bad = (middle, bad) if is_within(self._solved(frontier.mechanism, middle)) else (good, middle)
             return self._solved(frontier.mechanism, good)
         return frontier.contract(best)
 
     def _loading(self, contract: Contract, principle: str) -> float:
-        """What `loadings` says of one principle, without the others."""
+        """The loading of `loadings` for one principle only."""
         ceded = contract.ceded_in(self.ledger)
         if principle == "expected_value":
             return max(self.lambda_ * float(ceded.mean()), 0.0)
@@ -509,16 +514,16 @@ _PRICE_OF: dict[str, Callable[[Frontier, float], Usd]] = {
 }
 
 
-def _first(n: int, keeps: Callable[[int], bool]) -> int | None:
-    """The first of n places that keeps, all later ones keeping too; by doubling steps, then halving them."""
+def _first(n: int, passes: Callable[[int], bool]) -> int | None:
+    """The first of n indices that passes, if all later ones pass too; by doubling steps, then bisection."""
     low, at, last = -1, 0, n - 1
-    while at < last and not keeps(at):
+    while at < last and not passes(at):
         low, at = at, min(2 * at + 1, last)
-    if at > last or not keeps(at):
+    if at > last or not passes(at):
         return None
     while at - low > 1:
         middle = (low + at) // 2
-        low, at = (low, middle) if keeps(middle) else (middle, at)
+        low, at = (low, middle) if passes(middle) else (middle, at)
     return at
 
 

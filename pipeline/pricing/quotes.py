@@ -1,7 +1,7 @@
-"""The file of quotes in a home: what `token-analytics quote` adds, lists and removes.
+"""The quotes file of a home, for `token-analytics quote`.
 
-Belongs here: reading and writing <home>/quotes.toml. Does not belong here: which terms there are and whether they are
-valid (`settings`), what a quote would have cost (`recommendation`), and quotes of token_analytics.toml.
+Belongs here: reading and writing <home>/quotes.toml. Does not belong here: the terms and their validation (`settings`),
+the cost under a quote (`recommendation`), and quotes of token_analytics.toml.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from pipeline.settings import QUOTES_NAME, ConfigurationError, Settings, Terms
 
-_HEADER = "# Quotes that were offered; written by `token-analytics quote`. Amounts in USD a month.\n"
+_HEADER = "# Quotes, written by `token-analytics quote`. Amounts in USD per month.\n"
 
 
 def add(settings: Settings, name: str, terms: Terms) -> Path:
-    """Write the quote into the home's file, in place of one of the same name, and return the file.
+    """Add the quote to the home's file, replacing one of the same name, and return the file.
 
     Raises:
         ConfigurationError: the file cannot be read or written.
@@ -27,10 +27,10 @@ def add(settings: Settings, name: str, terms: Terms) -> Path:
 
 
 def remove(settings: Settings, name: str) -> Path:
-    """Take a quote out of the home's file.
+    """Delete a quote from the home's file.
 
     Raises:
-        ConfigurationError: it is not there.
+        ConfigurationError: there is no such quote.
 
     """
     stored = _stored(settings)
@@ -50,10 +50,10 @@ def _stored(settings: Settings) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get("quotes", {})
+        quotes = tomllib.loads(path.read_text(encoding="utf-8")).get("quotes", {})
     except (tomllib.TOMLDecodeError, OSError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    return dict(found)
+    return dict(quotes)
 
 
 def _write(settings: Settings, quotes: dict[str, dict[str, Any]]) -> Path:
@@ -73,7 +73,7 @@ def _write(settings: Settings, quotes: dict[str, dict[str, Any]]) -> Path:
 
 
 def _text(value: str) -> str:
-    """A TOML basic string: JSON's rules, and no raw DEL, which JSON allows."""
+    """A TOML basic string: as in JSON, but TOML forbids a raw DEL."""
     return json.dumps(value).replace("\x7f", "\\u007f")
 
 

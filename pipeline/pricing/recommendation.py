@@ -1,8 +1,8 @@
-"""Which contract: the tables of pricing that answer with a choice, and all tables of pricing together.
+"""Which contract to choose: quotes, frontier and recommendation, and the list of all pricing tables.
 
-Belongs here: the user's quotes against what was billed, the frontier, the recommendation in words, the provider's
-view, the naive figures per conversation, and the layout of these tables. Does not belong here: which rows make a bill
-and the risk of single contracts (`bill_history`), contracts and statistics (`pipeline/pricing/`).
+Belongs here: the user's quotes against actual bills, the frontier, the recommendation and its sentences, the provider's
+view, the naive figures per conversation, and the columns of these tables. Does not belong here: which rows make a bill
+and the risk of single contracts (`bill_history`), contracts and statistics (`terms`, `risk`, `frontier`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from pipeline.pricing.terms import Contract, Ledger, Usd, break_even, classics_a
 from pipeline.settings import Settings
 from pipeline.store.computed import table_or_reason
 from pipeline.store.sqlfiles import sql
+from pipeline.words import usd
 
 LAST_YEAR_MONTHS = 12
-FRONTIER_POINTS = 501  # of all parameters, those that the table lists
+FRONTIER_POINTS = 501  # parameters that the table lists, of all that are computed
 PROVIDER_CUSTOMERS = (1, 10, 100, 1_000, 10_000)
 NAMES = {
     "per_token": "per-token",
@@ -40,34 +41,34 @@ NAMES = {
     "commitment": "a commitment",
     "tiered": "tiers",
     "credits": "prepaid credits",
-    "session_cap": "a cap a session",
+    "session_cap": "a cap per session",
 }
 
 PRICING_QUOTES = pa.schema(
     [
-        field("quote", pa.string(), "Name of the quote in the settings or in quotes.toml; null where there is none."),
-        field("params", pa.string(), "Its terms as JSON; amounts in USD a month."),
-        field("first_month", pa.date32(), "First of the months compared: the last twelve whole ones, or fewer."),
-        field("last_month", pa.date32(), "Last of them."),
-        field("n_months", pa.int64(), "How many months, those without usage included: they pay a fee too."),
-        field("list_usd", MONEY, "What these months cost at list, per token, in USD."),
-        field("quote_usd", MONEY, "What they would have cost under the quote, in USD."),
-        field("saving_usd", MONEY, "list_usd - quote_usd; negative where the quote costs more."),
+        field("quote", pa.string(), "Name of the quote in the settings or in quotes.toml; null without quotes."),
+        field("params", pa.string(), "Its terms as JSON; amounts in USD per month."),
+        field("first_month", pa.date32(), "First compared month, of up to twelve complete ones."),
+        field("last_month", pa.date32(), "Last compared month."),
+        field("n_months", pa.int64(), "Number of months, including months without usage: a fee is due in them."),
+        field("list_usd", MONEY, "Cost of these months at list prices (per token), in USD."),
+        field("quote_usd", MONEY, "Cost of these months under the quote, in USD."),
+        field("saving_usd", MONEY, "list_usd - quote_usd; negative if the quote costs more."),
         field("saving_share", pa.float64(), "saving_usd / list_usd."),
         field("dearer_months", pa.int64(), "Number of months in which the quote costs more than list."),
         field(
             "p_dearer",
             pa.float64(),
-            "Chance that a month costs more than list, over the simulated months of pricing_risk.",
+            "Probability that a month costs more than list, over the simulated months of pricing_risk.",
         ),
-        field("p_over_budget", pa.float64(), "Chance that a month costs more than the budget; null without a budget."),
+        field("p_over_budget", pa.float64(), "Probability that a month exceeds the budget; null without a budget."),
         field(
             "break_even_usd",
             pa.float64(),
-            "Monthly usage at list prices at which the quote costs the same; the lowest of several, null if none.",
+            "Monthly usage at list prices at which the quote costs the same; the lowest if several, null if none.",
         ),
         field("break_evens_usd", pa.string(), "All break-evens, as a JSON list."),
-        field("answer", pa.string(), "The same in words."),
+        field("answer", pa.string(), "The result in words."),
         field("status", pa.string(), "ok; none: no quote is set; unavailable: there are no priced bills."),
     ],
     metadata={"description": "Cost of the organisation's last twelve complete months under each quote of the user."},
@@ -76,29 +77,30 @@ PRICING_QUOTES = pa.schema(
 PRICING_FRONTIER = pa.schema(
     [
         field("mechanism", pa.string(), "hybrid, insurance (stop-loss), allowance (overage at list) or commitment."),
-        field("segment", pa.string(), "Which usage the bills cover: all."),
-        field("customer_dimension", pa.string(), "Whose bills: organisation or the configured dimension."),
-        field("params", pa.string(), "Terms as JSON, at equal revenue before the loading; amounts in USD a month."),
+        field("segment", pa.string(), "Usage of the bills: all."),
+        field("customer_dimension", pa.string(), "The dimension of customers: organisation or the configured one."),
+        field("params", pa.string(), "Terms as JSON, at equal revenue before the loading; amounts in USD per month."),
         field(
             "variance_reduction",
             pa.float64(),
-            "1 - Var(price) / Var(bill) after each customer's own mean is removed; null where no customer has two "
-            "bills.",
+            "1 - Var(price) / Var(bill) about each customer's own mean; null if no customer has two bills.",
         ),
-        field("tvar_99", pa.float64(), "Mean of the highest 1% of prices before the loading, USD; null below 100."),
-        field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
-        field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
-        field("loading_principle", pa.string(), "expected_value or solvency_99; one row for each."),
+        field(
+            "tvar_99", pa.float64(), "Mean of the highest 1% of prices before the loading, USD; null below 100 bills."
+        ),
+        field("pure_premium", pa.float64(), "Mean ceded loss, USD per bill."),
+        field("premium", pa.float64(), "pure_premium + loading, USD per bill."),
+        field("loading_principle", pa.string(), "expected_value or solvency_99; one row each."),
         field(
             "loading",
             pa.float64(),
-            "Average extra cost over per-token, USD a bill. solvency_99: exact at up to 43 "
-            "parameters, interpolated in between.",
+            "Average extra cost over per-token, USD per bill. solvency_99 is exact at up to 43 parameters, and "
+            "interpolated between them.",
         ),
     ],
     metadata={
-        "description": "Risk against price for every theta, deductible, allowance and commitment: computed for each "
-        f"distinct threshold among the bills, of which the table lists {FRONTIER_POINTS}, evenly spaced in rank."
+        "description": "Risk against price by theta, deductible, allowance and commitment: computed at every bill as a "
+        f"threshold; the table lists {FRONTIER_POINTS} of them, evenly spaced by rank."
     },
 )
 
@@ -111,23 +113,23 @@ PRICING_RECOMMENDATION = pa.schema(
             "budget_usd with budget_probability.",
         ),
         field("target_value", pa.float64(), "The share of variance, or the budget in USD."),
-        field("target_probability", pa.float64(), "The probability of a budget; null for variance_reduction."),
-        field("customer_dimension", pa.string(), "Whose bills: organisation or the configured dimension."),
+        field("target_probability", pa.float64(), "The probability of the budget; null for variance_reduction."),
+        field("customer_dimension", pa.string(), "The dimension of customers: organisation or the configured one."),
         field("loading_principle", pa.string(), "expected_value or solvency_99."),
-        field("rank", pa.int64(), "1 is the cheapest: the smallest loading, since all earn the mean bill before it."),
+        field("rank", pa.int64(), "1 is the cheapest: the smallest loading, because all cost the mean bill before it."),
         field(
             "mechanism",
             pa.string(),
-            "The contract: hybrid, insurance, allowance and commitment at the best of all terms, the others at those "
-            "of pricing_risk; null if none reaches the target, or if there are too few bills.",
+            "The contract: hybrid, insurance, allowance and commitment with optimised terms, the others with those of "
+            "pricing_risk; null if none reaches the target, or with too few bills.",
         ),
-        field("params", pa.string(), "Its terms as JSON, before the loading; amounts in USD a month."),
-        field("variance_reduction", pa.float64(), "Reached: within customers."),
-        field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
-        field("loading", pa.float64(), "Price of certainty: average extra cost over per-token, USD a bill."),
-        field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
-        field("expected_cost_usd", pa.float64(), "Mean loaded price: mean bill + loading, USD a month."),
-        field("p_over_budget", pa.float64(), "Chance that the loaded price exceeds the budget; null without one."),
+        field("params", pa.string(), "Its terms as JSON, before the loading; amounts in USD per month."),
+        field("variance_reduction", pa.float64(), "Variance reduction reached, within customers."),
+        field("pure_premium", pa.float64(), "Mean ceded loss, USD per bill."),
+        field("loading", pa.float64(), "Price of certainty: average extra cost over per-token, USD per bill."),
+        field("premium", pa.float64(), "pure_premium + loading, USD per bill."),
+        field("expected_cost_usd", pa.float64(), "Mean loaded price: mean bill + loading, USD per month."),
+        field("p_over_budget", pa.float64(), "Probability that the loaded price exceeds the budget; null without one."),
         field("customer_variance_share", pa.float64(), "Var(price) / Var(bill): the customer's risk."),
         field("provider_variance_share", pa.float64(), "Var(price - bill) / Var(bill): the provider's risk."),
         field(
@@ -135,64 +137,64 @@ PRICING_RECOMMENDATION = pa.schema(
             pa.float64(),
             "2 Cov(price, bill - price) / Var(bill): the shared part; the three shares add up to 1.",
         ),
-        field("status", pa.string(), "ok; too_few, unpriced, ...: as in pricing_risk; unreachable; no_budget."),
-        field("reason", pa.string(), "The recommendation in words, and where the two principles disagree."),
+        field("status", pa.string(), "ok; too_few, unpriced, ... as in pricing_risk; unreachable; no_budget."),
+        field("reason", pa.string(), "The recommendation in words, and whether the two principles disagree."),
     ],
     metadata={
-        "description": "The cheapest contract of each mechanism that reaches the target, by each loading principle, "
-        "and who bears which risk under it."
+        "description": "The cheapest contract of each mechanism that reaches the target, under each loading principle, "
+        "and how it splits the risk."
     },
 )
 
 PRICING_PROVIDER = pa.schema(
     [
-        field("mechanism", pa.string(), "As in pricing_risk, at equal revenue; null where bills are too few."),
-        field("customer_dimension", pa.string(), "Whose bills are the customers' of the provider."),
-        field("params", pa.string(), "Terms as JSON; amounts in USD a month."),
-        field("n_customers", pa.int64(), "Independent customers in the provider's book."),
-        field("pure_premium", pa.float64(), "Mean ceded loss, USD a bill."),
+        field("mechanism", pa.string(), "As in pricing_risk, at equal revenue; null with too few bills."),
+        field("customer_dimension", pa.string(), "The dimension of the provider's customers."),
+        field("params", pa.string(), "Terms as JSON; amounts in USD per month."),
+        field("n_customers", pa.int64(), "Number of the provider's independent customers."),
+        field("pure_premium", pa.float64(), "Mean ceded loss, USD per bill."),
         field(
-            "loading", pa.float64(), "Loading with which premiums cover the ceded losses in 99% of months, USD a bill."
+            "loading",
+            pa.float64(),
+            "Loading with which premiums cover the ceded losses in 99% of months, USD per bill.",
         ),
-        field("premium", pa.float64(), "pure_premium + loading, USD a bill."),
-        field("loss_ratio", pa.float64(), "Expected ceded loss / premium; null where nothing is ceded."),
+        field("premium", pa.float64(), "pure_premium + loading, USD per bill."),
+        field("loss_ratio", pa.float64(), "Expected ceded loss / premium; null if nothing is ceded."),
         field(
             "loading_common_shock",
             pa.float64(),
-            f"The loading where, with probability {SHOCK_PROBABILITY}, all bills of a month are {SHOCK_FACTOR} times "
-            "as high; it does not shrink to 0 with more customers. USD a bill.",
+            f"The loading if, with probability {SHOCK_PROBABILITY}, all bills of a month are {SHOCK_FACTOR} times as "
+            "high; more customers do not reduce it to 0. USD per bill.",
         ),
         field("status", pa.string(), "As in pricing_risk."),
-        field("reason", pa.string(), "The status in words."),
+        field("reason", pa.string(), "Explains the status."),
     ],
     metadata={
-        "description": "Loading for a provider's solvency in 99% of months, by number of customers: the sum of "
-        "independent ceded losses by convolution, and the same under one shock that all customers share."
+        "description": "Loading for a provider's solvency in 99% of months, by number of customers: from the sum of "
+        "independent ceded losses (by convolution), and with one shock common to all customers."
     },
 )
 
 PRICING_PER_CONVERSATION = pa.schema(
     [
-        field("mechanism", pa.string(), "per_token, bundle, hybrid or insurance; null where there are no sessions."),
-        field("params", pa.string(), "Terms as JSON, amounts in USD a conversation: as if each were billed alone."),
-        field("n_conversations", pa.int64(), "Sessions with a price."),
+        field("mechanism", pa.string(), "per_token, bundle, hybrid or insurance; null without sessions."),
+        field("params", pa.string(), "Terms as JSON, amounts in USD per conversation, as if each were a bill."),
+        field("n_conversations", pa.int64(), "Number of sessions with a price."),
         field("mean", pa.float64(), "Mean price of a conversation, USD; the same for all."),
         field("median", pa.float64(), "Median, USD."),
         field("p90", pa.float64(), "90th percentile, USD."),
         field("sd", pa.float64(), "Standard deviation (ddof 1), USD."),
         field("cv", pa.float64(), "sd / mean."),
-        field(
-            "variance_reduction_naive", pa.float64(), "1 - Var(price) / Var(cost) over conversations: not over bills."
-        ),
+        field("variance_reduction_naive", pa.float64(), "1 - Var(price) / Var(cost) over conversations, not bills."),
         field("var_95", pa.float64(), "95% quantile, USD; null below 20."),
         field("var_99", pa.float64(), "99% quantile, USD; null below 100."),
         field("tvar_95", pa.float64(), "Mean of the highest 5%, USD."),
         field("tvar_99", pa.float64(), "Mean of the highest 1%, USD."),
-        field("warning", pa.string(), "Why no contract is chosen by these figures."),
+        field("warning", pa.string(), "Why not to choose a contract by these figures."),
     ],
     metadata={
-        "description": "The naive view: the four classic contracts applied to each conversation as if it were a bill. "
-        "For comparison with figures made that way; a month of many conversations swings much less, see pricing_risk."
+        "description": "The naive view: the four classic contracts applied to each conversation as if it were a bill, "
+        "for comparison with such figures. A month of many conversations varies much less: see pricing_risk."
     },
 )
 
@@ -207,7 +209,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, pa.Table]:
-    """Every table of pricing, by name, from one set of bills; one that cannot be computed says so (`computed`)."""
+    """Every table of pricing by name, from one set of bills; a table that cannot be computed says why (`computed`)."""
     pools = cache(lambda: bill_history.pools(connection, settings))
     markets = cache(lambda: [_market(pool, settings) for pool in _main(pools())])
     builds: dict[str, Callable[[], pa.Table]] = {
@@ -223,14 +225,14 @@ def tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[st
 
 
 def _main(pools: Sequence[Pool]) -> list[Pool]:
-    """Of all usage: the organisation, and the configured dimension."""
+    """The pools of all usage: the organisation's and the configured dimension's."""
     return [pool for pool in pools if pool.segment == "all" and pool.method != "compound_model"]
 
 
 def _market(pool: Pool, settings: Settings) -> Market | None:
     if pool.ledger is None or pool.customers is None:
         return None
-    # per_token and bundle are ends of the hybrid frontier
+    # per_token and bundle are the ends of the hybrid frontier
     others = tuple(each for each in pool.contracts if each.name not in (*MECHANISMS, "per_token", "bundle"))
     return Market.over(pool.ledger, pool.customers, settings.pool_customers, settings.loading_lambda, others)
 
@@ -240,9 +242,9 @@ def _json(value: object) -> str:
 
 
 def pricing_quotes(organisation: Pool, settings: Settings) -> pa.Table:
-    """What the organisation's last whole months would have cost under each quote; schema `PRICING_QUOTES`."""
+    """Cost of the organisation's last complete months under each quote; schema `PRICING_QUOTES`."""
     if not settings.quotes:
-        answer = "no quote is set: token-analytics quote add NAME with its terms, or [quotes.NAME] in the settings"
+        answer = "no quote yet: add one with `token-analytics quote add NAME`, or as [quotes.NAME] in the settings"
         return pa.Table.from_pylist([{"status": "none", "answer": answer}], schema=PRICING_QUOTES)
     contracts = [bill_history.contract_of(title, terms) for title, terms in sorted(settings.quotes.items())]
     rows = [_quote_row(organisation, contract, settings) for contract in contracts]
@@ -264,13 +266,13 @@ def _quote_row(pool: Pool, contract: Contract, settings: Settings) -> dict[str, 
     last = max(months["month_number"].to_pylist())
     by_number = dict(zip(months["month_number"].to_pylist(), months["bill_usd"].to_pylist(), strict=True))
     numbers = [number for number in range(min(by_number), last + 1) if number > last - LAST_YEAR_MONTHS]
-    # A month without usage is no bill of pricing_bills, but a fee or a commitment is due in it.
+    # pricing_bills has no row for a month without usage, but a fee or commitment is due in it
     bills: list[Decimal] = [by_number.get(number, Decimal(0)) for number in numbers]
     listed = np.array([float(bill) for bill in bills])
     prices = contract.price(listed)
     list_usd = sum(bills, Decimal(0))
     quote_usd = sum((_money(price) for price in prices), Decimal(0))
-    dearer = int((prices > listed * (1 + 1e-12)).sum())
+    more_expensive = int((prices > listed * (1 + 1e-12)).sum())
     risk = measure(contract, pool.ledger, budget_usd=settings.budget_usd)
     saving = list_usd - quote_usd
     share = float(saving / list_usd) if list_usd else None
@@ -281,10 +283,10 @@ def _quote_row(pool: Pool, contract: Contract, settings: Settings) -> dict[str, 
     direction = "more" if saving < 0 else "less"
     percent = "" if share is None else f" ({abs(share):.1%})"
     answer = (
-        f"From {first_month:%Y-%m} to {last_month:%Y-%m}{more} usage cost {list_usd:,.2f} USD at list; under "
-        f"{contract.label} it would have cost {quote_usd:,.2f} USD, {abs(saving):,.2f} USD{percent} {direction}. "
-        f"It would have cost more in {dearer} of {len(numbers)} months, and does in {risk.p_dearer:.1%} of simulated "
-        f"ones. {_break_even_words(contract)}"
+        f"From {first_month:%Y-%m} to {last_month:%Y-%m}{more} usage cost {usd(list_usd)} at list; under "
+        f"{contract.label} it would have cost {usd(quote_usd)}, {usd(abs(saving))}{percent} {direction}. "
+        f"It would have cost more in {more_expensive} of {len(numbers)} months, and does in {risk.p_dearer:.1%} of "
+        f"simulated months. {_break_even_words(contract)}"
     )
     return row | {
         "first_month": first_month,
@@ -294,7 +296,7 @@ def _quote_row(pool: Pool, contract: Contract, settings: Settings) -> dict[str, 
         "quote_usd": quote_usd,
         "saving_usd": saving,
         "saving_share": share,
-        "dearer_months": dearer,
+        "dearer_months": more_expensive,
         "p_dearer": risk.p_dearer,
         "p_over_budget": risk.p_over_budget,
         "answer": answer,
@@ -310,24 +312,24 @@ def _break_even_words(contract: Contract) -> str:
     """The range of bills in which the contract is cheaper than list prices."""
     edges = [0.0, *break_even(contract), np.inf]
     cheaper: list[str] = []
-    dearer: list[str] = []
+    costs_more = False
     for low, high in itertools.pairwise(edges):
         middle = (low + high) / 2 if np.isfinite(high) else low * 2 + 1e6
         gap = float(contract.price(np.array([middle]))[0]) - middle
-        to = "on" if np.isinf(high) else f"to {high:,.2f} USD"
-        words = f"from {low:,.2f} USD {to}"
-        (cheaper if gap < -1e-9 * (1 + middle) else dearer if gap > 1e-9 * (1 + middle) else []).append(words)
+        costs_more |= gap > 1e-9 * (1 + middle)
+        if gap < -1e-9 * (1 + middle):
+            cheaper.append(f"above {usd(low)}" if np.isinf(high) else f"between {usd(low)} and {usd(high)}")
     if not cheaper:
         return "It is never cheaper than list prices."
-    if not dearer:
+    if not costs_more:
         return "It never costs more than list prices."
-    return f"It is cheaper if a month's usage at list prices is {' and '.join(cheaper)}."
+    return f"It is cheaper if a month's usage at list prices is {' or '.join(cheaper)}."
 
 
 def _frontier(pools: Sequence[Pool], markets: Sequence[Market | None]) -> pa.Table:
     parts = [PRICING_FRONTIER.empty_table()]
     for pool, market in zip(pools, markets, strict=True):
-        for frontier in market.found if market else ():
+        for frontier in market.frontiers if market else ():
             thin = frontier.thinned(FRONTIER_POINTS)
             n = thin.parameter.size
             params = [_json(thin.contract(at).params()) for at in range(n)]
@@ -345,9 +347,9 @@ def _frontier(pools: Sequence[Pool], markets: Sequence[Market | None]) -> pa.Tab
                     "loading": thin.loading[principle],
                 }
                 parts.append(pa.table(columns).cast(PRICING_FRONTIER))
-    found = pa.concat_tables(parts).combine_chunks()
-    if found.num_rows:
-        return found
+    table = pa.concat_tables(parts).combine_chunks()
+    if table.num_rows:
+        return table
     row = {"segment": "all", "customer_dimension": ORGANISATION}
     return pa.Table.from_pylist([row], schema=PRICING_FRONTIER)
 
@@ -375,27 +377,27 @@ def _recommendation(pools: Sequence[Pool], markets: Sequence[Market | None], set
 
 def _recommended(pool: Pool, market: Market, settings: Settings, target: str) -> list[dict[str, Any]]:
     budget, probability = settings.budget_usd, settings.budget_probability
-    found: dict[str, list[Choice]] = {}
+    by_principle: dict[str, list[Choice]] = {}
     for principle in PRINCIPLES:
         if target == "budget" and budget is not None:
-            found[principle] = market.cheapest_for_budget(budget, probability, principle)
+            by_principle[principle] = market.cheapest_for_budget(budget, probability, principle)
         else:
-            found[principle] = market.cheapest_for_variance(settings.target_variance_reduction, principle)
+            by_principle[principle] = market.cheapest_for_variance(settings.target_variance_reduction, principle)
     if target == "budget":
-        aim = f"to keep a month within {budget:,.2f} USD with a probability of {probability:.0%}"
+        aim = f"to keep a month within {usd(budget)} with a probability of {probability:.0%}"
     else:
         aim = f"to remove {settings.target_variance_reduction:.0%} of the variance of a month"
-    first, second = (found[principle] for principle in PRINCIPLES)
+    first, second = (by_principle[principle] for principle in PRINCIPLES)
     sentence = disagreement(first[0].contract.label, second[0].contract.label) if first and second else ""
     rows: list[dict[str, Any]] = []
     mean = float(market.ledger.bills.mean())
     for principle in PRINCIPLES:
-        choices = found[principle]
+        choices = by_principle[principle]
         if not choices:
             if target == "budget":
                 why = "no contract reaches the target"
             elif np.bincount(market.customers).max() < 2:
-                why = "no customer has two bills, so that nothing is known of how they vary"
+                why = "no customer has two bills, so their variance is unknown"
             else:
                 why = "bills have no variance to reduce"
             rows.append({"loading_principle": principle, "status": "unreachable", "reason": f"{why}: {aim}"})
@@ -403,8 +405,8 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
             customer, provider, shared = _shares(choice.contract, market.ledger)
             terms = terms_in_words(choice.contract.params())
             words = (
-                f"Loaded by {principle}, {_name(choice.contract.label)} ({terms}) costs "
-                f"{choice.loading:,.2f} USD a month more than per-token, {_place(rank)} {aim}."
+                f"If {_pricing_rule(principle, market)}, {_name(choice.contract.label)} ({terms}) costs "
+                f"{usd(choice.loading)} a month extra: {_place(rank)} {aim}."
             )
             loaded = choice.contract.price_in(market.ledger) + choice.loading
             notes = [
@@ -438,8 +440,15 @@ def _place(rank: int) -> str:
     return "the cheapest way" if rank == 1 else f"number {rank} in price"
 
 
+def _pricing_rule(principle: str, market: Market) -> str:
+    """A loading principle as a clause about the provider."""
+    if principle == "expected_value":
+        return f"the provider adds a {market.lambda_:.0%} risk margin"
+    return f"premiums must cover the losses of {market.pool_customers:,} customers in 99% of months"
+
+
 def terms_in_words(params: Mapping[str, Any]) -> str:
-    """Terms of a contract as people read them; those that are not set are left out."""
+    """Terms of a contract in words; unset terms are left out."""
     words = []
     for name, value in params.items():
         if (
@@ -453,14 +462,14 @@ def terms_in_words(params: Mapping[str, Any]) -> str:
         elif name == "from_usd":
             words.append(_tiers_in_words(list(zip(value, params["rates"], strict=True)), params["kind"]))
         elif name.endswith("_usd"):
-            words.append(f"{name.removesuffix('_usd').replace('_', ' ')} {value:,.2f} USD")
+            words.append(f"{name.removesuffix('_usd').replace('_', ' ')} {usd(value)}")
         else:
             words.append(f"{name.replace('_', ' ')} {value:.3g}")
     return ", ".join(words)
 
 
 def _tiers_in_words(tiers: Sequence[tuple[float, float]], kind: str) -> str:
-    return f"{kind} tiers: " + ", ".join(f"{rate:.3g} of list from {start:,.2f} USD" for start, rate in tiers)
+    return f"{kind} tiers: " + ", ".join(f"{rate:.3g} of list from {usd(start)}" for start, rate in tiers)
 
 
 def _shares(contract: Contract, ledger: Ledger) -> tuple[float | None, float | None, float | None]:
@@ -476,7 +485,7 @@ def _bearing(customer: float | None, provider: float | None, shared: float | Non
     if customer is None or provider is None or shared is None:
         return ""
     return (
-        f"Of the bill's variance the customer keeps {customer:.0%}, the provider takes {provider:.0%}, and "
+        f"The customer keeps {customer:.0%} of the bill's variance, the provider takes {provider:.0%}, and "
         f"{shared:.0%} is their covariance."
     )
 
@@ -486,12 +495,12 @@ def _name(mechanism: str) -> str:
 
 
 def disagreement(first: str, second: str) -> str:
-    """The sentence that says that the two principles choose different mechanisms; '' where they do not."""
+    """A sentence if the two principles choose different mechanisms; else ''."""
     if first == second:
         return ""
     return (
-        f"The two principles disagree: loaded by {PRINCIPLES[0]} {_name(first)} is cheapest, by {PRINCIPLES[1]} "
-        f"{_name(second)}; ask how the provider prices risk before choosing."
+        f"The two principles disagree: {_name(first)} is cheapest with {PRINCIPLES[0]}, {_name(second)} with "
+        f"{PRINCIPLES[1]}. Ask how the provider prices risk before choosing."
     )
 
 
@@ -514,11 +523,11 @@ def _provider(pools: Sequence[Pool], settings: Settings) -> pa.Table:
 
 
 def pricing_per_conversation(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The four classic contracts on every session with a price; schema `PRICING_PER_CONVERSATION`."""
+    """The four classic contracts on each priced session as if it were a bill; schema `PRICING_PER_CONVERSATION`."""
     table = connection.sql(sql("pricing/list_conversations")).to_arrow_table()
     costs = np.asarray(table["cost_usd"], dtype=np.float64)
     if not costs.size:
-        row = {"n_conversations": 0, "warning": "no session with a price is known"}
+        row = {"n_conversations": 0, "warning": "no session has a price"}
         return pa.Table.from_pylist([row], schema=PRICING_PER_CONVERSATION)
     return pa.Table.from_pylist(conversation_rows(costs), schema=PRICING_PER_CONVERSATION)
 
@@ -527,8 +536,8 @@ def conversation_rows(costs: Usd) -> list[dict[str, Any]]:
     """The four classic contracts on conversations (n,) in USD, each as if it were a bill."""
     ledger = Ledger.of(costs)
     warning = (
-        "nobody pays a conversation: the unit of risk is the bill. A flat fee a conversation removes all variance by "
-        "construction; choose by pricing_risk"
+        "nobody pays per conversation: the unit of risk is the bill. A flat fee per conversation removes all variance "
+        "by construction; choose by pricing_risk"
     )
     rows = []
     for contract in classics_at_equal_revenue(ledger):

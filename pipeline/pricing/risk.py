@@ -1,11 +1,10 @@
-"""What is left of a bill's risk under a contract, who bears it, and what the provider loads for it.
+"""The remaining risk of a bill under a contract, who bears it, and the provider's loading for it.
 
 Belongs here: the statistics of prices against bills, value at risk, and the loading principles. Does not belong here:
-terms and fees (`terms`), where bills come from (`bill_model`), tables (`bill_history`). Definitions: METHODS
-section 3.
+terms and fees (`terms`), the source of bills (`bill_model`), tables (`bill_history`).
 
-Quantiles are type 7, standard deviations have ddof 1. "Pooled" is over all bills; "within" removes each customer's
-mean first, since differences between customers are not risk.
+Quantiles are type 7, standard deviations have ddof 1. "Pooled" means over all bills; "within" subtracts each customer's
+mean first, because differences between customers are not risk.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from pipeline.analysis.stats.describe import dot
 from pipeline.pricing.bill_model import Distribution, sum_of_independent
 from pipeline.pricing.terms import Contract, Ledger, Usd
 
-EXPECTED_VALUE_LAMBDA = 0.2  # METHODS section 3
-SOLVENCY_QUANTILE = 0.99  # METHODS section 3
-POOL_CUSTOMERS = 1_000  # METHODS section 3
-SHOCK_PROBABILITY = 0.05  # one month in twenty, so that it decides the 99% quantile
-SHOCK_FACTOR = 1.25  # a new model or a price change that lifts every customer's bill by a quarter
-_CONSTANT = 1e-12  # a spread below this share of the largest bill is rounding
+EXPECTED_VALUE_LAMBDA = 0.2  # a risk margin of 20%, setting loading_lambda
+SOLVENCY_QUANTILE = 0.99  # premiums cover the losses in 99% of months
+POOL_CUSTOMERS = 1_000  # setting pool_customers
+SHOCK_PROBABILITY = 0.05  # one month in twenty: often enough to determine the 99% quantile
+SHOCK_FACTOR = 1.25  # a new model or price that raises every customer's bill by a quarter
+_CONSTANT = 1e-12  # a smaller share of the largest bill is a rounding error
 
 
 @dataclass(frozen=True)
 class Risk:
-    """One contract over one set of bills; amounts in USD a month, shares as fractions, None where it cannot be said."""
+    """One contract over one set of bills; amounts in USD per month, shares as fractions, None if undefined."""
 
     n_bills: int
     n_customers: int
@@ -57,7 +56,7 @@ class Risk:
 
 @dataclass(frozen=True)
 class Loading:
-    """What is added to the expected ceded loss, and by which principle; USD a bill."""
+    """The margin on the expected ceded loss under one principle; USD per bill."""
 
     principle: str
     loading: float
@@ -78,18 +77,18 @@ def measure(
     """The risk of `contract` over `bills`.
 
     `bills` (n,) in USD, or a ledger of them; `customers` (n,) the customer of each as 0, 1, 2, ..., one customer by
-    default. `tails=False` says that the bills cannot support VaR and TVaR however many they are (months simulated from
-    too few days).
+    default. Use `tails=False` if the bills cannot support VaR and TVaR, however many (months simulated from too few
+    days).
 
     - variance_reduction_pooled = 1 - Var P / Var B; sd_reduction = 1 - sd P / sd B.
-    - variance_reduction: the same after each customer's own mean is removed; a customer with a single bill says
-      nothing about it, and None where all customers are such.
+    - variance_reduction: the same about each customer's own mean, over customers with at least two bills; None if there
+      are none.
     - p_over_budget = P(price > budget). ceded_share = E[ceded] / E[B]. expected_shortfall_share = E[(B - P)+] / E[B].
     - saving = E[B] - E[P]; p_dearer = P(P > B), beyond rounding.
     - provider_sd = sd(P - B); provider_covariance = Cov(P, B - P): Var B = Var P + Var(B - P) + 2 Cov(P, B - P).
 
     Raises:
-        ValueError: bills that are not valid, or `customers` of another shape.
+        ValueError: invalid bills, or `customers` of another shape.
 
     """
     ledger = Ledger.of(bills)
@@ -102,7 +101,7 @@ def measure(
     n, largest = values.size, float(values.max())
     ceded_mean = _pure_premium(contract, ledger)
     mean_bill, mean_price = float(values.mean()), float(prices.mean())
-    # Few passes over the bills, with one array to write to: a million of them are measured in milliseconds.
+    # few passes over the bills and one reused array: a million bills take milliseconds
     price_deviations, bill_deviations = prices - mean_price, values - mean_bill
     bill_squares = dot(bill_deviations, bill_deviations)
     bills_vary = vary(values)
@@ -144,10 +143,9 @@ def measure(
 
 
 def variance_reduction_within(prices: Usd, bills: Usd, customers: NDArray[np.int64]) -> float | None:
-    """1 - Var(prices) / Var(bills), each after its customer's mean is removed; all three of shape (n,).
+    """1 - Var(prices) / Var(bills), both about each customer's mean; all arrays of shape (n,).
 
-    Only customers with at least two bills take part; None where there is none, or where none of their bills ever
-    varies.
+    Uses customers with at least two bills; None if there are none, or if their bills do not vary.
     """
     if not vary(bills, customers):
         return None
@@ -158,7 +156,7 @@ def variance_reduction_within(prices: Usd, bills: Usd, customers: NDArray[np.int
 
 
 def vary(values: Usd, customers: NDArray[np.int64] | None = None) -> bool:
-    """Whether `values` (n,) vary beyond rounding; within `customers` (n,), of those with at least two, where given."""
+    """Whether `values` (n,) vary beyond rounding; with `customers` (n,), within those that have at least two."""
     if customers is None:
         low, high = float(values.min()), float(values.max())
         return high - low > _CONSTANT * max(abs(low), abs(high))
@@ -171,7 +169,7 @@ def vary(values: Usd, customers: NDArray[np.int64] | None = None) -> bool:
 
 
 def _repeated(customers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows are of a customer with at least two."""
+    """Which rows belong to a customer with at least two rows."""
     return np.asarray(np.bincount(customers)[customers] >= 2)
 
 
@@ -181,12 +179,12 @@ def _without_customer_mean(values: Usd, codes: NDArray[np.int64]) -> Usd:
 
 
 def _supports(n: int, q: float) -> bool:
-    """Whether the worst 1 - q of n values is at least one whole value: 20 for 95%, 100 for 99%."""
+    """Whether the highest 1 - q of n values is at least one value: n of 20 for 95%, 100 for 99%."""
     return n * (1 - q) >= 1 - 1e-9
 
 
 def _sorted_quantile(ordered: Usd, q: float) -> float:
-    """The quantile q (type 7) of values in ascending order, without sorting them again."""
+    """The quantile q (type 7) of sorted values."""
     at = (ordered.size - 1) * q
     below = min(int(at), ordered.size - 1)
     low, high = float(ordered[below]), float(ordered[min(below + 1, ordered.size - 1)])
@@ -194,16 +192,16 @@ def _sorted_quantile(ordered: Usd, q: float) -> float:
 
 
 def value_at_risk(prices: Usd, q: float, *, is_sorted: bool = False) -> float | None:
-    """The quantile q (type 7) of `prices` (n,), USD; None where n (1 - q) < 1. `is_sorted`: they ascend."""
+    """The quantile q (type 7) of `prices` (n,), USD; None if n (1 - q) < 1. `is_sorted`: they are ascending."""
     ordered = prices if is_sorted else np.sort(prices)
     return _sorted_quantile(ordered, q) if _supports(prices.size, q) else None
 
 
 def tail_value_at_risk(prices: Usd, q: float, *, is_sorted: bool = False) -> float | None:
-    """The mean of the worst 1 - q of `prices` (n,), USD; None where n (1 - q) < 1.
+    """The mean of the highest 1 - q of `prices` (n,), USD; None if n (1 - q) < 1.
 
-    The worst n (1 - q) prices need not be a whole number: the last one counts with its fraction, so that ties at the
-    threshold are split and the weights are exactly 1 - q (Acerbi and Tasche 2002).
+    If n (1 - q) is fractional, the last price counts with that fraction: ties at the threshold are split and the
+    weights add up to exactly 1 - q (Acerbi and Tasche 2002).
     """
     if not _supports(prices.size, q):
         return None
@@ -215,7 +213,7 @@ def tail_value_at_risk(prices: Usd, q: float, *, is_sorted: bool = False) -> flo
     ordered = ascending[::-1]
     rest = (size - whole) * float(ordered[whole]) if whole < prices.size else 0.0
     mean_of_worst = (float(ordered[:whole].sum()) + rest) / size
-    return max(mean_of_worst, _sorted_quantile(ascending, q))  # TVaR >= VaR is a law; only rounding could break it
+    return max(mean_of_worst, _sorted_quantile(ascending, q))  # TVaR >= VaR, despite rounding
 
 
 def loadings(
@@ -225,19 +223,19 @@ def loadings(
     pool_customers: int = POOL_CUSTOMERS,
     lambda_: float = EXPECTED_VALUE_LAMBDA,
 ) -> tuple[Loading, Loading]:
-    """The loading of the contract's ceded loss by both principles, over `bills` (n,) in USD.
+    """The loading of the contract's ceded loss under both principles, over `bills` (n,) in USD.
 
     - expected_value: `lambda_` x the mean ceded loss, however uncertain it is.
-    - solvency_99: what each of `pool_customers` independent customers adds so that premiums meet the ceded losses of
-      the month in 99% of months, from the exact distribution of their sum. `loading_common_shock` is the same where
-      all customers share a shock (with probability 5% every bill of the month is 1.25 times as high): that part does
-      not shrink with more customers.
+    - solvency_99: the amount per bill with which the premiums of `pool_customers` independent customers cover the ceded
+      losses in 99% of months, from the exact distribution of their sum. `loading_common_shock` is the same with a shock
+      common to all customers (with probability 5% all bills of a month are 1.25 times as high); that part does not
+      shrink with more customers.
 
-    loss_ratio = expected ceded loss / (expected ceded loss + loading); None where nothing is ceded. A loading is
-    never negative.
+    loss_ratio = expected ceded loss / (expected ceded loss + loading); None if nothing is ceded. A loading is never
+    negative.
 
     Raises:
-        ValueError: bills that are not valid, or `pool_customers` below 1.
+        ValueError: invalid bills, or `pool_customers` below 1.
 
     """
     ledger = Ledger.of(bills)
@@ -250,19 +248,19 @@ def loadings(
 
 
 def solvency_loading(contract: Contract, bills: Usd | Ledger, pool_customers: int) -> Loading:
-    """The second of `loadings` alone."""
+    """The solvency_99 loading of `loadings`."""
     ledger = Ledger.of(bills)
     pure = _pure_premium(contract, ledger)
-    calm = sum_of_independent(contract.ceded_in(ledger), pool_customers)
+    normal = sum_of_independent(contract.ceded_in(ledger), pool_customers)
     shocked = sum_of_independent(contract.ceded_in(ledger.scaled(SHOCK_FACTOR)), pool_customers)
-    needed = calm.quantile(SOLVENCY_QUANTILE)
-    needed_with_shock = _quantile_of_mixture(calm, shocked, SHOCK_PROBABILITY, SOLVENCY_QUANTILE)
+    needed = normal.quantile(SOLVENCY_QUANTILE)
+    needed_with_shock = _quantile_of_mixture(normal, shocked, SHOCK_PROBABILITY, SOLVENCY_QUANTILE)
     loading, with_shock = (max(total / pool_customers - pure, 0.0) for total in (needed, needed_with_shock))
     return Loading("solvency_99", loading, pure + loading, _loss_ratio(pure, loading), pool_customers, with_shock)
 
 
 def _pure_premium(contract: Contract, ledger: Ledger) -> float:
-    """Mean ceded loss, USD; 0 where it is rounding."""
+    """Mean ceded loss, USD; 0 if it is only rounding."""
     pure = float(contract.ceded_in(ledger).mean())
     return 0.0 if abs(pure) <= _CONSTANT * float(ledger.bills.max()) else pure
 
@@ -272,24 +270,24 @@ def _loss_ratio(pure_premium: float, loading: float) -> float | None:
 
 
 def _quantile_of_mixture(first: Distribution, second: Distribution, weight_of_second: float, q: float) -> float:
-    """The smallest value that at least q of the mixture does not exceed, by bisection on its distribution function."""
+    """The quantile q of the mixture, by bisection on its distribution function."""
     parts = [
         (weight, each.values_usd, np.cumsum(each.probabilities))
         for weight, each in ((1 - weight_of_second, first), (weight_of_second, second))
     ]
 
-    def reached(value: float) -> float:
-        found = 0.0
+    def mixture_cdf(value: float) -> float:
+        probability = 0.0
         for weight, values, upto in parts:
             at = int(np.searchsorted(values, value, side="right"))
-            found += weight * float(upto[at - 1]) if at else 0.0
-        return found
+            probability += weight * float(upto[at - 1]) if at else 0.0
+        return probability
 
     low = min(float(values[0]) for _, values, _ in parts)
     high = max(float(values[-1]) for _, values, _ in parts)
-    if reached(low) >= q * (1 - 1e-12):
+    if mixture_cdf(low) >= q * (1 - 1e-12):
         return low
     for _ in range(70):
         middle = (low + high) / 2
-        low, high = (low, middle) if reached(middle) >= q * (1 - 1e-12) else (middle, high)
+        low, high = (low, middle) if mixture_cdf(middle) >= q * (1 - 1e-12) else (middle, high)
     return high

@@ -1,11 +1,12 @@
-"""Contracts as terms: what a customer pays for a bill, what the provider takes over, and the terms at equal revenue.
+"""Contracts: the price of a bill, the part that the provider covers, and the terms at equal revenue.
 
-Belongs here: one frozen dataclass a mechanism, under the names that the tables use, and the solver of its fee.
-Does not belong here: where bills come from (`bills`), what risk a contract leaves and its loading (`risk`).
+Belongs here: one frozen dataclass per mechanism, with the names of the tables, and the solver of its fee.
+Does not belong here: the source of bills (`bill_model`, `bill_history`), the risk under a contract and its loading
+(`risk`).
 
-A *bill* is what one customer's usage of one calendar month costs at list, in USD. A contract applies to the bill,
-never to the rows that it is the sum of. Arrays of bills are one-dimensional float64, finite and not negative; prices
-and ceded losses have their shape. Each contract here is `price = bill - ceded(bill) + price of a month without usage`.
+A *bill* is the cost of one customer's usage in one calendar month at list prices, in USD. A contract applies to the
+bill, never to its rows. Arrays of bills are one-dimensional float64, finite and not negative; prices and ceded losses
+have the same shape. For each contract, `price = bill - ceded(bill) + price of a month without usage`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Usd = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Params = dict[str, Any]
 
-DEFAULT_THETA = 0.5  # METHODS section 3
-DEFAULT_DEDUCTIBLE_QUANTILE = 0.9  # METHODS section 3: the 90th percentile of the bills
-DEFAULT_TIER_QUANTILES = (0.5, 0.9)  # cheaper from the median on, and again from the 90th percentile
+DEFAULT_THETA = 0.5  # docs/pricing.md lists the default terms
+DEFAULT_DEDUCTIBLE_QUANTILE = 0.9  # of the bills
+DEFAULT_TIER_QUANTILES = (0.5, 0.9)  # lower rates above the median and above the 90th percentile
 DEFAULT_TIER_RATES = (1.0, 0.9, 0.8)
 DEFAULT_EXPIRY_MONTHS = 3
 EQUAL_REVENUE_TOLERANCE = 1e-9  # relative to E[B]
@@ -47,11 +48,11 @@ def checked_bills(bills: Usd) -> Usd:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Bills, and what a contract that looks beyond a single bill needs to know of them; arrays of shape (n,).
+    """Bills, with their order and sessions for contracts that need more than a single bill; arrays of shape (n,).
 
-    `paths`: which customer (or simulated year) a bill belongs to, as 0, 1, 2, ...; `months`: the number of its
-    calendar month, ascending within a path. `over_cap(cap_usd)`: for each bill the sum over its sessions of
-    (cost - cap)+, USD; None where no session is known.
+    `paths`: the customer (or simulated year) of a bill, as 0, 1, 2, ...; `months`: the number of its calendar month,
+    ascending within a path. `over_cap(cap_usd)`: for each bill, the sum of (cost - cap)+ over its sessions, USD; None
+    without sessions.
     """
 
     bills: Usd
@@ -61,10 +62,10 @@ class Ledger:
 
     @classmethod
     def of(cls, bills: Usd | Ledger) -> Ledger:
-        """`bills` themselves, or bills of one customer in consecutive months, each a single session.
+        """A ledger unchanged; an array as one customer's bills of consecutive months, each a single session.
 
         Raises:
-            ValueError: bills that are not valid.
+            ValueError: invalid bills.
 
         """
         if isinstance(bills, Ledger):
@@ -108,12 +109,12 @@ class Contract(ABC):
 
     @abstractmethod
     def price(self, bills: Usd) -> Usd:
-        """What the customer pays for each bill, in USD, fee or premium included."""
+        """The customer's price for each bill, in USD, including fee or premium."""
 
     def ceded(self, bills: Usd) -> Usd:
-        """The part of each bill that the provider takes over, before any fee: bill - price + the price of no usage.
+        """The part of each bill that the provider covers, before any fee: bill - price + price of an idle month.
 
-        Negative where usage costs more than at list.
+        Negative if usage costs more than at list.
         """
         return np.asarray(bills, dtype=np.float64) - self.price(bills) + self.idle_price()
 
@@ -122,7 +123,7 @@ class Contract(ABC):
         return float(self.price(np.zeros(1))[0])
 
     def price_in(self, ledger: Ledger) -> Usd:
-        """`price` for the bills of a ledger; here it depends on nothing else of it."""
+        """`price` for the bills of a ledger; by default it depends only on the bills."""
         return self.price(ledger.bills)
 
     def ceded_in(self, ledger: Ledger) -> Usd:
@@ -130,7 +131,7 @@ class Contract(ABC):
         return self.ceded(ledger.bills)
 
     def params(self) -> Params:
-        """The terms by the names of the tables; None where a term is not set."""
+        """The terms by their names in the tables; None if a term is not set."""
         return {term.name: getattr(self, term.name) for term in fields(self)}  # type: ignore[arg-type]
 
     @abstractmethod
@@ -138,12 +139,12 @@ class Contract(ABC):
         """The same terms at another fee or premium."""
 
     def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
-        """The same terms with the one that makes E[P(B)] = E[B], if any does: here the fee, E[B] - E[P(B) at fee 0]."""
+        """The terms with one solved for E[P(B)] = E[B] if possible: by default the fee, E[B] - E[P(B) at fee 0]."""
         fee_usd = _mean(ledger.bills, weights) - _mean(self.with_fee(0.0).price_in(ledger), weights)
         return self.with_fee(max(fee_usd, 0.0))
 
     def kinks(self) -> tuple[float, ...]:
-        """The bills in USD, ascending, between which the price is a straight line; without the first, 0."""
+        """The bills in USD, ascending, at which the slope of the price changes; the price is linear between them."""
         return ()
 
 
@@ -152,7 +153,7 @@ AnyContract = TypeVar("AnyContract", bound=Contract)
 
 @dataclass(frozen=True)
 class PerToken(Contract):
-    """Usage at list: the customer pays the bill, and bears all of its risk. P = B."""
+    """Usage at list prices: the customer pays the bill and bears all of its risk. P = B."""
 
     name: ClassVar[str] = "per_token"
 
@@ -166,13 +167,13 @@ class PerToken(Contract):
         return self
 
     def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
-        """As it is: the price is the bill."""
+        """Unchanged: the price is the bill."""
         return self
 
 
 @dataclass(frozen=True)
 class Bundle(Contract):
-    """Flat subscription: `fee_usd` (USD a month), whatever the usage. P = F."""
+    """Flat subscription: `fee_usd` (USD per month) for any usage. P = F."""
 
     fee_usd: float = 0.0
     name: ClassVar[str] = "bundle"
@@ -197,8 +198,8 @@ class Bundle(Contract):
 class Allowance(Contract):
     """Subscription with an allowance of usage. P = F + r (B - Q)+.
 
-    `fee_usd`: USD a month; `allowance_usd`: usage at list that the fee covers, USD a month; `overage_rate`: price of
-    usage beyond it as a share of list (1 = list; above 1 = dearer).
+    `fee_usd`: USD per month; `allowance_usd`: usage at list that the fee covers, USD per month; `overage_rate`: price
+    of usage above it as a share of list (1 = list; above 1 = more expensive).
     """
 
     fee_usd: float = 0.0
@@ -228,7 +229,7 @@ class Allowance(Contract):
 class Hybrid(Contract):
     """A fee, and usage at a share of list. P = F + theta B.
 
-    `fee_usd`: USD a month; `theta`: the share of list that usage still costs, 0 to 1.
+    `fee_usd`: USD per month; `theta`: the price of usage as a share of list, 0 to 1.
     """
 
     fee_usd: float = 0.0
@@ -254,11 +255,11 @@ class Hybrid(Contract):
 
 @dataclass(frozen=True)
 class Insurance(Contract):
-    """Stop-loss on the month: the bill up to a deductible, then a share of a layer, and a premium.
+    """Stop-loss for a month: the customer pays the bill up to a deductible, a share of a layer above, and a premium.
 
-    The layer is the part of the bill between `deductible_usd` and `deductible_usd + limit_usd` (no upper end where
-    the limit is None). Of it the customer keeps the share `coinsurance`; what lies above the layer is the customer's
-    again. `premium_usd`: USD a month. P = B - (1 - coinsurance) min((B - d)+, limit) + premium.
+    The layer is the part of the bill between `deductible_usd` and `deductible_usd + limit_usd` (unlimited if the limit
+    is None). The customer pays the share `coinsurance` of the layer, and everything above it. `premium_usd`: USD per
+    month. P = B - (1 - coinsurance) min((B - d)+, limit) + premium.
     """
 
     deductible_usd: float
@@ -298,11 +299,11 @@ class Insurance(Contract):
 
 @dataclass(frozen=True)
 class Tiered(Contract):
-    """Usage at a rate that depends on its amount, and a fee: any price that is a straight line between amounts.
+    """Usage at rates that depend on its amount, and a fee: any piecewise linear price.
 
-    `from_usd`: where each tier begins, usage at list in USD a month, ascending from 0; `rates`: its price as a share
-    of list. graduated: each part of the bill at the rate of its own tier, P = F + sum rate_i (part of B in tier i).
-    volume: the whole bill at the rate of the tier that it reaches, P = F + rate(B) B, which jumps at a tier's edge.
+    `from_usd`: lower bounds of the tiers as usage at list, USD per month, ascending from 0; `rates`: their prices as a
+    share of list. graduated: each part of the bill at the rate of its own tier, P = F + sum rate_i (part of B in tier
+    i). volume: the whole bill at the rate of the tier that it reaches, P = F + rate(B) B, with jumps between tiers.
     """
 
     from_usd: tuple[float, ...]
@@ -316,14 +317,14 @@ class Tiered(Contract):
         _require(edges.size > 0 and edges.size == len(self.rates), "tiered: one rate for each tier is needed")
         _require(
             bool(np.isfinite(edges).all()) and edges[0] == 0 and bool((np.diff(edges) > 0).all()),
-            "tiered: from_usd must begin at 0 and rise",
+            "tiered: from_usd must start at 0 and be ascending",
         )
         _require(all(_is_amount(rate) for rate in self.rates), "tiered: rates must be finite and not negative")
         _require(self.kind in ("graduated", "volume"), "tiered: kind must be graduated or volume")
         _require(_is_amount(self.fee_usd), "tiered: fee_usd must be finite and not negative")
 
     def price(self, bills: Usd) -> Usd:
-        """The formula of its kind."""
+        """The formula of `kind`."""
         values = np.asarray(bills, dtype=np.float64)
         edges, rates = np.asarray(self.from_usd, dtype=np.float64), np.asarray(self.rates, dtype=np.float64)
         tier = np.searchsorted(edges, values, side="right") - 1
@@ -337,7 +338,7 @@ class Tiered(Contract):
         return replace(self, fee_usd=fee_usd)
 
     def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
-        """All rates times one factor, and no fee: tiers without a fee are a list of rates."""
+        """All rates times one factor, and no fee."""
         free = self.with_fee(0.0)
         priced = _mean(free.price_in(ledger), weights)
         if priced <= 0:
@@ -346,7 +347,7 @@ class Tiered(Contract):
         return replace(free, rates=tuple(rate * factor for rate in self.rates))
 
     def kinks(self) -> tuple[float, ...]:
-        """The edges of the tiers."""
+        """The lower bounds of the tiers, except 0."""
         return self.from_usd[1:]
 
 
@@ -354,7 +355,7 @@ class Tiered(Contract):
 class Commitment(Contract):
     """Committed spend at a discount. P = max(C, B) (1 - discount).
 
-    `commitment_usd`: usage at list that is paid whether used or not, USD a month; `discount`: share of list, 0 to 1.
+    `commitment_usd`: the least usage that is charged, at list, USD per month; `discount`: share of list, 0 to 1.
     """
 
     commitment_usd: float
@@ -375,7 +376,7 @@ class Commitment(Contract):
         return self
 
     def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
-        """The discount that pays for the commitment: 1 - E[B] / E[max(C, B)]."""
+        """The discount that offsets the commitment: 1 - E[B] / E[max(C, B)]."""
         priced = _mean(np.maximum(ledger.bills, self.commitment_usd), weights)
         return replace(self, discount=max(1 - _mean(ledger.bills, weights) / priced, 0.0) if priced > 0 else 0.0)
 
@@ -386,12 +387,12 @@ class Commitment(Contract):
 
 @dataclass(frozen=True)
 class Credits(Contract):
-    """Prepaid credits with expiry: each month buys some, the oldest are used first, and what is left expires.
+    """Prepaid credits: each month buys credits, the oldest are used first, and unused ones expire.
 
-    `fee_usd`: USD a month; `credit_usd`: usage at list that a month's fee buys; `expiry_months`: for how many months
-    they can be used, the one in which they are bought included; `overage_rate`: price of usage that no credit covers,
-    as a share of list. P depends on the months before: it needs a ledger; `price` takes bills as consecutive months
-    of one customer. Each path begins without credits, and a month without a bill buys none.
+    `fee_usd`: USD per month; `credit_usd`: usage at list that a month's fee buys; `expiry_months`: how many months
+    credits are valid, including the month of purchase; `overage_rate`: price of usage without credits, as a share of
+    list. P depends on earlier months and needs a ledger; `price` takes bills as consecutive months of one customer.
+    Each path starts without credits, and a month without a bill buys none.
     """
 
     fee_usd: float = 0.0
@@ -406,11 +407,11 @@ class Credits(Contract):
         _require(self.expiry_months >= 1, "credits: expiry_months must be at least 1")
 
     def price(self, bills: Usd) -> Usd:
-        """Of consecutive months of one customer."""
+        """The price of consecutive months of one customer."""
         return self.price_in(Ledger.of(bills))
 
     def price_in(self, ledger: Ledger) -> Usd:
-        """F + r (usage that no credit covers)."""
+        """F + r (usage without credits)."""
         return self.fee_usd + self.overage_rate * self._uncovered(ledger)
 
     def ceded_in(self, ledger: Ledger) -> Usd:
@@ -422,12 +423,12 @@ class Credits(Contract):
         return self.fee_usd
 
     def _uncovered(self, ledger: Ledger) -> Usd:
-        """One step a month, all paths at once; credits lie in a row by the month in which they expire."""
+        """Usage without credits: month by month for all paths at once; the columns of `held` are months to expiry."""
         order = np.lexsort((ledger.months, ledger.paths))
         paths = np.unique(ledger.paths[order], return_inverse=True)[1]
         first = np.flatnonzero(np.diff(paths, prepend=-1))
         step = np.arange(paths.size) - first[paths]
-        held = np.zeros((first.size, self.expiry_months))  # left in column j: usable in j months more than this one
+        held = np.zeros((first.size, self.expiry_months))  # column j: credits valid for j more months
         last_month = ledger.months[order][first]
         uncovered = np.zeros(paths.size)
         by_step = np.argsort(step, kind="stable")
@@ -456,10 +457,10 @@ class Credits(Contract):
 
 @dataclass(frozen=True)
 class SessionCap(Contract):
-    """No session costs more than a cap, and a fee. P = F + B - sum over the bill's sessions of (cost - cap)+.
+    """A fee, and a cap on the cost of each session. P = F + B - sum over the bill's sessions of (cost - cap)+.
 
-    `fee_usd`: USD a month; `cap_usd`: USD a session. It needs a ledger that knows the sessions; `price` takes each
-    bill as a single session. What no session explains stays at list.
+    `fee_usd`: USD per month; `cap_usd`: USD per session. Needs a ledger with sessions; `price` takes each bill as a
+    single session. Usage outside of sessions is at list.
     """
 
     cap_usd: float
@@ -471,20 +472,20 @@ class SessionCap(Contract):
             _require(_is_amount(getattr(self, term)), f"session_cap: {term} must be finite and not negative")
 
     def price(self, bills: Usd) -> Usd:
-        """Of bills that are single sessions."""
+        """The price of bills that are single sessions."""
         return self.price_in(Ledger.of(bills))
 
     def price_in(self, ledger: Ledger) -> Usd:
-        """F + the bill without what its sessions cost above the cap; a bill never falls below 0.
+        """F + the bill - the cost of its sessions above the cap, at least F.
 
         Raises:
-            ValueError: the ledger knows no sessions.
+            ValueError: the ledger has no sessions.
 
         """
         return self.fee_usd + ledger.bills - self.ceded_in(ledger)
 
     def ceded(self, bills: Usd) -> Usd:
-        """Of bills that are single sessions."""
+        """The ceded part of bills that are single sessions."""
         return self.ceded_in(Ledger.of(bills))
 
     def ceded_in(self, ledger: Ledger) -> Usd:
@@ -504,10 +505,10 @@ class SessionCap(Contract):
 
 @dataclass(frozen=True)
 class Combined(Contract):
-    """Terms as a quote states them, some or all of them. P = F + (1 - discount) max(C, U(B)).
+    """The terms of a quote, all of them optional. P = F + (1 - discount) max(C, U(B)).
 
-    U is r (B - Q)+, or what `tiers` make of the bill. A term that is not named changes nothing: without any of them
-    this is per-token. `title`: the name that the user gave; all amounts in USD a month.
+    U is r (B - Q)+, or the price under `tiers`. Without any term this is per-token. `title`: the user's name for it;
+    all amounts in USD per month.
     """
 
     title: str
@@ -526,7 +527,7 @@ class Combined(Contract):
 
     @property
     def label(self) -> str:
-        """The user's name for it."""
+        """The user's name for the quote."""
         return self.title
 
     def _usage(self, bills: Usd) -> Usd:
@@ -539,7 +540,7 @@ class Combined(Contract):
         return self.fee_usd + (1 - self.discount) * np.maximum(self._usage(bills), self.commitment_usd)
 
     def params(self) -> Params:
-        """The terms that say something."""
+        """The terms that differ from per-token."""
         terms = {key: value for key, value in asdict(self).items() if key not in ("title", "tiers")}
         neutral = {"overage_rate": 1.0}
         named = {key: value for key, value in terms.items() if value != neutral.get(key, 0.0)}
@@ -555,7 +556,7 @@ class Combined(Contract):
         return replace(self, fee_usd=fee_usd)
 
     def solved(self, ledger: Ledger, weights: Usd | None) -> Self:
-        """The fee, or where usage alone earns too much, no fee and a discount on it."""
+        """The fee; if usage alone earns more than E[B], no fee and a discount."""
         free = replace(self, fee_usd=0.0)
         target, priced = _mean(ledger.bills, weights), _mean(free.price_in(ledger), weights)
         if priced <= target:
@@ -563,19 +564,18 @@ class Combined(Contract):
         return replace(free, discount=1 - (1 - self.discount) * target / priced)
 
     def kinks(self) -> tuple[float, ...]:
-        """Edges of the allowance or the tiers, and where usage meets the commitment."""
+        """The bounds of the allowance or tiers, and where usage reaches the commitment."""
         edges = self.tiers.kinks() if self.tiers is not None else (self.allowance_usd,)
-        found = {edge for edge in edges if edge > 0}
-        for crossing in _crossings(self._usage, self.commitment_usd, 0.0, tuple(sorted(found))):
-            found.add(crossing)
-        return tuple(sorted(found))
+        bounds = {edge for edge in edges if edge > 0}
+        crossings = _crossings(self._usage, self.commitment_usd, 0.0, tuple(sorted(bounds)))
+        return tuple(sorted(bounds.union(crossings)))
 
 
 def _crossings(line: Callable[[Usd], Usd], level: float, slope: float, kinks: tuple[float, ...]) -> list[float]:
-    """Where `line` (straight between kinks) crosses or jumps over level + slope B, ascending; not where it touches."""
+    """Where `line` (linear between kinks) crosses or jumps over level + slope B, ascending; touching does not count."""
     edges = [0.0, *kinks]
-    found: list[float] = []
-    before = 0.0  # the last gap that is none, on the way to the edge
+    crossings: list[float] = []
+    before = 0.0  # the last nonzero gap before the edge
     for number, start in enumerate(edges):
         is_last = number + 1 == len(edges)
         end = start + max(start, 1.0) if is_last else edges[number + 1]
@@ -589,32 +589,32 @@ def _crossings(line: Callable[[Usd], Usd], level: float, slope: float, kinks: tu
         at_end = 0.0 if abs(at_end) <= noise else at_end
         after = at_start or at_end
         if before * after < 0:
-            found.append(start)
+            crossings.append(start)
         root = start - at_start / steep if abs(steep) > 1e-12 else np.inf
         if at_start * steep < 0 and (is_last or at_start * at_end < 0) and root > 0:
-            found.append(float(root))
+            crossings.append(float(root))
             before = steep
         else:
             before = after or before
-    return sorted(set(found))
+    return sorted(set(crossings))
 
 
 def break_even(contract: Contract) -> list[float]:
-    """The bills in USD, ascending, at which the contract goes from cheaper than per-token to dearer or back.
+    """The bills in USD, ascending, at which the contract changes between cheaper and more expensive than per-token.
 
-    For contracts on one bill (not credits, not session_cap), whose price is a straight line between its kinks.
+    For contracts on single bills (not credits or session_cap): their price is linear between kinks.
     """
     return _crossings(contract.price, 0.0, 1.0, contract.kinks())
 
 
 def at_equal_revenue(contract: AnyContract, bills: Usd | Ledger, weights: Usd | None = None) -> AnyContract:
-    """The same contract with the fee, premium, discount or rates at which E[P(B)] = E[B], loading 0.
+    """The contract with the fee, premium, discount or rates at which E[P(B)] = E[B], before the loading.
 
-    One price list for all bills: every customer of the pool is offered the same terms. `weights` (same shape, summing
-    to more than 0) are the bills' probabilities or counts; equal by default.
+    All customers of the pool get the same terms. `weights` (same shape, sum above 0) are the bills' probabilities or
+    counts; equal by default.
 
     Raises:
-        ValueError: bills that are not valid, or no fee >= 0 reaches equal revenue.
+        ValueError: invalid bills, or no fee >= 0 reaches equal revenue.
 
     """
     ledger = Ledger.of(bills)
@@ -627,10 +627,10 @@ def at_equal_revenue(contract: AnyContract, bills: Usd | Ledger, weights: Usd | 
 
 
 def classics_at_equal_revenue(bills: Usd | Ledger) -> tuple[PerToken, Bundle, Hybrid, Insurance]:
-    """The four classic contracts at their default terms (METHODS section 3), each solved for E[P(B)] = E[B].
+    """The four classic contracts at their default terms, each solved for E[P(B)] = E[B].
 
     Raises:
-        ValueError: bills that are not valid.
+        ValueError: invalid bills.
 
     """
     ledger = Ledger.of(bills)
@@ -644,21 +644,21 @@ def classics_at_equal_revenue(bills: Usd | Ledger) -> tuple[PerToken, Bundle, Hy
 
 
 def defaults_at_equal_revenue(bills: Usd | Ledger, *, session_cap_usd: float | None = None) -> tuple[Contract, ...]:
-    """Every mechanism at default terms over `bills`, each solved for E[P(B)] = E[B].
+    """Every mechanism at its default terms over `bills`, each solved for E[P(B)] = E[B].
 
-    The classics; an allowance of the mean bill, overage at list; graduated tiers at 1, 0.9 and 0.8 from the median and
-    the 90th percentile on, all rates then scaled; a commitment to the median bill, its discount solved; credits of the
-    mean bill a month, usable for three months. `session_cap_usd` adds a cap a session, and needs sessions in the
-    ledger.
+    The classics; an allowance of the mean bill with overage at list; graduated tiers at 1, and at 0.9 and 0.8 above the
+    median and the 90th percentile, with all rates scaled; a commitment to the median bill, with its discount solved;
+    credits of the mean bill per month, valid for three months. `session_cap_usd` adds a cap per session, and needs
+    sessions in the ledger.
 
     Raises:
-        ValueError: bills that are not valid.
+        ValueError: invalid bills.
 
     """
     ledger = Ledger.of(bills)
     mean, median = float(ledger.bills.mean()), float(np.median(ledger.bills))
     edges = sorted({0.0, *(float(np.quantile(ledger.bills, q)) for q in DEFAULT_TIER_QUANTILES)})
-    found: list[Contract] = [
+    contracts: list[Contract] = [
         *classics_at_equal_revenue(ledger),
         at_equal_revenue(Allowance(allowance_usd=mean), ledger),
         at_equal_revenue(Tiered(tuple(edges), DEFAULT_TIER_RATES[: len(edges)]), ledger),
@@ -666,5 +666,5 @@ def defaults_at_equal_revenue(bills: Usd | Ledger, *, session_cap_usd: float | N
         at_equal_revenue(Credits(credit_usd=mean), ledger),
     ]
     if session_cap_usd is not None:
-        found.append(at_equal_revenue(SessionCap(session_cap_usd), ledger))
-    return tuple(found)
+        contracts.append(at_equal_revenue(SessionCap(session_cap_usd), ledger))
+    return tuple(contracts)

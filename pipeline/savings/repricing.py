@@ -1,7 +1,7 @@
-"""What-if: the history under another rate card, with other models, in batch, or with another cache policy.
+"""What-if: the history with another rate card, other models, batch prices, or another cache policy.
 
-Belongs here: the other card and the mappings, given to one query over the published marts. Does not belong here: any
-pricing of its own; a cost is tokens x rate, joined in SQL (pipeline/savings/sql/repricing) as in the models of dbt.
+Belongs here: the other card and the mappings, as inputs of one query over the published marts. Does not belong here:
+pricing; a cost is tokens x rate, joined in SQL (pipeline/savings/sql/repricing) as in the dbt models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.settings import ConfigurationError
 from pipeline.store.connection import rows_of
 from pipeline.store.sqlfiles import literal, sql
 
-# What each token of a kind becomes under a policy; other kinds stay what they are.
+# Token kinds that a policy converts; other kinds are unchanged.
 CACHE_POLICIES: Mapping[str, Mapping[str, str]] = {
     "none": {
         **dict.fromkeys(("cache_write_5m", "cache_write_1h", "cache_read"), "input_no_cache"),
@@ -31,20 +31,19 @@ CACHE_POLICIES: Mapping[str, Mapping[str, str]] = {
     "5m": {"cache_write_1h": "cache_write_5m"},
     "1h": {"cache_write_5m": "cache_write_1h"},
 }
-_ASSUMED_OF_CACHE = {
-    "none": "Without a cache every cached token, written or read, is input at the input rate.",
-    "5m": "One-hour cache writes are priced as five-minute writes; that entries which lived longer would have to be "
-    "written again is not counted.",
-    "1h": "Five-minute cache writes are priced as one-hour writes; that they would have been read more often is not "
-    "counted.",
+_CACHE_ASSUMPTIONS = {
+    "none": "Without a cache, tokens that were written or read are priced as input.",
+    "5m": "One-hour cache writes are priced as five-minute writes; writing entries again that would expire earlier is "
+    "not counted.",
+    "1h": "Five-minute cache writes are priced as one-hour writes; additional reads of them are not counted.",
 }
 
 
 @dataclass(frozen=True)
 class Repriced:
-    """The history under other terms: what was assumed, its days, and one row a month, model and key (see reprice.sql).
+    """The history under other terms: assumptions, days, and one row per month, model and key (see reprice.sql).
 
-    `query` gives the totals on the published database by itself; None where it would show rates that are not published.
+    `query` reproduces the totals on the published database; None if it would show unpublished rates.
     """
 
     assumptions: tuple[str, ...]
@@ -55,16 +54,16 @@ class Repriced:
 
     @property
     def days(self) -> int:
-        """UTC days of the history, those without usage included; 0 where there is none."""
+        """Number of UTC days, including days without usage; 0 without a history."""
         return (self.last_day - self.first_day).days + 1 if self.first_day and self.last_day else 0
 
     def unpriced_models(self) -> dict[str, int]:
-        """Tokens without a rate before or after, by the model that they would have gone to."""
-        found: dict[str, int] = {}
+        """Tokens without a rate before or after, by their new model."""
+        tokens: dict[str, int] = {}
         for row in self.rows:
             if row["unpriced_tokens"]:
-                found[row["new_model"]] = found.get(row["new_model"], 0) + row["unpriced_tokens"]
-        return found
+                tokens[row["new_model"]] = tokens.get(row["new_model"], 0) + row["unpriced_tokens"]
+        return tokens
 
     def total(self, column: str) -> Decimal:
         """The sum of a column of money."""
@@ -72,22 +71,22 @@ class Repriced:
 
 
 def parse_map(pairs: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
-    """`A=B` pairs, in any spelling of the models, as canonical id -> canonical id.
+    """`A=B` pairs of models in any spelling, as canonical id -> canonical id.
 
     Raises:
-        ConfigurationError: a pair has no `=`, names a model twice, or leads to a model without any price.
+        ConfigurationError: a pair has no `=`, or a model is mapped twice.
 
     """
-    found: dict[str, str] = {}
+    model_map: dict[str, str] = {}
     for pair in pairs:
         old, separator, new = pair.partition("=")
         if not (separator and old.strip() and new.strip()):
             raise ConfigurationError(f"--map {pair!r}: write it as claude-opus-4-5=claude-sonnet-4-5")
         source = rates.canonical_model(old, aliases).model
-        if source in found:
+        if source in model_map:
             raise ConfigurationError(f"--map names {source} twice; leave one of the two")
-        found[source] = rates.canonical_model(new, aliases).model
-    return found
+        model_map[source] = rates.canonical_model(new, aliases).model
+    return model_map
 
 
 def reprice(
@@ -98,18 +97,18 @@ def reprice(
     cache: str | None = None,
     usage_type: str | None = None,
 ) -> Repriced:
-    """The history of the database that `connection` has open, priced by the card of `overrides`.
+    """The history in the database of `connection`, priced with another card.
 
     Args:
-        connection: to the published database or the warehouse; only temporary views are made.
-        overrides: the file of own rates that the other card takes; None for list prices alone.
-        aliases: as for `rates.rate_card`.
-        model_map: canonical id -> the canonical id that its usage would have gone to.
-        cache: a name of CACHE_POLICIES, or None for the cache as it was used.
-        usage_type: the tier that all standard usage would have had, such as batch; None for the tiers as they were.
+        connection: of the published database or the warehouse; only temporary views are created.
+        overrides: a file with own rates for the other card; None for list prices only.
+        aliases: the same as for `rates.rate_card`.
+        model_map: canonical id -> canonical id of the model that replaces it.
+        cache: a name of CACHE_POLICIES, or None to keep the actual cache usage.
+        usage_type: a tier for all standard usage, such as batch; None to keep the actual tiers.
 
     Raises:
-        ConfigurationError: the overrides file has an error, or nothing has a price for a model that is mapped to.
+        ConfigurationError: the overrides file has an error, or a replacement model has no price.
 
     """
     model_map = model_map or {}
@@ -120,7 +119,7 @@ def reprice(
         raise ConfigurationError(f"--map: there is no price for {', '.join(unknown)}; give one in the file of --rates")
     if unused := sorted(set(model_map) - set(used)):
         raise ConfigurationError(f"--map: {', '.join(unused)} was never used; see token-analytics show models")
-    # Under another model the rates are those of its maker.
+    # a replacement model is priced at the rates of its maker
     makers = {new: _maker(card, new) for new in model_map.values()}
     windows = [
         (old, window, new, rates.window_of(old, window, new), makers[new])
@@ -152,17 +151,17 @@ def reprice(
 
 
 def _maker(card: pa.Table, model: str) -> str:
-    """The provider by whose rates another model is priced: its maker, else the first that the card has for it."""
+    """The provider whose rates price a replacement model: its maker, else the first in the card."""
     sellers = {row["provider"] for row in card.select(["provider", "model"]).to_pylist() if row["model"] == model}
     maker = rates.canonical_model(model).provider
     return maker if maker in sellers else min(sellers)
 
 
 def _query(tables: Mapping[str, pa.Table]) -> str:
-    """The totals of reprice.sql, with its tables written out."""
+    """A query for the totals of reprice.sql, with its tables as values."""
     return sql(
         "savings/repricing/totals",
-        tables=",\n\n".join(_written_out(name, table) for name, table in tables.items()),
+        tables=",\n\n".join(_values(name, table) for name, table in tables.items()),
         reprice=_reprice().rstrip(),
     )
 
@@ -171,8 +170,8 @@ def _reprice() -> str:
     return sql("savings/repricing/reprice", at_rate=sql("reference/at_rate", usage="mapped", card="new_card"))
 
 
-def _written_out(name: str, table: pa.Table) -> str:
-    """A table as a common table expression: one line a row, each value with its type."""
+def _values(name: str, table: pa.Table) -> str:
+    """A table as a common table expression: one line per row, each value with its type."""
     kinds = {field.name: _SQL_TYPES[str(field.type)] for field in table.schema}
     lines = [
         ", ".join("NULL" if value is None else literal(str(value)) for value in row.values())
@@ -180,8 +179,8 @@ def _written_out(name: str, table: pa.Table) -> str:
     ]
     columns = ", ".join(f"{column}::{kind} AS {column}" for column, kind in kinds.items())
     if not lines:
-        nothing = ", ".join(f"NULL::{kind} AS {column}" for column, kind in kinds.items())
-        return f"{name} AS (SELECT {nothing} WHERE false)"
+        nulls = ", ".join(f"NULL::{kind} AS {column}" for column, kind in kinds.items())
+        return f"{name} AS (SELECT {nulls} WHERE false)"
     values = ",\n    ".join(f"({line})" for line in lines)
     return f"{name} AS (\n    SELECT {columns} FROM (VALUES\n    {values}) AS given ({', '.join(kinds)})\n)"
 
@@ -192,21 +191,21 @@ _SQL_TYPES = {"string": "VARCHAR", "date32[day]": "DATE", "decimal128(18, 6)": "
 def _assumptions(
     overrides: Path | None, model_map: Mapping[str, str], cache: str | None, usage_type: str | None
 ) -> list[str]:
-    card = f"the list and {overrides.name}" if overrides else "the list alone"
-    said = [
-        f"The same calls and tokens, at the rates of {card} on the day of each call.",
-        "Usage that a subscription covers is left out. Amounts are of what has a rate before and after.",
+    card = f"list prices and {overrides.name}" if overrides else "list prices"
+    assumptions = [
+        f"The same calls and tokens, at {card} on the day of each call.",
+        "Usage within a subscription is left out. Amounts include only usage with a rate before and after.",
     ]
     if model_map:
         pairs = ", ".join(f"{old} -> {new}" for old, new in model_map.items())
-        said.append(
-            f"{pairs}: the other model would have taken and given as many tokens, though tokenizers and answers differ."
+        assumptions.append(
+            f"{pairs}: the other model is assumed to use as many tokens, although tokenizers and answers differ."
         )
     if usage_type:
-        said.append(f"All standard usage could have waited: it is priced as {usage_type}.")
+        assumptions.append(f"All standard usage is priced as {usage_type}.")
     if cache:
-        said.append(_ASSUMED_OF_CACHE[cache])
-    return said
+        assumptions.append(_CACHE_ASSUMPTIONS[cache])
+    return assumptions
 
 
 def _table(names: Sequence[str], rows: Sequence[tuple[str | None, ...]]) -> pa.Table:

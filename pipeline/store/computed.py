@@ -21,8 +21,8 @@ _REASONS = ("reason", "note", "verdict_reason", "answer", "warning", "evidence")
 _STATUSES = ("status", "verdict", "kind")
 
 
-def told(error: Exception) -> str:
-    """An error in one line."""
+def error_line(error: Exception) -> str:
+    """An error in one line: its type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
@@ -34,7 +34,7 @@ def table_or_reason(schema: pa.Schema, build: Callable[[], pa.Table]) -> pa.Tabl
     except ENDS_THE_RUN:
         raise
     except Exception as error:
-        reason = told(error)
+        reason = error_line(error)
         row = dict.fromkeys((name for name in _STATUSES if name in schema.names), "unavailable")
         row |= {name: f"unavailable: not computed, {reason}" for name in _REASONS if name in schema.names}
         table = pa.Table.from_pylist([row], schema=schema) if row else schema.empty_table()

@@ -1,4 +1,4 @@
-"""The HTML pages: reconciliation, statistics, contracts, with their figures and templates.
+"""The HTML pages: reconciliation, statistics and contracts, with their figures and templates.
 
-Does not belong here: computing numbers; a view reads the tables of marts and analysis.
+Does not belong here: any computation of results; a view reads the tables of marts and analysis.
 """

@@ -4,7 +4,7 @@ Belongs here: the page's content from the tables of pricing and savings, its fig
 here: any price, premium or saving (`recommendation`, `bill_history`, the tables of analysis), and the layout
 (templates/pricing.html.j2).
 
-The simulated months of the organisation are in no table: they are drawn again from the same seed.
+No table stores the organisation's simulated months: the page simulates them again from the same seed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pipeline.views.figures import Floats, Plot, figure, short
 from pipeline.words import percent, usd
 
 MAX_POINTS = 120  # of a line
-LEVELS = (0.25, 0.5, 0.75, 0.9, 0.95)  # of variance removed, in the table beside the frontier
-SAVINGS_DAYS = 30  # a month of analysis.recommendations
+LEVELS = (0.25, 0.5, 0.75, 0.9, 0.95)  # variance removed, in the table below the frontier
+SAVINGS_DAYS = 30  # length of a month in analysis.recommendations
 TITLES = {
     "per_token": "Per token",
     "bundle": "Flat fee",
@@ -43,29 +43,29 @@ TITLES = {
     "tiered": "Tiers",
     "commitment": "Commitment",
     "credits": "Prepaid credits",
-    "session_cap": "Cap a session",
+    "session_cap": "Cap per session",
 }
-# What a month costs under each; docs/pricing.md has the formulas.
+# The price of a month under each mechanism; docs/pricing.md has the formulas.
 CHARGES = {
-    "per_token": "the bill: usage at list",
-    "bundle": "a fee, whatever the usage",
+    "per_token": "the bill: usage at list prices",
+    "bundle": "a fee for any usage",
     "hybrid": "a fee, and the share theta of the bill",
-    "insurance": "the bill up to the deductible, and a premium; the provider pays what lies above",
-    "allowance": "a fee that covers the allowance, and usage beyond it at the overage rate",
+    "insurance": "the bill up to the deductible, and a premium; the provider pays the rest",
+    "allowance": "a fee that covers the allowance, and usage above it at the overage rate",
     "tiered": "each part of the bill at the rate of its tier",
-    "commitment": "the bill, at least the commitment, less the discount",
-    "credits": "a fee that buys credits; usage that no credit covers at the overage rate; credits expire",
-    "session_cap": "a fee, and the bill with no session above the cap",
+    "commitment": "the bill, at least the commitment, after the discount",
+    "credits": "a fee that buys credits, which expire; usage without credits at the overage rate",
+    "session_cap": "a fee, and the bill with each session's cost limited to the cap",
 }
 PRINCIPLE_WORDS = {
-    "expected_value": "a share of the mean ceded loss",
-    "solvency_99": "what keeps the provider solvent in 99% of months",
+    "expected_value": "adds a share of the mean ceded loss",
+    "solvency_99": "must be solvent in 99% of months",
 }
 
 
 @dataclass(frozen=True)
 class Target:
-    """The cheapest contracts for one aim: the rows of each principle by rank, and the principles' disagreement."""
+    """The cheapest contracts for one target: the rows of each principle by rank, and their disagreement, if any."""
 
     aim: str
     by_principle: tuple[tuple[str, tuple[Row, ...]], ...]
@@ -86,7 +86,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Dimension:
-    """Everything about one kind of customer."""
+    """Everything about one customer dimension."""
 
     name: str
     title: str
@@ -129,7 +129,7 @@ class Report:
 
 
 def collect(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Report:
-    """The content of the page, from the tables of pricing and the marts of `connection`; nothing is written."""
+    """The content of the page, from the pricing tables and marts of `connection`; writes nothing."""
     risks = rows_of(connection, "FROM analysis.pricing_risk WHERE segment = 'all'")
     quotes = rows_of(connection, "FROM analysis.pricing_quotes ORDER BY quote")
     own = [row for row in quotes if row["quote"] is not None]
@@ -224,7 +224,7 @@ def _of(connection: duckdb.DuckDBPyConnection, table: str, dimension: str) -> li
 
 
 def _targets(rows: Sequence[Row], shown: str) -> Iterator[Target]:
-    """The cost of each aim; `shown` is printed above and is not repeated."""
+    """The contracts for each target; `shown` is printed above and not repeated."""
     for target in dict.fromkeys(row["target"] for row in rows):
         own = [row for row in rows if row["target"] == target]
         value = own[0]["target_value"]
@@ -260,7 +260,7 @@ def _targets(rows: Sequence[Row], shown: str) -> Iterator[Target]:
 
 
 def _frontier(connection: duckdb.DuckDBPyConnection, name: str, unit: str, target: float) -> dict[str, Any]:
-    """Loading and premium against the removed variance, by principle; and the smallest loading at some levels."""
+    """Loading and premium against the removed variance, by principle, and the smallest loading for `LEVELS`."""
     rows = [row for row in _of(connection, "pricing_frontier", name) if row["variance_reduction"] is not None]
     chosen = [
         row
@@ -285,8 +285,8 @@ def _frontier(connection: duckdb.DuckDBPyConnection, name: str, unit: str, targe
             continue
         marked = [row for row in chosen if row["loading_principle"] == principle]
         for place, column, words in (
-            (1, "loading", f"Loading by {principle}: USD a {unit} more than per token on average"),
-            (2, "premium", f"Premium by {principle}: ceded loss and its loading, USD a {unit}"),
+            (1, "loading", f"Loading by {principle}: average extra cost over per token, USD per {unit}"),
+            (2, "premium", f"Premium by {principle}: ceded loss plus loading, USD per {unit}"),
         ):
             plots[column].append(
                 figure(
@@ -362,23 +362,23 @@ def _prices(
     labels = list(dict.fromkeys(zip(rows["mechanism"].tolist(), rows["basis"].tolist(), strict=True)))
     order = {name: at for at, name in enumerate(TITLES)}
     labels.sort(key=lambda label: (label[1] == "as_quoted", order.get(label[0], len(order)), label[0]))
-    found, bills = [], np.zeros(0)
+    prices, bills = [], np.zeros(0)
     for mechanism, basis in labels:
         at = (rows["mechanism"] == mechanism) & (rows["basis"] == basis)
-        found.append((_title(mechanism, basis), np.asarray(rows["price_usd"][at], dtype=np.float64)))
+        prices.append((_title(mechanism, basis), np.asarray(rows["price_usd"][at], dtype=np.float64)))
         bills = np.asarray(rows["bill_usd"][at], dtype=np.float64)
-    return bills, found
+    return bills, prices
 
 
 def _spreads(prices: Sequence[tuple[str, Floats]], enough: bool) -> Iterator[Spread]:
     probabilities = (0.05, 0.25, 0.5, 0.75, 0.95) if enough else (0.0, 0.25, 0.5, 0.75, 1.0)
-    found = [(title, np.quantile(values, probabilities)) for title, values in prices]
+    quantiles = [(title, np.quantile(values, probabilities)) for title, values in prices]
     least, most = (
-        min((float(ends[0]) for _, ends in found), default=0.0),
-        max((float(ends[-1]) for _, ends in found), default=0.0),
+        min((float(ends[0]) for _, ends in quantiles), default=0.0),
+        max((float(ends[-1]) for _, ends in quantiles), default=0.0),
     )
     span = (most - least) or 1.0
-    for title, ends in found:
+    for title, ends in quantiles:
         low, quarter, median, three_quarters, high = (float(end) for end in ends)
         places = {"low": low, "quarter": quarter, "median": median, "three_quarters": three_quarters, "high": high}
         yield Spread(title, low, median, high, {key: 100 * (value - least) / span for key, value in places.items()})
@@ -416,7 +416,7 @@ def _histograms(bills: Floats, prices: Sequence[tuple[str, Floats]], unit: str) 
 
 
 def _heights(values: Floats, edges: Floats) -> Floats:
-    """Share of the values in each bin; values beyond the ends count in the outermost ones."""
+    """Share of the values in each bin; values beyond the ends count in the outermost bins."""
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / values.size
 
 
@@ -515,7 +515,7 @@ def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
 
 
 def _cost_of_window(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> Decimal | None:
-    """The organisation's cost of 30 days, by the mean of the days that the savings cover."""
+    """The organisation's cost of 30 days, from the mean of the days that the savings cover."""
     if not rows:
         return None
     first, last = rows[0]["first_usage_date"], rows[0]["last_usage_date"]
@@ -524,9 +524,10 @@ def _cost_of_window(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) 
 
 
 def _waterfall(rows: Sequence[Row], today_usd: Decimal | None) -> tuple[tuple[Row, ...], Decimal]:
-    """From a month's cost to the cost after all savings, applied in their order, each to the remaining cost.
+    """The steps from a month's cost to the cost after all savings, and the USD amount at which bars start.
 
-    And where the bars begin, USD: not at 0 where steps would be too small to see beside the cost.
+    Savings are applied in their order, each to the remaining cost. Bars start above 0 if the steps would otherwise be
+    too small to see.
     """
     if not rows or today_usd is None or today_usd <= 0:
         return (), Decimal(0)
@@ -544,12 +545,12 @@ def _waterfall(rows: Sequence[Row], today_usd: Decimal | None) -> tuple[tuple[Ro
             "width": float(100 * (high - low) / span),
         }
 
-    steps = [step("30 days as they are", Decimal(0), today_usd, is_total=True)]
+    steps = [step("30 days today", Decimal(0), today_usd, is_total=True)]
     at = today_usd
     for row in sorted(rows, key=lambda row: row["applied_order"]):
         if row["saving_usd_per_month"]:
             after = at - row["saving_usd_per_month"]
             steps.append(step(f"{row['kind'].replace('_', ' ')}: {row['subject']}", at, after))
             at = after
-    steps.append(step("With all of them", Decimal(0), left, is_total=True))
+    steps.append(step("After all savings", Decimal(0), left, is_total=True))
     return tuple(steps), base

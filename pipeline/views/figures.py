@@ -1,7 +1,7 @@
-"""Figures of the page of pricing: lines, dots and ticks of a plot in units of its view box; figure.html.j2 draws it.
+"""Figures of the pricing page: lines, dots and ticks of a plot in units of its view box; figure.html.j2 draws it.
 
-Belongs here: scales, ticks and SVG paths, whatever they show. Does not belong here: what the page plots (pricing_page),
-colours (its template), and the figures of the statistics (statistics_figures), which plotly draws.
+Belongs here: scales, ticks and SVG paths of any plot. Does not belong here: the plots of a page (`contracts`), colours
+(templates), and the figures of the statistics page (`statistics_figures`), which plotly draws.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ BOX = {
 
 @dataclass(frozen=True)
 class Plot:
-    """Paths (class, d, name), ticks (place, text), an upright mark (place, text), and dots (class, x, y, text).
+    """Paths (class, d, name), ticks (position, text), a vertical mark (position, text), and dots (class, x, y, text).
 
-    `description` says in words what the plot shows, for those who cannot see it.
+    `description` is a text alternative of the plot.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Plot:
 
 
 def short(value: float) -> str:
-    """A number in the format of an axis."""
+    """A number in the format of axis labels."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -62,11 +62,10 @@ def figure(
     shown: tuple[Callable[[float], str], Callable[[float], str]] = (short, short),
     description: str = "",
 ) -> Plot:
-    """The plot of `lines` (class, x, y, name in the legend), all in the units of the data.
+    """A plot of `lines` (class, x, y, name in the legend), in the units of the data.
 
-    `ends`: lowest and highest x, then y; what lies beyond is drawn at the edge. `logs`: which axes are logarithmic.
-    `mark`: an x and what stands beside it. `dots`: class, x, y, and what a pointer on it says. `shown`: how the ticks
-    of x and of y are written.
+    `ends`: lowest and highest x, then y; values beyond are drawn at the edge. `logs`: which axes are logarithmic.
+    `mark`: an x and its label. `dots`: class, x, y, and hover text. `shown`: the formats of the ticks of x and y.
     """
     across = _axis(ends[0], ends[1], logs[0], LEFT, WIDTH - RIGHT)
     up = _axis(ends[2], ends[3], logs[1], HEIGHT - BOTTOM, TOP)
@@ -82,13 +81,13 @@ def figure(
 
 
 def _axis(low: float, high: float, is_log: bool, start: float, end: float) -> Callable[[Any], Floats]:
-    """Positions of values between two ends of the view box."""
+    """A function from values to positions between `start` and `end` of the view box."""
     a, b = (np.log10(low), np.log10(high)) if is_log else (low, high)
     span = (b - a) or 1.0
 
     def place(values: Any) -> Floats:
-        given = np.asarray(values, dtype=np.float64)
-        scaled = np.log10(np.maximum(given, low)) if is_log else given
+        array = np.asarray(values, dtype=np.float64)
+        scaled = np.log10(np.maximum(array, low)) if is_log else array
         return np.asarray(start + (np.clip(scaled, a, b) - a) / span * (end - start), dtype=np.float64)
 
     return place

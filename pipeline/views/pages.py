@@ -1,7 +1,7 @@
-"""HTML pages: one self-contained file each, every value escaped; only one has a script.
+"""HTML pages: one self-contained file each, with every value escaped; only the statistics page has scripts.
 
-Belongs here: reading rows for a page, formatting values, the template engine, and writing a page so that readers never
-see half of it. Does not belong here: the content of a page (validation, reconciliation), and its layout (templates).
+Belongs here: formatting values, the template engine, and atomic writing of a page. Does not belong here: the content of
+a page (validation, reconciliation), and its layout (templates).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ADDRESS = "/reports"
 
 
 def display(value: Any) -> str:
-    """A value in readable format: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.
+    """A value as text: thousands separators, exact decimals, times in UTC; `null` and `(empty)` differ.
 
     Money (Decimal) keeps all its decimals and shows at least 6; a float is a ratio and shows 6 significant decimals.
     """

@@ -23,14 +23,14 @@ from pipeline.words import percent, usd
 MEANINGS = {
     "matched": "Equal to the last digit.",
     "within_rounding": "Equal within the rounding of the bill: half a cent for each row that is rounded to the cent.",
-    "consistent": "Between what the sessions of the day used for sure and what they may have used.",
-    "mispriced": "The tokens agree and the money does not: the rate card holds another rate than the bill.",
-    "unlogged": "The provider billed, or counted, what no log holds.",
-    "unbilled": "The logs, or the provider's usage, hold more than was billed.",
-    "late": "The export ends before the other side does: the rest of the day is still to come.",
-    "unpriced": "There is no rate for this usage, so nothing can be computed.",
-    "not_comparable": "Only one side covers the day, or usage is never listed for this kind of cost, as for credits.",
-    "out_of_scope": "Keys that the landed logs do not speak for, and usage that a subscription covers.",
+    "consistent": "Between the least and the most that the sessions of the day can have used.",
+    "mispriced": "The tokens agree but the money does not: the bill implies another rate than the rate card.",
+    "unlogged": "The provider billed or counted usage that is in no log.",
+    "unbilled": "The logs, or the provider's usage, contain more than was billed.",
+    "late": "One export ends before the other side does: the rest of the day is missing.",
+    "unpriced": "There is no rate for this usage, so its cost cannot be computed.",
+    "not_comparable": "Only one side covers the day, or this kind of cost never has usage, like credits.",
+    "out_of_scope": "Keys that the landed logs do not cover, and usage within a subscription.",
 }
 _KINDS = {
     "input_no_cache": "input",
@@ -40,7 +40,7 @@ _KINDS = {
     "output": "output",
     "web_search": "web searches",
 }
-# Steps of the waterfall, from what is explained to the bill; the last ones lie outside of the comparison.
+# Steps of the waterfall, from the explained amount to the bill; those of _OUTSIDE are not compared.
 _STEPS = {
     "unlogged": "Billed, in no log",
     "mispriced": "Billed at another rate",
@@ -51,13 +51,13 @@ _STEPS = {
     "within_rounding": "Rounding to the cent",
 }
 _OUTSIDE = {"not_comparable": "On the bill alone", "credit": "Credits", "out_of_scope": "Other keys"}
-# A chart of more columns than this is drawn by week, then by month.
+# A chart with more columns shows weeks, then months.
 _MOST_COLUMNS = 92
 
 
 @dataclass(frozen=True)
 class Step:
-    """One bar of the waterfall, from `start_usd` to `end_usd`; a total begins at zero."""
+    """One bar of the waterfall, from `start_usd` to `end_usd`; a total starts at zero."""
 
     label: str
     start_usd: Decimal
@@ -73,7 +73,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Share:
-    """A day, a key or a model: its billed amount, and the explained part of it."""
+    """A day, key or model: its billed amount, and the explained part of it."""
 
     name: str
     billed_usd: Decimal
@@ -89,7 +89,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Gap:
-    """One of the largest differences, what it is, and what to check ('' if the same as for the gap before)."""
+    """One of the largest differences, its explanation, and what to check ('' if the same as for the gap before)."""
 
     row: Row
     what: str
@@ -117,7 +117,7 @@ class Report:
 
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
-    """The report on the warehouse or published database of `connection`; nothing is written."""
+    """The report on the warehouse or published database of `connection`; writes nothing."""
     connection.execute(sql("views/reconciliation/cells"))
     (totals,) = rows_of(connection, sql("views/reconciliation/totals"))
     rates = rows_of(connection, sql("views/reconciliation/rates"))
@@ -159,36 +159,36 @@ def write(report: Report, reports_dir: Path, now: datetime) -> Path:
     return target
 
 
-# ------------------------------------------------------------------------------------------------- what it says
+# ------------------------------------------------------------------------------------------------- sentences
 
 
 def _headline(totals: Row) -> str:
     if not totals["cells_compared"]:
-        return "There is nothing to compare: no two of usage export, cost export and logs cover the same day."
+        return "There is nothing to compare: usage exports, cost exports and logs have no day in common."
     tied, compared = totals["cells_tied_out"], totals["cells_compared"]
     cells = f"{tied:,} of {compared:,} cells tie out"
     if not totals["has_bill"]:
-        return f"{cells}. No cost export was landed: tokens were compared, and no money."
+        return f"{cells}. No cost export was landed, so tokens were compared, but no money."
     explainer = "the logs explain" if totals["has_logs"] else "the provider's own usage explains"
     whole = f"Of {usd(totals['billed_usd'])} billed, {explainer} {usd(totals['explained_usd'])}"
     missing = totals["billed_usd"] - totals["explained_usd"]
     rest = f", and {usd(missing)} stays open" if missing else ""
-    says = f"{whole}{rest}. {cells}; rounding allows {usd(totals['tolerance_usd'])}."
+    headline = f"{whole}{rest}. {cells}; rounding allows {usd(totals['tolerance_usd'])}."
     if totals["has_logs"] and totals["cells_priced"]:
         right = f"{totals['cells_priced_right']:,} of {totals['cells_priced']:,} cells"
-        says += f" The provider's own usage, at the rate card, gives the bill in {right}."
-    return says
+        headline += f" The provider's own usage, at the rate card, equals the bill in {right}."
+    return headline
 
 
 def _scope_sentences(scopes: Sequence[Row]) -> list[str]:
-    """The paying keys of the logs, and why."""
-    found: dict[str, list[Row]] = {}
+    """Which keys paid for the logs, and how that is known."""
+    by_scope: dict[str, list[Row]] = {}
     for row in scopes:
-        found.setdefault(row["scope"], []).append(row)
+        by_scope.setdefault(row["scope"], []).append(row)
     sentences = []
-    for scope, rows in found.items():
+    for scope, rows in by_scope.items():
         keys = _list([row["api_key"] for row in rows if row["api_key"]])
-        silent = _list([row["api_key"] for row in rows if row["api_key"] and not row["logged_tokens"]])
+        unlogged = _list([row["api_key"] for row in rows if row["api_key"] and not row["logged_tokens"]])
         billed = usd(sum((row["billed_usd"] for row in rows), Decimal(0)))
         days = f"{min(row['first_day'] for row in rows)} to {max(row['last_day'] for row in rows)}"
         if scope == "declared":
@@ -200,7 +200,9 @@ def _scope_sentences(scopes: Sequence[Row]) -> list[str]:
             )
         elif scope == "stated":
             named = _list([row["api_key"] for row in rows if row["logged_tokens"]])
-            sentences.append(f"Stated: logs name the keys {named}." + (f" No log names {silent}." if silent else ""))
+            sentences.append(
+                f"Stated: logs name the keys {named}." + (f" No log names {unlogged}." if unlogged else "")
+            )
         elif scope == "collapsed":
             sentences.append(
                 "All keys as one: some logs do not name their key, and several keys may have paid for them, so on "
@@ -233,7 +235,7 @@ def _gaps(rows: Sequence[Row]) -> Iterator[Gap]:
 
 
 def _explain(row: Row) -> tuple[str, str]:
-    """What a gap is, in a sentence or two, and what to check."""
+    """An explanation of a gap in one or two sentences, and what to check."""
     parts = [f"{_kind(part['kind'])} {usd(abs(part['gap_usd']))}" for part in row["kinds"]]
     one_kind = _kind(row["kinds"][0]["kind"])
     model = row["model"] or "an unnamed model"
@@ -254,7 +256,7 @@ def _explain(row: Row) -> tuple[str, str]:
             f"{billed} was billed for {what}; {holder} account for {computed}. {gap} was billed for unlogged calls."
             if row["computed_usd"]
             else f"{gap} was billed for {what}; {holder} account for none of it.",
-            "Does a job, a judge or a retry call the API without logging? Was a log file not landed? Does "
+            "Does a job, an evaluation or a retry call the API without logging? Was a log file not landed? Does "
             "another application use the same key? (Logs of coding tools miss up to 15% of their calls.)",
         )
     if status == "unlogged":
@@ -265,13 +267,13 @@ def _explain(row: Row) -> tuple[str, str]:
         )
     if status == "unbilled" and has_bill:
         return (
-            f"{holder[0].upper()}{holder[1:]} hold {computed} of {what}; {billed} was billed. {gap} is on no bill.",
-            "Were these calls paid by another key or organisation, by a subscription seat, or by a free tier? Then "
-            "assign them in [reconciliation.scope] or [billing_mode]. Is this key missing in the cost export?",
+            f"{holder[0].upper()}{holder[1:]} contain {computed} of {what}; {billed} was billed. {gap} is on no bill.",
+            "Did another key or organisation, a subscription seat or a free tier pay for these calls? Then assign them "
+            "in [reconciliation.scope] or [billing_mode]. Is this key missing in the cost export?",
         )
     if status == "unbilled":
         return (
-            f"The logs hold at least {row['logged_tokens_low']:,} tokens of {what}, the provider counts "
+            f"The logs contain at least {row['logged_tokens_low']:,} tokens of {what}, the provider counts "
             f"{row['console_tokens']:,}: {gap} at the rate card.",
             "Were these calls made with another key or organisation? Is the usage export filtered?",
         )
@@ -279,18 +281,18 @@ def _explain(row: Row) -> tuple[str, str]:
         return (
             f"{billed} was billed for {what}; at the rate card the same tokens cost {computed}: {gap} apart. "
             f"For {one_kind} the bill implies a rate between {_rate(row['kinds'][0]['low'])} and "
-            f"{_rate(row['kinds'][0]['high'])} a million.",
+            f"{_rate(row['kinds'][0]['high'])} per million.",
             "Is there a contract rate, a discount or a new price? Add it to rate_overrides.csv. Is usage of another "
             "tier (batch, long context, region) priced as standard?",
         )
     if status == "late":
         return (
             f"On {row['usage_date']} one side of {what} ends before the other: {gap} apart.",
-            "Download the export again: it was made before the day was over.",
+            "Download the export again: it was created before the day was over.",
         )
     return (
-        f"{billed if has_bill else 'An unknown amount'} of {what} cannot be computed: the rate card has no rate.",
-        "Look at marts.unpriced_usage, and add the rate to rate_overrides.csv.",
+        f"{billed if has_bill else 'An unknown amount'} of {what} cannot be recomputed: the rate card has no rate.",
+        "See marts.unpriced_usage, and add the rate to rate_overrides.csv.",
     )
 
 
@@ -319,7 +321,7 @@ def _shares(connection: duckdb.DuckDBPyConnection, dimension: str) -> tuple[Shar
 
 
 def _steps(rows: Sequence[Row], has_logs: bool) -> list[Step]:
-    """The waterfall: computed amount, each kind of difference, and the bill; it adds up to the last digit."""
+    """The waterfall: computed amount, each kind of difference, and the bill; it adds up exactly."""
     if not rows:
         return []
     by_status = {row["status"]: row for row in rows}
@@ -339,7 +341,7 @@ def _steps(rows: Sequence[Row], has_logs: bool) -> list[Step]:
 
 
 def _by_period(days: Sequence[Share]) -> tuple[str, list[Share]]:
-    """Days, or weeks (by their Monday), or months, so that a chart has no more than about a hundred columns."""
+    """Days, weeks (by their Monday) or months, so that a chart has at most about a hundred columns."""
     spans: tuple[tuple[str, str], ...] = (("day", "%Y-%m-%d"), ("week", "%G-W%V"), ("month", "%Y-%m"))
     for period, form in spans:
         sums: dict[str, list[Share]] = {}
@@ -359,13 +361,13 @@ def _by_period(days: Sequence[Share]) -> tuple[str, list[Share]]:
     ]
 
 
-# Units of the charts' view box: they are scaled to the width of the page.
+# Units of the charts' view box, which scales to the width of the page.
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000, 240, 64, 30, 12, 30
 
 
 @dataclass(frozen=True)
 class Column:
-    """A period in both charts: its place, its bars from the bottom up, and its point on the line of coverage."""
+    """A period in both charts: its position, its bars from the bottom up, and its point on the coverage line."""
 
     x: float
     width: float

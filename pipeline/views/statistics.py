@@ -1,9 +1,9 @@
 """The statistics page: reports/analysis/index.html, one file that works offline.
 
-Belongs here: its sentences and tables, and its scripts. Does not belong here: any statistic (these are in schema
-analysis), its figures (statistics_figures), and the layout (templates/statistics.html.j2).
+Belongs here: its sentences, tables and scripts. Does not belong here: any statistic (they are in schema analysis), its
+figures (statistics_figures), and the layout (templates/statistics.html.j2).
 
-The page shows `all` and the ten costliest segments of each measure; the tables hold the others.
+The page shows `all` and the ten most expensive segments of each measure; the tables have the others.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Report:
 
 
 def collect(connection: duckdb.DuckDBPyConnection) -> Report:
-    """The content of the page, from schema analysis and the marts of `connection`; nothing is written."""
+    """The content of the page, from schema analysis and the marts of `connection`; writes nothing."""
     tails = {(row["segment"], row["measure"]): row for row in rows_of(connection, "FROM analysis.tail_metrics")}
     fits: dict[tuple[str, str], list[Row]] = {}
     for row in rows_of(connection, "FROM analysis.distribution_fits WHERE family IS NOT NULL ORDER BY treatment, rank"):
@@ -145,9 +145,9 @@ def _drawn(block: Block) -> Iterable[Chart]:
 
 
 def _scripts(figures: Mapping[str, Row]) -> dict[str, Any]:
-    """The page's scripts, the data of its figures, and the policy that allows a browser only these scripts.
+    """The page's scripts, the data of its figures, and a content security policy that allows only these scripts.
 
-    A page without figures runs nothing. Only plotly's own pictures (a heatmap, a figure to keep) may be shown.
+    A page without figures has no scripts. The policy allows only images that plotly creates itself.
     """
     policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     if not figures:
@@ -168,7 +168,7 @@ def _scripts(figures: Mapping[str, Row]) -> dict[str, Any]:
 
 
 def _inert(data: Row) -> str:
-    """JSON without characters that are special in HTML or end a line of JavaScript."""
+    """JSON with the special characters of HTML escaped."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -218,21 +218,21 @@ def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Seq
         half += f" ({percent(tail['half_of_total_share_low'])} to {percent(tail['half_of_total_share_high'])})"
     kind = "cost" if column.measure.is_cost else "tokens"
     first = (
-        f"The largest 1% of {tail['n']:,} {noun}s make {percent(tail['top_1_share'])} of the {kind}, and cause "
+        f"The largest 1% of {tail['n']:,} {noun}s account for {percent(tail['top_1_share'])} of the {kind}, and cause "
         f"{percent(spread)} of the random month-to-month swings; half of the {kind} comes from {half} of the {noun}s."
     )
     words = {
         "heavy": "The tail is heavy",
         "light": "The tail is light",
         "undetermined": "It is uncertain whether the tail is heavy",
-        "too_few": "There are too few for a verdict on the tail",
+        "too_few": f"There are too few {noun}s for a verdict on the tail",
     }
     reason = str(tail["verdict_reason"]).rstrip(".").replace(". ", "; ")
     return f"{first} {words[tail['verdict']]}: p95 is {_amount(column, tail['p95'])}, {reason[:1].lower()}{reason[1:]}."
 
 
 def _share_of_squares(values: Floats, counts: Counts) -> float:
-    """Share of the largest 1% of rows in the sum of squares, the variance of a total of a Poisson number of rows."""
+    """Share of the largest 1% of rows in the sum of squares: the variance of the total of a Poisson number of rows."""
     squares = values**2 * counts
     rest = max(int(counts.sum()) // 100, 1)
     taken = 0.0
@@ -254,15 +254,15 @@ def _half(connection: duckdb.DuckDBPyConnection) -> str:
     if row["share_low"] is not None:
         interval = f" (95% interval {percent(row['share_low'])} to {percent(row['share_high'])})"
     return (
-        f"{row['sessions_needed']:,} of {row['sessions']:,} sessions, {percent(row['share'])}{interval}, make half of "
+        f"{row['sessions_needed']:,} of {row['sessions']:,} sessions, {percent(row['share'])}{interval}, cause half of "
         "the cost; analysis.half_of_cost_sessions lists them."
     )
 
 
 def _causes(row: Row) -> str:
-    """The causes of a flagged day in words, the largest first."""
+    """The causes of a flagged day in words, largest first."""
     if not row["contributions"]:
-        return "no same weekday to compare with"
+        return "no day to compare with"
     parts = json.loads(row["contributions"], parse_float=Decimal, parse_int=Decimal)
     causes = sorted(parts.items(), key=lambda part: -abs(part[1]))
     return ", ".join(f"{name.replace('_', ' ')} {usd(part)}" for name, part in causes if abs(part) >= Decimal("0.01"))

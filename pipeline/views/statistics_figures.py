@@ -1,10 +1,10 @@
-"""Figures of the page of the statistics, drawn by plotly in the reader's browser.
+"""Figures of the statistics page, drawn by plotly in the reader's browser.
 
-Belongs here: the numbers of a figure, its axes and hover text. Does not belong here: any statistic (these are in schema
-analysis), the sentences and tables beside the figures (statistics), and the script that draws
+Belongs here: the numbers of a figure, its axes and hover text. Does not belong here: any statistic (they are in schema
+analysis), the sentences and tables next to the figures (`statistics`), and the script that draws
 (templates/statistics.js). Names of segments do not belong here either: plotly interprets `<b>` and `%{x}` in text.
 
-Colours are variables of the page's style, which the script looks up, so that light and dark change without new numbers.
+Colours are CSS variables of the page, which the script resolves: light and dark mode share one set of data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HEIGHT = 310
 CELL = 16
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 CLEAR = "rgba(0,0,0,0)"
-# All functions of plotly that load or send data are off, and so is its toolbar logo.
+# Disables the toolbar logo and all functions of plotly that load or send data.
 CONFIG = {
     "responsive": True,
     "displaylogo": False,
@@ -50,9 +50,9 @@ CONFIG = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: its name on the page, what stands above it, `description` for those who cannot see it, and its data.
+    """A figure: its name on the page, its title, a text alternative (`description`), and its data.
 
-    `width` and `height` in pixels; without a width it takes what there is. `figure` is plotly's JSON: data and layout.
+    `width` and `height` in pixels; without a width it fills the column. `figure` is plotly's JSON: data and layout.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Chart:
 
 
 def look() -> dict[str, Any]:
-    """The template that all figures share, plotly's JSON."""
+    """The shared template of all figures, as plotly's JSON."""
     import plotly.graph_objects as go
 
     axis = {
@@ -106,13 +106,13 @@ def look() -> dict[str, Any]:
 
 
 def distribution(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> tuple[Chart, ...]:
-    """Survival with fits and cap, mean excess, Lorenz curve; figures that a column does not allow are left out."""
+    """Survival with fits and cap, mean excess and Lorenz curve, as far as the column allows."""
     drawn = (_survival(name, column, tail, fits), _mean_excess(name, column), _lorenz(name, column))
     return tuple(chart for chart in drawn if chart is not None)
 
 
 def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart | None:
-    """The last year's days: a column per week, a row per weekday, flagged days framed."""
+    """The days of the last year: a column per week, a row per weekday, flagged days framed."""
     if series is None or not len(series.days):
         return None
     import plotly.graph_objects as go
@@ -166,7 +166,7 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
     layout = {
         "shapes": frames,
         "dragmode": False,
-        # Margins without `automargin`, so that a cell is a square of `CELL` pixels.
+        # fixed margins (no `automargin`) keep each cell a square of `CELL` pixels
         "margin": {"l": 44, "r": 8, "t": 4, "b": 44},
         "xaxis": {"dtick": "M1", "tickformat": "%b\n%Y", "showgrid": False, "fixedrange": True, "automargin": False},
         "yaxis": {
@@ -213,7 +213,7 @@ def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
                     width=width,
                     customdata=[[low, high] for low, high in ends],
                     hovertemplate=(
-                        f"with {level}% from %{{customdata[0]:$,.2f}} to %{{customdata[1]:$,.2f}}<extra></extra>"
+                        f"{level}% interval: %{{customdata[0]:$,.2f}} to %{{customdata[1]:$,.2f}}<extra></extra>"
                     ),
                     marker={"color": f"var(--in{level})", "line": {"width": 0}},
                 )
@@ -283,14 +283,14 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
     families = []
     for number, fit in enumerate(chosen):
         law = np.exp(LAWS[fit["family"]].log_survival(json.loads(fit["params"]), grid))
-        seen = np.isfinite(law) & (law >= least)
-        if seen.sum() > 1:
+        is_shown = np.isfinite(law) & (law >= least)
+        if is_shown.sum() > 1:
             families.append(fit["family"].replace("_", " "))
             traces.append(
                 go.Scatter(
-                    name=families[-1].replace(" ", "<br>"),  # half of a narrow figure holds no long line
-                    x=grid[seen].tolist(),
-                    y=law[seen].tolist(),
+                    name=families[-1].replace(" ", "<br>"),  # long names do not fit half of a narrow figure
+                    x=grid[is_shown].tolist(),
+                    y=law[is_shown].tolist(),
                     mode="lines",
                     line={"color": f"var(--fit{number})", "width": 1.5, "dash": ("solid", "dash", "dot")[number]},
                     hovertemplate=f"{families[-1]}: %{{y:.3~p}} at {amount} or more<extra></extra>",
@@ -310,16 +310,16 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
         )
     amounts = ("$~s" if low >= 1 else "$,~r") if is_cost else "~s"
     layout = {
-        "xaxis": _log_axis(low, high, f"{'USD' if is_cost else 'tokens'} a {noun}, logarithmic", amounts),
+        "xaxis": _log_axis(low, high, f"{'USD' if is_cost else 'tokens'} per {noun}, logarithmic", amounts),
         "yaxis": _log_axis(least, 1.0, f"share of {noun}s", "~%"),
     }
     fitted = f"; fitted: {', '.join(families)}" if families else ""
     capped = "" if cap is None else f"; cap at {_short(cap, is_cost)}"
     described = (
-        f"Share of {n:,} {noun}s of at least so much, on logarithmic axes, from {_short(low, is_cost)} to "
+        f"Share of {n:,} {noun}s at or above an amount, on logarithmic axes, from {_short(low, is_cost)} to "
         f"{_short(high, is_cost)}{fitted}{capped}."
     )
-    return Chart(f"{name}-survival", f"Share of {noun}s of at least so much", described, _json(traces, layout))
+    return Chart(f"{name}-survival", f"Share of {noun}s at or above an amount", described, _json(traces, layout))
 
 
 def _mean_excess(name: str, column: Column) -> Chart | None:
@@ -351,7 +351,7 @@ def _mean_excess(name: str, column: Column) -> Chart | None:
         },
     }
     described = (
-        f"By how much {noun}s above a threshold exceed it on average: {_short(float(y[0]), is_cost)} above "
+        f"Average excess of {noun}s over a threshold: {_short(float(y[0]), is_cost)} above "
         f"{_short(float(x[0]), is_cost)}, {_short(float(y[-1]), is_cost)} above {_short(float(x[-1]), is_cost)}."
     )
     return Chart(f"{name}-excess", "Mean excess over a threshold (rising: heavy)", described, _json([line], layout))
@@ -366,7 +366,7 @@ def _lorenz(name: str, column: Column) -> Chart | None:
     noun, kind = column.measure.noun, "cost" if column.measure.is_cost else "tokens"
     shares, held = curve
     even = go.Scatter(
-        name="all alike",
+        name="all equal",
         x=[0.0, 1.0],
         y=[0.0, 1.0],
         mode="lines",
@@ -392,7 +392,7 @@ def _lorenz(name: str, column: Column) -> Chart | None:
 
 
 def _thinned(count: int) -> Any:
-    """Places of at most `MAX_POINTS` of so many points, dense towards the last: the tail."""
+    """Indices of at most `MAX_POINTS` of `count` points, dense in the tail."""
     if count <= MAX_POINTS:
         return np.arange(count)
     return np.unique(count - 1 - np.unique(np.geomspace(1, count, MAX_POINTS).astype(int) - 1))
@@ -403,17 +403,17 @@ def _short(value: float, is_cost: bool) -> str:
 
 
 def _amount(is_cost: bool, axis: str) -> str:
-    """The place in a hover text where plotly writes an amount of that axis."""
+    """Plotly's placeholder for an amount of the axis in a hover text."""
     return f"%{{{axis}:$,.4~r}}" if is_cost else f"%{{{axis}:,.4~r}} tokens"
 
 
 def _ticks(highest: float, is_cost: bool) -> str:
-    """How the ticks of a linear axis are written (d3-format): dollars in decimals, thousands as k and M."""
+    """The d3 format of the ticks of a linear axis: dollars in decimals, thousands as k and M."""
     return ("$" if is_cost else "") + ("~s" if highest >= 1000 or not is_cost else "~r")
 
 
 def _log_axis(low: float, high: float, title: str, ticks: str) -> dict[str, Any]:
-    """A logarithmic axis with ticks at whole decades, at 1, 2 and 5 where there are few, and any within a decade."""
+    """A logarithmic axis with ticks at decades; at 1, 2 and 5 if there are few; automatic within one decade."""
     a, b = float(np.log10(low)), float(np.log10(high))
     pad = 0.03 * (b - a)
     decades = np.floor(b) - np.ceil(a) + 1
@@ -424,7 +424,7 @@ def _log_axis(low: float, high: float, title: str, ticks: str) -> dict[str, Any]
 
 
 def _json(traces: Sequence[Any], layout: Mapping[str, Any]) -> dict[str, Any]:
-    """Data and layout that plotly has checked, as JSON; the shared template comes on the page."""
+    """Data and layout, validated by plotly, as JSON; without the template, which the page adds once."""
     import plotly.graph_objects as go
 
     checked = go.Figure(data=list(traces), layout={**layout, "template": None}).to_plotly_json()
@@ -433,6 +433,6 @@ def _json(traces: Sequence[Any], layout: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(checked: dict[str, Any]) -> dict[str, Any]:
-    """The same without tuples, which JSON does not have."""
+    """The same with lists instead of tuples."""
     plain: dict[str, Any] = json.loads(json.dumps(checked, allow_nan=False))
     return plain

@@ -1,5 +1,5 @@
--- (cluster, value, count) lines of the chosen segments of one dimension for a bootstrap that resamples what belongs together: users where they
--- repeat, else sessions; weeks of minutes and days. Many clusters are dealt into a thousand by the hash of their name.
+-- (cluster, value, count) lines of the chosen segments of one dimension, for a cluster bootstrap. Clusters are users
+-- where users have several sessions, else sessions; weeks for minutes and days. More than 1,000 are hashed into 1,000.
 with chosen as (
     select
         key,

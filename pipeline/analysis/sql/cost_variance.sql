@@ -1,6 +1,6 @@
--- Rolling windows of 24 and 168 hours over hourly sums. A window ends every $step_hours hours and lies wholly inside the
--- segment's history, which runs from the first day of its first observation to the end of its last day.
--- Deviations are taken from a whole mean and summed as integers: exact, so variances lose nothing and do not vary by run.
+-- Rolling windows of 24 and 168 hours over hourly sums. A window ends every $step_hours hours and lies within the
+-- segment's history, from the start of its first day to the end of its last day.
+-- Deviations from an integer mean are summed as integers: variances are exact and the same in every run.
 with valued as (
     select
         key,

@@ -1,4 +1,4 @@
--- Metered usage of the chosen segments of one dimension on the chosen days, by model: what a day's cost is made of.
+-- Metered usage by model, of the chosen segments of one dimension on the chosen days: the components of a day's cost.
 with chosen as (
     select
         usage.*,

@@ -1,4 +1,4 @@
--- Sessions that started on the chosen days in the chosen segments: how many, and the ten that cost most.
+-- Number of sessions that started on the chosen days in the chosen segments, and the ten most expensive.
 select
     key,
     cast(observed_at as date) as usage_date,

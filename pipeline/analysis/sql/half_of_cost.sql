@@ -1,4 +1,4 @@
--- The costliest sessions that together make half of the cost; how many there are, and of how many.
+-- The most expensive sessions that together cause half of the cost; their number, and that of all sessions.
 with valued as (
     select
         session_id,

@@ -1,4 +1,4 @@
--- Observations of the chosen segments by weekday (1 is Monday) and hour (UTC), a line an hour with any.
+-- Number of observations of the chosen segments in each hour (UTC) that has any.
 select
     key,
     date_trunc('hour', observed_at) as hour,

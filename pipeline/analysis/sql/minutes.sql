@@ -1,4 +1,4 @@
--- Sums over the minutes of the chosen segments: how uneven the number of observations a minute is.
+-- Sums over the minutes of the chosen segments: the moments of the number of observations per minute.
 with minutes as (
     select
         key,

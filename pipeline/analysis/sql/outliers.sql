@@ -1,5 +1,5 @@
--- Sessions outside the fences of one method, the largest first. Sums are exact integers, so that a repeated run gives the
--- same digits whatever the order of its threads.
+-- Sessions outside the fences of one method, largest first. Sums are exact integers: every run gives the same digits,
+-- whatever the order of its threads.
 with valued as (
     select
         session_id,

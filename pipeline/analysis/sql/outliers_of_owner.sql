@@ -1,4 +1,4 @@
--- Sessions of one user or key above its own fence, the largest first.
+-- Sessions of one user or key above its own fence, largest first.
 with valued as (
     select
         session_id,

@@ -1,5 +1,5 @@
--- (value, count) pairs of the chosen segments of one dimension, a sufficient statistic for every fit and quantile: tokens,
--- or money in whole nano-dollars. Values that meet in one nano-dollar are merged by the reader.
+-- (value, count) pairs of the chosen segments of one dimension, sufficient for every fit and quantile. Values are
+-- tokens, or whole nano-dollars; the reader merges values that round to the same nano-dollar.
 with grouped as (
     select
         key,

@@ -1,4 +1,4 @@
--- One observation a request in each of the chosen dimensions.
+-- One observation per request and chosen dimension.
 select
     dimension,
     case dimension
@@ -20,5 +20,5 @@ select
     true as from_sessions
 from marts.requests
 cross join (select unnest($dimensions) as dimension) as dimensions
--- what a subscription covers costs nothing by the token
+-- usage within a subscription has no cost per token
 where not $is_cost or billing_mode is distinct from 'subscription'

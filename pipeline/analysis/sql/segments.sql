@@ -1,4 +1,4 @@
--- The costliest segments of each dimension: observations with a value, and what was left out.
+-- The most expensive segments of each dimension: observations with a value, and usage rows without a price.
 with summed as (
     select
         dimension,

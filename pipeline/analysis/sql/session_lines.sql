@@ -1,4 +1,4 @@
--- Usage of the chosen sessions, and (session_id null) of all sessions of the segment together, by primary model.
+-- Usage by primary model: of each chosen session, and (session_id null) of all sessions of the segment together.
 with members as (
     select session_id
     from observations

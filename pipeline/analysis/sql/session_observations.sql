@@ -1,4 +1,4 @@
--- One observation a session in each of the chosen dimensions. A model segment goes by the session's primary model.
+-- One observation per session and chosen dimension. A session belongs to its primary model.
 select
     dimension,
     case dimension
@@ -20,5 +20,5 @@ select
     true as from_sessions
 from marts.token_usage_sessions
 cross join (select unnest($dimensions) as dimension) as dimensions
--- what a subscription covers costs nothing by the token
+-- usage within a subscription has no cost per token
 where not $is_cost or billing_mode is distinct from 'subscription'

@@ -1,6 +1,6 @@
--- One observation a minute ($grain = 'minute': only rows whose bucket is one minute) or a UTC day ('day') with usage in
--- each segment of the chosen dimensions. Days are of the usage in force; of minutes our logs also tell where the provider's account knows whole hours
--- or days alone. No console knows users or projects, so segments by them come from the sessions alone.
+-- One observation per segment of the chosen dimensions and minute ($grain = 'minute', one-minute buckets only) or UTC day
+-- ('day') with usage. Days use the usage in force. Minutes also use our logs where the provider's account has only hours
+-- or days. Consoles know no users and projects, so those segments use sessions only.
 select
     dimension,
     case dimension
@@ -36,6 +36,6 @@ where ($grain = 'day' or bucket_seconds = 60)
         when dimension in ('user_id', 'project') then source = 'sessions'
         else is_in_force or ($grain = 'minute' and has_minutes is null)
     end
-    -- what a subscription covers costs nothing by the token
+    -- usage within a subscription has no cost per token
     and (not $is_cost or billing_mode = 'metered')
 group by dimension, key, observed_at

@@ -1,11 +1,10 @@
-"""Days and conversations that stand out from their own history.
+"""Anomaly rules: days and sessions that are unusually expensive for their own history.
 
-Belongs here: rules on arrays of daily sums and on pairs of one user's or key's sessions, and the control of false
-alarms over many tests.
+Belongs here: rules on arrays of daily sums and on pairs of one user's or key's sessions, and false-discovery control.
 Does not belong here: fences of a whole distribution (interquartile range, standard deviations), which describe a tail
-rather than find a fault; why a day stands out (`decomposition`); and which days and segments are looked at.
+and detect no fault; the causes of an anomaly (`decomposition`); and the choice of days and segments.
 
-All rules work on logarithms, since noise of cost is multiplicative, and flag high values only.
+All rules work on logarithms, because the noise of cost is multiplicative, and flag high values only.
 """
 
 from __future__ import annotations
@@ -20,42 +19,40 @@ import numpy.typing as npt
 from pipeline.analysis.stats.describe import Counts, Floats, check_pairs, quantiles
 
 WEEK = 7
-MIN_STL_DAYS = (
-    4 * WEEK
-)  # two periods is the least that STL takes; with four the robust weights have something to compare
+MIN_STL_DAYS = 4 * WEEK  # STL needs at least two periods; its robust weights need about four
 STL_THRESHOLD = 5.0
-# A day so far out may draw the first pass of the fit to itself, which the robust passes then never leave: one day of 20
-# times the usual in 72 trials. It enters the fit as the median of its weekdays.
+# A day this extreme can attract the first pass of the fit, and the robust passes then never leave it (one day of 20
+# times the usual cost in 72 trials). It enters the fit as the median of its weekdays.
 MASKING_Z = 10.0
-WEEKDAY_WEEKS = 8  # same weekdays that make today's expectation
+WEEKDAY_WEEKS = 8  # same weekdays for today's expectation
 MIN_WEEKDAY_WEEKS = 4
-# Iglewicz and Hoaglin (1993). Lower than that of STL: the scale of an expectation from past days alone is not shrunk by
-# a fit through the day itself, so that a z of 5 would ask for a factor of 4 at a daily noise of 25%.
+# Iglewicz and Hoaglin (1993). Lower than for STL, whose fit passes through the day itself and so shrinks the scale.
+# Here a z of 5 would need a factor of 4 at a daily noise of 25%.
 WEEKDAY_THRESHOLD = 3.5
-MIN_EXCESS_SHARE = 0.30  # of the expected; less is no alarm, however regular the history
+MIN_EXCESS_SHARE = 0.30  # of the expected cost; a smaller excess is no alarm, however regular the history
 MAD_TO_SD = 1.4826  # for normal noise
-MIN_LOG_SCALE = 0.02  # days regular to 2% would make any change infinitely surprising
-SMALLEST_SHARE = 0.01  # of the median: days below count as that much, so that a day without usage has a logarithm
-MAX_ERROR_DAYS = 26 * WEEK  # past errors that make the scale of today's: half a year
-MAX_IDLE_SHARE = 0.05  # of the days; more than that are no accident
-MIN_USED_DAYS = 5  # around a day, and behind a scale
-ROWS_PER_FREEDOM = 3.0  # the MAD is 37% efficient: as uncertain as an sd from a third of the days
-MOST_FREEDOM = 30.0  # days are never quite lognormal
-LEAST_FREEDOM = 1.0  # of Student's law, for noise whose tails are heavier than assumed
-TAIL_QUANTILE = 0.98  # the share of days with a fault is smaller than the rest
-NORMAL_TAIL_RATIO = 2.326 / 0.6745  # of that quantile to the median of half a normal law
-TOLERANCE_OF_ALL, TOLERANCE_OF_ONE = 0.05, 0.10  # for chance: a standard error of half a year of one segment is 0.1
-MIN_TAIL_SCORES = 100  # on a side: below it the outermost 2% are too few to tell
-CENTRED_WEEKS = 4  # same weekdays on either side of a closed day that make its p-value
+MIN_LOG_SCALE = 0.02  # with less noise than 2%, any change would be an anomaly
+SMALLEST_SHARE = 0.01  # of the median, and the least that a day counts: a day without usage needs a logarithm
+MAX_ERROR_DAYS = 26 * WEEK  # past errors for the scale of today's: half a year
+MAX_IDLE_SHARE = 0.05  # of the days; more are not exceptions
+MIN_USED_DAYS = 5  # around a day, and for a scale
+ROWS_PER_FREEDOM = 3.0  # the MAD is 37% efficient: as uncertain as the sd of a third of the days
+MOST_FREEDOM = 30.0  # daily costs are never exactly lognormal
+LEAST_FREEDOM = 1.0  # of Student's t, for noise with heavier tails than assumed
+TAIL_QUANTILE = 0.98  # fewer days than the rest have a fault
+NORMAL_TAIL_RATIO = 2.326 / 0.6745  # ratio of that quantile to the median, for a half-normal distribution
+TOLERANCE_OF_ALL, TOLERANCE_OF_ONE = 0.05, 0.10  # for chance: the standard error for half a year of one segment is 0.1
+MIN_TAIL_SCORES = 100  # per side; with fewer, the outermost 2% are too few scores
+CENTRED_WEEKS = 4  # same weekdays on either side of a closed day, for its p-value
 USER_THRESHOLD = 5.0
 MIN_USER_ROWS = 20
 
 
 @dataclass(frozen=True)
 class DayScores:
-    """Per day, in their order: the expectation in the unit of the values, z, its p, and whether the day is flagged.
+    """For each day in order: the expectation in the unit of the values, z, its p-value, and whether it is flagged.
 
-    Days without enough history have nan, and are not flagged.
+    Days without enough history are nan and not flagged.
     """
 
     method: Literal["stl", "weekday"]
@@ -100,31 +97,31 @@ def _scale(residuals: Floats) -> float:
 
 
 def _upper_p(z: Floats, rows: npt.ArrayLike) -> Floats:
-    """P of a z whose scale is a MAD of so many rows, with tails no thinner than `MOST_FREEDOM` allows."""
+    """P-value of a z scaled by a MAD of `rows` rows; the tails are at least as heavy as `MOST_FREEDOM` implies."""
     from scipy import special
 
     freedom = np.clip(np.asarray(rows) / ROWS_PER_FREEDOM, 1.0, MOST_FREEDOM)
     return np.asarray(special.stdtr(freedom, -z), dtype=np.float64)
 
 
-def _memory(errors: Floats) -> float:
-    """How many of these errors in succession are worth as many independent ones when a scale is estimated: 0 to 1.
+def _independent_share(errors: Floats) -> float:
+    """How many independent errors one error is worth when a scale is estimated: 0 to 1.
 
-    (1 - r^2) / (1 + r^2) for a correlation r from day to day (Bayley and Hammersley, 1946, for the variance); errors
-    beyond three robust deviations are drawn in, so that one day cannot make or hide it.
+    (1 - r^2) / (1 + r^2) for a day-to-day correlation r (Bayley and Hammersley, 1946, for the variance). Errors are
+    clipped at three robust deviations, so that a single day can neither cause nor hide a correlation.
     """
     scale = _scale(errors)
-    near = np.clip(errors - np.median(errors), -3 * scale, 3 * scale)
-    squares = float(np.dot(near, near))
-    correlation = float(np.dot(near[1:], near[:-1])) / squares if squares else 0.0
+    clipped = np.clip(errors - np.median(errors), -3 * scale, 3 * scale)
+    squares = float(np.dot(clipped, clipped))
+    correlation = float(np.dot(clipped[1:], clipped[:-1])) / squares if squares else 0.0
     return (1 - correlation**2) / (1 + correlation**2)
 
 
-def _left_out(logs: Floats) -> tuple[Floats, Floats]:
-    """The median of the same weekdays around each day, itself left out, and the z of the day; errors have their MAD.
+def _centred_errors(logs: Floats) -> tuple[Floats, Floats]:
+    """For each day: the median of the same weekdays around it, without the day itself, and its z by the MAD of errors.
 
-    The residuals of STL do not serve for p-values: a fit that follows a day leaves too little of it, and where it does
-    not follow one it leaves all, so that their tail is far heavier than their MAD says.
+    The residuals of STL give no p-values: a fit that follows a day leaves too small a residual, and one that does not
+    leaves all of it. Their tail is therefore far heavier than their MAD suggests.
     """
     shifts = [WEEK * week for week in range(-CENTRED_WEEKS, CENTRED_WEEKS + 1) if week]
     padded = np.concatenate((np.full(CENTRED_WEEKS * WEEK, np.nan), logs, np.full(CENTRED_WEEKS * WEEK, np.nan)))
@@ -135,10 +132,10 @@ def _left_out(logs: Floats) -> tuple[Floats, Floats]:
 
 
 def _errors_of_used_days(days: Floats, back: int, ahead: int) -> tuple[Floats, Floats]:
-    """For each day the median log of the days with usage around it, itself left out, and its log less that.
+    """For each day: the median log of surrounding days with usage, without the day itself, and the error of its log.
 
-    `back` and `ahead` days count as around. An idle day counts as `SMALLEST_SHARE` of the usual. Both are nan below
-    `MIN_USED_DAYS` days with usage.
+    `back` and `ahead` days surround a day. An idle day counts as `SMALLEST_SHARE` of the usual. Both results are nan
+    with fewer than `MIN_USED_DAYS` days with usage.
     """
     logs = np.log(days, out=np.full(len(days), np.nan), where=days > 0)
     padded = np.concatenate((np.full(back, np.nan), logs, np.full(ahead, np.nan)))
@@ -150,31 +147,31 @@ def _errors_of_used_days(days: Floats, back: int, ahead: int) -> tuple[Floats, F
 
 
 def _has_idle_days(days: Floats) -> bool:
-    """Where idle days are common, a day is compared with other days with usage, of whatever weekday.
+    """Whether idle days are common: a day is then compared with days with usage, of any weekday.
 
-    Against a median of idle days any usage at all would stand out, and beside the step from idle to usage no fault.
+    Against a median of idle days, any usage would be an anomaly; and next to the step from idle to usage, no fault.
     """
     return bool((days == 0).mean() > MAX_IDLE_SHARE)
 
 
-def _scores_of_used_days(usual: Floats, errors: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
-    """Expectation, z and p of days, with the scale of the errors of the days with usage that are `seen`."""
-    seen = seen[np.isfinite(seen)]
-    if len(seen) < MIN_USED_DAYS:
-        nothing = np.full(len(usual), np.nan)
-        return nothing, nothing, nothing
-    bias = float(np.median(seen))
-    z = (errors - bias) / _scale(seen)
-    return np.exp(usual + bias), z, _upper_p(z, len(seen))
+def _scores_of_used_days(usual: Floats, errors: Floats, known: Floats) -> tuple[Floats, Floats, Floats]:
+    """Expectation, z and p-value of days; their scale is that of the errors of the used days in `known`."""
+    known = known[np.isfinite(known)]
+    if len(known) < MIN_USED_DAYS:
+        empty = np.full(len(usual), np.nan)
+        return empty, empty, empty
+    bias = float(np.median(known))
+    z = (errors - bias) / _scale(known)
+    return np.exp(usual + bias), z, _upper_p(z, len(known))
 
 
 def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     """Score each day of a closed history: STL of period 7 on logs, robust (Cleveland and others, 1990), MAD z above 5.
 
-    `daily` holds every day from first to last, 0 where there was no usage. A flag also needs an excess above `floor`,
-    in the unit of the values, and above 30% of the expected. `p_value` is that of `_left_out`, for use over many
-    segments. Where idle days are common, the days with usage of four weeks before and after take the place of STL. All
-    nan below `MIN_STL_DAYS` days or where no day has usage.
+    `daily` holds every day from first to last, 0 for days without usage. A flag also needs an excess above `floor`, in
+    the unit of the values, and above 30% of the expectation. `p_value` comes from `_centred_errors`, for tests over
+    many segments. Where idle days are common, days with usage within four weeks replace STL. All results are nan with
+    fewer than `MIN_STL_DAYS` days or without usage.
 
     Raises:
         ValueError: a value is negative or not finite.
@@ -182,15 +179,15 @@ def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     """
     days = _check_days(daily)
     if len(days) < MIN_STL_DAYS or not days.any():
-        nothing = np.full(len(days), np.nan)
-        return _scores("stl", days, nothing, nothing, nothing, STL_THRESHOLD, floor)
+        empty = np.full(len(days), np.nan)
+        return _scores("stl", days, empty, empty, empty, STL_THRESHOLD, floor)
     if _has_idle_days(days):
         usual, errors = _errors_of_used_days(days, CENTRED_WEEKS * WEEK, CENTRED_WEEKS * WEEK)
         return _scores("stl", days, *_scores_of_used_days(usual, errors, errors[days > 0]), STL_THRESHOLD, floor)
     from statsmodels.tsa.seasonal import STL
 
     logs = _logs(days)
-    usual, z = _left_out(logs)
+    usual, z = _centred_errors(logs)
     parts = STL(np.where(z > MASKING_Z, usual, logs), period=WEEK, robust=True).fit()
     fitted = np.asarray(parts.trend + parts.seasonal, dtype=np.float64)
     residuals = logs - fitted
@@ -199,14 +196,13 @@ def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
 
 
 def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
-    """Score each day by what lay before it: the median of up to eight same weekdays, and the MAD of past errors.
+    """Score each day by earlier days only: the median of up to eight same weekdays, and the MAD of past errors.
 
-    The rule for today: no later day is looked at, so that a history scored at once and day by day is the same. The
-    scale is that of the errors that this expectation made in the last half year, which counts trend and correlation in;
-    until there are four weeks of them it is that of each day of the window against its own weekday in the other weeks.
-    Where idle days are common the days with usage of the last eight weeks take the place of the same weekdays. Flags as
-    `stl_days`, above a z of 3.5; nan in the first
-    `MIN_WEEKDAY_WEEKS` weeks. Raises as `stl_days`.
+    The online rule: it uses no later day, so scoring a history at once or day by day gives the same result. The scale
+    is the MAD of this expectation's errors over the last half year, which includes trend and correlation. Before there
+    are four weeks of errors, each day of the window is measured against its own weekday in the other weeks. Where idle
+    days are common, the days with usage of the last eight weeks replace the same weekdays. Flags need a z above 3.5 and
+    otherwise the same as in `stl_days`. The first `MIN_WEEKDAY_WEEKS` weeks are nan. Raises the same as `stl_days`.
     """
     days = _check_days(daily)
     expected, z, p_value = (np.full(len(days), np.nan) for _ in range(3))
@@ -215,8 +211,8 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     for today in range(MIN_WEEKDAY_WEEKS * WEEK, len(days)):
         before = slice(max(today - MAX_ERROR_DAYS, 0), today)
         if _has_idle_days(days[before]):
-            here, seen = slice(today, today + 1), used_errors[before][days[before] > 0]
-            expected[here], z[here], p_value[here] = _scores_of_used_days(used_usual[here], used_errors[here], seen)
+            day, known = slice(today, today + 1), used_errors[before][days[before] > 0]
+            expected[day], z[day], p_value[day] = _scores_of_used_days(used_usual[day], used_errors[day], known)
             continue
         weeks = min(today // WEEK, WEEKDAY_WEEKS)
         window = days[today - weeks * WEEK : today]
@@ -236,20 +232,20 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
         errors.append(error)
         expected[today] = np.exp(medians[0] + bias)
         z[today] = (error - bias) / scale
-        p_value[today] = _upper_p(z[today : today + 1], len(recent) * _memory(recent))[0]
+        p_value[today] = _upper_p(z[today : today + 1], len(recent) * _independent_share(recent))[0]
     return _scores("weekday", days, expected, z, p_value, WEEKDAY_THRESHOLD, floor)
 
 
 def _noise_law(scores: Floats, tolerance: float) -> tuple[float, float] | None:
-    """Degrees and unit of Student's law for normal scores of mostly clean days; None where they are normal.
+    """Degrees of freedom and scale of a Student's t for the normal scores of mostly clean days; None if normal.
 
-    Faults lie on one side: the lighter side of the scores shows the noise, by how far its outermost 2% lie from its
-    median. `tolerance` is how much further than those of a normal law they may lie by chance.
+    Faults are on one side only, so the lighter side shows the noise: the distance of its outermost 2% from the median.
+    `tolerance` is how much further than for a normal distribution they may be by chance.
     """
     from scipy import special
 
-    told = scores[np.isfinite(scores)]
-    sides = [side for side in (told[told > 0], -told[told < 0]) if len(side) >= MIN_TAIL_SCORES]
+    finite = scores[np.isfinite(scores)]
+    sides = [side for side in (finite[finite > 0], -finite[finite < 0]) if len(side) >= MIN_TAIL_SCORES]
     if not sides:
         return None
     middle, far = min((np.quantile(side, [0.5, TAIL_QUANTILE]) for side in sides), key=lambda ends: ends[1] / ends[0])
@@ -262,11 +258,11 @@ def _noise_law(scores: Floats, tolerance: float) -> tuple[float, float] | None:
 
 
 def allowing_for_tails(p_values: Sequence[npt.ArrayLike]) -> list[Floats]:
-    """P-values of the days of each segment, raised where the noise has heavier tails than they assume (Efron, 2004).
+    """P-values of the days of each segment, raised where the noise has heavier tails than assumed (Efron, 2004).
 
-    As normal scores, those of all segments together and those of each segment are held against a normal law: where
-    either shows heavier tails, p is that of Student's law with such tails, never below the one that was given. nan
-    stays. Fewer than `MIN_TAIL_SCORES` scores on each side tell nothing.
+    The normal scores of all segments together, and of each segment, are compared with a normal distribution. Where
+    either has heavier tails, p comes from a Student's t with such tails, and is never lowered. nan stays nan. At least
+    `MIN_TAIL_SCORES` scores per side are needed.
     """
     from scipy import special
 
@@ -283,12 +279,12 @@ def allowing_for_tails(p_values: Sequence[npt.ArrayLike]) -> list[Floats]:
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike, rate: float) -> npt.NDArray[np.bool_]:
-    """Which tests to reject so that at most a share `rate` of the rejections is false, on average (1995).
+    """Which tests to reject so that on average at most a share `rate` of the rejections is false (1995).
 
-    Any shape; nan is no test. Holds for independent and for positively dependent tests.
+    Arrays of any shape; nan is no test. Valid for independent and for positively dependent tests.
 
     Raises:
-        ValueError: the rate lies outside (0, 1).
+        ValueError: the rate is outside (0, 1).
 
     """
     if not 0 < rate < 1:
@@ -305,7 +301,7 @@ def benjamini_hochberg(p_values: npt.ArrayLike, rate: float) -> npt.NDArray[np.b
 
 @dataclass(frozen=True)
 class UserRule:
-    """The robust fence of one user or key: values above `limit` stand out; `median` and `limit` in their unit.
+    """The robust fence of one user or key: values above `limit` are outliers. `median` and `limit` in their unit.
 
     `scale` is the robust standard deviation of the logs: z = log(value / median) / scale.
     """
@@ -323,8 +319,8 @@ class UserRule:
 def user_rule(values: npt.ArrayLike, counts: npt.ArrayLike) -> UserRule | None:
     """Median + 5 MAD of log cost of one user's or key's sessions, from their pairs; None below `MIN_USER_ROWS` rows.
 
-    Rows of zero are left out. Measured against the user's own habits, a session that is large for everyone else is no
-    finding, and a small user's runaway session is one.
+    Rows of zero are left out. The fence follows the user's own usage: it ignores sessions that are large only for
+    others, and finds a small user's runaway session.
 
     Raises:
         ValueError: the pairs are malformed.

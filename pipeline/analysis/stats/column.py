@@ -1,7 +1,7 @@
-"""All that follows from the pairs of one column, as plain data that can be kept, and the hash of what it rests on.
+"""All statistics of one column's pairs, as plain data that can be stored, with a hash of their inputs.
 
-Belongs here: which statistics a column gets, and when a result of an earlier run still holds. Does not belong here: the
-statistics themselves, the words of a table, and where results are kept.
+Belongs here: which statistics a column gets, and when a stored result is still valid. Does not belong here: the
+statistics themselves, the texts of a table, and the storage of results.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from pipeline.analysis.stats.tails import (
 )
 from pipeline.words import counted
 
-METHOD = 1  # raise it where results change though neither this folder nor its libraries did
+METHOD = 1  # increase it when results change without a change of this folder or its libraries
 
 
 @cache
 def method_version() -> str:
-    """One value for how columns are computed: `METHOD`, the code of this folder, and the libraries that it calls."""
+    """Digest of the method: `METHOD`, the code of this folder, and the versions of the libraries that it calls."""
     digest = hashlib.sha256(repr((METHOD, version("numpy"), version("scipy"))).encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -53,7 +53,7 @@ def method_version() -> str:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """A column to describe, fit and judge; no p of a power law without a seed, no fit below `min_rows` rows."""
+    """A column to describe, fit and classify; no power-law p-value without a seed, no fit below `min_rows` rows."""
 
     values: Floats
     counts: Counts
@@ -61,13 +61,13 @@ class Pairs:
     min_rows: int
 
     def key(self) -> str:
-        """Equal where the result is."""
+        """A hash of all inputs: equal keys have equal results."""
         return _key(("pairs", self.seed, self.min_rows), self.values, self.counts)
 
     def result(self) -> dict[str, Any]:
         """`columns` of the description, the `reason` of the verdict, and the fits by `treatments`.
 
-        There are no treatments below `min_rows` rows, and only `raw` where nothing had to be set aside or censored.
+        `treatments` is empty below `min_rows` rows, and holds only `raw` for a column without atoms and cap.
 
         Raises:
             ValueError: the pairs are malformed.
@@ -79,7 +79,7 @@ class Pairs:
         artefacts = find_artefacts(values, counts)
         enough = description.n >= self.min_rows
         measurable = enough and artefacts.cap_value is None
-        gpd, far = (generalized_pareto(values, counts, share) if measurable else None for share in (0.90, 0.95))
+        gpd, gpd_p95 = (generalized_pareto(values, counts, share) if measurable else None for share in (0.90, 0.95))
         law = power_law(values, counts) if measurable else None
         fits = fit_adjusted(values, counts, artefacts, CANDIDATES) if enough else None
         weighed = vote(values, counts, artefacts, fits) if fits and fits.fits else None
@@ -93,7 +93,7 @@ class Pairs:
             "hill_xi_10": hill(values, counts, 0.10) if measurable else None,
             "cv_unreliable": variance_in_doubt(gpd.xi if gpd else None),
             "gpd_xi_p90": gpd.xi if gpd else None,
-            "gpd_xi_p95": far.xi if far else None,
+            "gpd_xi_p95": gpd_p95.xi if gpd_p95 else None,
         }
         treatments = {}
         if enough:
@@ -122,7 +122,7 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Clustered:
-    """A column whose rows belong together in clusters, for its intervals."""
+    """A column with the cluster of each row, for its intervals."""
 
     clusters: Counts
     values: Floats
@@ -130,34 +130,34 @@ class Clustered:
     seed: int
 
     def key(self) -> str:
-        """Equal where the result is."""
+        """A hash of all inputs: equal keys have equal results."""
         return _key(("clusters", self.seed), self.clusters, self.values, self.counts)
 
     def result(self) -> dict[str, Any]:
-        """Low and high of each quantity; a quantity is null, or not there, where it has no interval."""
-        found = cluster_intervals(self.clusters, self.values, self.counts, self.seed) or {}
-        return {name: interval and [interval.low, interval.high] for name, interval in found.items()}
+        """Low and high of each quantity; a quantity without an interval is null or missing."""
+        intervals = cluster_intervals(self.clusters, self.values, self.counts, self.seed) or {}
+        return {name: interval and [interval.low, interval.high] for name, interval in intervals.items()}
 
 
 def compute(task: Pairs | Clustered) -> str:
-    """The result of a task in JSON, which keeps every digit; `error` says why there is none."""
+    """The result of a task as JSON, which keeps every digit; `error` says why there is none."""
     try:
-        found = task.result()
+        result = task.result()
     except (ValueError, ArithmeticError) as error:
-        found = {"error": ": ".join((type(error).__name__, *str(error).strip().splitlines()[:1]))}
-    return json.dumps(found)
+        result = {"error": ": ".join((type(error).__name__, *str(error).strip().splitlines()[:1]))}
+    return json.dumps(result)
 
 
-def _key(given: Sequence[object], *arrays: Floats | Counts) -> str:
-    digest = hashlib.sha256(repr((method_version(), *given)).encode())
+def _key(parameters: Sequence[object], *arrays: Floats | Counts) -> str:
+    digest = hashlib.sha256(repr((method_version(), *parameters)).encode())
     for array in arrays:
         digest.update(f"{array.dtype} {len(array)} ".encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
 def _fitted(fits: FamilyFits) -> dict[str, Any]:
-    """Fits of one treatment, each a row of the table; the best one's has the comparison with the second."""
-    excluded = f"{counted(fits.excluded, 'observation')} of zero left out" if fits.excluded else ""
+    """Fits of one treatment, each a row of the table; the best one's row has the comparison with the second best."""
+    zeros = f"{counted(fits.excluded, 'observation')} of zero left out" if fits.excluded else ""
     rows = []
     for fit in fits.fits if fits.status != "too_few" else ():
         row = asdict(fit)
@@ -169,4 +169,4 @@ def _fitted(fits: FamilyFits) -> dict[str, Any]:
             "comparison_statistic": fits.comparison.statistic,
             "comparison_p": fits.comparison.p_value,
         }
-    return {"n": fits.n, "notes": [fits.note, excluded], "rows": rows}
+    return {"n": fits.n, "notes": [fits.note, zeros], "rows": rows}

@@ -1,11 +1,11 @@
-"""Which part of a difference in cost comes from which cause: Shapley values of a product of factors, summing exactly.
+"""Splits a cost difference by cause: Shapley values of a product of factors that add up exactly.
 
-Belongs here: the excess of a day or session over its expectation by factor, and the bridge from one month to the next.
-Does not belong here: which day or month is compared with what, and where usage comes from.
+Belongs here: the excess of a day or session over its expectation, and the bridge from one month to the next.
+Does not belong here: which periods are compared, and where usage comes from.
 
-A Shapley value is the mean, over all orders in which the causes could change, of what a cause adds when its turn comes:
-no order is preferred, and the parts sum to the whole. Sums are exact: parts are rounded to `RESOLUTION_USD`, and what
-rounding leaves goes to the largest part.
+A cause's Shapley value is its contribution averaged over all orders in which the causes can change. It does not depend
+on an order, and the parts add up to the difference. Sums are exact: parts are rounded to `RESOLUTION_USD`, and the
+largest part takes the rounding difference.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from pipeline.analysis.stats.describe import Floats
 
-RESOLUTION_USD = Decimal("1e-12")  # that of money in the tables
+RESOLUTION_USD = Decimal("1e-12")  # the scale of money columns
 DAY_TERMS = ("sessions", "requests_per_session", "tokens_per_request", "model_mix", "cache_share", "price")
 BRIDGE_TERMS = (
     "volume",
@@ -37,7 +37,7 @@ _CHANGES = BRIDGE_TERMS[:6]
 
 
 def shapley(value: Callable[[frozenset[str]], float], terms: Sequence[str]) -> dict[str, float]:
-    """Shapley value of each term, `value` being the outcome when a set of terms has changed; 2^n evaluations.
+    """Shapley value of each term; `value` returns the outcome after a set of terms has changed. 2^n evaluations.
 
     Raises:
         ValueError: a term is named twice, or there are more than 12.
@@ -46,21 +46,22 @@ def shapley(value: Callable[[frozenset[str]], float], terms: Sequence[str]) -> d
     n = len(terms)
     if len(set(terms)) != n or n > 12:
         raise ValueError("terms must be different, and at most 12")
-    known = {
+    outcomes = {
         frozenset(chosen): value(frozenset(chosen)) for size in range(n + 1) for chosen in combinations(terms, size)
     }
+    weights = [factorial(size) * factorial(n - 1 - size) / factorial(n) for size in range(n)]
     parts: dict[str, Any] = {}
     for term in terms:
         parts[term] = sum(
-            factorial(len(others)) * factorial(n - 1 - len(others)) / factorial(n) * (known[others | {term}] - outcome)
-            for others, outcome in known.items()
+            weights[len(others)] * (outcomes[others | {term}] - outcome)
+            for others, outcome in outcomes.items()
             if term not in others
         )
     return parts
 
 
 def exact_parts(parts: Mapping[str, float], total: Decimal) -> dict[str, Decimal]:
-    """Round parts to `RESOLUTION_USD` so that they sum to `total` exactly; the largest takes the rest.
+    """Round parts to `RESOLUTION_USD` so that they add up exactly to `total`; the largest part takes the difference.
 
     Raises:
         ValueError: there are no parts, or they do not sum to the total within rounding of floating point.
@@ -79,11 +80,11 @@ def exact_parts(parts: Mapping[str, float], total: Decimal) -> dict[str, Decimal
 
 @dataclass(frozen=True)
 class Usage:
-    """Usage of one side of a comparison, a day, a session or a key in a month.
+    """Usage of one side of a comparison: a day, a session, or a key in a month.
 
-    `tokens` and `usd_per_token` are models x kinds of tokens, the models and kinds in the same order on both sides; a
-    rate of nan is unknown and taken from the other side. `sessions` and `requests` may be None where the source has no
-    such count: it is then 1, and the change stands in the next term. `discount` is 1 - billed / list.
+    `tokens` and `usd_per_token` have the shape models x kinds of tokens, in the same order on both sides. An unknown
+    rate (nan) is taken from the other side. `sessions` and `requests` may be None if the source does not count them:
+    they are then 1, and the next term includes their change. `discount` is 1 - billed / list.
     """
 
     tokens: Floats
@@ -94,13 +95,13 @@ class Usage:
 
     @property
     def cost_usd(self) -> float:
-        """Tokens at their rates, less the discount; unknown rates count as zero."""
+        """Cost of the tokens after the discount; unknown rates count as zero."""
         return float(np.sum(self.tokens * np.nan_to_num(self.usd_per_token))) * (1 - self.discount)
 
 
 @dataclass(frozen=True)
 class _Factors:
-    """The factors of a cost; a share or ratio that a side does not have is nan, and taken from the other side."""
+    """The factors of a cost; an undefined share or ratio is nan, and taken from the other side."""
 
     sessions: float
     requests_per_session: float
@@ -136,7 +137,7 @@ def _factors(usage: Usage, counts_requests: bool, counts_sessions: bool) -> _Fac
 
 
 def _completed(chosen: _Factors, other: _Factors) -> _Factors:
-    """The factors of one side, each taken from the other where this one lacks it; 0 where both do."""
+    """The factors of one side; undefined ones are taken from the other side, or 0."""
     parts: dict[str, Any] = {}
     for name, own in vars(chosen).items():
         known = np.where(np.isnan(own), np.nan_to_num(np.asarray(getattr(other, name), dtype=np.float64)), own)
@@ -145,7 +146,7 @@ def _completed(chosen: _Factors, other: _Factors) -> _Factors:
 
 
 def _outcome(before: _Factors, after: _Factors, changed: Set[str]) -> float:
-    """Cost with the factors of `after` where they have changed, else those of `before`."""
+    """Cost with the factors in `changed` from `after` and all others from `before`."""
 
     def side(term: str) -> _Factors:
         return after if term in changed else before
@@ -174,11 +175,11 @@ def _comparable(expected: Usage, actual: Usage) -> tuple[_Factors, _Factors]:
 
 
 def explain_excess(expected: Usage, actual: Usage, excess_usd: Decimal | None = None) -> dict[str, Decimal]:
-    """Split the cost of `actual` less that of `expected` over `DAY_TERMS`, US dollars; the parts sum to it exactly.
+    """Split the cost of `actual` minus that of `expected` exactly over `DAY_TERMS`, in US dollars.
 
-    `excess_usd` is the difference as the books have it (Decimal); where it is not given it is that of the two costs. A
-    side without usage has no ratios: the whole difference is then one of sessions (of requests or tokens where a source
-    does not count those). `cache_share` is the mix of kinds of tokens within a model. Discounts belong to the price.
+    `excess_usd` is the booked difference (Decimal); by default it is computed from both costs. A side without usage
+    has no ratios: the whole difference then counts as sessions (as requests or tokens where the source does not count
+    those). `cache_share` is the mix of token kinds within a model. Discounts belong to the price.
 
     Raises:
         ValueError: the arrays do not match, or `excess_usd` is not the difference that usage and rates give.
@@ -197,15 +198,15 @@ def explain_excess(expected: Usage, actual: Usage, excess_usd: Decimal | None = 
 def month_bridge(
     before: Mapping[str, Usage], after: Mapping[str, Usage], change_usd: Decimal | None = None
 ) -> dict[str, Decimal]:
-    """Split the change of a bill from one month to the next over `BRIDGE_TERMS`, US dollars; it sums exactly.
+    """Split the change of a bill from one month to the next exactly over `BRIDGE_TERMS`, in US dollars.
 
-    Keys of the mappings name what is followed from month to month: an API key, a workspace, a user. One that is new or
-    gone counts with its whole cost under `new_keys` or `gone_keys`. For the others `volume` is the number of requests -
-    of tokens where requests are not counted - and the six changes share the difference by their Shapley values, key by
-    key. `change_usd` is the change as billed; where it is not given it is that of usage, rates and discounts.
+    The mappings are keyed by the unit that is tracked: an API key, a workspace, a user. The whole cost of a new or gone
+    key counts as `new_keys` or `gone_keys`. For each other key, the six remaining terms get their Shapley values;
+    `volume` is the number of requests, or of tokens where requests are not counted. `change_usd` is the billed change;
+    by default it is computed from usage, rates and discounts.
 
     Raises:
-        ValueError: as `explain_excess`.
+        ValueError: the same as `explain_excess`.
 
     """
     parts = dict.fromkeys(BRIDGE_TERMS, 0.0)

@@ -1,7 +1,7 @@
 """Descriptive statistics of a column given as (value, count) pairs.
 
-Belongs here: the check and the merging of pairs, moments, quantiles and measures of concentration.
-Does not belong here: anything that assumes a distribution (`families`, `tails`) or judges one (`detection`).
+Belongs here: checking and merging pairs, moments, quantiles and measures of concentration.
+Does not belong here: anything that assumes a distribution (`families`, `tails`) or classifies one (`detection`).
 
 Throughout `analysis.stats`, `values` is a one-dimensional float array, strictly ascending and finite, and `counts` an
 integer array of the same length, each at least 1: the column holds `values[i]` exactly `counts[i]` times.
@@ -22,10 +22,10 @@ QUANTILES = {"p50": 0.50, "p75": 0.75, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p
 
 @dataclass(frozen=True)
 class Description:
-    """What a column looks like; in the unit of its values, shares and ratios as fractions.
+    """Descriptive statistics of a column, in the unit of its values; shares and ratios are fractions.
 
-    Null (None): `sd` below two rows; `cv` where the mean is not positive; skewness and kurtosis where all rows are
-    equal; ratios where the median is not positive; `gini` and the shares where a value is negative or the sum is zero.
+    None: `sd` with fewer than two rows; `cv` if the mean is not positive; skewness and kurtosis if all rows are equal;
+    ratios if the median is not positive; `gini` and the shares if a value is negative or the sum is zero.
     """
 
     n: int
@@ -76,7 +76,7 @@ def check_pairs(values: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Floats, C
 
 
 def merge_pairs(values: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Floats, Counts]:
-    """Sort pairs and add up the counts of equal values, as when two days or files are put together."""
+    """Sort pairs and add up the counts of equal values, for example of two days or files."""
     unsorted_values = np.asarray(values, dtype=np.float64)
     distinct, inverse = np.unique(unsorted_values, return_inverse=True)
     summed = np.zeros(len(distinct), dtype=np.int64)
@@ -85,7 +85,7 @@ def merge_pairs(values: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Floats, C
 
 
 def dot(terms: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float:
-    """Sum of products in one thread: the same on every machine, and no wait for a second core that is busy."""
+    """Sum of products in one thread: the same result on every machine, and no waiting for a busy second core."""
     return float(np.einsum("i,i->", terms, weights))
 
 
@@ -93,17 +93,17 @@ def quantiles(values: Floats, counts: Counts, probabilities: npt.ArrayLike) -> F
     """Type-7 quantiles (linear interpolation between order statistics, NumPy's default), one per probability.
 
     Raises:
-        ValueError: there are no rows, or a probability lies outside [0, 1].
+        ValueError: there are no rows, or a probability is outside [0, 1].
 
     """
-    wanted = np.atleast_1d(np.asarray(probabilities, dtype=np.float64))
+    levels = np.atleast_1d(np.asarray(probabilities, dtype=np.float64))
     if len(values) == 0:
         raise ValueError("no rows, no quantiles")
-    if not ((wanted >= 0) & (wanted <= 1)).all():
+    if not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError("probabilities must lie between 0 and 1")
     cumulative = np.cumsum(counts)
     last = int(cumulative[-1]) - 1
-    position = last * wanted
+    position = last * levels
     below = np.minimum(np.floor(position).astype(np.int64), last)
     above = np.minimum(below + 1, last)
     low = values[np.searchsorted(cumulative, below, side="right")]
@@ -113,7 +113,7 @@ def quantiles(values: Floats, counts: Counts, probabilities: npt.ArrayLike) -> F
 
 
 def top_share(values: Floats, counts: Counts, fraction: float) -> float | None:
-    """Share of the sum that the largest `fraction` of the rows hold: 1 - L(1 - fraction), L the Lorenz curve.
+    """Share of the sum held by the largest `fraction` of the rows: 1 - L(1 - fraction) with the Lorenz curve L.
 
     A fractional row counts in part, so the result does not change when every count is doubled. None where a value is
     negative or the sum is zero.
@@ -172,7 +172,7 @@ def describe(values: npt.ArrayLike, counts: npt.ArrayLike) -> Description:
     if len(x) == 0:
         raise ValueError("no rows to describe")
     n = int(c.sum())
-    # from the least value on, so that what a nearly constant column has in common does not cancel
+    # relative to the smallest value, against cancellation in a nearly constant column
     width = float(x[-1] - x[0]) or 1.0
     offsets = (x - x[0]) / width
     middle = float(np.clip(np.sum(offsets * c) / n, 0.0, 1.0))

@@ -1,15 +1,14 @@
-"""What logs add to a column (atoms, a cap, zeros, a lattice), and whether its tail is heavy.
+"""Artefacts of logs in a column (atoms, a cap, zeros, a lattice), and the verdict whether its tail is heavy.
 
-Belongs here: finding these artefacts in (value, count) pairs, setting them aside, and the verdict with its reason.
+Belongs here: finding these artefacts in (value, count) pairs, removing them, and the verdict with its reason.
 Does not belong here: the fits (`families`, `tails`), their weights (`evidence`), or where a column comes from.
 
-Heavy means sub-exponential: the lognormal and a mixture of two, Pareto, Lomax, log-logistic, Burr XII, and a Weibull
+Heavy means subexponential: the lognormal and a mixture of two, Pareto, Lomax, log-logistic, Burr XII, and a Weibull
 with shape below 1. The gamma, the exponential, mixtures of two of either, the inverse Gaussian, a Weibull with shape of
-1 or more, the truncated normal and the uniform are light, however skewed. The verdict is a vote of all of them, weighed
-by marginal likelihoods (`evidence`); it says `undetermined` where none describes the column, where the
-votes are split, or where the column ends before an inverse Gaussian becomes light. A law outside them counts as its
-nearest neighbour: light and heavy sides both hold mixtures, so that a column of two kinds of requests is not heavy by
-default.
+1 or more, the truncated normal and the uniform are light, however skewed. All these families vote, weighted by their
+marginal likelihoods (`evidence`). The verdict is `undetermined` if no family describes the column, if the vote is
+split, or if the column ends before an inverse Gaussian becomes light. Other distributions count as the most similar
+family. Both sides contain mixtures, so a column of two kinds of requests is not heavy by default.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from pipeline.words import counted
 
 Verdict = Literal["heavy", "light", "undetermined", "too_few", "unavailable"]
 
-MIN_ROWS = 50  # below it no verdict is given
+MIN_ROWS = 50  # no verdict with fewer
 ATOM_SHARE = 0.02  # an atom holds at least this share of the rows
-MIN_ATOM_ROWS = 8  # P(Poisson(1) >= 8) is 1e-5: a tie of as many rows is no coincidence
-ATOM_FACTOR = 3.0  # times the rows that its neighbours make one expect
+MIN_ATOM_ROWS = 8  # P(Poisson(1) >= 8) is 1e-5: so many equal rows are no coincidence
+ATOM_FACTOR = 3.0  # times the rows expected from its neighbours
 ATOM_DEVIATIONS = 6.0  # Poisson standard deviations above that expectation
 NEIGHBOURS = 5  # distinct values on either side whose median count is the expectation
-MIN_NEIGHBOUR_ROWS = 5  # neighbours with fewer rows carry no trend
+MIN_NEIGHBOUR_ROWS = 5  # neighbours with fewer rows show no trend
 CAP_SHARE = 0.002  # a pile at the maximum holds at least this share of the rows
 RARE_TIES = 0.01  # rows per step of the column
-MIN_CAP_ROWS = 4  # and as many rows: chance ties of large values are pairs
-MIN_DISTINCT = 20  # fewer distinct positive values are a lattice: neither atoms nor continuous fits make sense
+MIN_CAP_ROWS = 4  # and at least as many rows: chance ties of large values are pairs
+MIN_DISTINCT = 20  # with fewer distinct positive values (a lattice), atoms and continuous fits are meaningless
 DECIDING_WEIGHT = 0.9  # share of the BIC weight that decides a vote
 CONTRADICTION_RATIO = 6.635  # chi-square(1) at 1%: the top decile's shape differs from 0
-CONTRADICTION_SHAPE = 0.1  # and by as much as this
+CONTRADICTION_SHAPE = 0.1  # and by at least this much
 HEAVY = ("lognormal", "lognormal_mixture", "pareto", "lomax", "loglogistic", "burr12")
 CANDIDATES = (*FAMILIES, *DETECTOR_ONLY)
 BENCHMARK_NAMES = {"truncated_normal": "normal"}
@@ -51,7 +50,7 @@ BENCHMARK_NAMES = {"truncated_normal": "normal"}
 
 @dataclass(frozen=True)
 class Atom:
-    """One value that holds more rows than its surroundings explain; `share` is of all rows."""
+    """A value with more rows than its neighbours explain; `share` is of all rows."""
 
     value: float
     rows: int
@@ -60,7 +59,7 @@ class Atom:
 
 @dataclass(frozen=True)
 class Artefacts:
-    """What was found in a column of `n` rows; `cap_value` is None and `capped_share` 0 where nothing piles up."""
+    """Artefacts of a column of `n` rows; without a cap, `cap_value` is None and `capped_share` 0."""
 
     n: int
     zeros: int
@@ -71,7 +70,7 @@ class Artefacts:
 
     @property
     def any(self) -> bool:
-        """True where an adjusted column would differ from the raw one."""
+        """Whether the adjusted column differs from the raw one."""
         return bool(self.atoms) or self.cap_value is not None
 
 
@@ -84,10 +83,10 @@ class Judgement:
 
 
 def _expected_rows(counts: Counts, index: int) -> float:
-    """Rows at one distinct value if it were like its neighbours: their median count, or their trend where it is higher.
+    """Rows expected at a distinct value: the median count of its neighbours, or their trend if that is higher.
 
-    The trend continues the two nearest counts of one side geometrically. It keeps the first value of a steep lattice
-    (most rows with one tool call, fewer with two, ...) from looking like an atom.
+    The trend extrapolates the two nearest counts of a side geometrically, so that the first value of a steep lattice
+    (most rows with one tool call, fewer with two, ...) is no atom.
     """
     left = counts[max(index - NEIGHBOURS, 0) : index][::-1]
     right = counts[index + 1 : index + 1 + NEIGHBOURS]
@@ -101,7 +100,7 @@ def _expected_rows(counts: Counts, index: int) -> float:
     return expected
 
 
-def _stands_out(counts: Counts, index: int) -> bool:
+def _is_pile(counts: Counts, index: int) -> bool:
     rows = float(counts[index])
     expected = _expected_rows(counts, index)
     deviation = ATOM_DEVIATIONS * float(np.sqrt(max(expected, 1.0)))
@@ -109,15 +108,15 @@ def _stands_out(counts: Counts, index: int) -> bool:
 
 
 def _is_cap(values: Floats, counts: Counts, rows: int) -> bool:
-    """True where rows pile up at the maximum: as an atom would, or a few of them where ties are rare.
+    """Whether rows pile up at the maximum: like an atom, or only a few of them where ties are rare.
 
-    Ties are rare where the values just below lie so far apart, in units of the smallest step of the column, that one
-    row in a hundred would meet another.
+    Ties are rare if the values just below the maximum are so far apart, in units of the column's smallest step, that
+    only one row in a hundred would equal another.
     """
     pile = int(counts[-1])
     if pile < CAP_SHARE * rows or pile < MIN_CAP_ROWS:
         return False
-    if _stands_out(counts, len(counts) - 1):
+    if _is_pile(counts, len(counts) - 1):
         return True
     below = slice(-1 - NEIGHBOURS, -1)
     step = float(np.diff(values).min())
@@ -128,9 +127,10 @@ def _is_cap(values: Floats, counts: Counts, rows: int) -> bool:
 def find_artefacts(values: npt.ArrayLike, counts: npt.ArrayLike) -> Artefacts:
     """Find atoms, a cap, zeros and a lattice.
 
-    An atom holds at least 2% of the rows and `MIN_ATOM_ROWS` rows, three times what the neighbouring values hold, and
-    more than chance. A cap is a pile at the maximum, from 0.2% of the rows and `MIN_CAP_ROWS` rows on. Zeros are
-    counted apart, and are no atom. On a lattice (fewer than 20 distinct positive values) neither is looked for.
+    An atom has at least 2% of the rows and `MIN_ATOM_ROWS` rows, three times the rows expected from its neighbours, and
+    more than chance allows. A cap is a pile at the maximum of at least 0.2% of the rows and `MIN_CAP_ROWS` rows. Zeros
+    are counted separately and are no atom. A lattice (fewer than 20 distinct positive values) is not searched for
+    atoms or a cap.
     """
     x, c = check_pairs(values, counts)
     rows = int(c.sum())
@@ -144,13 +144,13 @@ def find_artefacts(values: npt.ArrayLike, counts: npt.ArrayLike) -> Artefacts:
     below = last if cap_rows else last + 1
     large = np.flatnonzero(c[:below] >= ATOM_SHARE * rows)
     atoms = tuple(
-        Atom(float(x[index]), int(c[index]), int(c[index]) / rows) for index in large if _stands_out(c, int(index))
+        Atom(float(x[index]), int(c[index]), int(c[index]) / rows) for index in large if _is_pile(c, int(index))
     )
     return Artefacts(rows, zeros, atoms, float(x[last]) if cap_rows else None, cap_rows / rows, lattice=False)
 
 
 def set_aside(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> tuple[Floats, Counts]:
-    """Return the pairs without the rows at atoms; the rows at a cap stay, to be censored by `fit_families`."""
+    """The pairs without rows at atoms; rows at a cap remain, and `fit_families` censors them."""
     x, c = check_pairs(values, counts)
     kept = ~np.isin(x, [atom.value for atom in artefacts.atoms])
     return x[kept], c[kept]
@@ -163,9 +163,9 @@ def fit_adjusted(
     families: Sequence[str] = FAMILIES,
     known: FamilyFits | None = None,
 ) -> FamilyFits:
-    """Fit families with atoms set aside and the cap censored; the plain fits where there are neither.
+    """Fit families without atoms and with the cap censored; plain fits if there are neither.
 
-    `known` holds adjusted fits of the same column, which are not made again.
+    `known` holds adjusted fits of the same column to reuse.
     """
     x, c = set_aside(values, counts, artefacts)
     return fit_families(x, c, cap=artefacts.cap_value, families=families, known=known)
@@ -174,29 +174,29 @@ def fit_adjusted(
 def fit_raw(
     values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, adjusted: FamilyFits | None = None
 ) -> FamilyFits:
-    """Fit the column as it is; where an atom stands, the lognormal mixture, which would fit it, cannot be chosen.
+    """Fit the unchanged column. With atoms, the lognormal mixture is not selectable: a component would fit an atom.
 
-    `adjusted` fits of the same column are taken over where it has no artefact.
+    `adjusted` fits of the same column are reused if it has no artefacts.
     """
     unselectable = ("lognormal_mixture",) if artefacts.atoms else ()
     return fit_families(values, counts, unselectable=unselectable, known=None if artefacts.any else adjusted)
 
 
 def is_heavy(fit: Fit) -> bool:
-    """True for a sub-exponential law: those of `HEAVY`, and a Weibull with shape below 1."""
+    """Whether the distribution is subexponential: `HEAVY`, or a Weibull with shape below 1."""
     return fit.family in HEAVY or (fit.family == "weibull" and fit.params["shape"] < 1)
 
 
 @dataclass(frozen=True)
 class Vote:
-    """The weight on heavy-tailed families, 0 to 1, and the fit that has the most weight."""
+    """The total weight of heavy-tailed families, 0 to 1, and the fit with the most weight."""
 
     heavy_weight: float
     first: Fit
 
 
 def vote(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, fits: FamilyFits) -> Vote:
-    """Weigh the adjusted fits of a column by their marginal likelihoods.
+    """Weight the adjusted fits of a column by their marginal likelihoods.
 
     Raises:
         ValueError: nothing was fitted.
@@ -206,34 +206,34 @@ def vote(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, fit
         raise ValueError("no fits to weigh")
     x, c = set_aside(values, counts, artefacts)
     x, c = x[x > 0], c[x > 0]
-    told = np.array([log_evidence(fit, x, c, artefacts.cap_value) for fit in fits.fits])
-    weight = np.exp(told - told.max())
+    evidence = np.array([log_evidence(fit, x, c, artefacts.cap_value) for fit in fits.fits])
+    weight = np.exp(evidence - evidence.max())
     heavy = np.array([is_heavy(fit) for fit in fits.fits])
-    return Vote(float(weight[heavy].sum() / weight.sum()), fits.fits[int(np.argmax(told))])
+    return Vote(float(weight[heavy].sum() / weight.sum()), fits.fits[int(np.argmax(evidence))])
 
 
-def _too_little_of_the_light_end(fit: Fit, artefacts: Artefacts) -> str:
-    """Why a fitted inverse Gaussian does not show its light end in the column, as a clause; empty where it does.
+def _light_end_unobserved(fit: Fit, artefacts: Artefacts) -> str:
+    """A clause if too few rows are in the light part of a fitted inverse Gaussian's tail; else empty.
 
-    Its density is a power, x^(-3/2), times exp(-lam x / (2 mean^2)) far above lam. On logarithmic axes the exponential
-    is the steeper of the two only above 3 mean^2 / lam: below that the law looks like a heavy one.
+    Far above lam its density is a power, x^(-3/2), times exp(-lam x / (2 mean^2)). On logarithmic axes the exponential
+    is the steeper factor only above 3 mean^2 / lam; below, the distribution looks heavy.
     """
     if fit.family != "inverse_gaussian":
         return ""
     start = 3 * fit.params["mean"] ** 2 / fit.params["lam"]
-    end = 1.0 if artefacts.cap_value is None else float(cdf(fit.family, fit.params, artefacts.cap_value))
-    rows = fit.n * max(end - float(cdf(fit.family, fit.params, start)), 0.0)
+    upper = 1.0 if artefacts.cap_value is None else float(cdf(fit.family, fit.params, artefacts.cap_value))
+    rows = fit.n * max(upper - float(cdf(fit.family, fit.params, start)), 0.0)
     if rows >= MIN_ROWS:
         return ""
-    return f"that law is light only above {start:,.6g}, with {rows:,.0f} of the rows, and a verdict needs {MIN_ROWS}"
+    return f"that family is light only above {start:,.6g}, with {rows:,.0f} of the rows; a verdict needs {MIN_ROWS}"
 
 
-def _handled(artefacts: Artefacts) -> str:
-    """What was done before the fit, as the end of a sentence."""
+def _adjustments(artefacts: Artefacts) -> str:
+    """How the column was adjusted before the fit, as the end of a sentence."""
     parts = []
     if artefacts.atoms:
         share = sum(atom.share for atom in artefacts.atoms)
-        parts.append(f"{counted(len(artefacts.atoms), 'atom')} with {share:.1%} of the rows set aside")
+        parts.append(f"{counted(len(artefacts.atoms), 'atom')} with {share:.1%} of the rows removed")
     if artefacts.cap_value is not None:
         parts.append(f"the cap at {artefacts.cap_value:,.6g} with {artefacts.capped_share:.1%} of the rows censored")
     if artefacts.zeros:
@@ -244,17 +244,16 @@ def _handled(artefacts: Artefacts) -> str:
 def judge(
     artefacts: Artefacts, fits: FamilyFits | None, weighed: Vote | None, gpd: GeneralizedPareto | None
 ) -> Judgement:
-    """Give the verdict on a column from its artefacts, its adjusted fits, their vote and the GPD of its top decile.
+    """The verdict on a column from its artefacts, its adjusted fits, their vote and the GPD of its top decile.
 
-    `gpd` is ignored where a cap exists. It cannot make a verdict, but a top decile that contradicts the vote (a shape
-    beyond 0.1 on the other side of 0, significant at 1%) makes it undetermined. So does an inverse Gaussian that puts
-    fewer than `MIN_ROWS` rows where it is light: near its head it looks like a power law. Below `MIN_ROWS` rows no fits
-    are needed.
+    A top decile that contradicts the vote (a shape beyond 0.1 on the other side of 0, significant at 1%) makes the
+    verdict undetermined; a cap disables this test. So does an inverse Gaussian with fewer than `MIN_ROWS` rows in the
+    light part of its tail, because its head looks like a power law. Columns below `MIN_ROWS` rows need no fits.
     """
     rows = artefacts.n
     if rows < MIN_ROWS:
         return Judgement("too_few", f"Only {counted(rows, 'row')}, where a verdict needs {MIN_ROWS}")
-    handled = _handled(artefacts)
+    adjustments = _adjustments(artefacts)
     if artefacts.lattice:
         return Judgement(
             "undetermined",
@@ -262,39 +261,39 @@ def judge(
         )
     if fits is None or weighed is None or fits.n < MIN_ROWS:
         left = fits.n if fits else 0
-        return Judgement("undetermined", f"Only {left:,} of {rows:,} rows are left to fit{handled}")
+        return Judgement("undetermined", f"Only {left:,} of {rows:,} rows are left to fit{adjustments}")
     best, heavy = weighed.first, weighed.heavy_weight
     named = f"{best.label}, KS distance {best.ks_distance:.3f}"
     if best.ks_distance > NO_FIT_DISTANCE:
-        chance = " (so few rows can be that far from their own law)" if best.ks_distance * rows**0.5 < 1 else ""
+        chance = " (within chance for so few rows)" if best.ks_distance * rows**0.5 < 1 else ""
         return Judgement(
-            "undetermined", f"No simple family fits the {fits.n:,} rows{handled}: the best is {named}{chance}"
+            "undetermined", f"No simple family fits the {fits.n:,} rows{adjustments}: the best is {named}{chance}"
         )
-    told = (
-        f"of the weight of {len(fits.fits)} families is on heavy-tailed ones (best {named}, {fits.n:,} rows{handled})"
+    evidence = (
+        f"{heavy:.1%} of the evidence favours a heavy tail ({len(fits.fits)} families; best {named}, {fits.n:,} rows"
+        f"{adjustments})"
     )
     if 1 - DECIDING_WEIGHT < heavy < DECIDING_WEIGHT:
-        return Judgement("undetermined", f"The vote is split: {heavy:.1%} {told}")
+        return Judgement("undetermined", f"The vote is split: {evidence}")
     verdict: Verdict = "heavy" if heavy >= DECIDING_WEIGHT else "light"
     if gpd is not None and artefacts.cap_value is None and gpd.likelihood_ratio > CONTRADICTION_RATIO:
         against = gpd.xi < -CONTRADICTION_SHAPE if verdict == "heavy" else gpd.xi > CONTRADICTION_SHAPE
         if against:
             return Judgement(
                 "undetermined",
-                f"{heavy:.1%} {told}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, "
-                f"which says the opposite",
+                f"{evidence}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, "
+                f"which contradicts this",
             )
-    if verdict == "light" and (doubt := _too_little_of_the_light_end(best, artefacts)):
-        return Judgement("undetermined", f"{heavy:.1%} {told}, but {doubt}")
-    return Judgement(verdict, f"{heavy:.1%} {told}")
+    if verdict == "light" and (doubt := _light_end_unobserved(best, artefacts)):
+        return Judgement("undetermined", f"{evidence}, but {doubt}")
+    return Judgement(verdict, evidence)
 
 
 def classify(values: npt.ArrayLike) -> dict[str, Any]:
-    """Say whether positive values come from a heavy-tailed law, and from which family: one of `laws.LAWS`.
+    """Decide whether positive values come from a heavy-tailed distribution, and from which family of `laws.LAWS`.
 
-    A forced choice: `heavy_tailed` (bool) is the side with more than half of the vote, also where `judge` would say
-    undetermined; `family` is the first of the vote, '' where nothing can be fitted; `verdict` and `reason` are those of
-    `judge`.
+    A forced choice: `heavy_tailed` (bool) is the side with more than half of the vote, even if `judge` returns
+    undetermined; `family` has the most weight, '' if nothing can be fitted. `verdict` and `reason` come from `judge`.
     """
     rows = np.asarray(values, dtype=np.float64).ravel()
     x, c = merge_pairs(rows, np.ones(len(rows), dtype=np.int64))
@@ -303,8 +302,8 @@ def classify(values: npt.ArrayLike) -> dict[str, Any]:
     gpd = generalized_pareto(x, c, 0.90) if artefacts.cap_value is None else None
     weighed = vote(x, c, artefacts, fits) if fits.fits else None
     judgement = judge(artefacts, fits, weighed, gpd)
-    told: dict[str, Any] = {"verdict": judgement.verdict, "reason": judgement.reason}
+    outcome: dict[str, Any] = {"verdict": judgement.verdict, "reason": judgement.reason}
     if weighed is None:
-        return {"heavy_tailed": False, "family": "", **told}
+        return {"heavy_tailed": False, "family": "", **outcome}
     family = weighed.first.family
-    return {"heavy_tailed": weighed.heavy_weight > 0.5, "family": BENCHMARK_NAMES.get(family, family), **told}
+    return {"heavy_tailed": weighed.heavy_weight > 0.5, "family": BENCHMARK_NAMES.get(family, family), **outcome}

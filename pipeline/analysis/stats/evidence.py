@@ -1,12 +1,12 @@
-"""How probable a column is under a family, whatever its parameters: the weights of the vote on a tail.
+"""Marginal likelihoods of fitted families: the weights of the vote on a tail.
 
-Belongs here: what is known of a shape before a column is seen, and the marginal likelihood of a fitted family.
-Does not belong here: the fits (`families`), and what follows from the weights (`detection`).
+Belongs here: priors of the shapes, and the marginal likelihood of a fitted family.
+Does not belong here: the fits (`families`), and the verdict (`detection`).
 
 The marginal likelihood is the likelihood averaged over the prior of the parameters (Kass and Raftery, 1995), by
-Laplace's approximation around the fit: its parameters are sharp or blurred as the rows say. BIC takes all parameters
-for equally sharp, which at 1,000 rows costs a third parameter more than it is worth, and a mixture of overlapping parts
-even more. A cap enters by the rows that it hides. Scales have a flat prior on their logarithm, one in each family.
+Laplace's approximation around the fit, so a parameter counts by how precisely the rows determine it. BIC assumes that
+the rows determine all parameters equally well. At 1,000 rows this penalises a third parameter too much, and a mixture
+of overlapping components even more. Capped rows enter as censored. Scales have a flat prior on their logarithm.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from pipeline.analysis.stats.describe import Counts, Floats
 from pipeline.analysis.stats.families import Fit
 from pipeline.analysis.stats.laws import LAWS, Params
 
-# The centre of a shape, and the sd of its logarithm. Wide: the lognormal sigma of public traces lies between 0.7 and
-# 1.1, its prior allows 0.31 to 3.2. That of an inverse Gaussian is nearly the same, on the sigma of the lognormal with
-# its coefficient of variation: the rows decide between the two, and where a column is so narrow that both describe it
-# equally well, the light one has a slight lead. A tail index of 8 is unlikely, since that is how a light tail looks to
-# a power law.
+# The centre of a shape, and the sd of its logarithm. The priors are wide: the lognormal sigma of public traces is 0.7
+# to 1.1, its prior allows 0.31 to 3.2. An inverse Gaussian has nearly the same prior, on the sigma of the lognormal
+# with the same coefficient of variation: the rows decide between the two, and where both fit a narrow column equally
+# well, the light one is slightly preferred. A tail index of 8 is unlikely: that is how a power law fits a light tail.
 SHAPE_PRIORS = {
     "lognormal": (1.0, 0.6),
     "gamma": (1.5, 0.8),
@@ -34,9 +33,9 @@ SHAPE_PRIORS = {
 }
 BURR_HEAD_PRIOR = (2.0, 0.6)  # its c
 TRUNCATION_PRIOR = (1.5, 1.5)  # mean and sd of mu / sigma of a normal law cut off at 0
-SHARE_PRIOR = 30.0  # p of a mixture has the density 30 p^2 (1 - p)^2: a rare second kind looks like a heavy tail
-DISTANCE_PRIOR = (0.0, 1.5)  # log of the ratio of the two kinds: mean and sd
-MIXTURES = 3  # kinds of mixtures, together as probable as one family: each can look like any of the others
+SHARE_PRIOR = 30.0  # p of a mixture has the density 30 p^2 (1 - p)^2: a rare second component looks like a heavy tail
+DISTANCE_PRIOR = (0.0, 1.5)  # log of the ratio of both components: mean and sd
+MIXTURES = 3  # kinds of mixtures; together they weigh as much as one family, because they resemble each other
 LEAST_INFORMATION = 2.0  # of a parameter, from its prior: 1 / sd^2
 STEP = 1e-4  # of a logarithm, for differences of densities
 HALF_LOG_2_PI = 0.5 * float(np.log(2 * np.pi))
@@ -52,19 +51,19 @@ def _log_prior_of(shape: float, prior: tuple[float, float]) -> float:
 
 
 def _log_prior_of_mixture(family: str, q: Params) -> float:
-    """Of the logit of the share, the distance between the kinds, and their shapes; either kind may be the first."""
-    told = float(np.log(2 * SHARE_PRIOR / MIXTURES)) + 3 * float(np.log(q["p"] * (1 - q["p"])))
+    """Log density of a mixture: the logit of its share, the distance of its components (in any order), their shapes."""
+    density = float(np.log(2 * SHARE_PRIOR / MIXTURES)) + 3 * float(np.log(q["p"] * (1 - q["p"])))
     if family == "lognormal_mixture":
-        told += _log_normal_density(q["mu2"] - q["mu1"], DISTANCE_PRIOR)
-        return told + sum(_log_prior_of(q[name], SHAPE_PRIORS["lognormal"]) for name in ("sigma1", "sigma2"))
-    told += _log_normal_density(float(np.log(q["scale2"] / q["scale1"])), DISTANCE_PRIOR)
+        density += _log_normal_density(q["mu2"] - q["mu1"], DISTANCE_PRIOR)
+        return density + sum(_log_prior_of(q[name], SHAPE_PRIORS["lognormal"]) for name in ("sigma1", "sigma2"))
+    density += _log_normal_density(float(np.log(q["scale2"] / q["scale1"])), DISTANCE_PRIOR)
     if family == "gamma_mixture":
-        told += sum(_log_prior_of(q[name], SHAPE_PRIORS["gamma"]) for name in ("shape1", "shape2"))
-    return told
+        density += sum(_log_prior_of(q[name], SHAPE_PRIORS["gamma"]) for name in ("shape1", "shape2"))
+    return density
 
 
 def _log_prior(family: str, q: Params) -> float:
-    """Log density of the shapes of a fit in the coordinates of `_unit`; 0 where there are none."""
+    """Log density of a fit's shapes in the coordinates of `_unit`; 0 for a family without a shape."""
     if family.endswith("_mixture"):
         return _log_prior_of_mixture(family, q)
     if family == "truncated_normal":
@@ -82,7 +81,7 @@ def _log_prior(family: str, q: Params) -> float:
 
 
 def _unit(family: str, q: Params, name: str) -> float:
-    """A small change of a parameter in its coordinate: logarithms, logits of shares, and mu as it is."""
+    """A unit step of a parameter: in its logarithm, for shares in their logit, for mu unchanged."""
     if name == "p":
         return q["p"] * (1 - q["p"])
     if name.startswith("mu"):
@@ -91,7 +90,7 @@ def _unit(family: str, q: Params, name: str) -> float:
 
 
 def _log_information(fit: Fit, x: Floats, c: Counts, cap: float | None) -> float:
-    """Log determinant of the sum of the squared scores of the rows, those hidden at the cap included."""
+    """Log determinant of the sum of squared scores of all rows, including those at the cap."""
     law, q = LAWS[fit.family], fit.params
     at_cap = np.array([cap]) if cap is not None else np.empty(0)
     seen = x[:-1] if cap is not None else x
@@ -113,9 +112,9 @@ def _log_information(fit: Fit, x: Floats, c: Counts, cap: float | None) -> float
 def log_evidence(fit: Fit, x: Floats, c: Counts, cap: float | None) -> float:
     """Log of the marginal likelihood of a fit, up to a constant that all families of a column share.
 
-    `x`, `c`: the pairs of the fit, positive and ascending; rows at the last value are hidden where it is the `cap`.
-    The ends of a uniform law, and the least value of a Pareto law, are told within 1 / n: there the likelihood is
-    integrated as it is.
+    `x` and `c` are the pairs of the fit, positive and ascending; rows at the last value are censored if it is the
+    `cap`. The rows determine the ends of a uniform and the minimum of a Pareto within 1 / n: there the likelihood is
+    integrated directly.
     """
     q, n = fit.params, fit.n
     if fit.family == "uniform":

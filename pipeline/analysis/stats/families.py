@@ -1,16 +1,16 @@
-"""Maximum-likelihood fits of families with location fixed at 0 to (value, count) pairs, and the choice among them.
+"""Maximum-likelihood fits of distribution families to (value, count) pairs, and their comparison.
 
-Belongs here: how the parameters of each family of `laws` are found, likelihoods, criteria, distances, quantile errors,
-and the comparison of the first two.
-Does not belong here: what is set aside before a fit and what a fit says about tails (`detection`, `tails`).
+Belongs here: parameter estimation for each family of `laws`, likelihoods, criteria, distances, quantile errors, and the
+comparison of the two best families.
+Does not belong here: the removal of artefacts before a fit and conclusions about tails (`detection`, `tails`).
 
-A free location is never fitted: it moves mass below zero, where no token count and no cost lies. Values of zero and
-below are left out and counted. Densities are per unit of the values, so log-likelihoods compare only within one column.
-A cap is right-censored: a row at the cap says only that its value would have been the cap or more.
+The location is fixed at 0: a free location would move mass below zero, where there are no token counts or costs. Values
+of zero and below are left out and counted. Densities are per unit of the values, so log-likelihoods are comparable only
+within one column. A cap is right-censored: the true value of a row at the cap is the cap or more.
 
-Closed forms: exponential, lognormal, inverse Gaussian, Pareto, uniform. One root: gamma, Weibull, truncated normal. One
-variable, profiled: Lomax. Two, with the gradient: log-logistic, Burr XII. The mixtures take several starts. Those with
-a gradient are searched on at most `MAX_BINS` bins of log x and then corrected on the pairs themselves.
+Closed form: exponential, lognormal, inverse Gaussian, Pareto, uniform. One root: gamma, Weibull, truncated normal. One
+variable, profiled: Lomax. Two variables, with gradient: log-logistic, Burr XII. Mixtures use several starts. Searches
+with a gradient run on at most `MAX_BINS` bins of log x; a few steps on all pairs then refine the result.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from pipeline.analysis.stats.laws import (
 )
 
 ACCEPTED_AIC_DIFFERENCE = 10.0  # Burnham and Anderson (2002): essentially no support beyond it
-NO_FIT_DISTANCE = 0.05  # KS distance above which no simple family is said to fit
-MIN_RELATIVE_SPREAD = 1e-6  # (largest - smallest) / largest; below it a column is constant for every purpose
+NO_FIT_DISTANCE = 0.05  # above this KS distance no family counts as fitting
+MIN_RELATIVE_SPREAD = 1e-6  # (largest - smallest) / largest; below it a column counts as constant
 ERROR_QUANTILES = (0.50, 0.90, 0.95, 0.99)
-MAX_BINS = 512  # a step of 0.02 in log x over ten e-folds; the result is corrected on the pairs themselves
-REFINING_STEPS = 4  # on all pairs; the error shrinks ten-thousandfold in each, as the curvature is that of the bins
+MAX_BINS = 512  # a step of 0.02 in log x over ten e-folds; the result is refined on all pairs
+REFINING_STEPS = 4  # on all pairs; each step reduces the error 10,000 times, with the curvature of the bins
 START_BINS = 256  # enough to choose among the starts of a mixture
 START_STEPS = 30
 MIN_MIXTURE_SIGMA = 0.05  # below both bounds the likelihood of a mixture is unbounded at an atom
 MIN_MIXTURE_WEIGHT = 0.02
-LARGEST_LOG_MIXED_SHAPE = float(np.log(25.0))  # a gamma with a CV of 0.2; a narrower one describes a pile, not a kind
-LARGEST_EXPONENT = 60.0  # e^-60 is nothing beside 1: the limits of Burr XII (Weibull) and Lomax (exponential)
-LARGEST_TRUNCATION = 1e3  # a normal cut off a thousand sigma above its mean is an exponential
-SMALLEST_GAIN_OF_ALL = 1e-6  # of the log-likelihood; where it is flat, hundreds of steps would gain no more
-SMALLEST_GAIN = 1e-13  # of the mean log-likelihood per row: 1e-6 in all for 1e7 rows
-LONGEST_STEP = 3.0  # of a logarithm or logit in one step of a search
-LARGEST_LOG_SCALE = 600.0  # e^600 is a float
+LARGEST_LOG_MIXED_SHAPE = float(np.log(25.0))  # a gamma with a CV of 0.2; a narrower component would be an atom
+LARGEST_EXPONENT = 60.0  # e^-60 is negligible next to 1: the limits of Burr XII (Weibull) and Lomax (exponential)
+LARGEST_TRUNCATION = 1e3  # a normal truncated 1,000 sigma above its mean is an exponential
+SMALLEST_GAIN_OF_ALL = 1e-6  # of the log-likelihood; on a flat one, hundreds more steps would gain less
+SMALLEST_GAIN = 1e-13  # of the mean log-likelihood per row: a total of 1e-6 for 1e7 rows
+LONGEST_STEP = 3.0  # of a logarithm or logit, per step of a search
+LARGEST_LOG_SCALE = 600.0  # e^600 is still a float
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One family fitted to one column; `q*_error` is fitted / observed quantile - 1, None where it is censored.
+    """One family fitted to one column; `q*_error` is fitted / observed quantile - 1, None if the quantile is censored.
 
     A family that is not `selectable` ranks behind the others, has no weight and is not accepted.
     """
@@ -83,7 +83,7 @@ class Fit:
 
     @property
     def label(self) -> str:
-        """The family's name as words of a sentence."""
+        """The family's name for use in a sentence."""
         return LAWS[self.family].label
 
 
@@ -92,8 +92,8 @@ class Comparison:
     """The first-ranked family against the second.
 
     `vuong`: z of the mean log-likelihood ratio per row (Vuong, 1989), positive for the first, and the two-sided p.
-    `likelihood_ratio`: one of the two is a case of the other; twice the difference in log-likelihood of the larger over
-    the smaller, and its chi-square p; a small p favours the larger.
+    `likelihood_ratio`: for nested families, twice the gain in log-likelihood of the larger family, and its chi-square
+    p; a small p favours the larger family.
     """
 
     first: str
@@ -105,10 +105,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class FamilyFits:
-    """All fits of one column by rank (BIC), or none and a note that says why.
+    """All fits of one column by rank (BIC), or no fits and a note that says why.
 
-    `n` counts the rows used, `excluded` those at or below zero, `censored` those at the cap. `note` is empty where the
-    first family describes the column within `NO_FIT_DISTANCE`.
+    `n` counts the rows used, `excluded` those at or below zero, `censored` those at the cap. `note` is empty if the KS
+    distance of the best family is at most `NO_FIT_DISTANCE`.
     """
 
     status: Literal["fitted", "too_few"]
@@ -122,7 +122,7 @@ class FamilyFits:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Positive pairs below the cap, and the number of rows at it."""
+    """Positive pairs below the cap, and the number of rows at the cap."""
 
     x: Floats
     c: Counts
@@ -144,7 +144,7 @@ class _Sample:
 
     @cached_property
     def standard(self) -> _Standard:
-        """The logarithms with mean 0 and sd 1, on which the searches run."""
+        """The logarithms with mean 0 and sd 1, for the searches."""
         mean = self.total(self.logs) / self.seen
         spread = float(np.sqrt(self.total((self.logs - mean) ** 2) / self.seen))
         cap = (float(np.log(self.cap)) - mean) / spread if self.censored else 0.0
@@ -156,7 +156,7 @@ class _Sample:
 
     @cached_property
     def observed_quantiles(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """The quantiles of `ERROR_QUANTILES`, and which of them the cap hides."""
+        """The quantiles of `ERROR_QUANTILES`, and which of them are at the cap."""
         x, c = self.x, self.c
         if self.censored:
             x, c = np.append(x, self.cap), np.append(c, self.censored)
@@ -169,7 +169,7 @@ class _Sample:
 
 @dataclass(frozen=True)
 class _Standard:
-    """Standardised logarithms t = (log x - mean) / spread with weights, and the rows censored at `cap`, also a t."""
+    """Standardised logarithms t = (log x - mean) / spread with weights, and the rows censored at t = `cap`."""
 
     t: Floats
     c: Floats
@@ -187,7 +187,7 @@ class _Standard:
         return self.in_bins(MAX_BINS)
 
     def in_bins(self, bins: int) -> _Standard:
-        """At most `bins` points, each the mean of the t of its bin; itself where there are no more than that."""
+        """At most `bins` points, each the mean t of its bin; unchanged if there are no more points than bins."""
         if len(self.t) <= bins:
             return self
         width = (self.t[-1] - self.t[0]) / bins
@@ -204,13 +204,13 @@ class _Estimate:
     log_likelihood: float
 
 
-# A mean log-likelihood per row seen, in standardised logarithms, with its gradient, at a point.
+# Mean log-likelihood per uncensored row, in standardised logarithms, and its gradient, at a point.
 _Objective = Callable[[Floats], tuple[float, Floats]]
 _Bounds = Sequence[tuple[float, float]]
 
 
 def _curvature(objective: _Objective, point: Floats, gradient: Floats, axes: npt.NDArray[np.int64]) -> Floats:
-    """Second derivatives along some axes, from differences of `gradient`, that of `objective` at the point."""
+    """Second derivatives along the axes, from differences to `gradient`, the gradient of `objective` at the point."""
     step = 1e-5
     columns = []
     for axis in axes:
@@ -225,15 +225,15 @@ def _curvature(objective: _Objective, point: Floats, gradient: Floats, axes: npt
 def _climb(
     objective: _Objective, rough: _Objective, point: Floats, bounds: _Bounds, rows: float, steps: int = MAX_ITERATIONS
 ) -> tuple[Floats, float]:
-    """Newton's steps inside bounds, each uphill: the gradient of `objective`, the curvature of `rough`.
+    """Newton's method within bounds, with the gradient of `objective` and the curvature of `rough`.
 
-    Where the surface is not concave the step follows the absolute curvature (saddle-free Newton). A step is halved
-    until it gains; the end is where none does.
+    Where the surface is not concave, steps use the absolute curvature (saddle-free Newton). A step is halved until it
+    improves the value; the search ends when no step does.
     """
     low, high = np.array(bounds).T
     point = np.clip(point, low, high)
     value, gradient = objective(point)
-    enough = max(SMALLEST_GAIN, SMALLEST_GAIN_OF_ALL / rows)
+    min_gain = max(SMALLEST_GAIN, SMALLEST_GAIN_OF_ALL / rows)
     for _ in range(steps):
         free = ~(((point <= low) & (gradient < 0)) | ((point >= high) & (gradient > 0)))
         axes = np.flatnonzero(free)
@@ -246,7 +246,7 @@ def _climb(
         strength = np.maximum(np.abs(strength), 1e-9)
         change = np.zeros(len(point))
         change[axes] = directions @ ((directions.T @ gradient[axes]) / strength)
-        if dot(gradient, change) < enough:
+        if dot(gradient, change) < min_gain:
             break
         change *= min(1.0, LONGEST_STEP / float(np.abs(change).max()))
         for _ in range(20):
@@ -257,8 +257,8 @@ def _climb(
             change = change / 2
         else:
             break
-        gained, point, value, gradient = new_value - value, moved, new_value, new_gradient
-        if gained < enough:
+        gain, point, value, gradient = new_value - value, moved, new_value, new_gradient
+        if gain < min_gain:
             break
     return point, value
 
@@ -266,7 +266,7 @@ def _climb(
 def _search(
     make: Callable[[_Standard], _Objective], data: _Standard, starts: Sequence[Floats], bounds: _Bounds
 ) -> tuple[Floats, float]:
-    """Maximise from each start on the bins, then go on from the best on the pairs: the point and its value."""
+    """Maximise on the bins from each start, then on all pairs from the best: the point and its value."""
     point, value = _rough_search(make, data, starts, bounds)
     return (point, value) if data.binned is data else _refined(make, data, point, bounds)
 
@@ -283,13 +283,13 @@ def _rough_search(
 def _refined(
     make: Callable[[_Standard], _Objective], data: _Standard, point: Floats, bounds: _Bounds
 ) -> tuple[Floats, float]:
-    """The maximum on the pairs near the point found on the bins."""
+    """The maximum on all pairs near the point found on the bins."""
     with np.errstate(all="ignore"):
         return _climb(make(data), make(data.binned), point, bounds, data.seen, REFINING_STEPS)
 
 
 def _simplex(objective: Callable[[Floats], float], start: list[float]) -> tuple[Floats, float]:
-    """Maximise a smooth function of two parameters whose one evaluation costs O(1); twice, against early stops."""
+    """Maximise a smooth function of two parameters with O(1) evaluations; run twice, in case the first stops early."""
     from scipy import optimize
 
     def loss(point: Floats) -> float:
@@ -299,15 +299,15 @@ def _simplex(objective: Callable[[Floats], float], start: list[float]) -> tuple[
 
     point = np.asarray(start, dtype=np.float64)
     for _ in range(2):
-        found = optimize.minimize(
+        result = optimize.minimize(
             loss, point, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9, "maxiter": 2000, "maxfev": 4000}
         )
-        point = np.asarray(found.x, dtype=np.float64)
-    return point, -float(found.fun)
+        point = np.asarray(result.x, dtype=np.float64)
+    return point, -float(result.fun)
 
 
 def _exponential(sample: _Sample) -> _Estimate:
-    """Closed form: all the value seen over the number of rows not censored."""
+    """Closed form: the sum of all values over the number of uncensored rows."""
     at_cap = sample.censored * sample.cap if sample.censored else 0.0
     amount = sample.total(sample.x) + at_cap
     scale = amount / sample.seen
@@ -339,7 +339,7 @@ def _lognormal(sample: _Sample) -> _Estimate:
 
 
 def _gamma_shape(gap: float) -> float:
-    """Root a of log(a) - digamma(a) = gap by Minka's generalised Newton steps (2002)."""
+    """Root a of log(a) - digamma(a) = gap by Minka's generalised Newton method (2002)."""
     from scipy import special
 
     shape = (3 - gap + float(np.sqrt((gap - 3) ** 2 + 24 * gap))) / (12 * gap)
@@ -370,7 +370,7 @@ def _gamma(sample: _Sample) -> _Estimate:
         return _Estimate({"shape": shape, "scale": mean / shape}, log_likelihood)
 
     def censored_log_likelihood(point: Floats) -> float:
-        """At log shape and at the log of (mean of the rows seen / mean of the law)."""
+        """At log shape and log of (mean of the uncensored rows / mean of the distribution)."""
         a, shift = float(np.exp(point[0])), float(point[1])
         density = stirling_remainder(a) - mean_log - a * (gap + float(np.expm1(shift)) - shift)
         return seen * density + sample.censored * float(
@@ -383,7 +383,7 @@ def _gamma(sample: _Sample) -> _Estimate:
 
 
 def _weibull_shape(sample: _Sample) -> float:
-    """One Newton root of the profile likelihood in the shape, kept inside a bracket; a cap adds a term to the sums."""
+    """One root of the profile likelihood in the shape, by Newton's method in a bracket; a cap adds a term to sums."""
     mean_log = sample.total(sample.logs) / sample.seen
     every, rows = _with_cap(sample)
     top = float(every[-1])
@@ -412,7 +412,7 @@ def _weibull_shape(sample: _Sample) -> float:
 
 
 def _with_cap(sample: _Sample) -> tuple[Floats, Floats]:
-    """Logarithms and rows, those at the cap included."""
+    """Logarithms and rows, including those at the cap."""
     if not sample.censored:
         return sample.logs, sample.rows
     return np.append(sample.logs, np.log(sample.cap)), np.append(sample.rows, sample.censored)
@@ -432,9 +432,9 @@ def _weibull(sample: _Sample) -> _Estimate:
 def _inverse_gaussian(sample: _Sample) -> _Estimate:
     """Closed form; with a cap, the two-parameter censored likelihood on sufficient statistics.
 
-    mean / lam is the mean of (r - 1)^2 / r with r = x / mean: the textbook's mean(1 / x) - 1 / mean without its
-    cancellation. Where a cap hides so much that the likelihood rises towards an infinite mean (a Lévy law), the mean is
-    merely very large.
+    mean / lam is the mean of (r - 1)^2 / r with r = x / mean, which equals the textbook's mean(1 / x) - 1 / mean
+    without its cancellation. If a cap censors so much that the likelihood increases towards an infinite mean (a Lévy
+    distribution), the result is a very large mean.
     """
     seen = sample.seen
     mean = sample.total(sample.x) / seen
@@ -447,7 +447,7 @@ def _inverse_gaussian(sample: _Sample) -> _Estimate:
     cap = np.array([sample.cap])
 
     def log_likelihood(point: Floats) -> float:
-        """At the log of (mean of the law / mean of the rows seen) and at log lam."""
+        """At the log of (mean of the distribution / mean of the uncensored rows) and log lam."""
         lam = float(np.exp(point[1]))
         squares = gap + float(np.expm1(-point[0])) ** 2
         density = constant + seen / 2 * (float(point[1]) - lam / mean * squares)
@@ -465,7 +465,7 @@ def _logistic(w: Floats) -> tuple[Floats, Floats]:
 
 
 def _loglogistic_objective(data: _Standard) -> _Objective:
-    """log x is logistic: (x / scale) ** shape = e^w with w = a + k t, at (a, log k); concave in (a, k)."""
+    """log x is logistic: (x / scale) ** shape = e^w with w = a + k t. At (a, log k); concave in (a, k)."""
     mean_t = dot(data.c, data.t) / data.seen
     capped = data.censored / data.seen
 
@@ -487,7 +487,7 @@ def _loglogistic_objective(data: _Standard) -> _Objective:
 
 
 def _burr_objective(data: _Standard) -> _Objective:
-    """(x / scale) ** c = e^w with w = a + k t, at (a, log k); d = rows / sum of log(1 + e^w) is profiled out."""
+    """(x / scale) ** c = e^w with w = a + k t. At (a, log k); d = rows / sum of log(1 + e^w) is profiled out."""
     mean_t = dot(data.c, data.t) / data.seen
     capped = data.censored / data.seen
 
@@ -504,7 +504,7 @@ def _burr_objective(data: _Standard) -> _Objective:
             total += capped * at_cap
             by_a += capped * cap_slope
             by_k += capped * cap_slope * data.cap
-        if not total > 0:  # so far off that every term underflows
+        if not total > 0:  # every term underflows
             return -np.inf, np.zeros(2)
         value = point[1] - np.log(total) + a + k * mean_t - mean_plus - 1
         gradient_a = 1 - by_a / total - mean_slope
@@ -515,7 +515,7 @@ def _burr_objective(data: _Standard) -> _Objective:
 
 
 def _lomax_objective(data: _Standard) -> _Objective:
-    """Burr XII with c = 1, that is k = spread: one variable, a = (mean log x) - log(scale)."""
+    """Burr XII with c = 1, so k = spread. One variable: a = (mean log x) - log(scale)."""
     burr, log_k = _burr_objective(data), float(np.log(data.spread))
 
     def objective(point: Floats) -> tuple[float, Floats]:
@@ -531,7 +531,7 @@ def _from_value(data: _Standard, value: float) -> float:
 
 
 def _tail_exponent(data: _Standard, a: float, k: float) -> float:
-    """The d of Burr XII that belongs to (a, k)."""
+    """The maximum-likelihood d of Burr XII at (a, k)."""
     total = dot(data.c, softplus(a + k * data.t))
     if data.censored:
         total += data.censored * float(softplus(np.array(a + k * data.cap)))
@@ -539,7 +539,7 @@ def _tail_exponent(data: _Standard, a: float, k: float) -> float:
 
 
 def _loglogistic(sample: _Sample) -> _Estimate:
-    """Two variables; the likelihood of a log-logistic law has one maximum, censored or not."""
+    """Two variables; the likelihood of a log-logistic has one maximum, censored or not."""
     data = sample.standard
     bounds = ((-LARGEST_EXPONENT, LARGEST_EXPONENT), (-7.0, 14.0))
     (a, log_k), value = _search(_loglogistic_objective, data, [np.array([0.0, 0.6])], bounds)
@@ -548,7 +548,7 @@ def _loglogistic(sample: _Sample) -> _Estimate:
 
 
 def _lomax(sample: _Sample) -> _Estimate:
-    """One variable, scanned and then refined; towards an infinite scale the law is the exponential."""
+    """One variable: a grid, then a refinement. With an infinite scale it is the exponential."""
     data = sample.standard
     log_mean = float(np.log(sample.total(sample.x / sample.x[-1]) / sample.seen) + np.log(sample.x[-1]))
     lowest = data.mean - log_mean - 18.0
@@ -563,7 +563,7 @@ def _lomax(sample: _Sample) -> _Estimate:
 
 
 def _sharp_burr_objective(data: _Standard) -> _Objective:
-    """The same at (-a / k, log k): where the law has a sharp lower end, k grows and this point stays at the end."""
+    """The Burr objective at (-a / k, log k): near a sharp lower end k grows, while this point stays at the end."""
     burr = _burr_objective(data)
 
     def objective(point: Floats) -> tuple[float, Floats]:
@@ -575,7 +575,7 @@ def _sharp_burr_objective(data: _Standard) -> _Objective:
 
 
 def _burr(sample: _Sample) -> _Estimate:
-    """Two variables, from the log-logistic, the Lomax and the middle, from its limit Weibull, and a sharp lower end."""
+    """Two variables; starts at the log-logistic, the Lomax, between both, the Weibull limit, and sharp lower ends."""
     data = sample.standard
     low, high = float(data.t[0]), float(data.t[-1])
     starts = [np.array([0.0, 0.6]), np.array([0.0, np.log(data.spread)]), np.array([-6.0, 0.25])]
@@ -606,7 +606,7 @@ def _log_shares(logit: float) -> tuple[float, float]:
 
 
 def _mixture_objective(data: _Standard) -> _Objective:
-    """At (logit of the first share, mean 1, log sigma 1, mean 2, log sigma 2), all in t."""
+    """At (logit of the first share, mean 1, log sigma 1, mean 2, log sigma 2), in t."""
     constant = 0.5 * float(np.log(2 * np.pi))
     capped = data.censored / data.seen
 
@@ -654,7 +654,7 @@ def _mixture_objective(data: _Standard) -> _Objective:
 
 
 def _mixture_starts(data: _Standard, min_sigma: float) -> list[Floats]:
-    """The best two of ten starts after steps of expectation-maximisation, all ten at once; caps count as seen."""
+    """The best two of ten starts after EM steps, all ten at once; capped rows count as uncensored."""
     t = np.append(data.t, data.cap) if data.censored else data.t
     c = np.append(data.c, data.censored) if data.censored else data.c
     share = c / c.sum()
@@ -720,7 +720,7 @@ def _lognormal_mixture(sample: _Sample) -> _Estimate:
 
 
 def _exponential_mixture_objective(data: _Standard) -> _Objective:
-    """At (logit of the first share, log rate 1, log rate 2) on y = e^(spread t); the density is of t, not of y."""
+    """At (logit of the first share, log rate 1, log rate 2) of y = e^(spread t); the density is that of t."""
     y = np.exp(data.spread * data.t)
     cap = float(np.exp(data.spread * data.cap))
     jacobian = float(np.log(data.spread)) + data.spread * dot(data.c, data.t) / data.seen
@@ -825,7 +825,7 @@ def _gamma_mixture_objective(data: _Standard) -> _Objective:
 
 
 def _gamma_mixture(sample: _Sample) -> _Estimate:
-    """Five variables from the two best starts of the lognormal mixture, in terms of shape and mean."""
+    """Five variables from the two best starts of the lognormal mixture, converted to shape and mean."""
     data = sample.standard
     min_sigma = MIN_MIXTURE_SIGMA / data.spread
     edge = float(np.log(1 / MIN_MIXTURE_WEIGHT - 1))
@@ -854,17 +854,17 @@ def _gamma_mixture(sample: _Sample) -> _Estimate:
 
 
 def _pareto(sample: _Sample) -> _Estimate:
-    """Closed form: the least value, and the rows seen over the sum of log(x / least)."""
-    least = float(sample.x[0])
-    total = sample.total(np.log(sample.x / least))
-    total += sample.censored * float(np.log(sample.cap / least)) if sample.censored else 0.0
+    """Closed form: the smallest value, and the uncensored rows over the sum of log(x / smallest)."""
+    smallest = float(sample.x[0])
+    total = sample.total(np.log(sample.x / smallest))
+    total += sample.censored * float(np.log(sample.cap / smallest)) if sample.censored else 0.0
     alpha = sample.seen / total
     log_likelihood = sample.seen * float(np.log(alpha)) - sample.total(sample.logs) - sample.seen
-    return _Estimate({"alpha": alpha, "xmin": least}, log_likelihood)
+    return _Estimate({"alpha": alpha, "xmin": smallest}, log_likelihood)
 
 
 def _uniform(sample: _Sample) -> _Estimate:
-    """Closed form from the least to the greatest value; with a cap the upper end is where the censored share says."""
+    """Closed form: the smallest and largest value; with a cap, the upper end follows from the censored share."""
     low, high = float(sample.x[0]), float(sample.x[-1])
     log_likelihood = 0.0
     if sample.censored:
@@ -874,7 +874,7 @@ def _uniform(sample: _Sample) -> _Estimate:
 
 
 def _mean_beyond(t: float) -> float:
-    """Mean of Z - t for a standard normal Z above t; its series where the difference cancels."""
+    """Mean of Z - t for a standard normal Z above t; a series where the difference would cancel."""
     from scipy import special
 
     if t > 50:
@@ -883,11 +883,12 @@ def _mean_beyond(t: float) -> float:
 
 
 def half_line_normal(ratio: float) -> tuple[float, float]:
-    """Maximum likelihood of a normal cut off below 0, for data of mean 1 and mean square `ratio`: mu and sigma.
+    """Maximum-likelihood mu and sigma of a normal truncated at 0, for data of mean 1 and mean square `ratio`.
 
-    With t = -mu / sigma and m(t) the mean of a standard normal beyond t, less t, the law has mean sigma m and mean
-    square sigma^2 (1 - t m); their ratio rises from 1 to 2, the exponential's, with t: one root. From 2 on the maximum
-    is that limit, here a cut-off `LARGEST_TRUNCATION` sigma above the mean.
+    Let t = -mu / sigma, and m(t) the mean of Z - t for a standard normal Z above t. The distribution has mean sigma m
+    and mean square sigma^2 (1 - t m). The mean square over the squared mean rises with t from 1 to 2 (the exponential),
+    so there is one root. For larger ratios the maximum is that limit: truncation `LARGEST_TRUNCATION` sigma above the
+    mean.
     """
     from scipy import optimize
 
@@ -907,7 +908,7 @@ def half_line_normal(ratio: float) -> tuple[float, float]:
 
 
 def _truncated_normal(sample: _Sample) -> _Estimate:
-    """One root in the ratio of mean square to squared mean; with a cap, two variables on sufficient statistics."""
+    """One root from the mean square over the squared mean; with a cap, two variables on sufficient statistics."""
     from scipy import special
 
     seen = sample.seen
@@ -925,7 +926,7 @@ def _truncated_normal(sample: _Sample) -> _Estimate:
         return value
 
     def censored(point: Floats) -> float:
-        """At asinh(t) and the log of the mean of the law."""
+        """At asinh(t) and the log of the distribution's mean."""
         t = float(np.sinh(point[0]))
         if t > LARGEST_TRUNCATION:
             return -np.inf
@@ -956,10 +957,10 @@ ESTIMATORS: dict[str, Callable[[_Sample], _Estimate]] = {
     "exponential_mixture": _exponential_mixture,
     "gamma_mixture": _gamma_mixture,
 }
-CONTROLS = ("truncated_normal", "uniform")  # no law of token counts: where one of them is best, something is odd
+CONTROLS = ("truncated_normal", "uniform")  # token counts do not follow these: if one is best, something is odd
 DETECTOR_ONLY = ("pareto", "exponential_mixture", "gamma_mixture")
 FAMILIES = (*(family for family in ESTIMATORS if family not in (*CONTROLS, *DETECTOR_ONLY)), *CONTROLS)
-CASES = {
+NESTED = {
     ("exponential", "gamma"): 1,
     ("exponential", "weibull"): 1,
     ("lomax", "burr12"): 1,
@@ -968,7 +969,7 @@ CASES = {
 
 
 def _ks_distance(sample: _Sample, family: str, params: dict[str, float]) -> float:
-    """Largest gap between fitted and empirical distribution function, on both sides of each step below the cap."""
+    """Largest gap between fitted and empirical distribution function, before and after each step below the cap."""
     after = np.cumsum(sample.c) / sample.n
     before = np.concatenate(([0.0], after[:-1]))
     fitted = cdf(family, params, sample.x)
@@ -979,12 +980,12 @@ def _ks_distance(sample: _Sample, family: str, params: dict[str, float]) -> floa
 
 
 def _unranked(sample: _Sample, family: str) -> Fit:
-    """The fit of a family by itself: what stands beside others (weights, rank) is not yet known."""
+    """The fit of one family, without what depends on the others (weights, rank)."""
     estimate = ESTIMATORS[family](sample)
     size, log_likelihood = len(estimate.params), float(estimate.log_likelihood)
     observed, hidden = sample.observed_quantiles
     errors = quantile(family, estimate.params, ERROR_QUANTILES) / observed - 1
-    q50, q90, q95, q99 = (None if lost else float(error) for error, lost in zip(errors, hidden, strict=True))
+    q50, q90, q95, q99 = (None if is_hidden else float(error) for error, is_hidden in zip(errors, hidden, strict=True))
     return Fit(
         family=family,
         params={name: float(value) for name, value in estimate.params.items()},
@@ -1012,11 +1013,11 @@ def _weights(criteria: Floats, selectable: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _compare(sample: _Sample, first: Fit, second: Fit) -> Comparison | None:
-    """Vuong's test, or the likelihood ratio of a case against the whole; None where both are the same at each row."""
+    """Vuong's test, or for nested families the likelihood ratio test; None if both agree at every row."""
     from scipy import special, stats
 
     for smaller, larger in ((first, second), (second, first)):
-        if freedom := CASES.get((smaller.family, larger.family)):
+        if freedom := NESTED.get((smaller.family, larger.family)):
             statistic = max(2 * (larger.log_likelihood - smaller.log_likelihood), 0.0)
             p_value = float(stats.chi2.sf(statistic, freedom))
             return Comparison(first.family, second.family, "likelihood_ratio", statistic, p_value)
@@ -1047,13 +1048,12 @@ def fit_families(
     unselectable: Sequence[str] = (),
     known: FamilyFits | None = None,
 ) -> FamilyFits:
-    """Fit every family by maximum likelihood and rank them by BIC (the family's name decides ties).
+    """Fit every family by maximum likelihood and rank them by BIC (ties by name).
 
-    Rows at or above `cap`, if one is given, are right-censored there. Families named in `unselectable` are fitted but
-    rank behind all others: the mixture of lognormals where atoms stand in the column, since it would fit the atom.
-    `known` holds fits of the same pairs and cap, which are not made again: ranks and weights are of `families`. Fewer
-    than two distinct positive values below the cap, or values that differ by less than one part in a million, give
-    status `too_few` and no fit.
+    Rows at or above `cap` are right-censored there. Families in `unselectable` are fitted but rank last: for example
+    the lognormal mixture on a column with atoms, because a component would fit the atom. `known` holds fits of the same
+    pairs and cap to reuse; ranks and weights are computed over `families`. Fewer than two distinct positive values
+    below the cap, or values within one part in a million of each other, give status `too_few` and no fit.
 
     Raises:
         ValueError: the pairs are malformed (see `check_pairs`), or the cap is not positive.
@@ -1071,8 +1071,8 @@ def fit_families(
         note = f"too few: {len(sample.x)} distinct positive values to fit, in {sample.n} rows"
         return FamilyFits("too_few", (), sample.n, excluded, sample.censored, note)
 
-    made = {fit.family: fit for fit in known.fits} if known else {}
-    unranked = [made.get(family) or _unranked(sample, family) for family in families]
+    known_fits = {fit.family: fit for fit in known.fits} if known else {}
+    unranked = [known_fits.get(family) or _unranked(sample, family) for family in families]
     selectable = np.array([family not in unselectable for family in families])
     aic, bic = np.array([fit.aic for fit in unranked]), np.array([fit.bic for fit in unranked])
     aic_weights, bic_weights = _weights(aic, selectable), _weights(bic, selectable)

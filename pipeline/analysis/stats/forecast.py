@@ -1,11 +1,11 @@
-"""The total of a running month from daily sums, with intervals that past forecasts have earned.
+"""Forecast of a month's total from daily sums, with intervals from the errors of past forecasts.
 
-Belongs here: point forecasts, conformal intervals, and the check of both on a history.
+Belongs here: point forecasts, conformal intervals, and the backtest of both.
 Does not belong here: which series is forecast, and budgets.
 
-The point is what the month has cost so far plus, for each day to come, the mean of the last four same weekdays. The
-interval comes from the errors that this forecast made from earlier origins with as many days to come: no law is
-assumed.
+The point forecast is the cost so far plus, for each remaining day, the mean of the last four same weekdays. The
+interval comes from the errors of the same forecast at earlier origins with equally many days left; it assumes no
+distribution.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ WEEK = 7
 WEEKS_OF_MEAN = 4
 MIN_HISTORY_DAYS = WEEKS_OF_MEAN * WEEK
 MIN_ETS_DAYS = 8 * WEEK
-MIN_ORIGINS = 20  # origins that make an 80% interval; their errors overlap
+MIN_ORIGINS = 20  # origins needed for an 80% interval; their errors overlap
 MAX_ORIGINS = 365
 LEVELS = (0.80, 0.95)
 ETS_PATHS = 1000
-SMALLEST_SHARE = 0.01  # of the median day, added before a logarithm is taken
+SMALLEST_SHARE = 0.01  # of the median day, added before taking logarithms
 
 
 @dataclass(frozen=True)
 class MonthForecast:
-    """Total of a month in the unit of the days; intervals are None below `MIN_ORIGINS` earlier origins."""
+    """Total of a month in the unit of the days; intervals are None with fewer than `MIN_ORIGINS` earlier origins."""
 
     method: Literal["weekday", "ets"]
     month: dt.date
@@ -48,7 +48,7 @@ class MonthForecast:
 
 @dataclass(frozen=True)
 class Backtest:
-    """How many of the past months ended inside their 80% interval; `low` and `high` bound that share with 95%."""
+    """Number of past months within their 80% interval; `low` and `high` are the 95% interval of that share."""
 
     hits: int
     months: int
@@ -69,7 +69,7 @@ def _month_end(day: dt.date) -> dt.date:
 
 
 def _weekday_means(days: Floats, origin: int) -> Floats:
-    """Expectation of the days after `origin` (exclusive end of what is known), for one week ahead."""
+    """Expectation of each of the 7 days from `origin` (the exclusive end of the known days)."""
     recent = days[max(origin - MIN_HISTORY_DAYS, 0) : origin]
     weeks = len(recent) // WEEK
     if weeks == 0:
@@ -79,13 +79,13 @@ def _weekday_means(days: Floats, origin: int) -> Floats:
 
 
 def _expected(days: Floats, origin: int, horizon: int) -> float:
-    """Sum of the expectations of `horizon` days from `origin` on."""
+    """Expected sum of the `horizon` days from `origin`."""
     week = _weekday_means(days, origin)
     return float(np.resize(week, horizon).sum())
 
 
 def _error_ratios(days: Floats, horizon: int) -> Floats:
-    """log(actual / expected) of the sum of `horizon` days from every earlier origin with a full history before it."""
+    """log(actual / expected) of the sum of `horizon` days, for each earlier origin with a full history."""
     origins = np.arange(max(MIN_HISTORY_DAYS, len(days) - horizon - MAX_ORIGINS + 1), len(days) - horizon + 1)
     ratios = []
     sums = np.concatenate(([0.0], np.cumsum(days)))
@@ -100,28 +100,28 @@ def _error_ratios(days: Floats, horizon: int) -> Floats:
 def _conformal(ratios: Floats, horizon: int, level: float) -> tuple[float, float]:
     """Ends of the interval in log(actual / expected).
 
-    With k independent errors the ranks (k + 1) (1 -+ level) / 2 give the level exactly, whatever the law. Origins one
-    day apart share most of their days: k errors are worth about w = k / horizon + 1 of them. The quantiles of the k are
-    therefore stretched around their median as those of w normal errors would be: Student's t with w - 1 degrees over
-    the normal quantile, by sqrt(1 + 1 / w) for the one to come, and by sqrt(w / (w - 1)) since errors lie nearer to
-    their own median than to the true one.
+    With k independent errors the ranks (k + 1) (1 -+ level) / 2 give the level exactly, for any distribution. Origins
+    one day apart share most of their days, so k errors are worth about w = k / horizon + 1 independent ones. The
+    quantiles of the k errors are therefore stretched around their median as if there were w normal errors: by the ratio
+    of Student's t with w - 1 degrees of freedom to the normal quantile, by sqrt(1 + 1 / w) for the next error, and by
+    sqrt(w / (w - 1)) because errors are closer to their own median than to the true one.
     """
     from scipy import special
 
-    worth = len(ratios) / horizon + 1
+    effective = len(ratios) / horizon + 1
     tail = (1 - level) / 2
-    stretch = float(special.stdtrit(max(worth - 1, 1.0), 1 - tail) / special.ndtri(1 - tail))
-    stretch *= float(np.sqrt((1 + 1 / worth) * worth / (worth - 1)))
+    stretch = float(special.stdtrit(max(effective - 1, 1.0), 1 - tail) / special.ndtri(1 - tail))
+    stretch *= float(np.sqrt((1 + 1 / effective) * effective / (effective - 1)))
     low, middle, high = np.quantile(ratios, [tail, 0.5, 1 - tail])
     return float(middle - stretch * (middle - low)), float(middle + stretch * (high - middle))
 
 
 def forecast_month(daily: npt.ArrayLike, first_day: dt.date) -> MonthForecast:
-    """Forecast the total of the month that holds the day after the last one: so far + means of four same weekdays.
+    """Forecast the month of the day after the last one: cost so far + means of four same weekdays.
 
-    `daily` holds every day from `first_day` to the last closed one, 0 where nothing was used. With fewer than
-    `MIN_ORIGINS` earlier origins, or no usage, there is a point but no interval; with fewer than four weeks the point
-    uses the weeks that there are.
+    `daily` holds every day from `first_day` to the last closed one, 0 for days without usage. With fewer than
+    `MIN_ORIGINS` earlier origins, or without usage, there is a point but no interval. With fewer than four weeks the
+    point uses the weeks that exist.
 
     Raises:
         ValueError: no day, or a value is negative or not finite.
@@ -144,10 +144,10 @@ def forecast_month(daily: npt.ArrayLike, first_day: dt.date) -> MonthForecast:
 
 
 def forecast_month_ets(daily: npt.ArrayLike, first_day: dt.date, seed: int) -> MonthForecast | None:
-    """The same by exponential smoothing of logs: additive error, damped trend, weekly season; intervals from paths.
+    """Forecast by exponential smoothing of logs: additive error, damped trend, weekly season; intervals from paths.
 
-    The alternative for series with a trend. None below `MIN_ETS_DAYS` days, without usage, or where the fit does not
-    converge to finite paths. Raises as `forecast_month`; the same seed gives the same interval.
+    An alternative for series with a trend. None with fewer than `MIN_ETS_DAYS` days, without usage, or if the paths are
+    not finite. Raises the same as `forecast_month`; the same seed gives the same interval.
     """
     days = _check(daily)
     if len(days) < MIN_ETS_DAYS or not days.any():
@@ -180,13 +180,13 @@ def forecast_month_ets(daily: npt.ArrayLike, first_day: dt.date, seed: int) -> M
 
 
 def backtest(daily: npt.ArrayLike, first_day: dt.date, known_days: int = 10) -> Backtest:
-    """Check the 80% interval on the closed months of a history, each forecast after its first `known_days` days.
+    """Check the 80% interval on each closed month of a history, forecast after its first `known_days` days.
 
-    Only days before the origin are used for it. Months that could not have an interval are not counted. The bounds are
-    those of Clopper and Pearson (1934).
+    A forecast uses only days before its origin. Months without an interval are not counted. The bounds are from Clopper
+    and Pearson (1934).
 
     Raises:
-        ValueError: as `forecast_month`.
+        ValueError: the same as `forecast_month`.
 
     """
     from scipy import special
@@ -201,10 +201,10 @@ def backtest(daily: npt.ArrayLike, first_day: dt.date, known_days: int = 10) -> 
             break
         start = (month - first_day).days
         if start >= 0 and origin >= 1:
-            told = forecast_month(days[:origin], first_day)
-            if told.low_80 is not None and told.high_80 is not None:
+            forecast = forecast_month(days[:origin], first_day)
+            if forecast.low_80 is not None and forecast.high_80 is not None:
                 months += 1
-                hits += told.low_80 <= float(days[start:end].sum()) <= told.high_80
+                hits += forecast.low_80 <= float(days[start:end].sum()) <= forecast.high_80
         month = _month_end(month)
     if not months:
         return Backtest(0, 0, None, None)

@@ -1,11 +1,11 @@
-"""Intervals of descriptive statistics by the Bayesian bootstrap, with one random weight a cluster.
+"""Intervals of descriptive statistics by the Bayesian bootstrap, with one random weight per cluster.
 
 Belongs here: random weights of rows or clusters, and the statistics of `describe` under such weights.
-Does not belong here: the point estimates (`describe`), p-values of a tail (`tails`), or which rows belong together.
+Does not belong here: the point estimates (`describe`), p-values of a tail (`tails`), or the choice of clusters.
 
-Rows of one cluster - the requests of a session, the sessions of a user - are not independent: they get one weight,
-drawn from the exponential law (Rubin, 1981), so that a whole cluster counts more or less. All repetitions are computed
-at once on cells of neighbouring values; each end is then moved by what the cells change in the point estimate.
+Rows of a cluster (the requests of a session, the sessions of a user) are not independent. They share one exponential
+weight (Rubin, 1981), so a whole cluster counts more or less. All repetitions are computed at once on cells of
+neighbouring values; each bound is then scaled by the error that the cells cause in the point estimate.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from pipeline.analysis.stats.describe import Counts, Floats, check_pairs, describe
 
-MIN_CLUSTERS = 30  # below it a bootstrap of clusters says little about clusters not seen
-MAX_GROUPS = 1000  # more clusters than that are dealt at random into as many groups: the same variance, bounded work
+MIN_CLUSTERS = 30  # a bootstrap of fewer clusters says little about other clusters
+MAX_GROUPS = 1000  # more clusters are randomly merged into this many groups: the same variance, bounded work
 BODY_CELLS = 300  # equal numbers of rows each
-TAIL_CELLS = 150  # in the top decile, from 10% of the rows down to one row in equal ratios
+TAIL_CELLS = 150  # in the top decile, in geometric steps from 10% of the rows to one row
 TAIL_SHARE = 0.10
 LEVEL = 0.95
 REPETITIONS = 500
-LARGEST_CORRECTION = 0.2  # of the repetitions at least as many lie on either side of the estimate, as far as corrected
+LARGEST_CORRECTION = 0.2  # limits the bias correction: a share of repetitions on either side
 TOP_SHARES = {"top_1_share": 0.01, "top_5_share": 0.05, "top_10_share": 0.10}
 QUANTILES = {"median": 0.50, "p95": 0.95, "p99": 0.99}
 QUANTILE_RATIOS = (*QUANTILES, "p95_to_median", "p99_to_median")
@@ -41,7 +41,7 @@ QUANTITIES = (
 
 @dataclass(frozen=True)
 class Interval:
-    """The two ends of a 95% interval, in the unit of the quantity."""
+    """The bounds of a 95% interval, in the unit of the quantity."""
 
     low: float
     high: float
@@ -49,7 +49,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Neighbouring values: the rows, mean, mean square, least and greatest value of each cell, ascending."""
+    """Cells of neighbouring values, ascending: rows, mean, mean square, smallest and largest value of each."""
 
     index: npt.NDArray[np.int64]
     rows: Floats
@@ -60,7 +60,7 @@ class _Cells:
 
 
 def _cells(x: Floats, c: Counts) -> _Cells:
-    """At most about `BODY_CELLS` + `TAIL_CELLS` cells; one a distinct value where there are no more than that."""
+    """About `BODY_CELLS` + `TAIL_CELLS` cells at most; with fewer distinct values, one cell each."""
     if len(x) <= BODY_CELLS + TAIL_CELLS:
         index = np.arange(len(x))
     else:
@@ -83,7 +83,7 @@ def _cells(x: Floats, c: Counts) -> _Cells:
 
 
 def _statistics(weights: Floats, cells: _Cells) -> dict[str, Floats]:
-    """Each quantity for each line of `weights` (repetitions x cells), which need not be whole numbers."""
+    """Each quantity for each row of `weights` (repetitions x cells), which may be fractional."""
     total = weights.sum(axis=1)
     upto = np.cumsum(weights, axis=1) / total[:, None]
     amounts = weights * cells.mean
@@ -92,37 +92,37 @@ def _statistics(weights: Floats, cells: _Cells) -> dict[str, Floats]:
     mean = amount / total
     line = np.arange(len(weights))
 
-    def place(cumulative: Floats, wanted: float) -> tuple[npt.NDArray[np.int64], Floats]:
-        """The cell in which a cumulative share reaches `wanted`, and the part of the cell that is needed."""
-        at = np.minimum((cumulative < wanted).sum(axis=1), cumulative.shape[1] - 1)
-        before = np.where(at > 0, cumulative[line, np.maximum(at - 1, 0)], 0.0)
-        size = np.maximum(cumulative[line, at] - before, 1e-300)
-        return at, np.clip((wanted - before) / size, 0.0, 1.0)
+    def place(cumulative: Floats, level: float) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The cell where a cumulative share reaches `level`, and the fraction of the cell needed."""
+        cell = np.minimum((cumulative < level).sum(axis=1), cumulative.shape[1] - 1)
+        before = np.where(cell > 0, cumulative[line, np.maximum(cell - 1, 0)], 0.0)
+        size = np.maximum(cumulative[line, cell] - before, 1e-300)
+        return cell, np.clip((level - before) / size, 0.0, 1.0)
 
-    found: dict[str, Floats] = {"mean": mean}
+    quantities: dict[str, Floats] = {"mean": mean}
     variance = np.maximum((weights @ cells.square) / total - mean * mean, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found["cv"] = np.sqrt(variance) / mean
+        quantities["cv"] = np.sqrt(variance) / mean
         for name, probability in QUANTILES.items():
             at, part = place(upto, probability)
-            found[name] = cells.low[at] + (cells.high - cells.low)[at] * part
-        found["p95_to_median"] = found["p95"] / found["median"]
-        found["p99_to_median"] = found["p99"] / found["median"]
+            quantities[name] = cells.low[at] + (cells.high - cells.low)[at] * part
+        quantities["p95_to_median"] = quantities["p95"] / quantities["median"]
+        quantities["p99_to_median"] = quantities["p99"] / quantities["median"]
         lorenz = sums / amount[:, None]
         rank = 2 * upto - weights / total[:, None] - 1
-        found["gini"] = (amounts * rank).sum(axis=1) / amount
+        quantities["gini"] = (amounts * rank).sum(axis=1) / amount
         for name, share in TOP_SHARES.items():
             at, part = place(upto, 1 - share)
             before = np.where(at > 0, lorenz[line, np.maximum(at - 1, 0)], 0.0)
-            found[name] = 1 - (before + part * (lorenz[line, at] - before))
+            quantities[name] = 1 - (before + part * (lorenz[line, at] - before))
         at, part = place(lorenz, 0.5)
         before = np.where(at > 0, upto[line, np.maximum(at - 1, 0)], 0.0)
-        found["half_of_total_share"] = 1 - (before + part * (upto[line, at] - before))
-    return found
+        quantities["half_of_total_share"] = 1 - (before + part * (upto[line, at] - before))
+    return quantities
 
 
 def _influence(cells: _Cells) -> dict[str, Floats]:
-    """What one more row in each cell does to each quantity, from a small change of its weight."""
+    """The effect of one more row in each cell on each quantity, by a small change of the cell's weight."""
     step = 1e-4 * float(cells.rows.sum())
     changed = _statistics(cells.rows[None, :] + step * np.eye(len(cells.rows)), cells)
     before = _statistics(cells.rows[None, :], cells)
@@ -133,12 +133,12 @@ def _influence(cells: _Cells) -> dict[str, Floats]:
 def _intervals(
     x: Floats, c: Counts, cells: _Cells, weights: Floats, by_cluster: Callable[[Floats], Floats] | None
 ) -> dict[str, Interval | None]:
-    """Accelerated bias-corrected percentiles (Efron, 1987), moved by the ratio of the exact estimate to that on cells.
+    """Bias-corrected accelerated percentiles (Efron, 1987), scaled by the exact estimate over that on cells.
 
-    Shares and Gini of a skewed column err towards low values, with too short intervals: hence the corrections, and a
-    Student reach whose freedom is 2 / sum(u^4) for influences u of sum of squares 1, the more so the fewer rows or
-    clusters decide the estimate. `by_cluster` sums influences of cells over clusters; None: each row is one. Quantiles
-    have no influence on cells; their percentiles are only bias-corrected.
+    For a skewed column, shares and Gini are biased low and plain intervals are too short. Besides the correction, the
+    width is a Student's t quantile with 2 / sum(u^4) degrees of freedom, for influences u with sum of squares 1: the
+    fewer rows or clusters dominate the estimate, the wider. `by_cluster` sums influences of cells over clusters; None
+    if each row is a cluster. Quantiles are only bias-corrected.
     """
     from scipy import special
 
@@ -146,38 +146,38 @@ def _intervals(
     on_cells = _statistics(cells.rows[None, :], cells)
     influence = _influence(cells)
     exact = describe(x, c)
-    found: dict[str, Interval | None] = {}
+    intervals: dict[str, Interval | None] = {}
     for name in QUANTITIES:
         point = getattr(exact, name)
         if point is None or not np.isfinite(drawn[name]).all():
-            found[name] = None
+            intervals[name] = None
             continue
-        rough = float(on_cells[name][0])
-        below = float(np.mean(drawn[name] < rough) + np.mean(drawn[name] == rough) / 2)
+        on_cell = float(on_cells[name][0])
+        below = float(np.mean(drawn[name] < on_cell) + np.mean(drawn[name] == on_cell) / 2)
         shift = float(special.ndtri(np.clip(below, LARGEST_CORRECTION, 1 - LARGEST_CORRECTION)))
-        reach, acceleration = float(special.ndtri((1 + LEVEL) / 2)), 0.0
+        width, acceleration = float(special.ndtri((1 + LEVEL) / 2)), 0.0
         effect = influence[name] if by_cluster is None else by_cluster(influence[name])
         rows = cells.rows if by_cluster is None else np.ones(len(effect))
         squares = float(np.dot(rows, effect**2))
         if name not in QUANTILE_RATIOS and squares > 0:
             acceleration = float(np.dot(rows, effect**3)) / squares**1.5 / 6
             freedom = 2 * squares**2 / float(np.dot(rows, effect**4))
-            reach = float(special.stdtrit(max(freedom, 1.0), (1 + LEVEL) / 2))
-        moved = shift + np.array([-reach, reach])
+            width = float(special.stdtrit(max(freedom, 1.0), (1 + LEVEL) / 2))
+        moved = shift + np.array([-width, width])
         levels = special.ndtr(shift + moved / (1 - np.clip(acceleration * moved, -0.5, 0.5)))
         low, high = (float(end) for end in np.quantile(drawn[name], levels))
-        ratio = point / rough if rough else 1.0
-        found[name] = Interval(low * ratio, high * ratio)
-    return found
+        ratio = point / on_cell if on_cell else 1.0
+        intervals[name] = Interval(low * ratio, high * ratio)
+    return intervals
 
 
 def row_intervals(
     values: npt.ArrayLike, counts: npt.ArrayLike, seed: int, repetitions: int = REPETITIONS
 ) -> dict[str, Interval | None] | None:
-    """95% intervals of `QUANTITIES` where each row is independent of the others; the same seed gives the same ends.
+    """95% intervals of `QUANTITIES` for independent rows; the same seed gives the same bounds.
 
-    The weight of n equal rows is a gamma variable of shape n: O(cells) a repetition, whatever the number of rows. None
-    below `MIN_CLUSTERS` rows; a quantity that `describe` leaves null has no interval.
+    The weight of n equal rows is a gamma variable of shape n, so a repetition costs O(cells). None with fewer than
+    `MIN_CLUSTERS` rows; a quantity that is None in `describe` has no interval.
 
     Raises:
         ValueError: the pairs are malformed.
@@ -198,10 +198,10 @@ def cluster_intervals(
     seed: int,
     repetitions: int = REPETITIONS,
 ) -> dict[str, Interval | None] | None:
-    """95% intervals of `QUANTITIES` where rows of one cluster belong together; the same seed gives the same ends.
+    """95% intervals of `QUANTITIES` for clustered rows; the same seed gives the same bounds.
 
-    Three arrays of one length: `counts[i]` rows of `values[i]` in the cluster `clusters[i]`, a number or a name; in any
-    order, pairs may repeat. None below `MIN_CLUSTERS` clusters. The order of the lines does not matter.
+    Three arrays of equal length: `counts[i]` rows of `values[i]` in cluster `clusters[i]` (a number or a name), in any
+    order; pairs may repeat. None with fewer than `MIN_CLUSTERS` clusters.
 
     Raises:
         ValueError: the arrays differ in length, a value is not finite, or a count is below 1.
@@ -222,8 +222,8 @@ def cluster_intervals(
     random = np.random.default_rng(seed)
     groups = len(names)
     if groups > MAX_GROUPS:
-        dealt = random.permutation(groups) % MAX_GROUPS
-        code, groups = dealt[code], MAX_GROUPS
+        group_of_cluster = random.permutation(groups) % MAX_GROUPS
+        code, groups = group_of_cluster[code], MAX_GROUPS
     cells = _cells(x, c)
     table = sparse.csr_matrix((rows.astype(np.float64), (code, cells.index[at])), shape=(groups, len(cells.rows)))
     weights = random.standard_exponential((repetitions, groups))

@@ -1,7 +1,7 @@
-"""The families of distributions on x > 0: density, distribution function, survival and quantiles of each.
+"""Distribution families on x > 0: density, distribution function, survival and quantiles of each.
 
-Belongs here: one `Law` a family, at given parameters.
-Does not belong here: how parameters are found (`families`), or what a family says about a tail (`detection`).
+Belongs here: one `Law` per family, with given parameters.
+Does not belong here: the estimation of parameters (`families`) and conclusions about a tail (`detection`).
 
 Parameters: exponential scale; lognormal mu, sigma; gamma and weibull shape, scale; inverse_gaussian mean, lam;
 loglogistic shape, scale; lomax alpha, scale; burr12 c, d, scale; lognormal_mixture p (of the first), mu1, sigma1, mu2,
@@ -24,7 +24,7 @@ from pipeline.analysis.stats.describe import Floats
 Params = Mapping[str, float]
 
 MAX_ITERATIONS = 200
-LARGE_SHAPE = 1e5  # gamma shapes from here on use the asymptotic series, exact to 1e-16 there
+LARGE_SHAPE = 1e5  # larger gamma shapes use the asymptotic series, which is exact to 1e-16 there
 RELATIVE_TOLERANCE = 1e-12
 
 
@@ -32,7 +32,7 @@ RELATIVE_TOLERANCE = 1e-12
 class Law:
     """One family. The functions take the parameters and an array of x > 0 (`quantile`: of probabilities in (0, 1)).
 
-    `log_density` may be -inf where the law has no mass; `log_survival` is log P(X > x), accurate far in the tail.
+    `log_density` is -inf outside the support; `log_survival` is log P(X > x), accurate far in the tail.
     """
 
     label: str
@@ -50,7 +50,7 @@ def softplus(w: Floats) -> Floats:
 
 
 def invert(cdf: Callable[[Floats], Floats], p: Floats, low: Floats, high: Floats) -> Floats:
-    """Bisection of a distribution function between two bounds of log x; exact to 1e-12 of log x."""
+    """Quantiles by bisection of a distribution function between two bounds of log x, exact to 1e-12 in log x."""
     for _ in range(MAX_ITERATIONS):
         middle = (low + high) / 2
         under = cdf(np.exp(middle)) < p
@@ -209,7 +209,7 @@ def log_gamma_survival(shape: float, x: Floats) -> Floats:
 
 
 def stirling_remainder(shape: float) -> float:
-    """a log(a) - a - log Gamma(a), without the cancellation that it has for large a."""
+    """a log(a) - a - log Gamma(a), without the cancellation for large a."""
     from scipy import special
 
     if shape > LARGE_SHAPE:
@@ -218,7 +218,7 @@ def stirling_remainder(shape: float) -> float:
 
 
 def _gamma_log_density(q: Params, x: Floats) -> Floats:
-    """In terms of x / mean - 1 and the remainder of Stirling's formula, neither of which cancels for a large shape."""
+    """Written with x / mean - 1 and Stirling's remainder, because neither cancels for a large shape."""
     mean = q["shape"] * q["scale"]
     excess = (x - mean) / mean
     log_ratio = np.where(np.abs(excess) < 0.5, np.log1p(np.maximum(excess, -0.5)), np.log(x / mean))
@@ -279,8 +279,8 @@ def inverse_gaussian_probabilities(mean: float, lam: float, x: Floats) -> tuple[
     """P(X <= x) and log P(X > x) of the inverse Gaussian, accurate in both tails.
 
     With a = sqrt(lam / x) (x / mean - 1) and b = a + 2 sqrt(lam / x) the distribution function (Shuster, 1968) is
-    Phi(a) + exp(2 lam / mean) Phi(-b), a product of something huge and something tiny. Since b^2 - a^2 = 4 lam / mean,
-    it equals erfcx(b / sqrt 2) exp(-a^2 / 2) / 2, in which nothing overflows or cancels.
+    Phi(a) + exp(2 lam / mean) Phi(-b). The product has a huge and a tiny factor; since b^2 - a^2 = 4 lam / mean, it
+    equals erfcx(b / sqrt 2) exp(-a^2 / 2) / 2, which neither overflows nor cancels.
     """
     from scipy import special
 
@@ -296,7 +296,7 @@ def inverse_gaussian_probabilities(mean: float, lam: float, x: Floats) -> tuple[
 
 
 def _inverse_gaussian_quantile(q: Params, p: Floats) -> Floats:
-    """Newton's steps in log x, kept inside a bracket by bisection, on the smaller of the two tails.
+    """Newton's method in log x on the smaller of the two tails, with bisection to stay in a bracket.
 
     The bracket is Markov's inequality for X (mean `mean`) and for 1 / X (mean 1 / mean + 1 / lam).
     """
@@ -523,14 +523,14 @@ LAWS: dict[str, Law] = {
 
 
 def cdf(family: str, params: Params, x: npt.ArrayLike) -> Floats:
-    """Distribution function of a family at `x` > 0. Raises KeyError: unknown family, or a parameter is missing."""
+    """Distribution function of a family at `x` > 0. Raises KeyError for an unknown family or a missing parameter."""
     law = LAWS[family]
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(law.cdf(params, np.asarray(x, dtype=np.float64)), dtype=np.float64)
 
 
 def quantile(family: str, params: Params, probability: npt.ArrayLike) -> Floats:
-    """Quantiles of a family, for probabilities inside (0, 1). Raises KeyError as `cdf`."""
+    """Quantiles of a family for probabilities in (0, 1). Raises the same as `cdf`."""
     law = LAWS[family]
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(law.quantile(params, np.asarray(probability, dtype=np.float64)), dtype=np.float64)

@@ -2,8 +2,8 @@
 
 Belongs here: Hill, generalized Pareto (GPD) and Clauset-Shalizi-Newman (CSN) estimates, Vuong's z of a power law
 against a lognormal and an exponential, all truncated at xmin, and the bootstrap p-value of a power law.
-Does not belong here: fits of the whole column (`families`) and the question whether a tail may be measured at all: on a
-capped column these numbers mean nothing (`detection`).
+Does not belong here: fits of the whole column (`families`), and whether a tail can be measured (`detection`): on a
+capped column these numbers are meaningless.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pipeline.analysis.stats.families import half_line_normal
 MIN_TAIL_ROWS = 50  # rows at or above xmin, and rows above the GPD threshold
 MIN_TAIL_VALUES = 10  # distinct values among them
 MIN_HILL_ROWS = 10
-INFINITE_VARIANCE = 0.5  # a tail index xi from which on the second moment is infinite
+INFINITE_VARIANCE = 0.5  # from this tail index xi the second moment is infinite
 BODY_CELLS = 100
 TAIL_CELLS = 200
 STARTS = 60  # candidates for xmin in a repetition
-PROBES = (8, 64, 512)  # points of a tail at which its KS distance is bounded from below, coarse to fine
-PROBE_CELLS = 250_000  # cells of one block of these bounds: 2 MB an array
+PROBES = (8, 64, 512)  # number of points for a lower bound of a tail's KS distance, coarse to fine
+PROBE_CELLS = 250_000  # points computed at once: 2 MB per array
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class GeneralizedPareto:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """Continuous power law from `xmin` on: density (alpha - 1) / xmin * (x / xmin) ** -alpha over `n` rows.
+    """Continuous power law above `xmin`: density (alpha - 1) / xmin * (x / xmin) ** -alpha over `n` rows.
 
     `z_lognormal` is Vuong's normalised log-likelihood ratio against the lognormal truncated at xmin: positive favours
-    the power law, and 0 says that the best such lognormal is the power law itself, its limit. `z_exponential` is the
-    same against the exponential truncated at xmin.
+    the power law; 0 means that the best such lognormal is its limit, the power law itself. `z_exponential` is the same
+    against the exponential truncated at xmin.
     """
 
     alpha: float
@@ -58,8 +58,8 @@ class PowerLaw:
 def hill(values: npt.ArrayLike, counts: npt.ArrayLike, fraction: float) -> float | None:
     """Hill's estimate of the tail index xi = 1 / alpha from the largest `fraction` of all rows (Hill, 1975).
 
-    The mean of log(x / threshold) over the k = floor(fraction * n) largest rows, the threshold being the next row. None
-    where k is below `MIN_HILL_ROWS`, the threshold is not positive, or the k rows all equal it.
+    The mean of log(x / threshold) over the k = floor(fraction * n) largest rows; the threshold is the next row. None if
+    k is below `MIN_HILL_ROWS`, the threshold is not positive, or all k rows equal it.
     """
     x, c = check_pairs(values, counts)
     rows = int(c.sum())
@@ -76,10 +76,10 @@ def hill(values: npt.ArrayLike, counts: npt.ArrayLike, fraction: float) -> float
 
 
 def generalized_pareto(values: npt.ArrayLike, counts: npt.ArrayLike, probability: float) -> GeneralizedPareto | None:
-    """GPD by maximum likelihood over the rows above the type-7 quantile at `probability`, shape at least -1.
+    """Maximum-likelihood GPD, shape at least -1, of the rows above the type-7 quantile at `probability`.
 
-    Grimshaw's (1993) profile in theta = xi / scale, scanned and then refined. None with fewer than `MIN_TAIL_ROWS` rows
-    or `MIN_TAIL_VALUES` distinct values above the threshold.
+    Grimshaw's (1993) profile in theta = xi / scale: a grid, then a refinement. None with fewer than `MIN_TAIL_ROWS`
+    rows or `MIN_TAIL_VALUES` distinct values above the threshold.
     """
     from scipy import optimize
 
@@ -100,7 +100,7 @@ def generalized_pareto(values: npt.ArrayLike, counts: npt.ArrayLike, probability
         return dot(weight, np.log1p(theta * scaled))
 
     def mean_log_likelihood(theta: float) -> float:
-        """Per row, in units of the mean excess; theta = 0 is the exponential, whose value is -1."""
+        """Per row, in units of the mean excess; the exponential (theta = 0) has the value -1."""
         if abs(theta) < 1e-9:
             return -1.0
         xi = shape(theta)
@@ -128,10 +128,9 @@ def generalized_pareto(values: npt.ArrayLike, counts: npt.ArrayLike, probability
 
 
 def mean_excess(values: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Mean of value - threshold over the rows above each threshold, for the distinct values with `MIN_HILL_ROWS` above.
+    """Mean excess over each distinct value that has at least `MIN_HILL_ROWS` rows above it.
 
-    It rises in a straight line for a generalized Pareto tail of xi > 0, is level for an exponential, and falls under a
-    cap.
+    It rises linearly for a generalized Pareto tail with xi > 0, is constant for an exponential, and falls under a cap.
     """
     x, c = check_pairs(values, counts)
     rows = np.cumsum(c[::-1])[::-1] - c
@@ -141,12 +140,12 @@ def mean_excess(values: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[Floats, F
 
 
 def variance_in_doubt(xi: float | None) -> bool | None:
-    """True where a tail index of 1/2 and more says that the variance may not exist, so that sd and CV mean little."""
+    """Whether the variance may be infinite (a tail index of at least 1/2), so that sd and CV mean little."""
     return None if xi is None else xi >= INFINITE_VARIANCE
 
 
 def _tail_exponents(logs: Floats, counts: Counts) -> tuple[Floats, Counts]:
-    """Maximum-likelihood alpha and the number of rows for a tail from each distinct value on, by suffix sums."""
+    """Maximum-likelihood alpha and number of rows of the tail that starts at each distinct value, by suffix sums."""
     rows = np.cumsum(counts[::-1])[::-1]
     sums = np.cumsum((counts * (logs - logs[0]))[::-1])[::-1]
     mean_excess = sums / rows - (logs - logs[0])
@@ -165,9 +164,9 @@ def _ks_of_tail(logs: Floats, counts: Counts, start: int, alpha: float) -> float
 def _lower_bounds(
     logs: Floats, below: Floats, total: int, starts: npt.NDArray[np.int64], alpha: Floats, probes: int
 ) -> Floats:
-    """For each start, the largest gap at `probes` values spread over its tail: never above the KS distance of the tail.
+    """For each start, the largest gap at `probes` values across its tail: a lower bound of the tail's KS distance.
 
-    `below[i]` is the number of rows under distinct value i, with `total` appended at the end.
+    `below[i]` is the number of rows below distinct value i; the last entry is `total`.
     """
     bounds = np.empty(len(starts))
     share = (np.arange(probes) + 0.5) / probes
@@ -185,7 +184,7 @@ def _lower_bounds(
 
 
 def _best_start(logs: Floats, counts: Counts, alpha: Floats, starts: npt.NDArray[np.int64]) -> tuple[int, float]:
-    """The start of least KS distance (the smallest of equals): exact, by branch and bound over finer bounds."""
+    """The start with the smallest KS distance (the first of equals): exact, by branch and bound with finer bounds."""
     below = np.concatenate(([0], np.cumsum(counts))).astype(np.float64)
     total = int(counts.sum())
     best, distance = -1, np.inf
@@ -209,7 +208,7 @@ def _best_start(logs: Floats, counts: Counts, alpha: Floats, starts: npt.NDArray
 
 
 def _vuong(ratio: Floats, counts: Counts | Floats) -> float:
-    """Vuong's z from log-likelihood ratios; 0 where the two laws are the same at every row."""
+    """Vuong's z from log-likelihood ratios; 0 if both distributions agree at every row."""
     counts = counts.astype(np.float64)
     rows = float(counts.sum())
     average = dot(ratio, counts) / rows
@@ -218,9 +217,9 @@ def _vuong(ratio: Floats, counts: Counts | Floats) -> float:
 
 
 def _vuong_against_lognormal(excess: Floats, counts: Counts) -> float:
-    """Vuong's z of the exponential law of t = log(x / xmin) against the normal law of t cut off below 0.
+    """Vuong's z of an exponential t = log(x / xmin) against a normal t truncated at 0.
 
-    The power law is the limit of such lognormals: with mean(t^2) >= 2 mean(t)^2 it is the best of them.
+    The power law is the limit of such lognormals, and the best of them if mean(t^2) >= 2 mean(t)^2.
     """
     from scipy import special
 
@@ -236,17 +235,16 @@ def _vuong_against_lognormal(excess: Floats, counts: Counts) -> float:
 
 
 def _vuong_against_exponential(x: Floats, counts: Counts, alpha: float) -> float:
-    """Vuong's z of the power law against the exponential law of x - xmin, of the same mean."""
+    """Vuong's z of the power law against an exponential x - xmin with the same mean."""
     mean = dot(x - x[0], counts.astype(np.float64)) / int(counts.sum())
     ratio = np.log((alpha - 1) / x[0]) - alpha * np.log(x / x[0]) + np.log(mean) + (x - x[0]) / mean
     return _vuong(ratio, counts)
 
 
 def power_law(values: npt.ArrayLike, counts: npt.ArrayLike, min_rows: int = MIN_TAIL_ROWS) -> PowerLaw | None:
-    """Clauset, Shalizi and Newman (2009): the xmin of least KS distance among all distinct positive values.
+    """Clauset, Shalizi and Newman (2009): the xmin with the smallest KS distance among all distinct positive values.
 
-    Every xmin with at least `min_rows` rows and `MIN_TAIL_VALUES` distinct values at or above it is a candidate. None
-    where there is none.
+    A candidate has at least `min_rows` rows and `MIN_TAIL_VALUES` distinct values at or above it. None without any.
     """
     x, c = check_pairs(values, counts)
     x, c = x[x > 0], c[x > 0]
@@ -267,9 +265,9 @@ def power_law(values: npt.ArrayLike, counts: npt.ArrayLike, min_rows: int = MIN_
 
 
 def _edges(logs: Floats, counts: Counts, start: int, alpha: float) -> Floats:
-    """Ends of the cells of the bootstrap: body cells at quantiles of the rows, tail cells of equal fitted mass.
+    """Edges of the bootstrap's cells: body cells at quantiles of the rows, tail cells of equal fitted probability.
 
-    The first `BODY_CELLS` - or fewer - end at or below log(xmin), which is one of the edges; the last cell is open.
+    At most `BODY_CELLS` cells are below log(xmin), which is one of the edges; the last cell is open.
     """
     upto = np.cumsum(counts[:start])
     body = np.empty(0)
@@ -284,9 +282,9 @@ def _edges(logs: Floats, counts: Counts, start: int, alpha: float) -> Floats:
 def _cell_distances(
     rows: npt.NDArray[np.float64], sums: npt.NDArray[np.float64], edges: Floats, starts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Least KS distance over the starts, one for each line of `rows`: counts per cell, with the sums of their logs.
+    """Smallest KS distance over the starts, for each repetition in `rows` (counts per cell) and `sums` (of their logs).
 
-    The distance is looked at on the edges only. A start with fewer than `MIN_TAIL_ROWS` rows above is no candidate.
+    The distance is computed on the edges only. A start needs at least `MIN_TAIL_ROWS` rows above it.
     """
     above = np.cumsum(rows[:, ::-1], axis=1)[:, ::-1]
     sums_above = np.cumsum(sums[:, ::-1], axis=1)[:, ::-1]
@@ -304,24 +302,23 @@ def _cell_distances(
 def power_law_p_value(
     values: npt.ArrayLike, counts: npt.ArrayLike, law: PowerLaw, seed: int, repetitions: int = 200
 ) -> float | None:
-    """Semi-parametric bootstrap of Clauset, Shalizi and Newman (2009): the chance of as large a distance as observed.
+    """Semi-parametric bootstrap of Clauset, Shalizi and Newman (2009): the probability of so large a distance.
 
-    Each repetition draws the rows below xmin from the column and those above from the power law, then searches xmin and
-    alpha anew. All repetitions run at once on counts in cells (`BODY_CELLS` below xmin, `TAIL_CELLS` of equal fitted
-    probability above), with `STARTS` candidates for xmin; the observed column is measured on the same cells, so that
-    both sides of the comparison lose the same. The observed column counts as one more repetition: p is never 0. Its
-    standard error is sqrt(p (1 - p) / repetitions). None where the tail
-    cannot be measured so. The same seed gives the same p.
+    Each repetition draws the rows below xmin from the column and those above from the power law, then estimates xmin
+    and alpha again. All repetitions run at once on counts in cells (`BODY_CELLS` below xmin, `TAIL_CELLS` of equal
+    fitted probability above), with `STARTS` candidates for xmin. The observed column is measured on the same cells and
+    counts as one more repetition, so p is never 0. Its standard error is sqrt(p (1 - p) / repetitions). None if no cell
+    can be an xmin. The same seed gives the same p.
 
     Raises:
-        ValueError: the pairs are malformed, or hold no value `law.xmin`.
+        ValueError: the pairs are malformed, or have no value `law.xmin`.
 
     """
     x, c = check_pairs(values, counts)
     x, c = x[x > 0], c[x > 0]
     start = int(np.searchsorted(x, law.xmin))
     if start >= len(x) or x[start] != law.xmin:
-        raise ValueError("the power law is not of this column: no row has its xmin")
+        raise ValueError("the power law belongs to another column: no row has its xmin")
     logs = np.log(x)
     edges = _edges(logs, c, start, law.alpha)
     cells = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, len(edges) - 1)

@@ -1,6 +1,6 @@
--- Grain: customer x UTC day of the rows in force for a customer dimension (organisation, user_id, api_key or workspace).
+-- Grain: customer x UTC day, for a customer dimension (organisation, user_id, api_key or workspace).
 -- Bills by user_id come from `sessions`; the others from the usage in force.
--- customer is null where the row does not state it. cost_usd is null where no row of the day is priced.
+-- customer is null if the row names none. cost_usd is null if no row of the day has a price.
 create or replace temp table billing_days as
 
 with minutes as (
@@ -23,7 +23,7 @@ with minutes as (
 
         is_in_force
     from marts.token_usage_minutes
-    -- what a seat covers is on no bill
+    -- usage within a subscription is on no bill
     where billing_mode = 'metered'
 ),
 

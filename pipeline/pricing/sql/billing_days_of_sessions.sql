@@ -1,4 +1,4 @@
--- Grain: session, each a bill of its own on the UTC day on which it started; same columns as billing_days.sql.
+-- Grain: session, each a bill of its own on the UTC day of its start; the columns of billing_days.sql.
 create or replace temp table billing_days as
 
 with sessions as (
@@ -8,7 +8,7 @@ with sessions as (
         total_tokens,
         estimated_cost_usd
     from marts.token_usage_sessions
-    -- what a seat covers is on no bill
+    -- usage within a subscription is on no bill
     where billing_mode = 'metered' and ${segment}
 ),
 

@@ -1,7 +1,7 @@
--- Grain: customer x calendar month of temp.billing_days, with what the row can be used for.
--- A history of at least least_months calendar months does without its first and last one where it does not hold them whole:
--- a bill of half a month is not the bill of a month. Sessions are bills of their own, whole wherever they lie.
--- bill_number counts the bills that a contract is priced on, from 0, in order of customer and month; null for the others.
+-- Grain: customer x calendar month of temp.billing_days, with a status that says how the row can be used.
+-- If the history covers at least least_months calendar months, an incomplete first or last month is no bill.
+-- Sessions are bills of their own, and always complete.
+-- bill_number numbers the priced bills from 0, by customer and month; null for other rows.
 create or replace temp table billing_months as
 
 with span as (

@@ -1,5 +1,5 @@
--- Grain: session with a price, of a customer and segment, on the UTC day on which it started.
--- What a seat covers is on no bill.
+-- Grain: priced session of a customer and segment, on the UTC day of its start.
+-- Usage within a subscription is on no bill.
 create or replace temp table billing_sessions as
 
 with sessions as (

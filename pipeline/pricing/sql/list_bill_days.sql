@@ -1,4 +1,4 @@
--- The days with usage of the bills that a contract is priced on: which bill, which of its days (from 0), cost.
+-- The days with usage of the priced bills: bill, number of the day (from 0), cost.
 select
     billing_months.bill_number,
     datediff('day', billing_months.first_day, billing_days.usage_date) as day_number,

@@ -1,4 +1,4 @@
--- The sessions of the bills that a contract is priced on: which bill, cost.
+-- The sessions of the priced bills: bill, cost.
 select
     billing_months.bill_number,
     billing_sessions.cost_usd

@@ -1,5 +1,5 @@
--- One row a UTC day from the first to the last of temp.billing_days, all customers together; 0 where nothing was used.
--- A day with usage of which nothing is priced is unknown, not free: it is left out.
+-- One row per UTC day from the first to the last of temp.billing_days, over all customers; 0 for days without usage.
+-- A day whose usage has no price has an unknown cost and is left out.
 with span as (
     select min(usage_date) as first_usage_date, max(usage_date) as last_usage_date
     from billing_days

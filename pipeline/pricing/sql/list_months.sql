@@ -1,4 +1,4 @@
--- temp.billing_months in the order of the tables.
+-- temp.billing_months in the order of the published tables.
 select
     customer,
     month,

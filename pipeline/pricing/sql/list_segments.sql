@@ -1,4 +1,4 @@
--- The costliest values of model, api_key and workspace on the organisation's bills; a dimension with a single value is the whole.
+-- The most expensive models, keys and workspaces on the organisation's bills, of dimensions with several values.
 with in_force as (
     select model, api_key, workspace, estimated_cost_usd
     from marts.token_usage_minutes

@@ -1,4 +1,4 @@
--- Sessions of temp.billing_sessions, in an order that does not depend on how they lie in the table.
+-- Sessions of temp.billing_sessions in a deterministic order.
 select
     usage_date,
     cost_usd

@@ -1,4 +1,4 @@
--- One row: what temp.billing_days holds, and how much of it names its customer and has a price.
+-- One row: totals of temp.billing_days, and how much of it names a customer and has a price.
 select
     count(*) as customer_days,
     coalesce(sum(usage_rows), 0)::bigint as usage_rows,

@@ -1,4 +1,4 @@
--- Metered usage in force, beside what single requests know.
+-- Metered usage in force, and the part of it in logs of single requests.
 select
     coalesce(sum(minutes.estimated_cost_usd), 0)::decimal(38, 12) as in_force_usd,
     (

@@ -1,4 +1,4 @@
--- What the replay rests on, one row a key and model: counts, tokens and the dearest sessions of each kind.
+-- The numbers behind each saving, one row per key and model: counts, tokens and the most expensive sessions.
 with by_session as (
     select
         provider, model, api_key, workspace, project, session_id,

@@ -1,4 +1,4 @@
--- Each replayed request with what the settings decide: what it would have saved, in USD, each saving by itself.
+-- Each replayed request with its possible savings in USD under the settings, each saving separately.
 with replays as (
     select * from marts.request_replays
     where
@@ -6,9 +6,9 @@ with replays as (
         ${only}
 ),
 
--- Some Claude Code logs hold only the first count of each streamed output: they cannot tell a loop.
-truthful as (
-    select coalesce(count(*) filter (where output_tokens > ${runaway_output_tokens}) * 2 >= count(*), true) as is_truthful
+-- Some Claude Code logs hold only the first count of each streamed output and cannot show a loop.
+output_counts as (
+    select coalesce(count(*) filter (where output_tokens > ${runaway_output_tokens}) * 2 >= count(*), true) as are_final
     from marts.requests
     where source_format = 'claude_code' and total_tokens > 0
 ),
@@ -31,18 +31,18 @@ priced as (
         - if(coalesce(pings, 0) = 0, 0, pings * keep_alive_usd)
         - if(coalesce(pings_in_vain, 0) = 0, 0, pings_in_vain * last_keep_alive_usd) as kept_alive_usd,
         is_growing and output_tokens <= ${runaway_output_tokens}
-        and (source_format <> 'claude_code' or truthful.is_truthful) as is_step
+        and (source_format <> 'claude_code' or output_counts.are_final) as is_step
     from replays
     inner join keys using (provider, model, api_key, workspace)
-    cross join truthful
+    cross join output_counts
 ),
 
--- What holds the cache of a session is chosen for the session as a whole, losses of every pause included.
+-- The way to keep a cache is chosen per session, over all of its pauses.
 threads as (
     select
         provider, model, api_key, workspace, thread, is_sidechain,
         sum(read_later_tokens) = 0 as is_never_read,
-        -- a null rate leaves a way without a price
+        -- a way without a rate is not chosen
         if(bool_or(kept_alive_usd is null), 0, sum(kept_alive_usd)) as thread_kept_alive_usd,
         if(bool_or(saved_by_1h_usd is null), 0, sum(saved_by_1h_usd)) as thread_1h_usd,
         case
@@ -66,7 +66,7 @@ in_runs as (
         using (provider, model, api_key, workspace, thread, is_sidechain)
 ),
 
--- Requests without output in a row, up to each one with it.
+-- Number of consecutive requests without output, up to each request.
 steps as (
     select
         request_key,
@@ -87,7 +87,7 @@ select
     surcharge_usd,
     if(input_tokens * (1 - ${long_context_trim}) <= base_rate_tokens, surcharge_usd, 0)::decimal(38, 12) as long_usd,
     if(is_step and step > ${runaway_requests}, cost_usd, 0)::decimal(38, 12) as runaway_usd,
-    ---------- what each recommendation would change
+    ---------- requests that each recommendation affects
     read_tokens + write_5m_tokens + write_1h_tokens > 0 as in_cache_policy,
     unread_usd > 0 as in_cache_writes_never_read,
     lost_usd <> 0 as in_lost_cache,

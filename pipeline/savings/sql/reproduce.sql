@@ -1,7 +1,7 @@
 with replayed as (
 -- ${title}
--- Observed saving from ${first_day} to ${last_day} UTC after what other recommendations save of the same requests, the
--- saving by itself, and both scaled to 30 days. (A command line would take a text that begins with -- for an option.)
+-- Observed saving from ${first_day} to ${last_day} UTC after other recommendations on the same requests, the standalone
+-- saving, and both scaled to 30 days. (A command line would take a text that begins with -- for an option.)
 ${replay}
 ),
 

@@ -1,4 +1,4 @@
--- What each kind would save, summed over the requests of a key and model that the same kinds would change.
+-- Savings of each kind, summed over the requests of a key and model that are affected by the same kinds.
 select
     provider, model, api_key, workspace, project,
     in_cache_policy, in_cache_writes_never_read, in_lost_cache, in_long_context_surcharge, in_runaway_sessions,

@@ -1,4 +1,4 @@
--- The days of request-level usage that savings are looked for in, and what of it has to be left out.
+-- The days of priced request-level usage, and the requests that have to be left out.
 select
     min(requested_at::date) filter (where billing_mode = 'metered' and estimated_cost_usd is not null) as first_day,
     max(requested_at::date) filter (where billing_mode = 'metered' and estimated_cost_usd is not null) as last_day,

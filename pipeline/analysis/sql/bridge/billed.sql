@@ -1,4 +1,4 @@
--- What was billed, a month, key, model and kind; at list where the export states a list price, else as billed.
+-- Billed cost by month, key, model and token kind; list_usd is at list price where the export states one, else as billed.
 select
     cast(date_trunc('month', usage_date) as date) as month,
     provider,

@@ -1,4 +1,4 @@
--- Standard rates by the first day on which they hold: the ratios of the kinds of tokens to each other.
+-- Standard rates by their first day; they give the price ratios between kinds of tokens.
 select
     provider,
     model,

@@ -1,4 +1,4 @@
--- Metered usage in force, a month, key and model.
+-- Metered usage in force by month, key and model.
 select
     cast(date_trunc('month', usage.usage_date) as date) as month,
     usage.provider,

@@ -1,4 +1,4 @@
--- The rates of the other card that reprice.sql can join: those of the tiers that were used or are mapped to.
+-- The rates of the other card that reprice.sql can join: those of the used tiers and of the tiers they are mapped to.
 with used as (
     select distinct
         coalesce(model_map.new_provider, charges.provider) as provider,

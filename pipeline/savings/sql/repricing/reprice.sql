@@ -1,5 +1,5 @@
--- The history under another card: what each month, model and key cost, would cost, and the difference. Amounts are of what
--- has a rate on both sides; the rest stands in unpriced_tokens (or searches).
+-- The history with another card: old cost, new cost and difference by month, model and key. Amounts include only usage
+-- with a rate on both sides; unpriced_tokens counts the other tokens (or searches).
 with in_force as (
     select * from marts.charges
     where billing_mode = 'metered' and is_in_force

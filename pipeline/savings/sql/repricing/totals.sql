@@ -1,7 +1,7 @@
 with ${tables},
 
 repriced as (
--- What the same history would have cost at the rates above, in USD, and the difference; negative is cheaper.
+-- The cost of the same history at the rates above, in USD, and the difference; negative is cheaper.
 ${reprice}
 )
 

@@ -1,4 +1,4 @@
--- What the page of the contracts comes to, in one row; null where it cannot be told.
+-- Key figures of the pricing page, in one row; null where unknown.
 with cheapest as (
     select
         mechanism,

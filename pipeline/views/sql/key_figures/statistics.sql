@@ -1,4 +1,4 @@
--- What the page of the statistics comes to, in one row; null where it cannot be told.
+-- Key figures of the statistics page, in one row; null where unknown.
 with forecast as (
     select
         strftime(month, '%Y-%m') as month,

@@ -1,4 +1,4 @@
--- How much of the bill is explained, by day, key or model (dimension). Only cells that can be compared.
+-- The explained part of the bill by day, key or model (dimension), over comparable cells.
 select
     case $$dimension
         when 'day' then usage_date::varchar

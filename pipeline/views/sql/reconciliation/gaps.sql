@@ -1,4 +1,4 @@
--- The largest differences: cells of one day, key, model and status are one gap, with its kinds of token by size.
+-- The largest differences. Cells of one day, key, model and status are one gap, with its token kinds by size.
 select
     usage_date,
     provider,

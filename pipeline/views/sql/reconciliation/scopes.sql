@@ -1,4 +1,4 @@
--- How the logs came to their keys.
+-- How the paying keys of the logs are known.
 select
     scope,
     api_key,

@@ -1,4 +1,4 @@
--- From what is explained to the bill: the gap of each status, and credits. Cells without a bill are no step of it.
+-- The gap of each status between the explained amount and the bill, and credits. Cells without a bill have no step.
 select
     if(token_kind = 'credit' and status <> 'out_of_scope', 'credit', status) as status,
     count(*) as cells,

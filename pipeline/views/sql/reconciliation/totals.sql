@@ -2,7 +2,7 @@ select
     count(*) as cells,
     count(*) filter (where status not in ('out_of_scope', 'not_comparable')) as cells_compared,
     count(*) filter (where status in ('matched', 'within_rounding', 'consistent')) as cells_tied_out,
-    -- what the provider's usage makes of its own bill, whatever the logs say
+    -- the provider's usage at the rate card against its own bill, independent of the logs
     count(*) filter (where is_priced) as cells_priced,
     count(*) filter (where is_priced and abs(billed_cost_usd - console_cost_usd) <= rounding_tolerance_usd)
         as cells_priced_right,
@@ -10,7 +10,7 @@ select
     coalesce(bool_or(has_bill), false) as has_bill,
     min(usage_date) as first_day,
     max(usage_date) as last_day,
-    -- the bill of the cells that can be compared
+    -- the bill of comparable cells
     coalesce(sum(billed_cost_usd) filter (where status not in ('out_of_scope', 'not_comparable')), 0) as billed_usd,
     coalesce(sum(explained_usd) filter (where status not in ('out_of_scope', 'not_comparable')), 0) as explained_usd,
     coalesce(sum(rounding_tolerance_usd) filter (where status not in ('out_of_scope', 'not_comparable')), 0)
