@@ -204,7 +204,7 @@ def test_few_bills_are_said_and_not_drawn(offered, tmp_path):
     assert customers.histograms == ()
     assert customers.ends == ("lowest", "highest")
     text = page(offered, tmp_path)
-    assert "Too few bills for a picture" in text
+    assert "Too few bills for a histogram" in text
     assert "5 bills, at least 20 are needed" in text
 
 
