@@ -38,7 +38,7 @@ from logs import (
     turn,
 )
 
-from pipeline.ingest import formats
+from pipeline.ingest import formats, retraction
 
 
 def kinds(home: Any, text: str, name: str = "log") -> list[tuple[Any, ...]]:
@@ -546,7 +546,11 @@ def test_a_span_that_adds_up_the_spans_right_below_it_counts_no_call_in_whicheve
             below = [counts[child] for child, parent in above.items() if parent == name]
             counts[name] = sum(below) or chance.randrange(1, 10**6)
             calls += not below
-            used = {"gen_ai.usage.input_tokens": counts[name] * 2, "gen_ai.usage.output_tokens": counts[name]}
+            used: dict[str, Any] = {
+                "gen_ai.usage.input_tokens": counts[name] * 2, "gen_ai.usage.output_tokens": counts[name]
+            }  # fmt: skip
+            if below and chance.random() < 0.4:
+                used = dict.fromkeys(used)
             kept = {f"gen_ai.usage.cache_{kind}.input_tokens": None for kind in ("read", "creation")}
             one = span(tree * 100 + int(name), **used, **kept) | {"traceId": f"t{tree}", "spanId": f"s{name}"}
             spans.append(one | ({"parentSpanId": f"s{above[name]}"} if above[name] else {}))
@@ -564,9 +568,110 @@ def test_a_span_over_one_without_usage_adds_up_what_is_below_that(models):
     parent = span(1) | {"traceId": "t"}
     agent = {"traceId": "t", "spanId": "agent", "parentSpanId": parent["spanId"], "attributes": []}
     call = span(2) | {"traceId": "t", "parentSpanId": "agent"}
-    for files in ({"a": lines(otlp(parent, agent, call))}, {"a": lines(otlp(parent)), "b": lines(otlp(agent, call))}):
+    a, b, c = (lines(otlp(each)) for each in (parent, agent, call))
+    for files in ({"a": a + b + c}, {"a": a, "b": b + c}, {"a": a + b, "c": c}, {"a": a, "b": b, "c": c}):
         with models.over(files, "marts.requests") as connection:
             assert connection.execute("SELECT count(*) FROM marts.requests").fetchall() == [(1,)]
+
+
+def test_a_span_without_usage_that_comes_last_or_goes_joins_and_parts_those_above_and_below_it(models, new_home):
+    parent = span(1) | {"traceId": "t"}
+    between = [
+        {"traceId": "t", "spanId": f"s-{n}", "parentSpanId": f"s-{n - 1}" if n else parent["spanId"], "attributes": []}
+        for n in range(3)
+    ]
+    call = span(2) | {"traceId": "t", "parentSpanId": "s-2"}
+    kept_up = Warehouse(models, new_home(), "marts.requests")
+    count = "SELECT count(*) FROM marts.requests"
+    for name, some, wanted in [("a", [parent, call], 2), ("b", between[::2], 2), ("c", between[1:2], 1)]:
+        kept_up.home.land({name: lines(otlp(*some))})
+        kept_up.update(10**9)
+        assert kept_up.connection.execute(count).fetchall() == [(wanted,)]
+    retraction.forget_file(kept_up.connection, "landing/c")
+    kept_up.update(10**9)
+    assert kept_up.connection.execute(count).fetchall() == [(2,)]
+
+
+DETAILS: dict[str, tuple[dict[str, Any], list[tuple[Any, ...]]]] = {
+    # name: what a span states, and its calls: input without cache, writes, reads, output, audio output, model
+    "thoughts lie inside of output, as pydantic-ai counts": (
+        {"input_tokens": 100, "output_tokens": 59, "details.thoughts_tokens": 58}, [(100, 0, 0, 59, 0, MODEL)],
+    ),
+    "thoughts that are more than output lie beside it": (
+        {"input_tokens": 2, "output_tokens": 13, "details.thoughts_tokens": 58}, [(2, 0, 0, 71, 0, MODEL)],
+    ),
+    "candidates exclude thoughts": (
+        {"input_tokens": 2, "output_tokens": 60, "details.thoughts_tokens": 58, "details.text_candidates_tokens": 60},
+        [(2, 0, 0, 118, 0, MODEL)],
+    ),
+    "thoughts lie beside the output of google.genai": (
+        {"input_tokens": 1000, "output_tokens": 200, "cache_read.input_tokens": 750, "details.thoughts_tokens": 80,
+         "details.tool_use_prompt_tokens": 30, "code.function.name": "google.genai.Models.generate_content"},
+        [(280, 0, 750, 280, 0, MODEL)],
+    ),
+    "the results of Gemini's own tools lie beside its prompt": (
+        {"input_tokens": 213, "output_tokens": 483, "details.tool_use_prompt_tokens": 426,
+         "details.text_prompt_tokens": 213, "details.text_tool_use_prompt_tokens": 426}, [(639, 0, 0, 483, 0, MODEL)],
+    ),
+    "unless input is stated with them": (
+        {"input_tokens": 150, "output_tokens": 60, "details.tool_use_prompt_tokens": 50,
+         "details.input_tool_tokens": 50}, [(150, 0, 0, 60, 0, MODEL)],
+    ),
+    "reasoning lies inside of output": (
+        {"input_tokens": 9, "output_tokens": 90, "details.reasoning_tokens": 80,
+         "details.accepted_prediction_tokens": 4, "details.rejected_prediction_tokens": 3}, [(9, 0, 0, 90, 0, MODEL)],
+    ),
+    "unless it is more than output": (
+        {"input_tokens": 9, "output_tokens": 20, "details.reasoning_tokens": 80}, [(9, 0, 0, 100, 0, MODEL)],
+    ),
+    "audio of OpenAI's completion": (
+        {"input_tokens": 9, "output_tokens": 90, "details.audio_tokens": 70}, [(9, 0, 0, 90, 70, MODEL)],
+    ),
+    "input contains a compaction, and cached tokens are stated apart from its own": (
+        {"input_tokens": 1000, "output_tokens": 90, "details.input_tokens": 100, "details.output_tokens": 40,
+         "details.cache_read_input_tokens": 200, "details.compaction_input_tokens": 300,
+         "details.compaction_output_tokens": 50, "details.compaction_cache_read_input_tokens": 390,
+         "details.compaction_cache_creation_input_tokens": 10, "details.compaction_iterations": 1},
+        [(400, 10, 590, 90, 0, MODEL)],
+    ),
+    "an adviser's call, whose model the parameters of the request name": (
+        {"input_tokens": 100, "output_tokens": 40, "details.advisor_input_tokens": 1000,
+         "details.advisor_output_tokens": 500, "details.advisor_cache_read_input_tokens": 70,
+         "model_request_parameters": json.dumps({"native_tools": [{"kind": "advisor", "model": "claude-opus-4-8"}]})},
+        [(100, 0, 0, 40, 0, MODEL), (1000, 0, 70, 500, 0, "claude-opus-4-8")],
+    ),
+    "an adviser's call, of which no model is known": (
+        {"input_tokens": 100, "output_tokens": 40, "details.advisor_output_tokens": 500},
+        [(100, 0, 0, 40, 0, MODEL), (0, 0, 0, 500, 0, "")],
+    ),
+}  # fmt: skip
+
+
+def test_details_of_a_span_count_as_what_they_are(home):
+    spans = []
+    for number, (stated, _) in enumerate(DETAILS.values()):
+        texts = {key: value for key, value in stated.items() if isinstance(value, str)}
+        counts = {f"gen_ai.usage.{key}": value for key, value in stated.items() if isinstance(value, int)}
+        absent = {f"gen_ai.usage.cache_{kind}.input_tokens": None for kind in ("read", "creation")}
+        spans.append(span(number, **(absent | counts | texts)))
+    home.land({"spans.jsonl": lines(otlp(*spans))})
+    home.ingest()
+    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in DETAILS}
+    for moment, *call in home.query("""
+        SELECT epoch(requested_at), input_tokens_no_cache, input_tokens_cache_write_5m, input_tokens_cache_read,
+            output_tokens, output_audio_tokens, model_version
+        FROM raw.requests ORDER BY request_key
+    """):
+        found[[*DETAILS][round(moment - epoch(0))]].append(tuple(call))
+    assert found == {name: wanted for name, (_, wanted) in DETAILS.items()}
+    assert home.query("SELECT count(*) FROM raw.requests WHERE stated_total_tokens IS NOT NULL") == [(0,)]
+
+
+def test_a_detail_of_an_unknown_kind_is_at_stake_in_the_total(home):
+    usage = {"gen_ai.usage.details.citation_tokens": 25, "gen_ai.usage.details.server_tool_calls": 3}
+    home.land({"spans.jsonl": lines(otlp(span(1, **usage)))})
+    home.ingest()
+    assert home.query(f"SELECT stated_total_tokens, {KINDS.replace(', ', ' + ')} FROM raw.requests") == [(134, 109)]
 
 
 # ---------- calls inside of calls

@@ -29,6 +29,7 @@ from pipeline import settings
 from pipeline.cli import runs
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import warehouse
+from pipeline.store.sqlfiles import sql
 
 # The number of DuckDB 1.2's storage format, in the eight bytes behind `DUCK`; 1.2 refuses a file with a greater one.
 STORAGE_OF_1_2 = 65
@@ -164,6 +165,7 @@ import itertools, sys
 from pathlib import Path
 from pipeline import settings
 from pipeline.store import warehouse
+from pipeline.store.sqlfiles import sql
 found = settings.load(Path(sys.argv[1]))
 with warehouse.connect(found) as connection:
     for rows in itertools.cycle((200_000, 400_000)):
@@ -235,6 +237,7 @@ import sys
 from pathlib import Path
 from pipeline import settings
 from pipeline.store import warehouse
+from pipeline.store.sqlfiles import sql
 warehouse.acquire_lock(settings.load(Path(sys.argv[1])))
 print("ready", flush=True)
 sys.stdin.read()
@@ -350,3 +353,26 @@ def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_
     with dg.DagsterInstance.from_config(str(runs.dagster_home(settings.load(home)))) as instance:
         ended = [run.status for run in instance.get_runs()]
     assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+
+
+# ---------- homes of earlier versions
+
+
+def test_a_home_of_an_earlier_version_gains_all_columns_and_tables(found: Settings) -> None:
+    columns = """
+        SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns
+        WHERE table_schema IN ('ingest', 'raw', 'scope') ORDER BY ALL
+    """
+    with warehouse.connect(found) as connection:
+        wanted = connection.execute(columns).fetchall()
+        connection.execute("INSERT INTO raw.retention VALUES (DATE '2026-01-01')")
+        added = re.findall(r"alter table (\S+) add column if not exists (\w+)", sql("ingest/schema"))
+        assert {"span", "held_in", "lane"} <= {column for _, column in added}
+        for table, column in added:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        connection.execute("DROP TABLE raw.span_links")
+    # An earlier version was another process.
+    warehouse.release_lock(found)
+    with warehouse.connect(found) as connection:
+        assert connection.execute(columns).fetchall() == wanted
+        assert connection.execute("SELECT count(*) FROM raw.retention").fetchall() == [(1,)]

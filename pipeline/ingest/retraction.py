@@ -72,8 +72,10 @@ def older_than(day: date, also: str = "true") -> tuple[str, str, str, str, str]:
 def take_out(connection: duckdb.DuckDBPyConnection, sha256: str) -> None:
     """Delete a file's raw rows, and put its rows in the marts into the increment of the next build."""
     same = f"file_sha256 = {literal(sha256)}"
+    touched.add_below_links(connection, [sha256])
     delete(connection, same, same, same, same, same)
-    connection.execute("DELETE FROM raw.exports WHERE file_sha256 = ?", [sha256])
+    for table in ("raw.exports", "raw.span_links"):
+        connection.execute(f"DELETE FROM {table} WHERE file_sha256 = ?", [sha256])
     connection.execute("DELETE FROM scope.pending_files WHERE file_sha256 = ?", [sha256])
 
 

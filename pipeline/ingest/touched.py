@@ -6,10 +6,17 @@ build (marts.increment), and which of such records counts (dbt_project).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 
 from pipeline.store.connection import first_row, has_table
 from pipeline.store.sqlfiles import sql
+
+
+def add_below_links(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> None:
+    """Add responses that may lie below spans without usage of these files."""
+    connection.execute(sql("ingest/touched/span_links"), [sha256s])
 
 
 def add_alike(connection: duckdb.DuckDBPyConnection) -> None:

@@ -71,6 +71,7 @@ def open_batch(connection: duckdb.DuckDBPyConnection, batch: Batch, keep: bool) 
             for name in _PARTS:
                 connection.execute(f"DELETE FROM scope.{name}")
         connection.execute(sql("marts/increment/responses"), [batch.files])
+        touched.add_below_links(connection, batch.files)
         touched.add_alike(connection)
         connection.execute(sql("marts/increment/sessions"), [batch.files])
         connection.execute(sql("marts/increment/days"), [batch.days])

@@ -281,8 +281,6 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
             tells_copies_by_age=str("session_started_at" in shape.columns and "is_copied" not in shape.columns).lower(),
         )
     )
-    if "parent_span" in shape.columns:
-        connection.execute(sql("ingest/calls_of_parents"))
 
 
 def _key(shape: CallShape, own: list[str], around: list[str]) -> str:
@@ -306,6 +304,8 @@ def _store(
         named_by="coalesce(nullif(response_id, ''), own_key)" if shape.is_keyed_by_response else "own_key",
     )
     loaded = store_records(connection, "call_records", insert, rejected, unread)
+    if "parent_span" in shape.columns:
+        connection.execute(sql("ingest/span_links", file_sha256=literal(sha256)))
     connection.execute("DROP TABLE call_records")
     return loaded
 

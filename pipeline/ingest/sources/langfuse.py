@@ -25,8 +25,8 @@ SHAPE = calls.CallShape(
     columns={
         name: (f"$.own.{name}", f"$.{name}")
         for name in (
-            "session_id", "logged_at", "model", "user_id", "input", "input_beside", "cache_read", "cache_write",
-            "cache_write_5m", "cache_write_1h", "output", "output_beside", "web_searches", *calls.PARTS,
+            "session_id", "logged_at", "model", "user_id", "usage_type", "input", "input_beside", "cache_read",
+            "cache_write", "cache_write_5m", "cache_write_1h", "output", "output_beside", "web_searches", *calls.PARTS,
         )
     },
     is_inclusive=False,

@@ -1,8 +1,9 @@
 """OpenTelemetry spans of calls to models (OTLP JSON lines, or one document): the attributes `gen_ai.*`.
 
-Belongs here: where a span has what. Does not belong here: the same call in another log (dbt_project/models). Input
-contains cached tokens. A span of an agent adds up the calls below it, which have spans of their own: it is ignored. Any
-other span that adds up those below it, in whichever file, tells of their calls once more, and the models count it not.
+Belongs here: where a span has what; spans without usage are kept as links between those above and below them. Does not
+belong here: the same call in another log (dbt_project/models). Input contains cached tokens. A span of an agent adds up
+the calls below it, which have spans of their own: it is ignored. Any other span that adds up those below it, in
+whichever file, tells of their calls once more, and the models count it not. An adviser's tokens are a call of its own.
 """
 
 from __future__ import annotations
@@ -21,11 +22,53 @@ def _usage(*names: str) -> tuple[str, ...]:
     return tuple(f'$."gen_ai.usage.{root}{name}"' for root in ("", "details.") for name in names)
 
 
+def _own(kind: str, *places: str) -> tuple[str, ...]:
+    """The same of a kind of tokens, unless the details say more of it (otel_details.sql)."""
+    return (f"$.own.{kind}", *places)
+
+
+# Names of each kind of tokens; what the details say beyond a name stands in `own` (otel_details.sql).
+_COUNTS = {
+    "input": ("input_tokens", "prompt_tokens"),
+    "input_beside": (),
+    "cache_read": (
+        "cache_read.input_tokens", "cache_read_input_tokens", "cache_read_tokens", "cached_tokens",
+        "cached_input_tokens", "cached_content_tokens", "input_cached_tokens",
+    ),
+    "cache_write": (
+        "cache_creation.input_tokens", "cache_creation_input_tokens", "cache_write_tokens",
+        "cache_write_input_tokens", "cache_creation_tokens",
+    ),
+    "cache_write_5m": (
+        "cache_creation.ephemeral_5m_input_tokens", "ephemeral_5m_input_tokens",
+        "cache_creation_ephemeral_5m_input_tokens",
+    ),
+    "cache_write_1h": (
+        "cache_creation.ephemeral_1h_input_tokens", "ephemeral_1h_input_tokens",
+        "cache_creation_ephemeral_1h_input_tokens",
+    ),
+    "input_audio": ("input_audio_tokens", "audio_prompt_tokens", "audio.input_tokens"),
+    "input_image": ("input_image_tokens", "image_prompt_tokens", "image.input_tokens"),
+    "cache_read_audio": ("cache_audio_read_tokens", "audio_cache_tokens", "input_cached_audio_tokens"),
+    "cache_read_image": ("cache_image_read_tokens", "image_cache_tokens", "input_cached_image_tokens"),
+    "output": ("output_tokens", "completion_tokens"),
+    "output_beside": (),
+    # pydantic-ai takes `audio_tokens` over from OpenAI's details of the completion.
+    "output_audio": (
+        "output_audio_tokens", "audio_candidates_tokens", "audio_response_tokens", "audio.output_tokens",
+        "audio_tokens",
+    ),
+    "output_image": (
+        "output_image_tokens", "image_candidates_tokens", "image_response_tokens", "image.output_tokens",
+    ),
+    "web_searches": ("web_search_requests", "web_searches", "server_tool_use.web_search_requests"),
+}  # fmt: skip
 SHAPE = calls.CallShape(
     format=FORMAT,
     logger="span",
     records=_SPANS,
     prepare="otel_span",
+    inside="otel_details",
     only={"$.is_call": ("true",)},
     key=("$.trace_id", "$.span_id"),
     columns={
@@ -33,35 +76,11 @@ SHAPE = calls.CallShape(
         "session_id": ('$."gen_ai.conversation.id"', '$."session.id"'),
         "logged_at": ("$.start", "$.end"),
         "provider": ('$."gen_ai.provider.name"', '$."gen_ai.system"'),
-        "model": ('$."gen_ai.response.model"', '$."gen_ai.request.model"'),
+        "model": ("$.adviser.model", '$."gen_ai.response.model"', '$."gen_ai.request.model"'),
         "user_id": ('$."user.id"', '$."enduser.id"'),
         "usage_type": ('$."gen_ai.openai.response.service_tier"', '$."openai.response.service_tier"'),
-        "input": _usage("input_tokens", "prompt_tokens"),
-        "cache_read": _usage(
-            "cache_read.input_tokens", "cache_read_input_tokens", "cache_read_tokens", "cached_tokens",
-            "cached_input_tokens", "cached_content_tokens", "input_cached_tokens",
-        ),
-        "cache_write": _usage(
-            "cache_creation.input_tokens", "cache_creation_input_tokens", "cache_write_tokens",
-            "cache_write_input_tokens", "cache_creation_tokens",
-        ),
-        "cache_write_5m": _usage(
-            "cache_creation.ephemeral_5m_input_tokens", "ephemeral_5m_input_tokens",
-            "cache_creation_ephemeral_5m_input_tokens",
-        ),
-        "cache_write_1h": _usage(
-            "cache_creation.ephemeral_1h_input_tokens", "ephemeral_1h_input_tokens",
-            "cache_creation_ephemeral_1h_input_tokens",
-        ),
-        "input_audio": _usage("input_audio_tokens", "audio_prompt_tokens", "audio.input_tokens"),
-        "input_image": _usage("input_image_tokens", "image_prompt_tokens", "image.input_tokens"),
-        "cache_read_audio": _usage("cache_audio_read_tokens", "audio_cache_tokens", "input_cached_audio_tokens"),
-        "cache_read_image": _usage("cache_image_read_tokens", "image_cache_tokens", "input_cached_image_tokens"),
-        "output": _usage("output_tokens", "completion_tokens"),
-        "output_audio": _usage("output_audio_tokens", "audio_candidates_tokens", "audio.output_tokens"),
-        "output_image": _usage("output_image_tokens", "image_candidates_tokens", "image.output_tokens"),
-        "web_searches": _usage("web_search_requests", "web_searches", "server_tool_use.web_search_requests"),
-        "total": (*_usage("total_tokens"), '$."llm.usage.total_tokens"'),
+        **{kind: (f"$.own.{kind}", *_usage(*names)) for kind, names in _COUNTS.items()},
+        "total": ("$.own.total", *_usage("total_tokens"), '$."llm.usage.total_tokens"'),
         "span": "$.span_key",
         "parent_span": "$.parent_key",
     },
@@ -70,9 +89,9 @@ SHAPE = calls.CallShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """The first object holds spans of resources, and some attribute of the head is one of generative AI."""
+    """The first object holds spans of resources; a trace may have spans of calls anywhere."""
     for entry in calls.first_objects(probe):
-        return "" if "resourceSpans" in entry and b'"gen_ai.' in probe.head else None
+        return "" if "resourceSpans" in entry else None
     return None
 
 

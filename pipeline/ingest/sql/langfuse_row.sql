@@ -17,6 +17,10 @@ json_object(
     'model', coalesce(
         name_at(record, '$$.model'), name_at(record, '$$.providedModelName'), name_at(record, '$$.provided_model_name')
     ),
+    'usage_type', list_extract(list_filter(['priority', 'flex'], lambda tier: len(list_filter(
+        coalesce(json_keys(usage_details_json(record)), []),
+        lambda k: regexp_full_match(lower(k), '(input|output)_' || tier || '(_.*)?')
+    )) > 0), 1),
     'user_id', coalesce(name_at(record, '$$.userId'), name_at(record, '$$.user_id')),
     'input', coalesce(
         usage_detail(record, 'input|input_tokens|prompt_tokens'),
@@ -30,7 +34,7 @@ json_object(
         usage_detail(record, 'total|total_tokens'),
         json_extract_string(record, '$$.usage.total'), json_extract_string(record, '$$.totalTokens')
     ),
-    'cache_read', usage_detail(record, '(input_)?cache_read(_input)?(_tokens)?|input_cached(_input)?(_tokens)?'),
+    'cache_read', usage_detail(record, '(input_)?(cache_read|cached)(_content|_text)?(_input)?(_tokens?)?(_count)?'),
     'cache_write', usage_detail(record, '(input_)?cache_(creation|write)(_input)?(_tokens)?'),
     'cache_write_5m', usage_detail(record, '(input_)?(cache_(creation|write)_)?(ephemeral_)?5m(_input)?(_tokens)?'),
     'cache_write_1h', usage_detail(record, '(input_)?(cache_(creation|write)_)?(ephemeral_)?1h(_input)?(_tokens)?'),
@@ -44,7 +48,11 @@ json_object(
     'input_beside', sum_of_counts(list_transform(list_filter(
         usage_details(record),
         lambda d: regexp_full_match(d.k, 'input_.+')
-        and not regexp_full_match(d.k, 'input_tokens|input_cache.*|input_(ephemeral_)?(5m|1h).*')
+        and not regexp_full_match(
+            d.k,
+            'input_tokens|input_(cache_read|cached)(_content|_text|_audio|_image)?(_input)?(_tokens?)?(_count)?'
+            || '|input_cache_(creation|write)(_input)?(_tokens)?|input_(cache_(creation|write)_)?(ephemeral_)?(5m|1h)(_input)?(_tokens)?'
+        )
     ), lambda d: d.v)),
     'output_beside', sum_of_counts(list_transform(list_filter(
         usage_details(record), lambda d: regexp_full_match(d.k, 'output_.+') and d.k <> 'output_tokens'

@@ -37,6 +37,14 @@ create or replace temp macro sum_of_counts(vs) as
         list_filter(vs, lambda v: tokens_problem(v) is not null) [1],
         list_sum(list_transform(vs, lambda v: tokens_or_null(v)))::bigint::varchar
     );
+-- The text of one attribute of a span; and the model that pydantic-ai's parameters of a request name as an adviser.
+create or replace temp macro attribute_of(record, name) as
+    list_filter(json_extract(record, '$$.attributes[*]'), lambda a: a ->> '$$.key' = name)[1] ->> '$$.value.stringValue';
+create or replace temp macro adviser_of(parameters) as
+    if(json_valid(parameters), name_at(list_filter(
+        json_extract(parameters, '$$.native_tools[*]') || json_extract(parameters, '$$.builtin_tools[*]'),
+        lambda tool: tool ->> '$$.kind' = 'advisor'
+    )[1], '$$.model'), null);
 -- What an observation of Langfuse holds of usage, by name; text where the row was exported as text.
 create or replace temp macro usage_details_json(record) as
     coalesce(
@@ -48,7 +56,8 @@ create or replace temp macro usage_details_json(record) as
 create or replace temp macro usage_details(record) as
     list_transform(
         coalesce(json_keys(usage_details_json(record)), []),
-        lambda k: {k: lower(k), v: json_extract_string(usage_details_json(record), '$$."' || replace(k, '"', '') || '"')}
+        -- LangChain writes the tier before what is no standard one's: input_priority_cache_read.
+        lambda k: {k: regexp_replace(lower(k), '^(input|output)_(priority|flex)_', '\1_'), v: json_extract_string(usage_details_json(record), '$$."' || replace(k, '"', '') || '"')}
     );
 create or replace temp macro usage_detail(record, pattern) as
     list_filter(usage_details(record), lambda d: d.v is not null and regexp_full_match(d.k, pattern))[1].v;

@@ -6,7 +6,7 @@ json_merge_patch(
             json_extract(record, '$$.attributes[*]'),
             lambda a, i: regexp_full_match(
                 a ->> '$$.key',
-                'gen_ai[.](usage[.][a-z0-9_.]+|openai[.]response[.]service_tier|response[.](id|model)|request[.]model|provider[.]name|system|conversation[.]id)'
+                'gen_ai[.](usage[.][A-Za-z0-9_.]+|openai[.]response[.]service_tier|response[.](id|model)|request[.]model|provider[.]name|system|conversation[.]id)'
                 || '|session[.]id|user[.]id|enduser[.]id|llm[.]usage[.]total_tokens|openai[.]response[.]service_tier'
             )
             and list_position(json_extract_string(record, '$$.attributes[*].key'), a ->> '$$.key') = i
@@ -22,6 +22,8 @@ json_merge_patch(
         }
     ))), '{}'::json),
     json_object(
+        'function', attribute_of(record, 'code.function.name'),
+        'adviser_model', adviser_of(attribute_of(record, 'model_request_parameters')),
         'trace_id', name_at(record, '$$.traceId'),
         'span_id', name_at(record, '$$.spanId'),
         'span_key', (name_at(record, '$$.traceId')) || ':' || (name_at(record, '$$.spanId')),

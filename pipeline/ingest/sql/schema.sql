@@ -187,9 +187,11 @@ alter table raw.requests add column if not exists is_copied boolean default fals
 alter table raw.requests add column if not exists copied_from varchar default '';
 -- The session in whose file the record stands, where the record may be of another one.
 alter table raw.requests add column if not exists held_in varchar default '';
--- The record's span and the next one above it that may tell of the same calls, as trace and id; '' where the format has none.
+-- The record's span and the one right above it, as trace and id; '' where the format has none.
 alter table raw.requests add column if not exists span varchar default '';
 alter table raw.requests add column if not exists parent_span varchar default '';
+-- Spans without usage, and those right above them: what lies below one of them lies below its parent.
+create table if not exists raw.span_links (file_sha256 varchar not null, span varchar not null, parent_span varchar not null);
 -- When the session began in whose file the record stands, where the file states it.
 alter table raw.requests add column if not exists session_started_at timestamp;
 -- The id of a transcript's message where no request's id stands beside it, so that it may be one that a gateway gives to all

@@ -123,13 +123,22 @@ extracted as (
                 '$$.input_token_details.cached_tokens_details.image_tokens', '$$.output_tokens_details.audio_tokens',
                 '$$.completion_tokens_details.audio_tokens', '$$.output_token_details.audio_tokens',
                 '$$.output_tokens_details.image_tokens', '$$.completion_tokens_details.image_tokens',
-                '$$.output_token_details.image_tokens'
+                '$$.output_token_details.image_tokens',
+                -- LangChain's names, with the tier before them where it is no standard one; and those of Vercel's AI SDK
+                '$$.input_token_details.cache_read', '$$.input_token_details.priority_cache_read',
+                '$$.input_token_details.flex_cache_read', '$$.input_token_details.cache_creation',
+                '$$.input_token_details.ephemeral_5m_input_tokens', '$$.input_token_details.ephemeral_1h_input_tokens',
+                '$$.input_token_details.audio', '$$.output_token_details.audio', '$$.input_token_details.priority',
+                '$$.input_token_details.flex', '$$.cachedInputTokens'
             ]
         ), null) as fields,
         if(kind in ('nested', 'flat'), names_at(
             usage_body, ['$$.service_tier', '$$.serviceTier', '$$.inference_geo', '$$.speed']
         ), null) as tiers,
-        if(kind = 'nested', json_type(usage_body, '$$.input_tokens_details') = 'OBJECT', false) as has_input_details
+        if(kind = 'nested', (
+            json_type(usage_body, '$$.input_tokens_details') = 'OBJECT'
+            or json_type(usage_body, '$$.input_token_details') = 'OBJECT'
+        ), false) as has_input_details
     from separate
 ),
 
@@ -159,7 +168,9 @@ named as (
         -- the caller's for the response with all that is in it
         if(part = '', usd_or_null(try_cast(labels[16] as decimal(38, 12))), null) as stated_cost_usd,
         if(labels[16] is not null, usd_problem(labels[16]), null) as cost_problem,
-        usage_type_name(without_secret(coalesce(tiers[1], tiers[2], around[1], ''))) as usage_type,
+        usage_type_name(without_secret(coalesce(
+            tiers[1], tiers[2], around[1], if(fields[85] is not null, 'priority', null), if(fields[86] is not null, 'flex', ''), ''
+        ))) as usage_type,
         coalesce(nullif(coalesce(tiers[3], around[2]), 'not_available'), '') as inference_geo,
         coalesce(tiers[4], if(model_version = stated_model, around[3], null), '') as speed,
         {
@@ -170,10 +181,14 @@ named as (
             ephemeral_5m_input_tokens: fields[9],
             ephemeral_1h_input_tokens: fields[10],
             web_search_requests: fields[11],
-            input_cached: coalesce(fields[12], fields[14], fields[51], fields[52]),
-            input_cache_write: coalesce(
-                fields[13], fields[45], fields[46], fields[47]
+            input_cached: coalesce(
+                fields[12], fields[14], fields[51], fields[52], fields[77], fields[78], fields[79]
             ),
+            input_cache_write: coalesce(
+                fields[13], fields[45], fields[46], fields[47], fields[80]
+            ),
+            input_write_5m: fields[81],
+            input_write_1h: fields[82],
             prompt_tokens: fields[15],
             completion_tokens: fields[16],
             total_tokens: coalesce(fields[17], fields[42], fields[43], fields[44]),
@@ -191,15 +206,16 @@ named as (
             gemini_tool_use: coalesce(fields[27], fields[32]),
             bedrock_input: fields[37],
             bedrock_output: fields[38],
-            bedrock_read: fields[39],
+            bedrock_read: coalesce(fields[39], fields[87]),
+            sdk_read: fields[87],
             bedrock_write: fields[40],
             bedrock_write_5m: writes_for(fields[41], '5m'),
             bedrock_write_1h: writes_for(fields[41], '1h'),
-            input_audio: coalesce(coalesce(fields[59], fields[60], fields[61]), tokens_of_modality(coalesce(fields[53], fields[54]), 'AUDIO'), '0'),
+            input_audio: coalesce(coalesce(fields[59], fields[60], fields[61], fields[83]), tokens_of_modality(coalesce(fields[53], fields[54]), 'AUDIO'), '0'),
             input_image: coalesce(coalesce(fields[62], fields[63], fields[64]), tokens_of_modality(coalesce(fields[53], fields[54]), 'IMAGE'), '0'),
             cache_read_audio: coalesce(coalesce(fields[65], fields[66], fields[67]), tokens_of_modality(coalesce(fields[55], fields[56]), 'AUDIO'), '0'),
             cache_read_image: coalesce(coalesce(fields[68], fields[69], fields[70]), tokens_of_modality(coalesce(fields[55], fields[56]), 'IMAGE'), '0'),
-            output_audio: coalesce(coalesce(fields[71], fields[72], fields[73]), tokens_of_modality(coalesce(fields[57], fields[58]), 'AUDIO'), '0'),
+            output_audio: coalesce(coalesce(fields[71], fields[72], fields[73], fields[84]), tokens_of_modality(coalesce(fields[57], fields[58]), 'AUDIO'), '0'),
             output_image: coalesce(coalesce(fields[74], fields[75], fields[76]), tokens_of_modality(coalesce(fields[57], fields[58]), 'IMAGE'), '0')
         } as stated
     from extracted
@@ -253,11 +269,13 @@ counted as (
             when 'anthropic' then stated.ephemeral_5m_input_tokens
             when 'bedrock' then stated.bedrock_write_5m
             when 'chat' then stated.prompt_write_5m
+            when 'responses' then stated.input_write_5m
         end, '0') as write_5m_text,
         coalesce(case shape
             when 'anthropic' then stated.ephemeral_1h_input_tokens
             when 'bedrock' then stated.bedrock_write_1h
             when 'chat' then stated.prompt_write_1h
+            when 'responses' then stated.input_write_1h
         end, '0') as write_1h_text,
         coalesce(case shape
             when 'gemini' then stated.gemini_thoughts
@@ -301,7 +319,7 @@ cached as (
 told as (
     select
         *,
-        shape in ('gemini', 'chat', 'responses')
+        (shape in ('gemini', 'chat', 'responses') or (shape = 'bedrock' and stated.sdk_read is not null))
         and not only_exclusive(input_stated, cached_tokens, output_count, total_as_stated) as is_inclusive
     from cached
 ),

@@ -1,0 +1,10 @@
+-- Responses of the traces of which these files hold spans without usage: their parents may be others now.
+insert or ignore into scope.responses
+select distinct response_id
+from raw.requests
+where
+    span <> ''
+    and split_part(span, ':', 1) in (
+        select split_part(span, ':', 1) from raw.span_links
+        where file_sha256 in (select unnest($$1::varchar[]))
+    )
