@@ -7,12 +7,14 @@ copy is told from a call that is merely equal. Does not belong here: what else a
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import random
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from conftest import Warehouse
 from oracle import Session, calls_told
 
@@ -152,12 +154,12 @@ def rollouts(family: Family) -> tuple[dict[str, str], dict[str, str]]:
     return files, calls_told((rollout.session, rollout.held) for rollout in landed.values())
 
 
-# ---------- OpenCode and Pi
+# ---------- OpenCode, Pi and Gemini
 
 
 def opencode(family: Family) -> tuple[dict[str, str], dict[str, str]]:
     files, told = {}, []
-    states_times = family.chance.random() < 0.5
+    states_times, keeps_ids = family.chance.random() < 0.5, family.chance.random() < 0.3
     # Its ids of sessions fall with time.
     names = {session.name: f"ses_{9 - number}{session.name}" for number, session in enumerate(family.sessions)}
     for session in family.sessions:
@@ -167,7 +169,8 @@ def opencode(family: Family) -> tuple[dict[str, str], dict[str, str]]:
             wholly, read, write, output = family.counts[call]
             tokens = {"input": wholly - read - write, "output": output, "cache": {"read": read, "write": write}}
             created = epoch(family.seconds[call])
-            info = {"id": f"msg_{session.name}_{place}", "sessionID": names[session.name], "role": "assistant"}
+            name = call.replace("/", "_") if keeps_ids else f"{session.name}_{place}"
+            info = {"id": f"msg_{name}", "sessionID": names[session.name], "role": "assistant"}
             model = {"modelID": "claude-sonnet-4-5", "providerID": "anthropic"}
             messages.append({"info": info | model | {"tokens": tokens, "time": {"created": created}}})
         info = {"id": names[session.name], "time": {"created": epoch(began)}}
@@ -183,13 +186,14 @@ def epoch(second: float) -> int:
 
 def pi(family: Family) -> tuple[dict[str, str], dict[str, str]]:
     files, told = {}, []
+    keeps_ids = family.chance.random() < 0.7
     for session in family.sessions:
         header = {"type": "session", "version": 3, "id": session.name, "timestamp": at(family.began[session.name])}
         entries: list[dict[str, Any]] = [header | {"cwd": "/w/shop"}]
         for _, call in session.history:
             wholly, read, write, output = family.counts[call]
             counts = {"input": wholly - read - write, "output": output, "cacheRead": read, "cacheWrite": write}
-            entry = {"id": call, "timestamp": at(family.seconds[call])}
+            entry = {"id": call if keeps_ids else f"{session.name}:{call}", "timestamp": at(family.seconds[call])}
             kind = random.Random(call).choice(["assistant", "assistant", "toolResult", "compaction", "branch_summary"])
             if kind in ("compaction", "branch_summary"):
                 entries.append(entry | {"type": kind, "usage": counts})
@@ -201,13 +205,135 @@ def pi(family: Family) -> tuple[dict[str, str], dict[str, str]]:
     return files, calls_told(told)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_each_call_of_a_family_of_sessions_counts_once_and_for_the_session_that_made_it(models, new_home, seed):
-    chance = random.Random(seed)
+def gemini(family: Family) -> tuple[dict[str, str], dict[str, str]]:
+    files, told = {}, []
+    keeps_ids = family.chance.random() < 0.7
+    for session in family.sessions:
+        # Some forks state the time of their parent.
+        began = session.parent if session.parent and family.chance.random() < 0.3 else session
+        messages = []
+        for _, call in session.history:
+            wholly, read, write, output = family.counts[call]
+            family.counts[call] = (wholly - write, read, 0, output)
+            messages.append({
+                "id": call if keeps_ids else f"{session.name}:{call}", "timestamp": at(family.seconds[call]),
+                "type": "gemini", "model": "gemini-2.5-pro",
+                "tokens": {"input": wholly - write, "cached": read, "output": output, "thoughts": 0, "tool": 0},
+            })  # fmt: skip
+        header = {"sessionId": session.name, "projectHash": "h", "startTime": at(family.began[began.name])}
+        files[f"{session.name}.json"] = json.dumps(header | {"messages": messages}, indent=1)
+        told.append((session, [call for _, call in session.history]))
+    return files, calls_told(told)
+
+
+# ---------- Claude Code
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a transcript tells of a call: when, and by which ids."""
+
+    second: float
+    uuid: str
+    request: str | None
+
+
+class Transcripts:
+    """The transcripts of a family: ids of the provider or of a gateway, with or without a request's."""
+
+    def __init__(self, family: Family) -> None:
+        self.family, self.chance = family, family.chance
+        self.is_gateways, self.states_requests = self.chance.random() < 0.5, self.chance.random() < 0.5
+        self.missing = family.sessions[0].name if self.chance.random() < 0.3 else ""
+        # Under an id that a gateway gives to all, copies are known by their times or by their own ids.
+        changes = (
+            ("times", "ids", "") if self.is_gateways and not self.states_requests else ("times", "ids", "both", "")
+        )
+        self.change = {session.name: self.chance.choice(changes) for session in family.sessions}
+        if self.missing and self.is_gateways and not self.states_requests:
+            self.change = dict.fromkeys(self.change, self.chance.choice(changes))
+        self.told: dict[str, dict[str, Told]] = {}
+        self.by_agents = {call for call in family.counts if self.chance.random() < 0.2}
+
+    def files(self) -> tuple[dict[str, str], dict[str, str]]:
+        files: dict[str, str] = {}
+        for session in self.family.sessions:
+            self.told[session.name] = held = self._held(session)
+            main = [call for call in held if call not in self.by_agents]
+            files[f"{session.name}.jsonl"] = self._lines(session, main)
+            agents = [call for call in held if call in self.by_agents]
+            if agents:
+                files[f"{session.name}/subagents/agent-1.jsonl"] = self._lines(session, agents)
+        landed = [session for session in self.family.sessions if session.name != self.missing]
+        makers = calls_told((session, [*self.told[session.name]]) for session in landed)
+        # What only copies tell of is the call of the one that was written first.
+        for call in makers:
+            holders = [session.name for session in landed if call in self.told[session.name]]
+            makers[call] = min(holders, key=lambda name: (at(self.told[name][call].second), name))
+        return {
+            name: text for name, text in files.items() if name.split("/")[0].removesuffix(".jsonl") != self.missing
+        }, makers
+
+    def _held(self, session: Session) -> dict[str, Told]:
+        change, parent = self.change[session.name], self.told.get(session.parent.name if session.parent else "", {})
+        drops_requests = self.chance.random() < 0.3 and not self.is_gateways
+        held = {}
+        for maker, call in session.history:
+            if maker is session:
+                request = f"req_{call}" if self.states_requests else None
+                held[call] = Told(self.family.seconds[call], f"u-{call}", request)
+            elif call in parent and call not in self.by_agents:
+                was = parent[call]
+                held[call] = Told(
+                    was.second + (5000 if change in ("times", "both") else 0),
+                    was.uuid + (f"+{session.name}" if change in ("ids", "both") else ""),
+                    None if drops_requests else was.request,
+                )
+        return held
+
+    def _lines(self, session: Session, calls: Sequence[str]) -> str:
+        entries = []
+        for call in calls:
+            wholly, read, write, output = self.family.counts[call]
+            told = self.told[session.name][call]
+            # What is streamed is written down as it grows.
+            outputs = sorted({*random.Random(call).choices(range(1, output + 1), k=2), output})
+            for place, so_far in enumerate(outputs):
+                usage = {
+                    "input_tokens": wholly - read - write, "cache_read_input_tokens": read,
+                    "cache_creation_input_tokens": write, "output_tokens": so_far,
+                }  # fmt: skip
+                number = hashlib.md5(call.encode(), usedforsecurity=False).hexdigest()[:20]
+                name = "msg_1" if self.is_gateways else f"msg_{number}"
+                entry = {
+                    "type": "assistant", "sessionId": session.name, "uuid": f"{told.uuid}.{place}", "cwd": "/w/shop",
+                    "isSidechain": call in self.by_agents, "timestamp": at(told.second + place / 10),
+                    "message": {"id": name, "model": "claude-sonnet-4-5", "usage": usage},
+                }  # fmt: skip
+                entry |= {"requestId": told.request} if told.request else {}
+                entries.append(entry | ({"agentId": "1"} if call in self.by_agents else {}))
+        return lines(*entries)
+
+
+def claude(family: Family) -> tuple[dict[str, str], dict[str, str]]:
+    return Transcripts(family).files()
+
+
+WRITERS = {
+    "codex": (rollouts, 10),
+    "claude_code": (claude, 20),
+    "opencode": (opencode, 3),
+    "pi": (pi, 3),
+    "gemini_cli": (gemini, 3),
+}
+
+
+def test_each_call_of_a_family_of_sessions_counts_once_and_for_the_session_that_made_it(models, new_home):
+    chance = random.Random(0)
     files: dict[str, str] = {}
     wanted: dict[tuple[str, str], list[Counts]] = defaultdict(list)
-    for name, write in [("codex", rollouts), ("opencode", opencode), ("pi", pi)]:
-        for number in range(12 if name == "codex" else 4):
+    for name, (write, count) in WRITERS.items():
+        for number in range(count):
             family = Family(f"{name}{number}", chance)
             written, told = write(family)
             files |= written
@@ -215,7 +341,7 @@ def test_each_call_of_a_family_of_sessions_counts_once_and_for_the_session_that_
                 wanted[name, maker].append(family.counts[call])
     names = chance.sample(sorted(files), len(files))
     kept_up = Warehouse(models, new_home(), "marts.requests")
-    for portion in (names[:60], names[60:120], names[120:]):
+    for portion in (names[::3], names[1::3], names[2::3]):
         kept_up.home.land({name: files[name] for name in portion})
         kept_up.update(10**9)
     found: dict[tuple[str, str], list[Counts]] = defaultdict(list)

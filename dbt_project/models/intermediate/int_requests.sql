@@ -26,6 +26,8 @@
 {%- set compares = several_loggers() -%}
 {%- set copies = has_copies() -%}
 {%- set is_providers = "starts_with(message_id, 'msg_') and length(split_part(message_id, '#', 1)) >= 24" -%}
+{#- Under an id that is not the provider's, another request is another call, whoever made it. -#}
+{%- set is_own_request = "request_key <> response_id and not (" ~ is_providers | replace('message_id', 'response_id') ~ ")" -%}
 {%- set bonds = [
     'requested_at', 'kept_at', 'line_id', 'session_id, lane, turn',
     'if(' ~ is_providers ~ ', output_tokens::varchar, request_key)'
@@ -56,11 +58,29 @@ spans as (
     group by span
 ),
 
--- A span whose usage is the sum of that of the spans right below it, in whichever files, tells of their calls once more.
+-- The next span with usage above each; those without any stand in between, in whichever files. (The table is named plainly:
+-- no unit test has to give it.)
+above as (
+    select
+        span as child,
+        parent_span as ancestor
+    from spans
+    where parent_span <> ''
+    union
+    select
+        above.child,
+        links.parent_span as ancestor
+    from above
+    inner join raw.span_links as links on above.ancestor = links.span
+    where above.ancestor not in (select span from spans)
+),
+
+-- A span whose usage is the sum of that of the spans right below it tells of their calls once more.
 sums as (
     select parents.span
     from spans as parents
-    inner join spans as children on parents.span = children.parent_span
+    inner join above on parents.span = above.ancestor
+    inner join spans as children on above.child = children.span
     group by parents.span, parents.input_tokens, parents.output_tokens
     having
         sum(children.input_tokens) = parents.input_tokens
@@ -108,7 +128,7 @@ told_apart as (
 named as (
     select
         *,
-        false as is_own_turn
+        {{ is_own_request }} as is_own_turn
     from told_apart
     where coalesce(message_id, '') = ''
 ),
@@ -177,7 +197,7 @@ stored as (
 stored as (
     select
         *,
-        false as is_own_turn
+        {{ is_own_request }} as is_own_turn
     from told_apart
 ),
 
