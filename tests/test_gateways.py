@@ -304,7 +304,9 @@ BEDROCK = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 SOLD = [
     (claude_code, (BEDROCK,), "aws", "16.5"),
     (claude_code, ("global.anthropic.claude-sonnet-4-5-20250929-v1:0",), "aws", "15"),
+    (claude_code, ("anthropic.claude-sonnet-4-5-20250929-v1:0",), "aws", "16.5"),
     (claude_code, ("claude-sonnet-4-5@20250929",), "anthropic", "15"),
+    (claude_code, ("glm-4.6",), "zai", "2.2"),
     (claude_code, ("gpt-5-mini",), "openai", "2"),
     (claude_code, ("openai/gpt-5-mini",), "openai", "2"),
     (pi, ("openai-codex", "gpt-5-mini"), "openai", "2"),

@@ -86,10 +86,18 @@
     and ({{ card }}.valid_to is null or {{ usage }}.usage_date < {{ card }}.valid_to)
 {%- endmacro %}
 
-{# Who sold a call: who the record states, else Bedrock where a profile of it was called, else the model's maker. #}
+{#
+    Who sold a call: who the record states, else Bedrock where a profile of it was called, or a model by its version there,
+    else the model's maker.
+#}
 {% macro seller_of(record, name) -%}
     coalesce(
-        nullif({{ record }}.provider, ''), if({{ name }}.region not in ('', 'regional'), 'aws', null), {{ name }}.provider, ''
+        nullif({{ record }}.provider, ''),
+        if(
+            {{ name }}.region not in ('', 'regional') or ({{ name }}.region = 'regional' and {{ record }}.model_version like '%-v_:_'),
+            'aws', null
+        ),
+        {{ name }}.provider, ''
     )
 {%- endmacro %}
 

@@ -101,6 +101,7 @@ MAKERS = (
     "moonshotai",
     "minimax",
     "zhipuai",
+    "zai",
     "cohere",
     "meta",
     "voyageai",
@@ -155,6 +156,7 @@ _BEDROCK_NAME = re.compile(
     r"|stability|twelvelabs|writer|xai|zai)\.[a-z]"
 )
 _IN_ONE_REGION = "regional"
+_BEDROCK_VERSION = re.compile(r"-v.:.$")
 _ROUTER_VARIANT = re.compile(r":(?:beta|thinking)$")
 _HOST_VERSION = re.compile(r"(?<!^claude)-v\d+(?:-\d+)?(?:-\d+k)?$")
 _NUMBERED_HOST_VERSION = re.compile(r"-v\d+-\d+(?:-\d+k)?$")
@@ -405,6 +407,11 @@ def _find(model: str) -> _Listed | None:
     for maker in claimed or makers:
         info = maker.find_model(model)
         if info is not None and "claude" not in info.id:
+            return _Listed(maker.id, info)
+    # One maker may sell under two names, each with a list of its own, such as Zhipu and Z.ai.
+    for maker in makers if claimed else ():
+        info = maker.find_model(model)
+        if info is not None and info.id.lower() == model:
             return _Listed(maker.id, info)
     return None
 
@@ -944,11 +951,14 @@ def sold_in(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
 
 
 def seller_of(stated: str, version: str, maker: str) -> str:
-    """The seller of a call: as the record states, else Bedrock if one of its profiles was called, else the maker.
+    """The seller of a call: as the record states, else Bedrock if one of its profiles was called, or a model by its
+    version there, else the maker.
 
     The models apply the same rule (macro seller_of).
     """
-    return stated or (maker if bedrock_region(version) in ("", _IN_ONE_REGION) else BEDROCK)
+    region = bedrock_region(version)
+    is_bedrocks = region not in ("", _IN_ONE_REGION) or (region and _BEDROCK_VERSION.search(version))
+    return stated or (BEDROCK if is_bedrocks else maker)
 
 
 def commitments(overrides: Path | None = None, aliases: Mapping[str, str] = _NO_ALIASES) -> pa.Table:

@@ -10,16 +10,8 @@ with usage as (
     where array_length(unpriced_kinds) > 0 and {{ in_scope('usage_date') }}
 ),
 
-card as (
-    select
-        provider,
-        model,
-        token_kind,
-        {% for dimension in tier -%}
-        list(distinct {{ dimension }}) as {{ dimension }}s{{ ',' if not loop.last }}
-        {% endfor %}
-    from {{ source('raw', 'rate_card') }}
-    group by provider, model, token_kind
+rates as (
+    select * from {{ source('raw', 'rate_card') }}
 ),
 
 unpivoted as (
@@ -37,11 +29,31 @@ unpivoted as (
     {% endfor %}
 ),
 
+-- The values of the tier that the rates of a kind have on a day.
+card as (
+    select
+        usage.usage_date,
+        rates.provider,
+        rates.model,
+        rates.token_kind,
+        {% for dimension in tier -%}
+        list(distinct rates.{{ dimension }}) as {{ dimension }}s{{ ',' if not loop.last }}
+        {% endfor %}
+    from (select distinct usage_date, provider, model, token_kind from unpivoted) as usage
+    inner join rates
+        on
+            usage.provider = rates.provider and usage.model = rates.model and usage.token_kind = rates.token_kind
+            and usage.usage_date >= rates.valid_from and (rates.valid_to is null or usage.usage_date < rates.valid_to)
+    group by usage.usage_date, rates.provider, rates.model, rates.token_kind
+),
+
 -- A value of the tier that no rate of the kind has; where rates have each value, but not together, all of the tier.
 compared as (
     select
         unpivoted.*,
-        card.model is not null as has_kind,
+        card.model is not null as has_day,
+        (unpivoted.provider, unpivoted.model, unpivoted.token_kind)
+        in (select (rates.provider, rates.model, rates.token_kind) from rates) as has_kind,
         concat_ws(
             ', ',
             {% for dimension in tier -%}
@@ -56,9 +68,9 @@ compared as (
             if(priced_inference_geo <> '', 'inference_geo=' || priced_inference_geo, null),
             if(priced_speed <> 'standard', 'speed=' || priced_speed, null)
         ) as specials,
-        (unpivoted.provider, unpivoted.model) in (select (card.provider, card.model) from card) as has_model
+        (unpivoted.provider, unpivoted.model) in (select (rates.provider, rates.model) from rates) as has_model
     from unpivoted
-    left join card using (provider, model, token_kind)
+    left join card using (usage_date, provider, model, token_kind)
 )
 
 select
@@ -66,6 +78,7 @@ select
     case
         when not has_model then 'model'
         when not has_kind then 'token_kind=' || token_kind
+        when not has_day then 'usage_date'
         when lacks <> '' then lacks
         when specials <> '' then specials
         else 'usage_date'
