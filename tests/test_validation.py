@@ -181,6 +181,32 @@ def test_every_suite_passes_on_sound_marts() -> None:
     assert all(result.evaluated_rows > 0 and not result.offending_rows for result in results)
 
 
+def test_a_frame_that_passed_is_not_judged_again_and_one_that_changed_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = warehouse("create schema scope; create table scope.results (stage text, item text, result text)")
+    judged: list[str] = []
+    validate = suites._Judge._validate
+    monkeypatch.setattr(
+        suites._Judge, "_validate", lambda self, suite, frame: judged.append(suite.name) or validate(self, suite, frame)
+    )
+
+    def run() -> list[SuiteResult]:
+        judged.clear()
+        return run_suites(connection, max_rejected_share=0.02)
+
+    first = run()
+    assert sorted(judged) == sorted(ALL)
+    assert run() == first
+    assert judged == []
+    connection.execute("update marts.token_usage_minutes set total_tokens = total_tokens + 1 where source = 'console'")
+    for _ in range(2):  # what failed is not kept
+        failed = {result.name for result in run() if result.status == "failed"}
+        assert "kinds_add_up" in failed
+        assert failed <= set(judged) < set(ALL)
+    connection.execute("update marts.token_usage_minutes set total_tokens = total_tokens - 1 where source = 'console'")
+    assert run() == first
+    assert "kinds_add_up" in judged
+
+
 M = "marts.token_usage_minutes"
 GRAIN = [
     "source",

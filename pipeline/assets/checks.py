@@ -11,7 +11,7 @@ import dagster as dg
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.lineage import named_in
 from pipeline.assets.preview import page_metadata
-from pipeline.store import progress, warehouse
+from pipeline.store import memo, progress, warehouse
 from pipeline.validation import report, suites
 
 SUITES = suites.load_suites()
@@ -41,6 +41,8 @@ def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: i
     settings = home.settings()
     progress.report("validation")
     with warehouse.connect(settings) as connection:
+        if home.full_refresh:
+            memo.forget_results(connection, suites.STAGE)
         results = suites.run_suites(connection, max_rejected_share=settings.max_rejected_share)
     progress.handled(sum(result.evaluated_rows for result in results))
     page = report.write(results, settings.reports, context.run_id, datetime.now(UTC))

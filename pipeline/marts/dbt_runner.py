@@ -225,7 +225,7 @@ def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: 
     runner = _runner(manifest=manifest(), callbacks=[observe])
     selection = ["--select", *select, "--indirect-selection", "empty"] if select else []
     common = _common(folder, folder / "target", folder / "logs")
-    result = runner.invoke(["build", "--exclude-resource-type", "unit_test", *selection, *common])
+    result = runner.invoke(["build", "--no-write-json", "--exclude-resource-type", "unit_test", *selection, *common])
     if result.result is None:
         warehouse.refuse_full_disk(settings, str(result.exception))
         raise TransformError(
