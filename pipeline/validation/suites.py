@@ -6,8 +6,8 @@ themselves (expectations/*.json and *.sql), what happens to a run when one fails
 
 DuckDB aggregates the marts to a small frame, `expectations/<name>.sql`; Great Expectations checks that frame by
 `expectations/<name>.json`. Each frame has a column `rows_checked`, the number of the mart's rows behind a line: a check
-that saw no rows never counts as passed. The outcomes of a frame that passed are kept: the same suite passes the same
-frame again, and a run without news need not load the library (3 s of CPU time).
+that saw no rows never counts as passed. Outcomes are kept by suite and frame: a run without news need not load the
+library (3 s of CPU time).
 """
 
 from __future__ import annotations
@@ -280,28 +280,30 @@ def _ephemeral_context() -> Any:
 
 
 class _Judge:
-    """Checks each suite's frame in one ephemeral context; a frame that has passed the same suite before passes."""
+    """Checks each suite's frame in one ephemeral context; the same suite finds the same in the same frame again."""
 
     def __init__(self, kept: memo.Kept) -> None:
         self._kept = kept
-        self._passed: dict[str, str] = {}
+        self._judged: dict[str, str] = {}
 
-    def __call__(self, suite: Suite, lines: _Rows, frame: pd.DataFrame) -> tuple[list[ExpectationResult], list[int]]:
+    def __call__(self, suite: Suite, lines: _Rows) -> tuple[list[ExpectationResult], list[int]]:
         """The outcome of each expectation, and the indices of the failing lines of the frame."""
         key = hashlib.sha256(repr((suite.name, suite.expectations, lines, _version())).encode()).hexdigest()
         if (kept := self._kept.get(key)) is not None:
-            self._passed[key] = kept
-            return [ExpectationResult(**outcome) for outcome in json.loads(kept)], []
-        # Not even an exception inside an expectation may show values: only its kind is kept (see `_outcome`).
+            self._judged[key] = kept
+            outcomes, failing = json.loads(kept)
+            return [ExpectationResult(**outcome) for outcome in outcomes], failing
+        frame = _frame(lines)
         results = self._validate(suite, frame).results
-        outcomes = [_outcome(result, frame) for result in results]
-        if all(outcome.passed for outcome in outcomes):
-            self._passed[key] = json.dumps([asdict(outcome) for outcome in outcomes])
-        return outcomes, sorted({int(i) for result in results for i in _failing_lines(result)})
+        judged = [_outcome(result, frame) for result in results]
+        failing = sorted({int(i) for result in results for i in _failing_lines(result)})
+        if not any(_raised(result) for result in results):
+            self._judged[key] = json.dumps([[asdict(outcome) for outcome in judged], failing])
+        return judged, failing
 
     def keep(self) -> None:
-        """Keep what has passed, and nothing else."""
-        self._kept.replace(self._passed)
+        """Keep the outcomes of this run, and no others."""
+        self._kept.replace(self._judged)
 
     @cached_property
     def _marts(self) -> Any:
@@ -329,13 +331,12 @@ def _run_suite(
 ) -> SuiteResult:
     try:
         lines = _rows(connection, suite.sql)
-        frame = _frame(lines)
-        law = _apply_rows_law(connection, suite, frame, ledger)
+        law = _apply_rows_law(connection, suite, lines, ledger)
     except duckdb.Error as error:
         return _unanswered(suite, error)
-    judged, failing = judge(suite, lines, frame)
+    judged, failing = judge(suite, lines)
     outcomes = (*judged, law) if law else tuple(judged)
-    evaluated_rows = int(frame["rows_checked"].sum()) if len(frame) else 0
+    evaluated_rows = lines.rows_checked()
     status: Status = "passed"
     message = ""
     offending: tuple[dict[str, Any], ...] = ()
@@ -383,7 +384,7 @@ _MISSING = (duckdb.CatalogException, duckdb.BinderException)
 
 
 def _apply_rows_law(
-    connection: duckdb.DuckDBPyConnection, suite: Suite, frame: pd.DataFrame, ledger: Mapping[str, int]
+    connection: duckdb.DuckDBPyConnection, suite: Suite, lines: _Rows, ledger: Mapping[str, int]
 ) -> ExpectationResult | None:
     """The result of the suite's rows law; None if the suite has none."""
     if not suite.rows_law:
@@ -392,7 +393,7 @@ def _apply_rows_law(
     broken = 0
     for law in suite.rows_law:
         loaded = sum(ledger.get(channel, 0) for channel in law.fed_by)
-        rows = _rows_of(connection, law, frame)
+        rows = _rows_of(connection, law, lines)
         broken += loaded > 0 and rows == 0
         which = " ".join(value for _, value in law.where) or law.table or "all"
         seen.append(f"{which}: {rows:,} rows, {loaded:,} loaded")
@@ -405,7 +406,7 @@ def _apply_rows_law(
     )
 
 
-def _rows_of(connection: duckdb.DuckDBPyConnection, law: RowsLaw, frame: pd.DataFrame) -> int:
+def _rows_of(connection: duckdb.DuckDBPyConnection, law: RowsLaw, lines: _Rows) -> int:
     if law.table:
         table = ".".join(identifier(part) for part in law.table.split("."))
         conditions = " and ".join(f"{identifier(column)} = ?" for column, _ in law.where) or "true"
@@ -413,19 +414,21 @@ def _rows_of(connection: duckdb.DuckDBPyConnection, law: RowsLaw, frame: pd.Data
             f"select count(*) from {table} where {conditions}", [value for _, value in law.where]
         ).fetchall()
         return int(rows)
-    lines = frame
-    for column, value in law.where:
-        lines = lines[lines[column] == value]
-    return int(lines["rows_checked"].sum()) if len(lines) else 0
+    return lines.rows_checked(law.where)
 
 
 def _failing_lines(result: Any) -> Sequence[int]:
     return cast("Sequence[int]", result.result.get("unexpected_index_list") or ())
 
 
+def _raised(result: Any) -> bool:
+    return bool(result.exception_info and result.exception_info.get("raised_exception", True))
+
+
 def _outcome(result: Any, frame: pd.DataFrame) -> ExpectationResult:
     configuration = result.expectation_config
-    if result.exception_info and result.exception_info.get("raised_exception", True):
+    if _raised(result):
+        # Not even an exception inside an expectation may show values: only its kind is kept.
         observed, failing = "it could not be judged", 0
     else:
         observed = _observed(configuration.kwargs, frame)
@@ -489,6 +492,13 @@ class _Rows:
     def dicts(self, indices: Iterable[int]) -> list[dict[str, Any]]:
         """The rows of these indices, each by column name."""
         return [dict(zip(self.columns, self.values[i], strict=True)) for i in indices]
+
+    def rows_checked(self, where: Iterable[tuple[str, str]] = ()) -> int:
+        """The mart's rows behind the lines that have these values."""
+        lines = self.dicts(range(len(self.values)))
+        return sum(
+            int(line["rows_checked"] or 0) for line in lines if all(line[column] == value for column, value in where)
+        )
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> _Rows:
