@@ -10,7 +10,6 @@ them, over the days of one batch, and scaled to all rows. Bound: at most 20% of 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -72,8 +71,7 @@ def main() -> None:
         nodes = dbt_runner.build(known)
         built = time.perf_counter()
         models = {node.unique_id.rsplit(".", 1)[-1]: node.seconds for node in nodes if node.kind == "model"}
-        results = json.loads((known.dagster_home / "dbt" / "target" / "run_results.json").read_text(encoding="utf-8"))
-        (query,) = (run["compiled_code"] for run in results["results"] if run["unique_id"].endswith(".int_usage"))
+        query = dbt_runner.manifest().nodes["model.token_analytics.int_usage"].compiled_code
         plain = query[: query.index("priced as (")].rstrip().rstrip(",") + " select * from tiered"
         with warehouse.connect(known) as connection:
             connection.execute(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -271,8 +270,7 @@ def compiled_models(empty: Home) -> list[dict[str, Any]]:
     """Fields of a `Model` for each model that dbt runs."""
     with warehouse.connect(empty.settings) as connection:
         tables.write_reference_tables(connection, empty.settings)
-    dbt_runner.build(empty.settings)
-    results = json.loads((empty.settings.dagster_home / "dbt" / "target" / "run_results.json").read_text())["results"]
+    results = dbt_runner.build(empty.settings)
     nodes = dbt_runner.manifest().nodes
     hooks = compiled_hooks(empty.settings, nodes)
     names = {key: f"{node.schema}.{node.name}" for key, node in nodes.items() if node.resource_type == "model"}
@@ -280,7 +278,7 @@ def compiled_models(empty: Home) -> list[dict[str, Any]]:
         {
             "name": names[key],
             "kind": nodes[key].config.materialized.upper(),
-            "text": result["compiled_code"],
+            "text": nodes[key].compiled_code,
             "reads": [names[read] for read in nodes[key].depends_on.nodes if read in names],
             "scope_column": nodes[key].config.get("scope_column") or "",
             "scope_of": nodes[key].config.get("scope_of") or "days",
@@ -291,7 +289,7 @@ def compiled_models(empty: Home) -> list[dict[str, Any]]:
             "unique_key": nodes[key].config.get("unique_key") or [],
         }
         for result in results
-        if (key := result["unique_id"]) in names
+        if (key := result.unique_id) in names
     ]
 
 

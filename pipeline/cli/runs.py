@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import sys
 import time
@@ -233,10 +234,17 @@ def dagster_home(settings: Settings) -> Path:
             f"Dagster cannot keep its history in {folder}: use a home whose path is printable and has none of {refused}"
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    source = bundled.ROOT / "dagster.yaml"
+    event_log = {
+        "module": "pipeline.assets.event_log",
+        "class": "EventLog",
+        "config": {"base_dir": str(folder / "history" / "runs")},
+    }
+    # JSON is valid YAML.
+    text = (bundled.ROOT / "dagster.yaml").read_text(encoding="utf-8")
+    text += f"\nevent_log_storage: {json.dumps(event_log)}\n"
     target = folder / "dagster.yaml"
-    if not target.exists() or target.read_bytes() != source.read_bytes():
-        target.write_bytes(source.read_bytes())
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
     return folder
 
 
