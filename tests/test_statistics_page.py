@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from marts import MARTS, START, insert, lognormal_costs, session, usage
 from scipy import stats
@@ -78,9 +79,13 @@ class Parts(HTMLParser):
             self.scripts[-1] = (kind, text + data)
 
     @property
-    def figures(self):
+    def drawn(self):
         (data,) = (text for kind, text in self.scripts if kind == "application/json")
-        return json.loads(data)["figures"]
+        return json.loads(data)
+
+    @property
+    def figures(self):
+        return self.drawn["figures"]
 
 
 def trace(figure, name):
@@ -173,6 +178,16 @@ def test_every_figure_is_described_in_words(full):
     assert {name for name, _ in full.parts.charts} == set(full.parts.figures)
     assert len(full.parts.charts) == len(full.parts.figures) > 8
     assert all(description.endswith(".") and re.search(r"\d", description) for _, description in full.parts.charts)
+
+
+def test_plotly_accepts_every_figure_as_it_is(full):
+    template = go.layout.Template(full.parts.drawn["template"])
+    assert template.to_plotly_json() == full.parts.drawn["template"]
+    for figure in full.figures.values():
+        accepted = go.Figure(**figure).to_plotly_json()
+        del accepted["layout"]["template"]
+        assert {"shapes": (), **accepted["layout"]} == {"shapes": (), **figure["layout"]}
+        assert accepted["data"] == figure["data"]
 
 
 def test_the_survival_function_shows_data_cap_and_fits_as_the_tables_have_them(full):

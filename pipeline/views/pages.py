@@ -43,7 +43,10 @@ def display(value: Any) -> str:
     if isinstance(value, date):
         return value.isoformat()
     # Line breaks, control characters and bidirectional controls are shown escaped.
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def render(name: str, now: datetime, **values: Any) -> str:

@@ -65,8 +65,6 @@ class Chart:
 
 def look() -> dict[str, Any]:
     """The shared template of all figures, as plotly's JSON."""
-    import plotly.graph_objects as go
-
     axis = {
         "gridcolor": "var(--line)",
         "linecolor": "var(--line)",
@@ -102,7 +100,7 @@ def look() -> dict[str, Any]:
         "xaxis": axis,
         "yaxis": axis,
     }
-    return _plain(go.layout.Template(layout=layout).to_plotly_json())
+    return {"layout": layout}
 
 
 def distribution(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> tuple[Chart, ...]:
@@ -115,8 +113,6 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
     """The days of the last year: a column per week, a row per weekday, flagged days framed."""
     if series is None or not len(series.days):
         return None
-    import plotly.graph_objects as go
-
     flagged_days: dict[dt.date, list[Row]] = {}
     for row in flagged:
         flagged_days.setdefault(row["usage_date"], []).append(row)
@@ -149,7 +145,8 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
                     "line": {"color": "var(--flag)", "width": 2},
                 }
             )
-    heat = go.Heatmap(
+    heat = _trace(
+        "heatmap",
         x=[str(monday + dt.timedelta(weeks=week)) for week in range(weeks)],
         y=list(range(7)),
         z=levels,
@@ -184,7 +181,7 @@ def calendar(name: str, series: Series | None, flagged: Sequence[Row]) -> Chart 
         f"{name}-calendar",
         "Days (darker is more expensive; framed: flagged)",
         f"Calendar of the days from {first} to {last}, UTC; {shown or 'none'} flagged.",
-        _json([heat], layout),
+        _figure([heat], layout),
         height=7 * CELL + 51,
         width=max(weeks * CELL + 52, 240),
     )
@@ -195,8 +192,6 @@ def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
     highest = max((row["high_95"] or row["point"] for row in rows), default=0.0)
     if highest <= 0:
         return None
-    import plotly.graph_objects as go
-
     label = {id(row): f"{row['method'].replace('_', ' ')}<br>{row['month']:%b %Y}" for row in rows}
     traces = []
     for level, width in ((95, 0.34), (80, 0.62)):
@@ -204,7 +199,8 @@ def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
         ends = [(row[f"low_{level}"], row[f"high_{level}"]) for row in with_interval]
         if with_interval:
             traces.append(
-                go.Bar(
+                _trace(
+                    "bar",
                     name=f"{level}% interval",
                     orientation="h",
                     y=[label[id(row)] for row in with_interval],
@@ -219,7 +215,8 @@ def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
                 )
             )
     traces.append(
-        go.Scatter(
+        _trace(
+            "scatter",
             name="forecast",
             mode="markers",
             x=[row["point"] for row in rows],
@@ -249,7 +246,7 @@ def forecast(name: str, rows: Sequence[Row]) -> Chart | None:
         f"{name}-forecast",
         "Forecast of the month with its intervals",
         f"{description}, by {first['method'].replace('_', ' ')}.",
-        _json(traces, layout),
+        _figure(traces, layout),
         height=110 + 52 * len(rows),
     )
 
@@ -258,8 +255,6 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
     x, c = column.values[column.values > 0], column.counts[column.values > 0]
     if len(x) < 2:
         return None
-    import plotly.graph_objects as go
-
     noun, is_cost = column.measure.noun, column.measure.is_cost
     amount = _amount(is_cost, "x")
     n = int(c.sum())
@@ -267,7 +262,8 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
     low, high, least = float(x[0]), float(x[-1]), 0.5 * float(survival[-1])
     kept = _thinned(len(x))
     traces = [
-        go.Scatter(
+        _trace(
+            "scatter",
             name="observed",
             x=x[kept].tolist(),
             y=survival[kept].tolist(),
@@ -287,7 +283,8 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
         if is_shown.sum() > 1:
             families.append(fit["family"].replace("_", " "))
             traces.append(
-                go.Scatter(
+                _trace(
+                    "scatter",
                     name=families[-1].replace(" ", "<br>"),  # long names do not fit half of a narrow figure
                     x=grid[is_shown].tolist(),
                     y=law[is_shown].tolist(),
@@ -299,7 +296,8 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
     cap = tail["cap_value"]
     if cap is not None:
         traces.append(
-            go.Scatter(
+            _trace(
+                "scatter",
                 name=f"cap {_short(cap, is_cost)}",
                 x=[float(cap)] * 2,
                 y=[least, 1.0],
@@ -319,19 +317,18 @@ def _survival(name: str, column: Column, tail: Row, fits: Sequence[Row]) -> Char
         f"Share of {n:,} {noun}s at or above an amount, on logarithmic axes, from {_short(low, is_cost)} to "
         f"{_short(high, is_cost)}{fitted}{capped}."
     )
-    return Chart(f"{name}-survival", f"Share of {noun}s at or above an amount", described, _json(traces, layout))
+    return Chart(f"{name}-survival", f"Share of {noun}s at or above an amount", described, _figure(traces, layout))
 
 
 def _mean_excess(name: str, column: Column) -> Chart | None:
     thresholds, excess = mean_excess(column.values, column.counts)
     if len(thresholds) < 2 or float(excess.max()) <= 0:
         return None
-    import plotly.graph_objects as go
-
     noun, is_cost = column.measure.noun, column.measure.is_cost
     kept = _thinned(len(thresholds))
     x, y = thresholds[kept], excess[kept]
-    line = go.Scatter(
+    line = _trace(
+        "scatter",
         x=x.tolist(),
         y=y.tolist(),
         mode="lines+markers",
@@ -354,18 +351,17 @@ def _mean_excess(name: str, column: Column) -> Chart | None:
         f"Average excess of {noun}s over a threshold: {_short(float(y[0]), is_cost)} above "
         f"{_short(float(x[0]), is_cost)}, {_short(float(y[-1]), is_cost)} above {_short(float(x[-1]), is_cost)}."
     )
-    return Chart(f"{name}-excess", "Mean excess over a threshold (rising: heavy)", described, _json([line], layout))
+    return Chart(f"{name}-excess", "Mean excess over a threshold (rising: heavy)", described, _figure([line], layout))
 
 
 def _lorenz(name: str, column: Column) -> Chart | None:
     curve = lorenz_curve(column.values, column.counts, 51)
     if curve is None:
         return None
-    import plotly.graph_objects as go
-
     noun, kind = column.measure.noun, "cost" if column.measure.is_cost else "tokens"
     shares, held = curve
-    even = go.Scatter(
+    even = _trace(
+        "scatter",
         name="all equal",
         x=[0.0, 1.0],
         y=[0.0, 1.0],
@@ -373,7 +369,8 @@ def _lorenz(name: str, column: Column) -> Chart | None:
         line={"color": "var(--quiet)", "width": 1, "dash": "dot"},
         hoverinfo="skip",
     )
-    line = go.Scatter(
+    line = _trace(
+        "scatter",
         name="observed",
         x=shares.tolist(),
         y=held.tolist(),
@@ -388,7 +385,7 @@ def _lorenz(name: str, column: Column) -> Chart | None:
     }
     half = float(np.interp(0.5, shares, held))
     described = f"Lorenz curve: the smaller half of the {noun}s holds {percent(half)} of the {kind}."
-    return Chart(f"{name}-lorenz", "Lorenz curve: how the sum is shared", described, _json([even, line], layout))
+    return Chart(f"{name}-lorenz", "Lorenz curve: how the sum is shared", described, _figure([even, line], layout))
 
 
 def _thinned(count: int) -> Any:
@@ -423,16 +420,11 @@ def _log_axis(low: float, high: float, title: str, ticks: str) -> dict[str, Any]
     return {"type": "log", "title": {"text": title}, "range": [a - pad, b + pad], "tickformat": ticks, **step}
 
 
-def _json(traces: Sequence[Any], layout: Mapping[str, Any]) -> dict[str, Any]:
-    """Data and layout, validated by plotly, as JSON; without the template, which the page adds once."""
-    import plotly.graph_objects as go
-
-    checked = go.Figure(data=list(traces), layout={**layout, "template": None}).to_plotly_json()
-    checked["layout"].pop("template", None)
-    return _plain(checked)
+def _trace(kind: str, **attributes: Any) -> dict[str, Any]:
+    """A trace of a figure as plotly's JSON."""
+    return {"type": kind, **attributes}
 
 
-def _plain(checked: dict[str, Any]) -> dict[str, Any]:
-    """The same with lists instead of tuples."""
-    plain: dict[str, Any] = json.loads(json.dumps(checked, allow_nan=False))
-    return plain
+def _figure(traces: Sequence[dict[str, Any]], layout: Mapping[str, Any]) -> dict[str, Any]:
+    """A figure as plotly's JSON, without the shared template."""
+    return {"data": list(traces), "layout": dict(layout)}
