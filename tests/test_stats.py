@@ -661,6 +661,20 @@ def test_a_column_that_two_families_describe_goes_to_the_one_with_fewer_shapes()
     assert told["exponential"] - told["burr12"] > 2
 
 
+@pytest.mark.parametrize(("draw", "rows"), [("lognormal", 60), ("lognormal", 3000), ("exponential", 3000)])
+def test_what_is_out_of_the_vote_by_its_likelihood_alone_would_have_no_weight(draw, rows, monkeypatch):
+    values, counts = pairs(getattr(np.random.default_rng(RNG_SEED), draw)(size=rows))
+    found = detection.find_artefacts(values, counts)
+    fits = detection.fit_adjusted(values, counts, found, detection.CANDIDATES)
+    for fit in fits.fits:
+        assert evidence.log_evidence(fit, values, counts, None) <= evidence.most_log_evidence(fit)
+    weighed = detection.vote(values, counts, found, fits)
+    monkeypatch.setattr(detection, "NO_WEIGHT", math.inf)
+    complete = detection.vote(values, counts, found, fits)
+    assert complete.first == weighed.first
+    assert complete.heavy_weight == pytest.approx(weighed.heavy_weight, abs=1e-16)
+
+
 def judged(values, counts, found, gpd):
     fits = detection.fit_adjusted(values, counts, found, detection.CANDIDATES)
     return detection.judge(found, fits, detection.vote(values, counts, found, fits) if fits.fits else None, gpd)

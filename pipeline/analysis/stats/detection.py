@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.analysis.stats.describe import Counts, Floats, check_pairs, merge_pairs
-from pipeline.analysis.stats.evidence import log_evidence
+from pipeline.analysis.stats.evidence import log_evidence, most_log_evidence
 from pipeline.analysis.stats.families import DETECTOR_ONLY, FAMILIES, NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
 from pipeline.analysis.stats.laws import cdf
 from pipeline.analysis.stats.tails import GeneralizedPareto, generalized_pareto
@@ -40,6 +40,7 @@ CAP_SHARE = 0.002  # a pile at the maximum holds at least this share of the rows
 RARE_TIES = 0.01  # rows per step of the column
 MIN_CAP_ROWS = 4  # and at least as many rows: chance ties of large values are pairs
 MIN_DISTINCT = 20  # with fewer distinct positive values (a lattice), atoms and continuous fits are meaningless
+NO_WEIGHT = 40.0  # e^-40 is less than the rounding of 1
 DECIDING_WEIGHT = 0.9  # share of the BIC weight that decides a vote
 CONTRADICTION_RATIO = 6.635  # chi-square(1) at 1%: the top decile's shape differs from 0
 CONTRADICTION_SHAPE = 0.1  # and by at least this much
@@ -206,7 +207,11 @@ def vote(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, fit
         raise ValueError("no fits to weigh")
     x, c = set_aside(values, counts, artefacts)
     x, c = x[x > 0], c[x > 0]
-    evidence = np.array([log_evidence(fit, x, c, artefacts.cap_value) for fit in fits.fits])
+    evidence = np.full(len(fits.fits), -np.inf)
+    for at in sorted(range(len(evidence)), key=lambda at: -fits.fits[at].log_likelihood):
+        # The likelihood alone rules out most families of a long column.
+        if most_log_evidence(fits.fits[at]) > evidence.max() - NO_WEIGHT:
+            evidence[at] = log_evidence(fits.fits[at], x, c, artefacts.cap_value)
     weight = np.exp(evidence - evidence.max())
     heavy = np.array([is_heavy(fit) for fit in fits.fits])
     return Vote(float(weight[heavy].sum() / weight.sum()), fits.fits[int(np.argmax(evidence))])

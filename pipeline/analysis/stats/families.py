@@ -166,6 +166,11 @@ class _Sample:
     def total(self, terms: Floats) -> float:
         return dot(terms, self.rows)
 
+    @cached_property
+    def mixture_starts(self) -> list[Floats]:
+        """From where both kinds of mixtures of five variables are searched."""
+        return _mixture_starts(self.standard.in_bins(START_BINS), MIN_MIXTURE_SIGMA / self.standard.spread)
+
 
 @dataclass(frozen=True)
 class _Standard:
@@ -700,12 +705,11 @@ def _lognormal_mixture(sample: _Sample) -> _Estimate:
     """Five variables; the component with the smaller mean of log x comes first."""
     data = sample.standard
     min_sigma = MIN_MIXTURE_SIGMA / data.spread
-    start = data.in_bins(START_BINS)
     edge = float(np.log(1 / MIN_MIXTURE_WEIGHT - 1))
     reach = (float(data.t[0]) - 1.0, max(float(data.t[-1]), data.cap) + 3.0)
     sigmas = (float(np.log(min_sigma)), max(float(np.log(min_sigma)), 0.0) + 3.0)
     bounds = ((-edge, edge), reach, sigmas, reach, sigmas)
-    point, value = _search(_mixture_objective, data, _mixture_starts(start, min_sigma), bounds)
+    point, value = _search(_mixture_objective, data, sample.mixture_starts, bounds)
     p = float(1 / (1 + np.exp(-point[0])))
     parts = [(p, point[1], point[2]), (1 - p, point[3], point[4])]
     (p, mu1, log_s1), (_, mu2, log_s2) = sorted(parts, key=lambda part: float(part[1]))
@@ -827,10 +831,9 @@ def _gamma_mixture_objective(data: _Standard) -> _Objective:
 def _gamma_mixture(sample: _Sample) -> _Estimate:
     """Five variables from the two best starts of the lognormal mixture, converted to shape and mean."""
     data = sample.standard
-    min_sigma = MIN_MIXTURE_SIGMA / data.spread
     edge = float(np.log(1 / MIN_MIXTURE_WEIGHT - 1))
     starts = []
-    for logit, mu1, log_s1, mu2, log_s2 in _mixture_starts(data.in_bins(START_BINS), min_sigma):
+    for logit, mu1, log_s1, mu2, log_s2 in sample.mixture_starts:
         start = [float(logit)]
         for mu, log_s in ((mu1, log_s1), (mu2, log_s2)):
             variance = float(np.exp(2 * log_s)) * data.spread**2
