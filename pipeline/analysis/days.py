@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -25,7 +24,6 @@ import pyarrow as pa
 from pipeline.analysis.causes import Lines, RateRatios, comparable, priced, tokens_of
 from pipeline.analysis.measures import (
     COUNT,
-    DIMENSIONS,
     FLAG,
     MEASURE,
     MEASURES,
@@ -33,12 +31,13 @@ from pipeline.analysis.measures import (
     SEGMENT,
     TEXT,
     TIME,
+    Measure,
     Segment,
     as_table,
     costliest_segments,
     described_field,
     described_schema,
-    query_observations,
+    query_segments,
     unavailable,
 )
 from pipeline.analysis.stats.anomalies import (
@@ -207,22 +206,14 @@ class Series:
         return self.first_day + dt.timedelta(days=place)
 
 
-def _by_dimension(segments: Sequence[Segment]) -> Iterator[tuple[str, dict[str, Segment]]]:
-    for dimension in ("all", *DIMENSIONS):
-        keys = {segment.key: segment for segment in segments if segment.dimension == dimension and segment.n}
-        if keys:
-            yield dimension, keys
-
-
 def daily_series(connection: duckdb.DuckDBPyConnection, limit: int) -> tuple[list[Segment], list[Series]]:
-    """Segments of day_cost_usd, and the series of those with a cost; one GROUP BY per dimension."""
+    """Segments of day_cost_usd, and the series of those with a cost."""
     measure = MEASURES["day_cost_usd"]
     segments = costliest_segments(connection, measure, limit)
     daily_costs: dict[str, dict[dt.date, float]] = defaultdict(dict)
-    for dimension, keys in _by_dimension(segments):
-        parameters = {"dimension": dimension, "keys": list(keys)}
-        for key, day, cost in query_observations(connection, "days", measure, parameters).fetchall():
-            daily_costs[keys[key].name][day] = max(cost, 0.0)
+    if valued := [segment for segment in segments if segment.n]:
+        for place, day, cost in query_segments(connection, "days", measure, valued).fetchall():
+            daily_costs[valued[place].name][day] = max(cost, 0.0)
     last = max((max(costs) for costs in daily_costs.values()), default=None)
     series = []
     for segment in segments:
@@ -302,18 +293,15 @@ def _flagged_from(scores: DayScores, first: int) -> Iterator[int]:
 
 
 class _Days:
-    """Usage by model and sessions of the flagged days and their reference days, read once per dimension."""
+    """Usage by model and sessions of the flagged days and their reference days."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, flags: Sequence[_Flag]) -> None:
         self.ratios = RateRatios(connection)
         self.lines: dict[tuple[str, dt.date], Lines] = {}
         self.sessions: dict[tuple[str, dt.date], tuple[int, list[Row]]] = {}
         self.flagged = {(flag.series.segment.name, flag.day) for flag in flags}
-        for dimension, keys in _by_dimension([flag.series.segment for flag in flags]):
-            dimension_flags = [flag for flag in flags if flag.series.segment.dimension == dimension]
-            days = sorted({day for flag in dimension_flags for day in (flag.day, *self.reference(flag))})
-            parameters = {"dimension": dimension, "keys": list(keys), "days": days}
-            self._read(connection, {key: segment.name for key, segment in keys.items()}, parameters)
+        if flags:
+            self._read(connection, flags)
 
     def reference(self, flag: _Flag) -> list[dt.date]:
         """Unflagged days with usage: the same weekdays before, then after; without any, the nearest other days."""
@@ -328,12 +316,15 @@ class _Days:
                 return reference
         return []
 
-    def _read(
-        self, connection: duckdb.DuckDBPyConnection, names: Mapping[str, str], parameters: Mapping[str, Any]
-    ) -> None:
+    def _read(self, connection: duckdb.DuckDBPyConnection, flags: Sequence[_Flag]) -> None:
+        segments = list({flag.series.segment.name: flag.series.segment for flag in flags}.values())
+        days = sorted({day for flag in flags for day in (flag.day, *self.reference(flag))})
         from_console = set()
-        for row in _rows(query_observations(connection, "day_lines", MEASURES["day_cost_usd"], parameters)):
-            segment_day = (names[row["key"]], row["usage_date"])
+        measure = MEASURES["day_cost_usd"]
+        for row in _rows(
+            query_segments(connection, "day_lines", measure, segments, observations="usage_lines", days=days)
+        ):
+            segment_day = (segments[row["segment"]].name, row["usage_date"])
             lines = self.lines.setdefault(segment_day, Lines(requests=0))
             lines.cost_usd += row["cost_usd"]
             known = lines.requests is not None and row["requests"] is not None
@@ -344,8 +335,8 @@ class _Days:
             if row["from_console"]:
                 from_console.add(segment_day)
         measure = MEASURES["session_cost_usd"]
-        for row in _rows(query_observations(connection, "day_sessions", measure, parameters)):
-            segment_day = (names[row["key"]], row["usage_date"])
+        for row in _rows(query_segments(connection, "day_sessions", measure, segments, days=days)):
+            segment_day = (segments[row["segment"]].name, row["usage_date"])
             self.sessions[segment_day] = (row["sessions"], row["costliest"] or [])
             if segment_day in self.lines and segment_day not in from_console:
                 self.lines[segment_day].sessions = float(row["sessions"])
@@ -481,14 +472,14 @@ def _forecast_columns(series: Series, forecast: MonthForecast) -> Row:
 # ------------------------------------------------------------------------------------- profile, bursts, patterns
 
 
-def _events(connection: duckdb.DuckDBPyConnection) -> tuple[str, str, list[Segment]]:
-    """The measure of arrivals (requests, else sessions), the name of its count, and the most expensive segments."""
-    segments: list[Segment] = []
-    for measure, name in (("request_total_tokens", "request_count"), ("session_total_tokens", "session_count")):
-        segments = costliest_segments(connection, MEASURES[measure], MAX_PROFILE_SEGMENTS)
+def _events(connection: duckdb.DuckDBPyConnection) -> tuple[str, Measure, list[Segment]]:
+    """The name of the count of arrivals (requests, else sessions), its measure, and the most expensive segments."""
+    requests, sessions = MEASURES["request_total_tokens"], MEASURES["session_total_tokens"]
+    for name, measure in (("request_count", requests), ("session_count", sessions)):
+        segments = costliest_segments(connection, measure, MAX_PROFILE_SEGMENTS)
         if segments[0].n:
-            return measure, name, segments
-    return "", "", segments
+            return name, measure, [segment for segment in segments if segment.n]
+    return "session_count", sessions, []
 
 
 _NO_EVENTS = "unavailable: No logs of requests or sessions have been loaded, and a console export counts neither."
@@ -499,15 +490,14 @@ def time_profile(connection: duckdb.DuckDBPyConnection, settings: Settings) -> p
 
     `connection` reads the marts and may be read-only.
     """
-    measure, name, segments = _events(connection)
+    name, measure, segments = _events(connection)
     rows: list[Row] = []
-    for dimension, keys in _by_dimension(segments) if measure else ():
-        hours: dict[str, dict[dt.datetime, int]] = defaultdict(dict)
-        parameters = {"dimension": dimension, "keys": list(keys)}
-        for key, hour, count in query_observations(connection, "hours", MEASURES[measure], parameters).fetchall():
-            hours[key][hour] = count
-        for key, segment in keys.items():
-            rows += _profile(segment.name, name, hours.get(key, {}))
+    if segments:
+        hours: dict[int, dict[dt.datetime, int]] = defaultdict(dict)
+        for place, hour, count in query_segments(connection, "hours", measure, segments).fetchall():
+            hours[place][hour] = count
+        for place, segment in enumerate(segments):
+            rows += _profile(segment.name, name, hours.get(place, {}))
     if not rows:
         rows = [{"segment": "all", "note": _NO_EVENTS}]
     return as_table("time_profile", SCHEMAS["time_profile"], rows)
@@ -557,15 +547,12 @@ def _profile(segment: str, measure: str, hours: Mapping[dt.datetime, int]) -> li
 
 def burstiness(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
     """Index of dispersion of counts per minute, idle minutes included. `connection` reads the marts."""
-    measure, name, segments = _events(connection)
+    name, measure, segments = _events(connection)
     rows: list[Row] = []
-    for dimension, keys in _by_dimension(segments) if measure else ():
-        parameters = {"dimension": dimension, "keys": list(keys)}
-        counts = {
-            row["key"]: row for row in _rows(query_observations(connection, "minutes", MEASURES[measure], parameters))
-        }
-        for key, segment in keys.items():
-            if (row := counts.get(key)) is None:
+    if segments:
+        counts = {row["segment"]: row for row in _rows(query_segments(connection, "minutes", measure, segments))}
+        for place, segment in enumerate(segments):
+            if (row := counts.get(place)) is None:
                 note = "unavailable: No time is known for its requests."
                 rows.append({"segment": segment.name, "measure": name, "note": note})
                 continue

@@ -10,6 +10,7 @@ usage; without any, it is left out. A table is never empty: one row says what th
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from pipeline.analysis import bridge, days
 from pipeline.analysis.causes import Lines, RateRatios, comparable, priced, tokens_of
 from pipeline.analysis.measures import (
     COUNT,
-    DIMENSIONS,
     FLAG,
     MEASURE,
     MEASURES,
@@ -43,6 +43,7 @@ from pipeline.analysis.measures import (
     left_out,
     published_before,
     query_observations,
+    query_segments,
     unavailable,
 )
 from pipeline.analysis.stats.anomalies import MIN_USER_ROWS, user_rule
@@ -61,7 +62,7 @@ from pipeline.words import counted
 WORTH_PROCESSES = 256
 BYTES_OF_A_TASK = 1 << 18
 MAX_BOOTSTRAP_SEGMENTS = 10  # the most expensive segments besides `all` that get intervals and p-values
-MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, which make a row per hour
+MAX_VARIANCE_SEGMENTS = 10  # the same for rolling windows, two a day
 MAX_OUTLIERS = 1000  # rows per measure, method and segment
 MAX_EXPLAINED = 100  # rows with an excess by cause
 OWNERS = ("user_id", "api_key")  # dimensions with a fence for each of their own segments
@@ -105,45 +106,38 @@ def read_columns(connection: duckdb.DuckDBPyConnection, measure: Measure, limit:
 def columns_of(
     connection: duckdb.DuckDBPyConnection, measure: Measure, segments: Sequence[Segment]
 ) -> Iterator[Column]:
-    """Pairs of these segments, in their order, read one dimension at a time."""
-    pairs: dict[tuple[str, str], tuple[Floats, Counts]] = {}
-    for dimension in ("all", *DIMENSIONS):
-        keys = [segment.key for segment in segments if segment.dimension == dimension and segment.n]
-        if not keys:
-            continue
-        table = query_observations(
-            connection, "pairs", measure, {"dimension": dimension, "keys": keys}
-        ).to_arrow_table()
-        codes = table["key"].combine_chunks().dictionary_encode()
-        ends = np.searchsorted(codes.indices.to_numpy(), np.arange(len(codes.dictionary)), side="right")
-        values, counts = table["value"].to_numpy() / measure.unit, table["rows"].to_numpy()
-        first = 0
-        for key, end in zip(codes.dictionary.to_pylist(), ends, strict=True):
-            pairs[dimension, key] = merge_pairs(values[first:end], counts[first:end])
-            first = int(end)
+    """Pairs of these segments, in their order."""
+    valued = [segment for segment in segments if segment.n]
+    pairs: dict[str, tuple[Floats, Counts]] = {}
+    for place, lines in _lines_of(connection, "pairs", measure, valued):
+        values, counts = lines["value"].to_numpy() / measure.unit, lines["rows"].to_numpy()
+        pairs[valued[place].name] = merge_pairs(values, counts)
     no_pairs = (np.empty(0), np.empty(0, dtype=np.int64))
     for place, segment in enumerate(segments):
-        values, counts = pairs.get((segment.dimension, segment.key), no_pairs)
+        values, counts = pairs.get(segment.name, no_pairs)
         yield Column(measure, segment, values, counts, place <= MAX_BOOTSTRAP_SEGMENTS)
 
 
 def _clustered(
     connection: duckdb.DuckDBPyConnection, measure: Measure, segments: Sequence[Segment], seed: int
 ) -> Iterator[tuple[str, str, Clustered]]:
-    """For each segment: its name, the unit that the bootstrap resamples, and its values by cluster."""
-    for dimension in ("all", *DIMENSIONS):
-        names = {segment.key: segment.name for segment in segments if segment.dimension == dimension and segment.n}
-        if not names:
-            continue
-        parameters = {"dimension": dimension, "keys": list(names)}
-        table = query_observations(connection, "clusters", measure, parameters).to_arrow_table()
-        codes = table["key"].combine_chunks().dictionary_encode()
-        starts = np.searchsorted(codes.indices.to_numpy(), np.arange(len(codes.dictionary) + 1))
-        clusters, values, rows = (table[name].to_numpy() for name in ("cluster", "value", "rows"))
-        for place, key in enumerate(codes.dictionary.to_pylist()):
-            lines = slice(starts[place], starts[place + 1])
-            clustered = Clustered(clusters[lines], values[lines] / measure.unit, rows[lines], seed)
-            yield names[key], table["unit"][int(starts[place])].as_py(), clustered
+    """For each segment with values: its name, the unit that the bootstrap resamples, and its values by cluster."""
+    valued = [segment for segment in segments if segment.n]
+    for place, lines in _lines_of(connection, "clusters", measure, valued):
+        clusters, values, rows = (lines[name].to_numpy() for name in ("cluster", "value", "rows"))
+        yield valued[place].name, lines["unit"][0].as_py(), Clustered(clusters, values / measure.unit, rows, seed)
+
+
+def _lines_of(
+    connection: duckdb.DuckDBPyConnection, query: str, measure: Measure, segments: Sequence[Segment]
+) -> Iterator[tuple[int, pa.Table]]:
+    """The lines of a query in the order of the segments, by the index of each segment."""
+    if not segments:
+        return
+    table = query_segments(connection, query, measure, segments).to_arrow_table()
+    ends = np.searchsorted(table["segment"].to_numpy(), np.arange(len(segments) + 1))
+    for place, (start, end) in enumerate(itertools.pairwise(ends.tolist())):
+        yield place, table.slice(start, end - start)
 
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -353,15 +347,15 @@ SCHEMAS: dict[str, pa.Schema] = {
         ],
     ),
     "cost_variance": described_schema(
-        "Cost in rolling windows. The measure is session_cost_usd, dated by the session's start, where priced sessions "
-        "exist; else day_cost_usd. Segments: all and the ten most expensive",
+        "Cost in windows of a day and of seven days. The measure is session_cost_usd, dated by the session's start, "
+        "where priced sessions exist; else day_cost_usd. Segments: all and the ten most expensive",
         [
             described_field("window_hours", COUNT, "Length of the window, 24 or 168"),
             described_field(
                 "window_end",
                 TIME,
-                "End of the window, exclusive, UTC. 24-hour windows of sessions end every hour, all others at "
-                "midnight; only windows within the segment's days and with an observation are listed",
+                "End of the window, exclusive: midnight UTC. Only windows within the segment's days and with an "
+                "observation are listed",
             ),
             SEGMENT,
             MEASURE,
@@ -548,7 +542,7 @@ def outliers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Ta
         for method, fence in (("iqr", IQR_FENCE), ("z", Z_FENCE)):
             row: dict[str, Any] = {"segment": "all", "measure": measure.name, "method": method}
             parameters = {
-                "dimension": "all",
+                "dimensions": ["all"],
                 "method": method,
                 "fence": fence,
                 "min_rows": MIN_OUTLIER_ROWS,
@@ -567,67 +561,63 @@ def outliers(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Ta
             ]
             if not found:
                 rows.append({**row, "reason": f"{_no_outlier(measure, segment, method)}."})
-    rows += _outliers_of_owners(connection, settings)
-    _explain(connection, [row for row in rows if row["measure"] == "session_cost_usd" and row.get("score", 0) > 0])
+    segments = costliest_segments(connection, MEASURES["session_cost_usd"], settings.analysis_segments)
+    rows += _outliers_of_owners(connection, segments)
+    costly = [row for row in rows if row["measure"] == "session_cost_usd" and row.get("score", 0) > 0]
+    _explain(connection, segments, costly)
     return as_table("outliers", SCHEMAS["outliers"], rows)
 
 
-def _explain(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
+def _explain(connection: duckdb.DuckDBPyConnection, segments: Sequence[Segment], rows: list[dict[str, Any]]) -> None:
     """Split the excess over the segment's median session by cause, for the `MAX_EXPLAINED` most expensive rows."""
-    chosen = sorted(rows, key=lambda row: (-row["value"], row["session_id"], row["method"]))[:MAX_EXPLAINED]
+    rows = sorted(rows, key=lambda row: (-row["value"], row["session_id"], row["method"]))[:MAX_EXPLAINED]
+    named = {row["segment"] for row in rows}
+    segments = [segment for segment in segments if segment.name in named]
+    if not segments:
+        return
+    sessions = sorted({row["session_id"] for row in rows})
+    found = query_segments(connection, "session_lines", MEASURES["session_cost_usd"], segments, sessions=sessions)
     ratios = RateRatios(connection)
-    for segment in sorted({row["segment"] for row in chosen}):
-        dimension, _, key = segment.partition("=")
-        segment_rows = [row for row in chosen if row["segment"] == segment]
-        parameters = {
-            "dimension": dimension,
-            "key": key or "all",
-            "sessions": sorted({row["session_id"] for row in segment_rows}),
-        }
-        found = query_observations(connection, "session_lines", MEASURES["session_cost_usd"], parameters)
-        lines: dict[str | None, Lines] = {}
-        median = 0.0
-        for line in (dict(zip(found.columns, values, strict=True)) for values in found.fetchall()):
-            each = lines.setdefault(line["session_id"], Lines(requests=0, sessions=1))
-            each.cost_usd += line["cost_usd"]
-            known = each.requests is not None and line["requests"] is not None
-            each.requests = (each.requests or 0) + line["requests"] if known else None
-            name = (line["provider"], line["primary_model"])
-            rates = ratios.of(*name, line["last_day"])
-            each.models[name] = priced(tokens_of(line), float(line["cost_usd"]), rates)
-            median = line["median_usd"]
-        whole = lines.get(None)
-        if whole is None or not whole.cost_usd or not median:
+    lines: dict[tuple[str, str | None], Lines] = {}
+    medians: dict[str, float] = {}
+    for line in (dict(zip(found.columns, values, strict=True)) for values in found.fetchall()):
+        segment = segments[line["segment"]].name
+        each = lines.setdefault((segment, line["session_id"]), Lines(requests=0, sessions=1))
+        each.cost_usd += line["cost_usd"]
+        known = each.requests is not None and line["requests"] is not None
+        each.requests = (each.requests or 0) + line["requests"] if known else None
+        model = (line["provider"], line["primary_model"])
+        rates = ratios.of(*model, line["last_day"])
+        each.models[model] = priced(tokens_of(line), float(line["cost_usd"]), rates)
+        medians[segment] = line["median_usd"]
+    for row in rows:
+        segment, median = row["segment"], medians[row["segment"]]
+        whole = lines[segment, None]
+        if not whole.cost_usd or not median:
             continue
         typical = whole.scaled(median / float(whole.cost_usd))
         typical.sessions = 1
-        for row in segment_rows:
-            expected = Decimal(repr(median)).quantize(RESOLUTION_USD)
-            excess = lines[row["session_id"]].cost_usd - expected
-            before, after = comparable(typical, lines[row["session_id"]])
-            parts = explain_excess(before, after, excess)
-            row["expected"] = median
-            row["contributions"] = "{" + ", ".join(f"{json.dumps(term)}: {usd:f}" for term, usd in parts.items()) + "}"
+        expected = Decimal(repr(median)).quantize(RESOLUTION_USD)
+        session = lines[segment, row["session_id"]]
+        before, after = comparable(typical, session)
+        parts = explain_excess(before, after, session.cost_usd - expected)
+        row["expected"] = median
+        row["contributions"] = "{" + ", ".join(f"{json.dumps(term)}: {usd:f}" for term, usd in parts.items()) + "}"
 
 
-def _outliers_of_owners(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[dict[str, Any]]:
+def _outliers_of_owners(connection: duckdb.DuckDBPyConnection, segments: Sequence[Segment]) -> list[dict[str, Any]]:
     """Sessions that are expensive for their own user or key; without any, one row that says why."""
     measure = MEASURES["session_cost_usd"]
+    columns = columns_of(connection, measure, [segment for segment in segments if segment.dimension in OWNERS])
+    rules = [(column.segment, rule) for column in columns if (rule := user_rule(column.values, column.counts))]
     rows: list[dict[str, Any]] = []
-    tested = 0
-    for column in read_columns(connection, measure, settings.analysis_segments):
-        segment = column.segment
-        rule = user_rule(column.values, column.counts) if segment.dimension in OWNERS and segment.n else None
-        if rule is None:
-            continue
-        tested += 1
-        parameters = {
-            "dimension": segment.dimension,
-            "key": segment.key,
-            "fence": rule.limit * measure.unit,
-            "outlier_limit": MAX_OUTLIERS,
-        }
-        for session_id, value in query_observations(connection, "outliers_of_owner", measure, parameters).fetchall():
+    if rules:
+        owners, fences = [segment for segment, _ in rules], [rule.limit * measure.unit for _, rule in rules]
+        found = query_segments(
+            connection, "outliers_of_owner", measure, owners, fences=fences, outlier_limit=MAX_OUTLIERS
+        )
+        for place, session_id, value in found.fetchall():
+            segment, rule = rules[place]
             score = float(rule.z([value])[0])
             rows.append(
                 {
@@ -643,13 +633,13 @@ def _outliers_of_owners(connection: duckdb.DuckDBPyConnection, settings: Setting
             )
     if rows:
         return rows
-    whole = costliest_segments(connection, measure, 0)[0]
+    whole = segments[0]
     if not whole.n:
         reason = f"unavailable: {unavailable(measure, whole)}"
-    elif not tested:
+    elif not rules:
         reason = f"too few: no user and no key has the {MIN_USER_ROWS} sessions with a cost that a rule needs"
     else:
-        reason = f"No session lies above the fence of its user or key; {tested} have one"
+        reason = f"No session lies above the fence of its user or key; {len(rules)} have one"
     return [{"segment": "all", "measure": measure.name, "method": "robust", "reason": f"{reason}."}]
 
 
@@ -673,27 +663,25 @@ def _variance_measure(connection: duckdb.DuckDBPyConnection) -> tuple[Measure, l
 
 
 def cost_variance(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Mean, sd and cv of cost in rolling windows of 24 hours and 7 days, with the share above a fixed reference.
+    """Mean, sd and cv of cost in windows of a day and of seven days, with the share above a fixed reference.
 
-    Sessions are dated by their start. If no session has a price, days replace them; a 24-hour window then has one
-    observation and no sd. Raises the same as `tail_metrics`.
+    Windows end at midnight UTC. Sessions are dated by their start. If no session has a price, days replace them; a
+    24-hour window then has one observation and no sd. Raises the same as `tail_metrics`.
     """
     measure, segments = _variance_measure(connection)
     schema = SCHEMAS["cost_variance"]
     windows: dict[str, list[dict[str, Any]]] = {segment.name: [] for segment in segments}
-    for dimension in ("all", *DIMENSIONS):
-        names = {segment.key: segment.name for segment in segments if segment.dimension == dimension and segment.n}
-        if not names:
-            continue
-        parameters = {
-            "dimension": dimension,
-            "keys": list(names),
-            "step_hours": 24 if measure.grain else 1,
-            "reference_days": REFERENCE_DAYS,
-            "min_reference_rows": MIN_REFERENCE_ROWS,
-        }
-        for row in query_observations(connection, "cost_variance", measure, parameters).to_arrow_table().to_pylist():
-            windows[names[row.pop("key")]].append(row)
+    if valued := [segment for segment in segments if segment.n]:
+        found = query_segments(
+            connection,
+            "cost_variance",
+            measure,
+            valued,
+            reference_days=REFERENCE_DAYS,
+            min_reference_rows=MIN_REFERENCE_ROWS,
+        )
+        for row in found.to_arrow_table().to_pylist():
+            windows[valued[row.pop("segment")].name].append(row)
     rows: list[dict[str, Any]] = []
     for segment in segments:
         base = {"segment": segment.name, "measure": measure.name}
@@ -721,7 +709,7 @@ def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Setti
     """
     measure = MEASURES["session_cost_usd"]
     column = next(read_columns(connection, measure, 0))
-    parameters = {"dimension": "all", "session_limit": MAX_OUTLIERS}
+    parameters = {"dimensions": ["all"], "session_limit": MAX_OUTLIERS}
     found = query_observations(connection, "half_of_cost", measure, parameters).fetchall()
     if not found:
         reason = "All sessions cost nothing" if column.segment.n else unavailable(measure, column.segment)

@@ -112,17 +112,49 @@ def query_observations(
 ) -> duckdb.DuckDBPyRelation:
     """Run a query on the observations of a measure, available to it as table `observations`.
 
-    `parameters` holds `dimensions`, or one `dimension`; an observation appears once in each of them.
+    `parameters` holds the `dimensions`; an observation appears once in each of them.
     """
+    return _query(connection, {"observations": _text(measure.observations)}, name, measure, parameters)
+
+
+def query_segments(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    measure: Measure,
+    segments: Sequence[Segment],
+    *,
+    observations: str = "",
+    **parameters: Any,
+) -> duckdb.DuckDBPyRelation:
+    """Run a query on the observations of at least one segment, available to it as table `chosen`.
+
+    Its column `segment` is the index in `segments`. `observations` names other rows than those of the measure.
+    """
+    tables = {"observations": _text(observations or measure.observations), "chosen": _text("chosen")}
+    parameters |= {
+        "dimensions": sorted({segment.dimension for segment in segments}),
+        "segment_dimensions": [segment.dimension for segment in segments],
+        "keys": [segment.key for segment in segments],
+    }
+    return _query(connection, tables, name, measure, parameters)
+
+
+def _query(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Mapping[str, str],
+    name: str,
+    measure: Measure,
+    parameters: Mapping[str, Any],
+) -> duckdb.DuckDBPyRelation:
+    """The query `name`, behind one CTE for each of `tables`, with those parameters that it uses."""
     body = _text(name)
     start = re.search(r"^(with|select)\b", body, re.MULTILINE)
     if start is None:
         raise ValueError(f"{name}.sql holds no query")
     body = body[start.start() :]
     body = f", {body[5:]}" if start.group() == "with" else body
-    text = f"with observations as (\n{_text(measure.observations)}\n)\n{body}"
+    text = f"with {', '.join(f'{table} as ({query})' for table, query in tables.items())}\n{body}"
     known = {"grain": measure.grain, "is_cost": measure.is_cost, "unit": measure.unit, **parameters}
-    known.setdefault("dimensions", [known.get("dimension")])
     used = set(re.findall(r"\$([a-z_]+)", text))
     return connection.sql(text, params={key: value for key, value in known.items() if key in used})
 

@@ -40,7 +40,7 @@ _SQL_OF_ANALYSIS = {
     "cost_variance": (_USAGE, _SESSIONS),
     "half_of_cost_sessions": (_SESSIONS,),
     "month_bridge": ("analysis/bridge/*",),
-    "usage_anomalies": (_USAGE, _SESSIONS, "analysis/day_lines", "analysis/bridge/rates"),
+    "usage_anomalies": (_USAGE, _SESSIONS, "analysis/usage_lines", "analysis/bridge/rates"),
     "cost_forecast": (_USAGE,),
     "time_profile": (_SESSIONS, _REQUESTS),
     "burstiness": (_SESSIONS, _REQUESTS),

@@ -1,8 +1,9 @@
--- (cluster, value, count) lines of the chosen segments of one dimension, for a cluster bootstrap. Clusters are users
+-- (cluster, value, count) lines of the chosen segments, for a cluster bootstrap. Clusters are users
 -- where users have several sessions, else sessions; weeks for minutes and days. More than 1,000 are hashed into 1,000.
-with chosen as (
+with valued as (
     select
-        key,
+        segment,
+        dimension,
         user_id,
         session_id,
         observed_at,
@@ -10,29 +11,28 @@ with chosen as (
             when $is_cost then cast(round(cost_usd * 1000000000) as double)
             else cast(total_tokens as double)
         end as value
-    from observations
-    where key in (select unnest($keys))
-        and case when $is_cost then cost_usd is not null else total_tokens is not null end
+    from chosen
+    where case when $is_cost then cost_usd is not null else total_tokens is not null end
 ),
 
 units as (
     select
-        key,
+        segment,
         case
             when count(session_id) = 0 then 'week'
-            when $dimension <> 'user_id'
+            when dimension <> 'user_id'
                 and count(distinct user_id) filter (where user_id <> '')
                 < count(distinct session_id) filter (where user_id <> '')
                 then 'user'
             else 'session'
         end as unit
-    from chosen
-    group by key
+    from valued
+    group by segment, dimension
 ),
 
 clustered as (
     select
-        key,
+        segment,
         unit,
         value,
         case
@@ -40,27 +40,27 @@ clustered as (
             when unit = 'user' and user_id <> '' then 'user ' || user_id
             else 'session ' || session_id
         end as name
-    from chosen
-    inner join units using (key)
+    from valued
+    inner join units using (segment)
 ),
 
 names as (
     select
-        key,
+        segment,
         name,
-        row_number() over (partition by key order by name) as place,
-        count(*) over (partition by key) as clusters
+        row_number() over (partition by segment order by name) as place,
+        count(*) over (partition by segment) as clusters
     from clustered
-    group by key, name
+    group by segment, name
 )
 
 select
-    key,
+    segment,
     unit,
     case when clusters > 1000 then cast(hash(name) % 1000 as bigint) else place end as cluster,
     value,
     count(*) as rows
 from clustered
-inner join names using (key, name)
+inner join names using (segment, name)
 group by all
-order by key, cluster, value
+order by segment, cluster, value

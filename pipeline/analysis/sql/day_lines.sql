@@ -1,24 +1,6 @@
--- Metered usage by model, of the chosen segments of one dimension on the chosen days: the components of a day's cost.
-with chosen as (
-    select
-        usage.*,
-        case $dimension
-            when 'all' then 'all'
-            when 'model' then usage.model
-            when 'api_key' then usage.api_key
-            when 'workspace' then usage.workspace
-            when 'user_id' then usage.user_id
-            when 'project' then usage.project
-        end as key
-    from marts.token_usage_minutes as usage
-    where usage.usage_date in (select unnest($days))
-        and if($dimension in ('user_id', 'project'), usage.source = 'sessions', usage.is_in_force)
-        and usage.billing_mode = 'metered'
-        and usage.estimated_cost_usd is not null
-)
-
+-- Usage of the chosen segments by day and model: the components of a day's cost.
 select
-    key,
+    segment,
     usage_date,
     provider,
     model,
@@ -32,6 +14,5 @@ select
     bool_or(source = 'console') as from_console,
     sum(estimated_cost_usd) as cost_usd
 from chosen
-where key in (select unnest($keys))
 group by all
 order by all

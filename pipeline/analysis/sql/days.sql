@@ -1,8 +1,8 @@
--- Cost of each UTC day with usage in the chosen segments of one dimension.
+-- Cost of each UTC day with usage in the chosen segments.
 select
-    key,
+    segment,
     cast(observed_at as date) as usage_date,
     cast(cost_usd as double) as cost_usd
-from observations
-where key in (select unnest($keys)) and cost_usd is not null
-order by key, usage_date
+from chosen
+where cost_usd is not null
+order by segment, usage_date

@@ -1,22 +1,31 @@
--- Usage by primary model: of each chosen session, and (session_id null) of all sessions of the segment together.
+-- Usage by primary model: of each listed session of the chosen segments, and (session_id null) of all
+-- sessions of the segment together.
 with members as (
-    select session_id
-    from observations
-    where key = $key and cost_usd is not null
+    select
+        segment,
+        session_id
+    from chosen
+    where cost_usd is not null
 ),
 
 lines as (
-    select sessions.*
+    select
+        members.segment,
+        sessions.*
     from marts.token_usage_sessions as sessions
     inner join members using (session_id)
 ),
 
 typical as (
-    select cast(median(estimated_cost_usd) as double) as median_usd
+    select
+        segment,
+        cast(median(estimated_cost_usd) as double) as median_usd
     from lines
+    group by segment
 )
 
 select
+    segment,
     lines.session_id,
     coalesce(lines.provider, '') as provider,
     coalesce(lines.primary_model, '') as primary_model,
@@ -30,10 +39,11 @@ select
     sum(lines.estimated_cost_usd) as cost_usd,
     coalesce(cast(max(lines.session_started_at) as date), date '1970-01-01') as last_day,
     any_value(typical.median_usd) as median_usd
-from lines, typical
+from lines
+inner join typical using (segment)
 group by grouping sets (
-    (lines.session_id, lines.provider, lines.primary_model),
-    (lines.provider, lines.primary_model)
+    (segment, lines.session_id, lines.provider, lines.primary_model),
+    (segment, lines.provider, lines.primary_model)
 )
 having lines.session_id is null or lines.session_id in (select unnest($sessions))
 order by all
