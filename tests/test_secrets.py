@@ -25,11 +25,14 @@ SECRETS = (
     f"sk-ant-api03-{MARK}", f"sk-proj-{MARK}", f"AIzaSy{MARK}XX", f"xai-{MARK}", f"gsk_{MARK}", f"ghp_{MARK}",
     f"github_pat_{MARK}", f"AKIA{MARK}".upper(), f"ASIA{MARK}".upper(), f"hf_{MARK}", f"xoxb-123-{MARK}",
     f"sk_live_{MARK}", f"eyJhbGciOi.{MARK}.sig", f"Bearer {MARK}", f"glpat-{MARK}", f"team/sk-{MARK}",
+    f"ABSK{MARK * 3}", f"bedrock-api-key-{MARK}", f"AQ.{MARK * 3}", f"pa-{MARK * 3}", f"lsv2_pt_{MARK}ab",
+    f"tvly-dev-{MARK}",
 )  # fmt: skip
 NO_SECRETS = (
     "claude-sonnet-4-5-20250929", "task-force-alpha", "asia-northeast1", "asianmarketsresearch1", "hf_team",
     "risk-adjusted", "bearer", "0192f7a2-7d3e-7000-8a4b-9d3c1f2e5b6a", "msg_01XFDUDYJgAACzvnptvVoYEL",
     "us.anthropic.claude-3-5-sonnet-20241022-v2:0", "grok-4-fast-reasoning", "production-key-3",
+    "jina-embeddings-v3", "pa-payments-team-of-the-north", "absk-reports", "aq.team", "dapi-gateway",
 )  # fmt: skip
 
 

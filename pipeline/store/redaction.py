@@ -19,6 +19,9 @@ _SHAPES = (
     r"(xai|gsk|pplx|nvapi|glpat|hf|r8|npm|csk|fw|tgp_v1|dop_v1)[_-][A-Za-z0-9_-]{0,12}[A-Za-z0-9]{12,}",
     r"gh[opsur]_[A-Za-z0-9]{10,}|github_pat_[A-Za-z0-9_]{10,}",
     r"AKIA[A-Z0-9]{12,}|(?-i:ASIA)[A-Z0-9]{12,}",  # AWS
+    r"(?-i:ABSK)[A-Za-z0-9+/=]{24,}|bedrock-api-key-[A-Za-z0-9+/=]{10,}",  # Bedrock
+    r"(?-i:AQ\.)[A-Za-z0-9_-]{30,}|pa-[A-Za-z0-9_-]{40,}|dapi[a-f0-9]{32}",  # Google, Voyage, Databricks
+    r"(lsv2_(pt|sk)|jina|wandb_v1|sbp)_[A-Za-z0-9]{16,}|(tvly|pypi)-[A-Za-z0-9_-]{16,}",
     r"(xox[a-z]|xapp)-[A-Za-z0-9-]{6,}",  # Slack
     r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}",  # a signed token (JWT)
     r"bearer +[A-Za-z0-9._~+/=-]{8,}",
