@@ -338,6 +338,7 @@ def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict
         keys += [(each, response, near[1] if near else first) for each in turn]
 
     # A sidechain's line whose id and input stand on a main line is that call again: of its own key, else the first.
+    # Under a gateway's id, which is the same for all, another request is another call.
     main: dict[Any, tuple[dt.datetime, str]] = {}
     for each, response, key in keys:
         if not each.is_sidechain:
@@ -346,7 +347,8 @@ def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict
     main_keys = {key for each, _, key in keys if not each.is_sidechain}
     calls: dict[str, list[_Line]] = defaultdict(list)
     for each, response, key in keys:
-        found_again = None if key in main_keys else main.get((response, each.kept.input))
+        is_own = key in main_keys or (each.is_named and not each.kept.is_providers)
+        found_again = None if is_own else main.get((response, each.kept.input))
         calls[found_again[1] if found_again else key] += each.lines
     return [_request(parts) for parts in calls.values()], ledger
 

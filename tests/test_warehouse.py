@@ -355,6 +355,27 @@ def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_
     assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 
+def test_a_damaged_private_file_is_one_sentence_that_says_what_to_do(found: Settings) -> None:
+    with warehouse.connect(found) as connection:
+        connection.execute("CREATE TABLE raw.rows AS SELECT range AS i, range::varchar AS text FROM range(200_000)")
+    whole = found.warehouse.read_bytes()
+    damaged = {
+        "cut off": whole[: len(whole) // 2],
+        "overwritten": whole[:12_288] + b"\xff" * (len(whole) - 12_288),
+        "no database": b"text",
+        "empty": b"",
+    }
+    for content in damaged.values():
+        found.warehouse.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"is damaged .+ or delete it and run again"):
+            read_rows(found)
+
+
+def read_rows(found: Settings) -> None:
+    with warehouse.connect(found) as connection:
+        connection.execute("SELECT count(text), sum(i) FROM raw.rows").fetchall()
+
+
 # ---------- homes of earlier versions
 
 

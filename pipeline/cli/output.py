@@ -89,10 +89,16 @@ def decimal(value: Decimal) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """A cell of a CSV: money without an exponent; text like a formula gets an apostrophe, or a spreadsheet runs it."""
+    """A cell of a CSV: money without an exponent; text like a formula gets an apostrophe, or a spreadsheet runs it.
+
+    On a terminal, control characters are escaped.
+    """
     if isinstance(value, Decimal):
         return decimal(value)
-    return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+    if not isinstance(value, str):
+        return value
+    text = "'" + value if value and value[0] in "=+-@\t\r" else value
+    return terminal.printable(text) if sys.stdout.isatty() else text
 
 
 def cell(value: Any) -> str:

@@ -48,6 +48,8 @@ _FULL_BYTES = 1 << 20
 _QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
 _EXPLAIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(analyze\b\s*)?(\([^)]*\))?", re.IGNORECASE | re.DOTALL)
 
+# What DuckDB says of a file that it has opened before it finds the damage.
+_DAMAGED = re.compile(r"Corrupt database file[^\n]*|Could not read enough bytes from file[^\n]*")
 _locks: dict[Path, IO[str]] = {}
 # Homes whose tables this process has created or checked, while it holds their lock.
 _prepared: set[Path] = set()
@@ -141,6 +143,25 @@ def _holder(path: Path) -> str:
         return "a process that has just started"
 
 
+def refuse_damaged(settings: Settings, *messages: str) -> None:
+    """Raise an error if the error messages `messages` say that the private file is damaged; else do nothing.
+
+    Raises:
+        ConfigurationError: the file is damaged.
+
+    """
+    for message in messages:
+        if found := _DAMAGED.search(message):
+            raise ConfigurationError(_damaged(settings, found.group())) from None
+
+
+def _damaged(settings: Settings, message: str) -> str:
+    return (
+        f"{settings.warehouse} is damaged ({message}): restore a backup of it, or delete it and run again, which loads "
+        "all landed files anew (docs/troubleshooting.md says what is lost)"
+    )
+
+
 def refuse_full_disk(settings: Settings, *messages: str) -> None:
     """Raise an error if the disk is full, by the error messages `messages` or by its free space; else do nothing.
 
@@ -188,7 +209,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the private file, under the home's lock; closed at the end.
 
     Raises:
-        ConfigurationError: another program holds the file, or it is no DuckDB database.
+        ConfigurationError: another program holds the file, or it is damaged.
 
     """
     acquire_lock(settings)
@@ -198,10 +219,12 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             connection = duckdb.connect(str(settings.warehouse), config=dict(connection_config(settings)))
             break
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             # DuckDB names the process that holds the file: usually a shell.
             message = str(error).splitlines()[0]
-            if "lock" not in message.lower() or time.monotonic() >= deadline:
+            if "Conflicting lock" not in message:
+                raise ConfigurationError(_damaged(settings, message)) from None
+            if time.monotonic() >= deadline:
                 raise ConfigurationError(
                     f"cannot open {settings.warehouse}: {message}; close that program (query "
                     f"{settings.published.name} instead, which never blocks a run)"
@@ -218,6 +241,9 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             _prepared.add(settings.home)
         connection.execute(macros(settings))
         yield connection
+    except duckdb.Error as error:
+        refuse_damaged(settings, str(error))
+        raise
     finally:
         connection.close()
 
