@@ -519,6 +519,15 @@ def test_a_langfuse_detail_that_is_no_cached_token_is_further_input_or_output(ho
     assert home.query("SELECT input_audio_tokens, stated_total_tokens FROM raw.requests") == [(40, 205)]
 
 
+def test_details_of_langfuse_that_name_a_tier_are_of_it(home):
+    details = {
+        "input": 0, "input_priority": 400, "input_priority_cache_read": 600, "output": 0, "output_priority": 40,
+        "output_priority_reasoning": 10, "total": 1050,
+    }  # fmt: skip
+    assert kinds(home, lines(observation(1, usageDetails=details))) == [(400, 0, 0, 600, 50)]
+    assert home.query("SELECT usage_type, stated_total_tokens FROM raw.requests") == [("priority", 1050)]
+
+
 def test_the_write_split_searches_and_geo_that_a_gateway_nests_are_read(home):
     usage = {
         "prompt_tokens_details": {
