@@ -1,4 +1,4 @@
-"""One module a format: how to recognise a file by its content, and how to read it into raw rows.
+"""One module per format: how to recognise a file by its content, and how to read it into raw rows.
 
-A format is added by adding its module and naming it in `formats.SOURCES`. Nothing here knows the ledger or dbt.
+To add a format, add a module and list it in `formats.SOURCES`. These modules do not use the ledger or dbt.
 """

@@ -1,6 +1,6 @@
 """Pages of Anthropic's Admin API, cost_report: amounts by day, as decimal strings in cents.
 
-Belongs here: where a result has what, and its words for kinds of tokens. Does not belong here: Console exports of the
+Belongs here: the fields of a result, and its names for token kinds. Does not belong here: Console exports of the
 same costs (console_cost), and which of the two counts (dbt_project/models/intermediate).
 """
 
@@ -54,10 +54,10 @@ SHAPE = AccountShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """Buckets from starting_at, with an amount in their results."""
+    """Recognised by buckets with starting_at, and results with an amount."""
     return "" if source_of(probe) == FORMAT else None
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.console_costs, one row for each result."""
+    """Insert into raw.console_costs, one row per result."""
     return load_pages(connection, probe, sha256, SHAPE)

@@ -1,6 +1,6 @@
 """Pages of Anthropic's Admin API, usage_report/messages: tokens by minute, hour or day; input excludes cached tokens.
 
-Belongs here: where a result has what. Does not belong here: Console exports of the same usage (console_usage), and
+Belongs here: the fields of a result. Does not belong here: Console exports of the same usage (console_usage), and
 which of the two counts (dbt_project/models/intermediate).
 """
 
@@ -42,10 +42,10 @@ SHAPE = AccountShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """Buckets from starting_at, with uncached_input_tokens in their results."""
+    """Recognised by buckets with starting_at, and results with uncached_input_tokens."""
     return "" if source_of(probe) == FORMAT else None
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.console_usage, one row for each result."""
+    """Insert into raw.console_usage, one row per result."""
     return load_pages(connection, probe, sha256, SHAPE)

@@ -1,9 +1,8 @@
-"""What formats share that DuckDB reads: telling which rows of a text file were rejected and where they stand.
+"""Reading text files with DuckDB, and locating their rejected rows.
 
-Belongs here: reading text files with DuckDB and finding rejected rows in them. Does not belong here: any single format.
-DuckDB decides which rows are bad, in parallel; Python then looks those up in the file, by their content, to say on
-which line and byte they stand. Files without bad rows are never read by Python. Where the two do not agree on what a
-row is (mixed line ends, stray quotes, control characters), DuckDB reads a tidied copy of the file instead.
+Belongs here: what all formats that DuckDB reads have in common. Does not belong here: any single format. DuckDB finds
+the bad rows in parallel; Python then locates them in the file by their content, to report line and byte offset. If the
+two disagree on what a row is (mixed line ends, stray quotes, control characters), DuckDB reads a tidied copy instead.
 """
 
 from __future__ import annotations
@@ -38,28 +37,28 @@ from pipeline.store.sqlfiles import identifier, literal, sql
 PIECE_BYTES = 1 << 20
 _PATTERN_CHARACTERS = re.compile(r"[*?\[]")
 _LINE_LIMITS = f"max_line_size = {MAX_LINE_BYTES}, buffer_size = {MAX_LINE_BYTES}"
-# A row of an export is short, and has few columns: smaller buffers keep the memory of a large file small, and a file of
-# 100,000 columns would take minutes.
+# Rows of exports are short and have few columns. Small buffers limit the memory for a large file; a file of 100,000
+# columns would take minutes.
 MAX_ROW_BYTES = 1 << 20
 MAX_COLUMNS = 1000
 _ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {1 << 23}"
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _QUOTED = re.compile(rb'"[^"]*"')
-_KEPT_CHARACTERS = 10_000  # of the text of a row that is too long
+_KEPT_CHARACTERS = 10_000  # kept of a row that is too long
 _NAMED_COLUMNS = 50
-# Rejected rows beyond this many wait on disk for their place in the quarantine.
+# More rejected rows are buffered on disk before they go to the quarantine.
 ROWS_IN_MEMORY = 10_000
-# A thread that loads rows holds a group of them and buffers of its reader; as much as two hold goes to what all share.
+# Memory per loading thread: a row group and the reader's buffers. Shared structures take as much as two threads.
 STREAMING_BYTES = 100_000_000
 
 
 class MisreadError(Exception):
-    """DuckDB read other rows than the file has; a tidied copy of it may help."""
+    """DuckDB read other rows than the file has; a tidied copy may be readable."""
 
 
 @dataclass(frozen=True)
 class CsvShape:
-    """The columns of a CSV format: those it must have, those it may have, and groups of which one must be complete."""
+    """The columns of a CSV format: required ones, optional ones, and groups of which one must be complete."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
@@ -85,7 +84,7 @@ class CsvShape:
 
 
 def _named(header: Iterable[str]) -> str:
-    """Header names for a message; what does not look like a name could be content and is only counted."""
+    """Header names for a message; cells that do not look like names could be content and are only counted."""
     named = [name for name in header if name.isascii() and name.replace("_", "").isalnum() and len(name) <= 64]
     names = named[:_NAMED_COLUMNS]
     others = len(tuple(header)) - len(names)
@@ -93,7 +92,7 @@ def _named(header: Iterable[str]) -> str:
 
 
 def csv_header(probe: Probe) -> tuple[str, ...]:
-    """Names in the first line of a CSV file, lower case; () where the first line is no CSV header."""
+    """Lower-case names in the first line of a CSV file; () if it is not a CSV header."""
     first = probe.head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n").split(b"\n", 1)[0].decode(errors="replace")
     if "\0" in first:
         return ()
@@ -105,20 +104,20 @@ def csv_header(probe: Probe) -> tuple[str, ...]:
 
 
 def readable_lines(relation: str, document: str = "line") -> str:
-    """CTEs over the column `line` of `relation`, the last of them `readable` (line, document, is_json).
+    """CTEs over column `line` of `relation`; the last one is `readable` (line, document, is_json).
 
-    `document` is an expression on `line`: the JSON that a line holds; half of a \\u pair is replaced in it.
+    `document` is an SQL expression for the JSON of a line; half surrogate pairs in it are replaced.
     """
     return sql("ingest/readable_lines", relation=relation, document=document).rstrip()
 
 
 def file_literal(path: Path) -> str:
-    """`path` as an SQL literal for DuckDB's readers, which take *, ? and [ for patterns."""
+    """`path` as an SQL literal for DuckDB's readers, with *, ? and [ escaped."""
     return literal(_PATTERN_CHARACTERS.sub(r"[\g<0>]", str(path)))
 
 
 def csv_relation(probe: Probe, header: tuple[str, ...]) -> str:
-    """A DuckDB table function over a CSV file, each column a VARCHAR; structural errors go to reject_errors."""
+    """A DuckDB table function over a CSV file, with VARCHAR columns; structural errors go to reject_errors."""
     columns = ", ".join(f"{literal(_unique(header, i))}: 'VARCHAR'" for i in range(len(header)))
     return (
         f"read_csv({file_literal(probe.path)}, columns = {{{columns}}}, auto_detect = false, header = true, "
@@ -134,14 +133,14 @@ def _unique(header: tuple[str, ...], i: int) -> str:
 
 
 def csv_values(header: tuple[str, ...]) -> str:
-    """SQL list of a row's values as the file has them, to look the row up again."""
+    """SQL list of a row's original values, to locate the row in the file."""
     return "[" + ", ".join(f"coalesce({identifier(_unique(header, i))}, '')" for i in range(len(header))) + "]"
 
 
 def line_relation(probe: Probe, in_order: bool = False) -> str:
-    """A DuckDB table function over the lines of a text file: one VARCHAR column `line`, null where blank.
+    """A DuckDB table function over the lines of a text file: one VARCHAR column `line`, null if blank.
 
-    With `in_order` one thread reads them, so that they come as they stand in the file.
+    With `in_order`, one thread reads them in the order of the file.
     """
     parallel = "parallel = false, " if in_order else ""
     return (
@@ -152,7 +151,7 @@ def line_relation(probe: Probe, in_order: bool = False) -> str:
 
 
 def forget_reader_errors(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop the temporary tables in which DuckDB's reader noted its errors."""
+    """Drop the temporary tables with the errors of DuckDB's reader."""
     connection.execute("DROP TABLE IF EXISTS reject_errors")
     connection.execute("DROP TABLE IF EXISTS reject_scans")
 
@@ -170,7 +169,7 @@ Problem = tuple[str, str, str]  # reason, column name, value
 
 
 class Problems:
-    """Why rows are bad, found by their cells: a digest of these, since a million rows would not fit in memory."""
+    """The problems of bad rows by a digest of their cells; a million rows of cells would not fit in memory."""
 
     def __init__(self) -> None:
         self._by_digest: dict[bytes, Problem] = {}
@@ -178,16 +177,16 @@ class Problems:
         self._lines: set[int] = set()
 
     def add(self, cells: Sequence[str], problem: Problem) -> None:
-        """Note what is wrong with a row of these cells."""
+        """Store the problem of a row with these cells."""
         self._by_digest[self._digest(cells)] = self._same.setdefault(problem, problem)
         self._lines.add(hash(",".join(cells).replace('"', "").encode()))
 
     def of(self, cells: Sequence[str]) -> Problem | None:
-        """What is wrong with a row of these cells; None where nothing is."""
+        """The problem of a row with these cells, or None."""
         return self._by_digest.get(self._digest(cells))
 
     def may_be(self, line: bytes) -> bool:
-        """Whether a line, without quotes, may be a bad row: false only where it is none."""
+        """Whether a line without quotes may be a bad row; False is certain."""
         return hash(line.rstrip(b"\r\n")) in self._lines
 
     @staticmethod
@@ -196,10 +195,10 @@ class Problems:
 
 
 class _Spool(Sequence[RejectedRow]):
-    """Rows in a file that goes with the last reference to it."""
+    """Rows in a temporary file, which is deleted with the last reference to this object."""
 
     def __init__(self, rows: Iterable[RejectedRow]) -> None:
-        self._file = tempfile.TemporaryFile(prefix="token-analytics-")  # noqa: SIM115 - as long as the rows
+        self._file = tempfile.TemporaryFile(prefix="token-analytics-")  # noqa: SIM115 - open as long as this object
         self._size = 0
         for row in rows:
             pickle.dump(row, self._file)
@@ -222,15 +221,15 @@ class _Spool(Sequence[RejectedRow]):
 
 
 def _kept(rows: Iterator[RejectedRow]) -> Sequence[RejectedRow]:
-    """The rows, in memory where they are few."""
+    """The rows, in memory if there are few."""
     first = tuple(itertools.islice(rows, ROWS_IN_MEMORY))
     return first if len(first) < ROWS_IN_MEMORY else _Spool(itertools.chain(first, rows))
 
 
 def _trailing_cells(probe: Probe, width: int) -> int:
-    """How many empty cells beyond the last column the rows of a file have, judged by the first two of them.
+    """The number of empty cells beyond the last column, from the first two rows of a file.
 
-    In one row alone they may come from a comma inside a number, which shifts all cells behind it.
+    In a single row they may come from a comma in a number, which shifts the following cells.
     """
     try:
         records = list(itertools.islice(filter(None, csv.reader(io.StringIO(probe.text, newline=""))), 3))[1:]
@@ -240,33 +239,39 @@ def _trailing_cells(probe: Probe, width: int) -> int:
     return beyond.pop() if len(records) == 2 and len(beyond) == 1 else 0
 
 
-def _may_lose_rows(probe: Probe, width: int) -> bool:
-    """Whether DuckDB may skip a row without a word, or take a shifted one for good.
+def _count_rows(probe: Probe, width: int) -> int | None:
+    """The number of rows of a CSV file, without the header; None if DuckDB may silently skip or shift a row.
 
-    It skips rows that are longer than its buffer, and drops empty cells beyond the last column.
+    DuckDB skips rows that are longer than its buffer, and drops empty cells beyond the last column.
     """
+    rows = 0
     with probe.open() as raw:
         while piece := raw.read(PIECE_BYTES):
             rest = raw.readline(MAX_ROW_BYTES + 1)
             if len(rest) > MAX_ROW_BYTES:
-                return True
+                return None
             piece += rest
             plain = _QUOTED.sub(b"", piece) if b'"' in piece else piece
-            if b'"' in plain:
-                return True
-            if b"\n\n" in plain or b"\n\r\n" in plain:
-                if any(line.count(b",") >= width for line in plain.splitlines()):
-                    return True
-            elif plain.count(b",") > (plain.count(b"\n") + (not plain.endswith(b"\n"))) * (width - 1):
-                return True
-    return False
+            if b'"' in plain or plain.count(b"\r") != plain.count(b"\r\n"):
+                return None
+            if plain.startswith((b"\n", b"\r")) or b"\n\n" in plain or b"\n\r\n" in plain:
+                lines = [line for line in plain.split(b"\n") if line.strip(b"\r")]
+                if any(line.count(b",") >= width for line in lines):
+                    return None
+                rows += len(lines)
+            else:
+                n_lines = plain.count(b"\n") + (not plain.endswith(b"\n"))
+                if plain.count(b",") > n_lines * (width - 1):
+                    return None
+                rows += n_lines
+    return rows - 1
 
 
 def locate_csv_rows(probe: Probe, header: tuple[str, ...], problems: Problems) -> Iterator[RejectedRow]:
-    """Where the rows stand that DuckDB rejected: those in `problems`, and those that are no valid row of the CSV.
+    """Locate the rows that DuckDB rejected: those in `problems`, and those that are not valid CSV rows.
 
-    Most rows are one line without quotes: of these only the ones that look like a problem are parsed. From the first
-    line on that is not a record by itself, every row is.
+    Most rows are one line without quotes; only those that look like a problem are parsed. After the first line that is
+    not a complete record, every row is parsed.
     """
     origin = probe.origin or probe
     trailing = _trailing_cells(origin, len(header))
@@ -295,33 +300,33 @@ def locate_csv_rows(probe: Probe, header: tuple[str, ...], problems: Problems) -
 
 
 def _suspects(piece: bytes, lines: Sequence[bytes], commas: int, problems: Problems) -> list[int] | None:
-    """Which lines of a piece have to be parsed to know whether they are rejected; None where a line is no record."""
+    """The lines of a piece that must be parsed to find rejected ones; None if a line is not a complete record."""
     is_plain = b"\0" not in piece and _is_utf8(piece)
-    found = [
+    suspects = [
         index
         for index, line in enumerate(lines)
         if problems.may_be(line) or line.count(b",") != commas or b'"' in line or len(line) > MAX_ROW_BYTES
     ]
     if b'"' in piece:
-        quoted = {index: _without_quotes(lines[index]) for index in found if b'"' in lines[index]}
+        quoted = {index: _without_quotes(lines[index]) for index in suspects if b'"' in lines[index]}
         if None in quoted.values():
             return None
-        found = [
+        suspects = [
             index
-            for index in found
+            for index in suspects
             if index not in quoted
             or quoted[index] != commas
             or len(lines[index]) > MAX_ROW_BYTES
             or problems.may_be(_dequoted(lines[index]))
         ]
-    return found if is_plain else sorted({*found, *(i for i, line in enumerate(lines) if not _is_plain(line))})
+    return suspects if is_plain else sorted({*suspects, *(i for i, line in enumerate(lines) if not _is_plain(line))})
 
 
 def _without_quotes(line: bytes) -> int | None:
-    """Commas outside of the quotes of a line; None where the line is not surely a record by itself."""
+    """The number of commas outside of quotes; None if the line may not be a complete record."""
     parts = line.rstrip(b"\r\n").split(b'"')
     if len(parts) == 3:
-        # One quoted cell, as most lines have that have any: by far the quicker way.
+        # one quoted cell: the most frequent case, and much faster
         before, _, after = parts
         is_surely = (not before or before[-1:] == b",") and (not after or after[:1] == b",")
         return before.count(b",") + after.count(b",") if is_surely else None
@@ -361,9 +366,9 @@ def _rejected(records: Iterable[tuple[_LineCounter, list[str], str]], problems: 
 def _csv_records(
     counted: _LineCounter, width: int, is_header: bool, trailing: int = 0
 ) -> Iterator[tuple[_LineCounter, list[str], str]]:
-    """Each record of a CSV file, without a header, and why it is no valid row ('' where it is one).
+    """Each record of a CSV file after the header, and why it is not a valid row ('' if it is).
 
-    `trailing` empty cells beyond the last column, which the rows of the file have, are dropped.
+    `trailing` empty cells beyond the last column are dropped.
     """
     records = csv.reader(counted)
     while True:
@@ -396,21 +401,22 @@ def _csv_records(
 
 def tidy_csv(probe: Probe, header: tuple[str, ...], path: Path) -> Probe:
     """Write the valid rows of a CSV file to `path`, with every cell quoted and one kind of line end."""
-    left_out = 0
+    rows = left_out = 0
     with path.open("w", encoding="utf-8", newline="") as file, probe.open() as raw:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writerow(header)
         trailing = _trailing_cells(probe, len(header))
         for _, record, reason in _csv_records(_LineCounter(raw), len(header), is_header=True, trailing=trailing):
+            rows += 1
             if reason:
                 left_out += 1
             else:
                 writer.writerow(record)
-    return Probe(path, probe.head, "none", origin=probe, left_out=left_out)
+    return Probe(path, probe.head, "none", origin=probe, left_out=left_out, rows=rows)
 
 
 def tidy_lines(probe: Probe, path: Path) -> Probe:
-    """Write the lines of a text file to `path`, those in which DuckDB would see a column or line end as empty ones."""
+    """Write the lines of a text file to `path`; lines that DuckDB would split become empty lines."""
     left_out = 0
     with path.open("wb") as file:
         for _, _, content in _lines(probe):
@@ -420,9 +426,9 @@ def tidy_lines(probe: Probe, path: Path) -> Probe:
 
 
 def tidy_document(probe: Probe, path: Path) -> Probe:
-    """Write a document of JSON to `path`, without what DuckDB's parser refuses and others write."""
+    """Write a JSON document to `path`, without sequences that DuckDB's parser rejects although others write them."""
     with probe.open() as raw:
-        # Text cut inside an emoji leaves half of a \\u pair, which JavaScript writes.
+        # JavaScript writes half surrogate pairs if text was cut within an emoji
         path.write_text(_HALF_PAIR.sub(r"\\ufffd", raw.read().decode("utf-8-sig", "replace")), encoding="utf-8")
     return Probe(path, probe.head, "none")
 
@@ -437,22 +443,22 @@ def load_tidily(
     load: Callable[[Probe], Loaded],
     tidy: Callable[[Probe, Path], Probe],
 ) -> Loaded:
-    """`load` of the file, or, where DuckDB reads other rows than it has, of a copy made by `tidy`.
+    """`load` the file; if DuckDB reads other rows than the file has, load a copy made by `tidy`.
 
     Args:
-        connection: inside a transaction of the caller, in which nothing has been done yet.
+        connection: in a transaction of the caller that has done nothing yet.
         probe: the file.
-        load: raises MisreadError where it cannot account for every row; what it had inserted is rolled back.
+        load: raises MisreadError if it cannot account for every row; its inserts are rolled back.
         tidy: `tidy_lines`, or `tidy_csv` with its header bound.
 
     Raises:
-        SourceError: it cannot be read that way either.
+        SourceError: the copy cannot be read either.
 
     """
     try:
         return load(probe)
     except MisreadError:
-        # An error of the reader has aborted the transaction.
+        # the reader's error aborted the transaction
         connection.execute("ROLLBACK")
         connection.execute("BEGIN")
     with scratch() as folder:
@@ -465,10 +471,10 @@ def load_tidily(
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for copies of a file.
+    """A temporary folder for copies of a file.
 
     Raises:
-        SourceError: there is no room for them, which is no fault of the home, and stops no other file.
+        SourceError: the disk is full; other files can still be loaded.
 
     """
     try:
@@ -482,10 +488,10 @@ def scratch() -> Iterator[Path]:
 
 
 class _LineCounter:
-    """Lines of a binary file as text, remembering on which line and byte the current CSV record began."""
+    """Lines of a binary file as text, with the line and byte offset of the current CSV record."""
 
     def __init__(self, raw: IO[bytes], line: int = 1, offset: int = 0) -> None:
-        """Count from `line` and `offset`, where `raw` stands."""
+        """Start at `line` and `offset`, the current position of `raw`."""
         self._raw = raw
         self._line = line - 1
         self._offset = offset
@@ -519,7 +525,7 @@ class _LineCounter:
         self.undecodable |= any("\udc80" <= char <= "\udcff" for char in text) if not text.isascii() else False
         self._offset += size
         if self.is_too_long:
-            # Of such a row only its beginning is kept; what it says is not read.
+            # only the beginning of such a row is kept, for the quarantine
             self._text = (self._text + text)[:_KEPT_CHARACTERS]
             return "\n" if size > len(line) else text
         self._text += text
@@ -532,12 +538,12 @@ class _LineCounter:
 
 
 def _lines(probe: Probe) -> Iterator[tuple[int, int, bytes]]:
-    """Number, byte offset and content of each line of a text file, without its line end and byte order mark."""
+    """Number, byte offset and content of each line of a text file, without line end and byte order mark."""
     offset = 0
     with probe.open() as raw:
         lines = io.BufferedReader(raw, 1 << 20) if isinstance(raw, io.RawIOBase) else raw
         for number in itertools.count(1):
-            # Of a line that is too long to be used no more is held than shows that.
+            # reads just enough of a line to see that it is too long
             line = lines.readline(MAX_LINE_BYTES + 2)
             if not line:
                 return
@@ -550,7 +556,7 @@ def _lines(probe: Probe) -> Iterator[tuple[int, int, bytes]]:
 
 
 def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[RejectedRow]:
-    """Where the lines stand whose md5 is in `problems` (md5 -> reason), and those that could not be read as lines."""
+    """Locate the lines with an md5 in `problems` (md5 -> reason), and those that could not be read as lines."""
     for number, offset, content in _lines(probe.origin or probe):
         reason = problems.get(hashlib.md5(content, usedforsecurity=False).hexdigest())
         if reason is None and probe.origin and _is_untidy(content):
@@ -567,14 +573,14 @@ def locate_lines(probe: Probe, problems: Mapping[str, str]) -> Iterator[Rejected
 
 
 def load_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, select: Callable[..., str], insert: str) -> Loaded:
-    """Insert into raw.requests what a file of lines records.
+    """Insert the calls of a file of lines into raw.requests.
 
     Args:
-        connection: inside a transaction of the caller, in which nothing has been done yet.
+        connection: in a transaction of the caller that has done nothing yet.
         probe: the file.
-        select: given `readable_lines`, makes a query of one row a line, with its `kind` ('ignored' where it reports no
-            usage), `line_md5` and, where it cannot be used, `reason`; its rows become the temporary table record_lines.
-        insert: a query that makes rows of raw.requests of record_lines.
+        select: from `readable_lines`, a query with one row per line: `kind` ('ignored' without usage), `line_md5`, and
+            `reason` if the line is rejected. Its rows become the temporary table record_lines.
+        insert: a query that converts record_lines to rows of raw.requests.
 
     Raises:
         SourceError: not every line of the file could be accounted for.
@@ -602,12 +608,12 @@ def _load_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, select: Cal
 def store_records(
     connection: duckdb.DuckDBPyConnection, records: str, insert: str, rejected: tuple[RejectedRow, ...], unread: int
 ) -> Loaded:
-    """Insert into raw.requests what `insert` makes of the table `records`, whose bad rows are in `rejected`.
+    """Insert the rows of query `insert` into raw.requests; `rejected` has the bad rows of table `records`.
 
-    `unread` is how many more of these DuckDB's reader could not parse.
+    `unread` is the number of further bad rows, which DuckDB's reader could not parse.
 
     Raises:
-        MisreadError: not every bad row could be found again.
+        MisreadError: not every bad row could be located.
 
     """
     ((read, ignored, bad, usable),) = connection.execute(sql("ingest/record_counts", records=records)).fetchall()
@@ -620,13 +626,12 @@ def store_records(
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, query: str) -> int:
-    """Insert the rows of `query` into `table`, each text of a file without secrets; returns how many they are.
+    """Insert the rows of `query` into `table`, with secrets removed from every text of a file; returns their number.
 
-    Here, because whatever a format stores comes by: no text that one begins to read can be forgotten.
+    All formats insert through this function, so that no text column is forgotten.
     """
-    found = connection.execute(sql("ingest/text_columns"), [table]).fetchall()
-    texts = "[" + ", ".join(literal(str(column)) for (column,) in found) + "]"
-    # The columns of the query that are such texts, and the others.
+    columns = connection.execute(sql("ingest/text_columns"), [table]).fetchall()
+    texts = "[" + ", ".join(literal(str(column)) for (column,) in columns) + "]"
     kept, cleaned = (f"columns(lambda c: {no}list_contains({texts}, c))" for no in ("not ", ""))
     ((inserted,),) = connection.execute(
         f"INSERT INTO {table} BY NAME SELECT {kept}, without_secret({cleaned}) FROM ({query})"
@@ -646,18 +651,17 @@ def load_csv(
     """Run `select` over a CSV file and insert its good rows into `table`.
 
     Args:
-        connection: inside a transaction of the caller, in which nothing has been done yet.
+        connection: in a transaction of the caller that has done nothing yet.
         probe: the file.
         header: its column names.
-        table: schema.table whose columns `select` gives by name.
-        select: given `relation`, makes a query that gives, besides those columns, `problem` (a struct of reason,
-            column_name and value; null in a good row) and `cells` (the row's values as they stand in the file; null in
-            a good row).
-        grain: what one row is, for the ledger.
-        ignored: a condition on the cells of rows in which there is nothing to load.
+        table: schema.table, whose columns `select` returns by name.
+        select: from `relation`, a query with those columns, `problem` (a struct of reason, column_name and value) and
+            `cells` (the row's original values); both are null in a good row.
+        grain: the grain of a row, for the ledger.
+        ignored: a condition on the cells of rows without anything to load.
 
     Raises:
-        SourceError: the file cannot be read at all, or not every row of it could be accounted for.
+        SourceError: the file cannot be read, or not every row could be accounted for.
 
     """
     csv.field_size_limit(MAX_LINE_BYTES)
@@ -672,17 +676,17 @@ def load_csv(
 
 @contextlib.contextmanager
 def streaming(connection: duckdb.DuckDBPyConnection, in_order: bool = False) -> Iterator[None]:
-    """Less memory for rows that are only passed on: DuckDB keeps what it has read and written up to its limit.
+    """Lower memory limit while rows are streamed, because DuckDB caches what it reads and writes up to its limit.
 
-    With `in_order` one thread fills a group of rows before it begins the next. Of several each leaves one that is not
-    full, and when the warehouse is closed these are put together, which takes as much memory as all of the loading.
-    The connection must not be in a transaction then.
+    With `in_order`, one thread fills one row group after the other. Several threads would each leave a partial group;
+    merging these when the warehouse is closed takes as much memory as loading. The connection must then not be in a
+    transaction.
     """
     query = "SELECT getvariable('memory_bytes'), current_setting('threads')"
     ((limit, threads),) = connection.execute(query).fetchall()
     enough = STREAMING_BYTES * (2 if in_order else threads + 2)
     if limit:
-        # Where more is in use that cannot be given back now, it stays.
+        # if DuckDB cannot free enough memory now, the limit stays
         with contextlib.suppress(duckdb.OutOfMemoryException):
             connection.execute(f"SET memory_limit = '{min(limit, enough)}B'")
     if in_order:
@@ -710,32 +714,32 @@ def _load_csv(
     if probe.origin is None and not probe.is_text:
         raise MisreadError("NUL bytes: export it again")
     width = len(header)
-    if probe.origin is None and (_trailing_cells(probe, width) or _may_lose_rows(probe, width)):
+    n_rows = probe.rows if probe.origin else _count_rows(probe, width)
+    if n_rows is None or (probe.origin is None and _trailing_cells(probe, width)):
         raise MisreadError("rows that are too long, or cells beyond the last column: export it again")
     forget_reader_errors(connection)
     relation = csv_relation(probe, header)
     rows = select(relation=relation if ignored == "false" else f"(SELECT * FROM {relation} WHERE NOT ({ignored}))")
     try:
-        # Streamed, and not by way of a table: a file of ten million rows would not fit in memory with all of its cells.
+        # streamed without a table in between: ten million rows with all of their cells would not fit in memory
         loaded = insert_rows(
             connection, table, f"SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
         )
-        ((parsed, empty),) = connection.execute(
-            f"SELECT count(*), count(*) FILTER ({ignored}) FROM {relation}"
-        ).fetchall()
-        is_clean = loaded + empty == parsed
+        empty = 0
+        if ignored != "false":
+            ((empty,),) = connection.execute(f"SELECT count(*) FILTER ({ignored}) FROM {relation}").fetchall()
+        expected = n_rows - loaded - empty
         problems = Problems()
-        if not is_clean:
+        if expected:
             bad = connection.execute(f"SELECT cells, problem FROM ({rows}) WHERE problem IS NOT NULL")
             while some := bad.fetchmany(ROWS_IN_MEMORY):
                 for cells, problem in some:
                     problems.add(cells, (problem["reason"], problem["column_name"], problem["value"]))
     except (duckdb.InvalidInputException, duckdb.IOException):
-        # The exception quotes the line, which may hold content.
+        # the exception quotes the line, which may hold content
         raise MisreadError("not readable as CSV: export it again") from None
-    expected = count_reader_errors(connection) + probe.left_out + parsed - loaded - empty
     rejected = _kept(locate_csv_rows(probe, header, problems)) if expected else ()
-    if len(rejected) != expected:
+    if len(rejected) != expected or count_reader_errors(connection) > expected:
         raise MisreadError(
             f"{expected} rows are bad, but {len(rejected)} could be found again: "
             "its quoting is damaged; export it again"
@@ -745,7 +749,7 @@ def _load_csv(
 
 
 def cells(header: tuple[str, ...], known: Iterable[str]) -> str:
-    """Select list over a file with `header`: every known column, trimmed and never null; '' for one that it lacks."""
+    """Select list over a file with `header`: every known column, trimmed and not null; '' if it is missing."""
     return ",\n    ".join(
         f"coalesce(trim({identifier(name)}), '') as {identifier(name)}"
         if name in header

@@ -1,8 +1,8 @@
-"""Formats that are JSON with one record a call: what a module has to say of its format, and the reading of it.
+"""JSON formats with one record per call: the description of a format (`CallShape`), and a reader for all of them.
 
-Belongs here: reading lines, arrays and documents of JSON into raw.requests by a `CallShape`, which names where each
-number and label of a record stands. Does not belong here: any single format. Of a record only the places that its shape
-names are read; its other text never leaves DuckDB's reader.
+Belongs here: reading lines, arrays and documents of JSON into raw.requests by a `CallShape`, which names the path of
+each number and label in a record. Does not belong here: any single format. Only the paths of the shape are read; other
+text of a record never leaves DuckDB's reader.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from pipeline.ingest.sources.base import (
 from pipeline.ingest.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, RejectedRow, SourceError, json_of
 from pipeline.store.sqlfiles import literal, sql
 
-# Lines of the head that recognition looks at: a log may begin with lines of other kinds.
+# Lines of the head used for recognition: a log may start with lines of other kinds.
 HEAD_LINES = 200
-# No document of a known format is nested as deeply.
+# No document of a known format is nested this deeply.
 MAX_NESTING = 100
 COUNTS = (
     "input", "input_beside", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h", "output", "output_beside",
 )  # fmt: skip
-# Parts of the counts above, which have rates of their own, and the sum of all counts as the record states it.
+# Parts of the counts above with their own rates, and the sum of all counts as the record states it.
 PARTS = (
     "input_audio", "input_image", "cache_read_audio", "cache_read_image", "output_audio", "output_image", "total",
 )  # fmt: skip
@@ -56,32 +56,32 @@ Places = str | tuple[str, ...]
 
 @dataclass(frozen=True)
 class CallShape:
-    """Where a format's records have what. A place is a JSON path in the record (`$.usage.input`).
+    """The paths of a format's fields. A place is a JSON path in the record (`$.usage.input`).
 
-    `^.id` is the path in what stands around the record: its document, or the line that `header` describes. `=text` is
-    the text itself. Of several places the first that states something counts.
+    `^.id` is a path in what surrounds the record: its document, or the line that `header` describes. `=text` is the
+    constant `text`. Of several places, the first with a value counts.
 
     Attributes:
         format: name of the format.
-        logger: who writes it: tracker, transcript, gateway or span.
-        columns: a name of `COUNTS`, `PARTS` or `LABELS` -> its places. Counts named `*_beside` are added to the count
-            that they name, those of all places: tokens that the format keeps beside it. `logged_at` is ISO 8601, or
-            seconds, milliseconds, microseconds or nanoseconds since 1970. Where `session_started_at` has a place, and
-            `is_copied` none, a record that is older than its session was copied from another one, and one that is not
-            may be; copies keep time, model and counts.
-            `held_in` is the session in whose file a record stands, where the record may be of another one.
-            Where `span` and `parent_span` have places, a record that adds up those below it is none of a call.
-        key: places of the parts that together name a record; where none is stated, the record's content does.
-        is_inclusive: whether `input` contains cached tokens, and `input_audio` cached audio. A record that states fewer
-            tokens of input than cached ones, or a total that only fits so, is read as exclusive all the same.
-        total_tells_beside: whether `output_beside` lies inside of output where the stated total is the sum without it.
-        is_keyed_by_response: whether the provider's id of the response alone names a call, where it is stated.
-        only: a path -> the values that it has in a record of a call; other records are ignored.
-        records: path of the records in a line or document; `$` where each line, or each element of an array, is one.
-        header: path and value that the one line has whose fields `^` means; '' where it means the document.
-        prepare: name of an SQL file with an expression that makes a record of `record`; '' where it is one already.
-        inside: name of an SQL file with steps from `prepared` to `holding`, which find in `calls_within` the records of
-            the calls that each `record` holds besides its own; they have its key and response's id, with `#` and place.
+        logger: kind of logger: tracker, transcript, gateway or span.
+        columns: a name of `COUNTS`, `PARTS` or `LABELS` -> its places. Counts named `*_beside` are tokens that the
+            format does not include in that count; those of all places are added to it. `logged_at` is ISO 8601, or
+            seconds, milliseconds, microseconds or nanoseconds since 1970. If `session_started_at` has a place and
+            `is_copied` has none, a record that is older than its session is a copy from another session, and any other
+            record may be one; copies keep time, model and counts.
+            `held_in` is the session of the file, if the record may belong to another session.
+            If `span` and `parent_span` have places, a record that sums up those below it is not a call.
+        key: places of the parts of a record's key; without any value, the record's content is the key.
+        is_inclusive: whether `input` includes cached tokens, and `input_audio` cached audio. A record with less input
+            than cached tokens, or with a total that only fits exclusive counts, is still read as exclusive.
+        total_tells_beside: whether `output_beside` is part of output if the stated total is the sum without it.
+        is_keyed_by_response: whether the provider's response id alone identifies a call, if it is stated.
+        only: a path -> its values in a record of a call; other records are ignored.
+        records: path of the records in a line or document; `$` if each line or array element is a record.
+        header: path and value that identify the line for `^`; '' if `^` is the document.
+        prepare: name of an SQL file with an expression that converts `record`; '' if no conversion is needed.
+        inside: name of an SQL file with steps from `prepared` to `holding`, which find the records of calls within each
+            `record` (`calls_within`); they get its key and response id, with `#` and their number.
 
     """
 
@@ -100,7 +100,7 @@ class CallShape:
 
 
 def first_objects(probe: Probe) -> Iterator[dict[str, Any]]:
-    """The first JSON objects of a file: its lines, an array's elements, or its one document (as far as it is read)."""
+    """The first JSON objects of a file: its lines, an array's elements, or the part of its one document in the head."""
     if not probe.is_text:
         return
     text = probe.text.lstrip()
@@ -112,7 +112,7 @@ def first_objects(probe: Probe) -> Iterator[dict[str, Any]]:
 
 
 def _parts(text: str) -> Iterator[dict[str, Any]]:
-    """The document at the beginning of `text`, or an array's elements; of a cut one the part that can be told."""
+    """The document at the beginning of `text`, or an array's elements; of a cut document the complete part."""
     decoder = json.JSONDecoder()
     if text.startswith("["):
         at = 1
@@ -133,13 +133,13 @@ def _parts(text: str) -> Iterator[dict[str, Any]]:
 
 
 def cut_document(text: str) -> Any:
-    """A document of which only the beginning is known: closed where its last complete value ends."""
+    """A cut document, closed after its last complete value."""
     closers: list[str] = []
     safe: tuple[int, str] | None = None
     for token in re.finditer(r'"(?:[^"\\]|\\.)*"|["{}\[\],]', text):
         mark = token.group()
         if mark == '"':
-            # the head ends inside this text
+            # the head ends within this text
             break
         if mark in "{[" and len(closers) == MAX_NESTING:
             return None
@@ -156,11 +156,11 @@ def cut_document(text: str) -> Any:
 
 
 def is_document(probe: Probe) -> bool:
-    """Whether the file is one JSON value over several lines, or an array, and not one object a line."""
+    """Whether the file is one JSON value over several lines, or an array, and not one object per line."""
     text = probe.text.lstrip()
     if text.startswith("["):
         first, second = [*islice(text.splitlines(), 2), ""][:2]
-        # Unless a whole array is only the first of the lines, of which the next is a record.
+        # unless the array is only the first line, and the next line is a record
         return not (first.rstrip().endswith("]") and isinstance(json_of(second), dict))
     if not text.startswith("{"):
         return False
@@ -170,10 +170,10 @@ def is_document(probe: Probe) -> bool:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: CallShape) -> Loaded:
-    """Insert into raw.requests, one row for each call that the file records.
+    """Insert into raw.requests, one row per call in the file.
 
     Raises:
-        SourceError: the file is one document that is no valid JSON, or not every row of it could be accounted for.
+        SourceError: the file is one document of invalid JSON, or not every row could be accounted for.
 
     """
     if not is_document(probe):
@@ -192,7 +192,7 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape
 
 def _load_document(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: CallShape) -> Loaded:
     is_array = probe.text.lstrip().startswith("[")
-    # DuckDB's buffer is as large as the greatest object that it may meet.
+    # DuckDB needs a buffer for the largest object
     size = probe.size(MAX_DOCUMENT_BYTES, "a document")
     relation = (
         f"(select json::varchar as line from read_json_objects({file_literal(probe.path)}, "
@@ -203,7 +203,7 @@ def _load_document(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: 
         read(connection, relation, shape)
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise MisreadError("not valid JSON, perhaps cut off: copy the file again") from None
-    # A document's records have no lines of their own: line is the record's number from 1, the offset is 0.
+    # records of a document have no lines: line is the record's number from 1, the offset is 0
     bad = connection.execute(
         "SELECT place, reason FROM call_records WHERE reason IS NOT NULL ORDER BY place, part"
     ).fetchall()
@@ -220,13 +220,13 @@ def _load_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str
 
 
 def store_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: CallShape) -> Loaded:
-    """Store what `call_records` holds of a file of lines, and find its rejected lines.
+    """Store the records of a file of lines from `call_records`, and locate its rejected lines.
 
     Raises:
-        MisreadError: not every rejected line could be found again.
+        MisreadError: not every rejected line could be located.
 
     """
-    # Equal lines have equal problems, so each place in a line is named once.
+    # equal lines have equal problems
     reasons = connection.execute(
         "SELECT line_md5, string_agg(reason, '\n' ORDER BY place, part) FROM ("
         "SELECT DISTINCT line_md5, place, part, reason FROM call_records WHERE reason IS NOT NULL) GROUP BY 1"
@@ -241,9 +241,9 @@ def store_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str
 
 
 def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape, document: str = "line") -> None:
-    """Make the temporary table call_records of `relation`, whose column `line` is the text of a line or document.
+    """Create the temporary table call_records from `relation`; its column `line` is the text of a line or document.
 
-    `document` is an SQL expression of the JSON that is read instead, where that is not the line itself.
+    `document` is an SQL expression for the JSON, if that is not the line itself.
     """
     own, around = _paths(shape, "$"), _paths(shape, "^")
     is_call = " and ".join(
@@ -285,7 +285,7 @@ def read(connection: duckdb.DuckDBPyConnection, relation: str, shape: CallShape,
 
 def _key(shape: CallShape, own: list[str], around: list[str]) -> str:
     parts = [f"coalesce({_field(place, own, around, 'names')}, '')" for place in shape.key]
-    # A part of the surroundings alone would give all records one name.
+    # parts of the surroundings alone would give all records one key
     named = " and ".join(
         f"coalesce({_field(place, own, around, 'names')}, '') <> ''" for place in shape.key if place[0] == "$"
     )
@@ -295,7 +295,7 @@ def _key(shape: CallShape, own: list[str], around: list[str]) -> str:
 def _store(
     connection: duckdb.DuckDBPyConnection, sha256: str, shape: CallShape, rejected: tuple[RejectedRow, ...], unread: int
 ) -> Loaded:
-    """Insert the good records of call_records, after the repeat rule; raises MisreadError where rows are missing."""
+    """Insert the valid records of call_records by the repeat rule; raises MisreadError if rows are missing."""
     insert = sql(
         "ingest/calls_requests",
         file_sha256=literal(sha256),
@@ -315,7 +315,7 @@ def _places(places: Places) -> tuple[str, ...]:
 
 
 def _paths(shape: CallShape, root: str) -> list[str]:
-    """The JSON paths of a shape that begin at `root`, each once."""
+    """The distinct JSON paths of a shape that start at `root`."""
     every = [place for places in shape.columns.values() for place in _places(places)]
     every += [*shape.key, *shape.only]
     return list(dict.fromkeys("$" + place[1:] for place in every if place[0] == root))
@@ -329,7 +329,7 @@ def _path_list(paths: list[str]) -> str:
 
 
 def _field(place: str, own: list[str], around: list[str], among: str = "fields") -> str:
-    """SQL of what stands in one place; `among` the names there is no object and no list."""
+    """SQL for the value of a place; for names (`among`), objects and lists are no value."""
     if place[0] == "=":
         return literal(place[1:])
     if place[0] == "^":

@@ -1,11 +1,11 @@
-"""Claude Code transcripts (~/.claude/projects/**/*.jsonl): one JSON object a line, usage on the assistant's lines.
+"""Claude Code transcripts (~/.claude/projects/**/*.jsonl): one JSON object per line, usage on assistant lines.
 
-Belongs here: which lines report usage, why one cannot be used, and the format's own repeat rule inside one file. Does
-not belong here: the same response in several files, and sidechains (dbt_project/models/intermediate).
+Belongs here: which lines report usage, why a line is rejected, and the format's repeat rule within one file. Does not
+belong here: the same response in several files, and sidechains (dbt_project/models/intermediate).
 
-Most of a transcript is text that nobody needs (law 8): msgspec decodes the fields of `_Line` alone and steps over all
-others, which takes a quarter of what DuckDB takes for the same lines. It is strict: a piece of a file with anything
-unusual in it is read again line by line, and a line that it refuses is judged by itself.
+Most of a transcript is text that is never needed. msgspec decodes only the fields of `_Line` and skips all others, in a
+quarter of DuckDB's time for the same lines. It is strict: a piece of a file with anything unusual is read again line by
+line, and a line that msgspec refuses is parsed leniently.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import duckdb
 
 FORMAT = "claude_code"
-# What lines of each type have that those of other tools, which took over the format, have not.
+# Fields by line type that other tools with the same format do not write.
 _LINE_TYPES = {
     "assistant": ("sessionId", "message"), "user": ("sessionId", "message"),
     "summary": ("leafUuid",), "file-history-snapshot": ("messageId", "snapshot"),
@@ -43,28 +43,28 @@ _LINE_TYPES = {
     "ai-title": ("sessionId",), "custom-title": ("sessionId",), "last-prompt": ("sessionId",),
     "permission-mode": ("sessionId",), "pr-link": ("sessionId",),
 }  # fmt: skip
-# Where other tools keep their counts, or a message its text: Qwen Code, CodeBuddy.
+# Fields of other tools for counts or text: Qwen Code, CodeBuddy.
 _OF_OTHERS = frozenset(("usageMetadata", "systemPayload", "providerData", "usage", "tokens", "tokenUsage", "role"))
-# What Claude Code marks its lines with, and the API its counts.
-_MARKS = frozenset(("isSidechain", "requestId"))
+# Markers of Claude Code on a line, and of the API on counts.
+_MARKERS = frozenset(("isSidechain", "requestId"))
 _COUNTS = frozenset(("input_tokens", "output_tokens"))
-# A line that is longer than the head, or cut off, still shows what it is.
+# Recognises a line that is longer than the head, or cut off.
 _CUT_LINE = re.compile(rb'^\s*\{[^\n]*"(sessionId|parentUuid|isSidechain)"\s*:')
-# Of a large file so much is in memory at once, besides what it reports.
+# A large file is read in pieces of this size.
 _PIECE_BYTES = 1 << 24
-# Rows that wait as Python objects, ten times as large, to become columns.
+# Rows are converted to columns in chunks: as Python objects they take ten times the memory.
 _ROWS_AS_OBJECTS = 4096
-# These say what tokens_or_null and tokens_problem of macros.sql say, and _THIS_CENTURY what utc_of does.
-_MAX_PLAIN = 10**9 - 1  # below any limit that can be set
+# The same rules as tokens_or_null, tokens_problem and (_THIS_CENTURY) utc_of in macros.sql.
+_MAX_PLAIN = 10**9 - 1  # below any possible limit
 _WHOLE_NUMBER = re.compile(r"([0-9]{1,15})([.]0+)?")
 _TOO_LARGE = re.compile(r"[0-9]{16,}([.]0+)?")
 _NEGATIVE = re.compile(r"-[0-9]+([.]0+)?")
-# Zero times of other systems (years 1 and 1970) are no times of usage.
+# Zero times of other systems (years 1 and 1970) are not times of usage.
 _THIS_CENTURY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$)")
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
-# The provider's own ids are longer than what gateways give to all of their responses.
+# The provider's ids are longer than the constant ids of gateways.
 _OWN_ID_LENGTH = 24
-# The longest pause inside of one response. (The API's clients wait as long for an answer.)
+# The longest pause within one response (also the timeout of the API's clients).
 _PAUSE = timedelta(minutes=10)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX_PLAIN)]
@@ -91,7 +91,7 @@ class _Iteration(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Usage(msgspec.Struct, frozen=True, gc=False):
-    # In the order in which Claude Code writes the fields, which is the quickest to decode.
+    # Fields in Claude Code's order, which decodes fastest.
     input_tokens: _Count = 0
     cache_creation_input_tokens: _Count = 0
     cache_read_input_tokens: _Count = 0
@@ -105,7 +105,7 @@ class _Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 _NO_USAGE = _Usage()
-# Whose counts are the response's own.
+# Iterations that the response's own counts include.
 _OWN_ITERATIONS = frozenset(("", "message", "fallback_message"))
 
 
@@ -131,19 +131,19 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def lane(self) -> str:
-        """Who asked for a call that only a gateway's id names: the main line or the agent of a sidechain."""
+        """Which agent made a call that only has a gateway's id: '' for the main line, else the sidechain's agent."""
         if self.requestId or _is_providers(self.message.id) or not self.message.id:
             return ""
         return self.agentId or ("sidechain" if self.isSidechain else "")
 
     @property
     def input(self) -> str:
-        """What went into the call, which tells it from others under its message's id."""
+        """The input counts of the call, to distinguish it from others with the same message id."""
         return _input(self.message.usage)
 
 
 class _LineInside(_Line, frozen=True, gc=False):
-    """A call inside of a response: its input is told apart by the response's, since advisers can be asked alike."""
+    """A call within a response: its input includes the response's, because advisers can get equal inputs."""
 
     around: str = ""
 
@@ -159,12 +159,12 @@ class _Block(msgspec.Struct, frozen=True, gc=False):
     type: str = ""
 
 
-class _Said(msgspec.Struct, frozen=True, gc=False):
+class _UserMessage(msgspec.Struct, frozen=True, gc=False):
     content: list[_Block] | str = ""
 
 
 class _UserLine(msgspec.Struct, frozen=True, gc=False):
-    """What somebody asked, or the result of a tool, which stands between the lines of one response, too."""
+    """A prompt, or the result of a tool, which can also be between the lines of one response."""
 
     type: str = ""
     isSidechain: bool = False  # noqa: N815
@@ -172,7 +172,7 @@ class _UserLine(msgspec.Struct, frozen=True, gc=False):
     agentId: str | None = None  # noqa: N815
     sessionId: str = ""  # noqa: N815
     timestamp: _Moment = _NEVER
-    message: _Said = _Said()
+    message: _UserMessage = _UserMessage()
     toolUseResult: msgspec.Raw = msgspec.Raw()  # noqa: N815
 
     @property
@@ -186,8 +186,7 @@ class _UserLine(msgspec.Struct, frozen=True, gc=False):
 
 
 _USER_LINES = msgspec.json.Decoder(_UserLine)
-# What is stored of a line, before store_transcripts.sql; times count from 1970, which takes a fifth of the time that
-# pyarrow takes for times with a zone.
+# The input of store_transcripts.sql. Times are durations since 1970: 5 times faster in pyarrow than times with a zone.
 _COLUMNS = {
     "request_key": pa.string(), "response_id": pa.string(), "message_id": pa.string(), "session_id": pa.string(),
     "is_sidechain": pa.bool_(),
@@ -202,7 +201,7 @@ _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def recognise(probe: Probe) -> str | None:
-    """The first line of the head that is a transcript's, or one that another tool writes in its manner, decides."""
+    """Decided by the first line of the head that is a transcript's, or that of another tool with this format."""
     for line in io.BytesIO(probe.head.removeprefix(codecs.BOM_UTF8)):
         if not line.lstrip().startswith(b"{"):
             continue
@@ -222,9 +221,9 @@ def recognise(probe: Probe) -> str | None:
 
 
 def _is_own_turn(entry: dict[str, Any]) -> bool:
-    """Whether a turn of a talk has what only Claude Code writes: its marks on the line, or the API's counts in it."""
+    """Whether a message has what only Claude Code writes: its markers on the line, or the API's counts in it."""
     usage = _object(_object(entry.get("message")).get("usage"))
-    return not _MARKS.isdisjoint(entry) or not _COUNTS.isdisjoint(usage)
+    return not _MARKERS.isdisjoint(entry) or not _COUNTS.isdisjoint(usage)
 
 
 def _is_of_another_tool(entry: dict[str, Any]) -> bool:
@@ -233,7 +232,7 @@ def _is_of_another_tool(entry: dict[str, Any]) -> bool:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each response that the file reports."""
+    """Insert into raw.requests, one row per response in the file."""
     with refusing_damaged_gzip(), probe.open() as handle:
         transcript = _transcript(_pieces(handle))
     rows = Rows()
@@ -243,27 +242,27 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
 
 
 def parse(content: bytes | memoryview) -> Transcript:
-    """Take apart a whole file."""
+    """Parse a whole file."""
     return _transcript([_Piece(content)])
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What a file reports: of the lines of each response the one that stands, by the response's key."""
+    """The usage of a file: for each response's key, the line that counts."""
 
     loaded: Loaded
     requests: Mapping[str, _Line]
-    # Where it is not the time of the line that stands: when the response was first seen.
+    # Time of the response's first line, if it differs from that of the line that counts.
     first_seen: Mapping[str, datetime]
-    # Responses that another one of the same id and input precedes.
+    # Keys of responses that follow another one with the same id and input.
     anew: Set[str] = frozenset()
 
 
 @dataclass
 class _Reports:
-    """The lines that report usage, each with the key of its response; `lines` counts all that were read.
+    """The lines that report usage, each with its response's key; `lines` counts all lines read.
 
-    Where gateways name responses, also the times of prompts by session and lane, and which responses begin anew.
+    With ids of gateways, also the times of prompts by session and lane, and the responses that repeat an input.
     """
 
     lines: int = 0
@@ -275,14 +274,14 @@ class _Reports:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Whole lines of a file: the number of the first, and where it begins."""
+    """Whole lines of a file, with the number and byte offset of the first line."""
 
     content: bytes | memoryview
     number: int = 1
     offset: int = 0
 
     def reports(self, rejected: list[RejectedRow]) -> _Reports:
-        """What the lines report; those that cannot be used are added to `rejected`."""
+        """The usage of the lines; unusable lines are added to `rejected`."""
         reports = self._reports(rejected)
         if any(_is_unnamed(line) and not _is_providers(line.message.id) for line in reports.reporting):
             reports.prompts = _prompts(bytes(self.content))
@@ -299,21 +298,21 @@ class _Piece:
         for number, content in enumerate(bytes(self.content).split(b"\n"), self.number):
             line = content[0 if offset else bom :].rstrip(b"\r")
             if line.strip():
-                found = _decoded(line) or _judged(line)
-                if isinstance(found, str):
+                report = _decoded(line) or _parsed_leniently(line)
+                if isinstance(report, str):
                     reports.lines += 1
                     text = line.decode("utf-8", "backslashreplace")
-                    rejected.append(RejectedRow(number, offset, found, text=text))
+                    rejected.append(RejectedRow(number, offset, report, text=text))
                 else:
-                    reports.lines += found.lines
-                    reports.keys += found.keys
-                    reports.reporting += found.reporting
+                    reports.lines += report.lines
+                    reports.keys += report.keys
+                    reports.reporting += report.reporting
             offset += len(content) + 1
         return reports
 
 
 def _pieces(handle: IO[bytes]) -> Iterator[_Piece]:
-    """A file in pieces of whole lines. Of a line that is too long to be used the end is left out."""
+    """A file in pieces of whole lines; the end of a line that is too long is skipped."""
     number, offset = 1, 0
     while content := handle.read(_PIECE_BYTES):
         content += handle.readline(MAX_LINE_BYTES + 1)
@@ -326,21 +325,21 @@ def _pieces(handle: IO[bytes]) -> Iterator[_Piece]:
 
 
 def _prompts(content: bytes) -> dict[tuple[str, str], list[datetime]]:
-    """When somebody asked for something, by session and lane."""
-    found: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
+    """The times of prompts, by session and lane."""
+    prompts: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
     for line in content.split(b"\n"):
         if b'"user"' not in line:
             continue
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            said = _USER_LINES.decode(line)
-            if said.is_prompt:
-                lane = said.agentId or ("sidechain" if said.isSidechain else "")
-                found[said.sessionId, lane].append(said.timestamp)
-    return found
+            entry = _USER_LINES.decode(line)
+            if entry.is_prompt:
+                lane = entry.agentId or ("sidechain" if entry.isSidechain else "")
+                prompts[entry.sessionId, lane].append(entry.timestamp)
+    return prompts
 
 
 def _decoded(content: bytes | memoryview) -> _Reports | None:
-    """What whole lines report; None where anything about one of them is unusual."""
+    """The usage of whole lines; None if anything in them is unusual."""
     try:
         entries = _LINES.decode_lines(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -357,19 +356,19 @@ def _decoded(content: bytes | memoryview) -> _Reports | None:
 
 
 def _calls_inside(lines: Sequence[_Line]) -> list[_Line]:
-    """The calls that the provider made inside of responses, each as a line of its own.
+    """The calls that the provider made within responses, each as a line of its own.
 
-    A response's counts are those of its own sampling, the iterations of type `message`; an adviser's or a compaction's
-    lie outside of them. Where another model served the response in its place (`fallback_message`), they are that
-    one's, and each `message` is an attempt that was declined: paid for where it had any output.
+    A response's counts include only its iterations of type `message`, not those of an adviser or a compaction. If
+    another model served the response (`fallback_message`), the counts are that model's, and each `message` is a
+    declined attempt, which is billed if it has output.
     """
-    found = []
+    calls_inside = []
     for line in lines:
         usage = line.message.usage
         iterations = usage.iterations
         if not iterations:
             continue
-        # Nothing else needs them, and in a large file they would take much memory.
+        # frees memory: nothing else needs the iterations
         msgspec.structs.force_setattr(usage, "iterations", None)
         served = [each.model for each in iterations if each.type == "fallback_message"]
         if served:
@@ -379,12 +378,12 @@ def _calls_inside(lines: Sequence[_Line]) -> list[_Line]:
             for each in iterations
             if each.type not in _OWN_ITERATIONS or (served and each.type == "message" and each.output_tokens)
         ]
-        found += [_inside(line, call, f"#{place}") for place, call in enumerate(calls, 1)]
-    return found
+        calls_inside += [_inside(line, call, f"#{place}") for place, call in enumerate(calls, 1)]
+    return calls_inside
 
 
 def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
-    """A call inside of a response: its model's and its counts, and all else the response's."""
+    """A call within a response, as a line: its own model and counts, everything else from the response."""
     message = line.message
     model = call.model or message.model
     return _LineInside(
@@ -407,7 +406,7 @@ def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
                 output_tokens=call.output_tokens,
                 service_tier=message.usage.service_tier,
                 inference_geo=message.usage.inference_geo,
-                # The fast mode is asked for of one model.
+                # fast mode is requested for one model only
                 speed=message.usage.speed if model == message.model else None,
             ),
         ),
@@ -416,9 +415,9 @@ def _inside(line: _Line, call: _Iteration, place: str) -> _Line:
 
 
 def _request_keys(lines: Iterable[_Line]) -> list[str]:
-    """What tells responses apart: the message's id with the request's, or the line's own; '' where it has neither.
+    """Keys of responses: the message's id with the request's id, else the line's uuid; '' if there is neither.
 
-    The message's id alone does not (see `_by_turn`).
+    A message id without a request id is not unique (see `_by_turn`).
     """
     return [
         f"{message_id}:{line.requestId}"
@@ -428,8 +427,8 @@ def _request_keys(lines: Iterable[_Line]) -> list[str]:
     ]
 
 
-def _judged(line: bytes) -> _Reports | str:
-    """What an unusual line reports, or why it cannot be used."""
+def _parsed_leniently(line: bytes) -> _Reports | str:
+    """The usage of an unusual line, or why it is rejected."""
     if len(line) > MAX_LINE_BYTES:
         return f"line longer than {MAX_LINE_BYTES >> 20} MiB"
     try:
@@ -439,7 +438,7 @@ def _judged(line: bytes) -> _Reports | str:
     if text.lstrip().startswith("//"):
         return _Reports(1)
     try:
-        # Numbers stay as they are written; half of an emoji, which JavaScript leaves where it cuts text, is let in.
+        # numbers stay text; half surrogate pairs, which JavaScript leaves when it cuts text, are accepted
         entry = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
     except RecursionError:
         return "nested too deeply"
@@ -501,9 +500,9 @@ def _judged(line: bytes) -> _Reports | str:
 
 
 def _counts(usage: Mapping[str, Any]) -> list[int] | str:
-    """Input, writes, those for 5 minutes and for an hour, reads and output, or what is wrong with one of them."""
+    """Input, cache writes (all, 5 minutes, 1 hour), cache reads and output; or what is wrong with one of them."""
     writes = _object(usage.get("cache_creation"))
-    found = []
+    counts = []
     for record, name in (
         (usage, "input_tokens"),
         (usage, "cache_creation_input_tokens"),
@@ -515,8 +514,8 @@ def _counts(usage: Mapping[str, Any]) -> list[int] | str:
         count = _counted(record, name)
         if isinstance(count, str):
             return count
-        found.append(count)
-    return found
+        counts.append(count)
+    return counts
 
 
 def _iteration(record: Mapping[str, Any]) -> _Iteration | str:
@@ -546,7 +545,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A value of JSON as text, '' for null."""
+    """A JSON value as text, '' for null."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value)
@@ -554,48 +553,48 @@ def _text(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    """A name; an object or a list is none, and may be somebody's text."""
+    """A name; objects and lists are dropped, because they could contain text of a user."""
     return "" if isinstance(value, dict | list) else _text(value)
 
 
 def _count(text: str) -> int | str:
     """A count of tokens, or what is wrong with it."""
-    if (found := _WHOLE_NUMBER.fullmatch(text)) and int(found[1]) <= in_force().tokens:
-        return int(found[1])
+    if (number := _WHOLE_NUMBER.fullmatch(text)) and int(number[1]) <= in_force().tokens:
+        return int(number[1])
     if not text:
         return "is empty, expected a whole number"
     if _NEGATIVE.fullmatch(text):
         return "is negative, expected a count"
-    return "is greater than any count of tokens" if found or _TOO_LARGE.fullmatch(text) else "is not a whole number"
+    return "is greater than any count of tokens" if number or _TOO_LARGE.fullmatch(text) else "is not a whole number"
 
 
 def _moment(text: str) -> datetime | None:
-    """A time in UTC, where none is stated too; None for what is no time of usage."""
+    """A time in UTC (also if no zone is stated); None if it is not a time of usage."""
     if not _THIS_CENTURY.match(text):
         return None
     try:
-        found = msgspec.convert(text, datetime)
+        moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         try:
-            found = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(text)
         except ValueError:
             return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _transcript(pieces: Iterable[_Piece]) -> Transcript:
-    """Take apart a file that comes in pieces; of the lines of one response one is left."""
+    """Parse a file in pieces; one line per response remains."""
     read = usage = 0
     rejected: list[RejectedRow] = []
     requests: dict[str, _Line] = {}
     first_seen: dict[str, datetime] = {}
-    unlike: defaultdict[str, list[_Line]] = defaultdict(list)
+    differing: defaultdict[str, list[_Line]] = defaultdict(list)
     anew: set[str] = set()
-    for found in _responses(pieces, rejected):
-        read += found.lines
-        usage += len(found.reporting)
-        anew |= found.anew
-        for key, line in zip(found.keys, found.reporting, strict=True):
+    for reports in _responses(pieces, rejected):
+        read += reports.lines
+        usage += len(reports.reporting)
+        anew |= reports.anew
+        for key, line in zip(reports.keys, reports.reporting, strict=True):
             known = requests.setdefault(key, line)
             if known is line:
                 continue
@@ -605,7 +604,7 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
                 or counts.cache_read_input_tokens != others.cache_read_input_tokens
                 or counts.cache_creation_input_tokens != others.cache_creation_input_tokens
             ) and _NO_INPUT not in (line.input, known.input):
-                # One response has one input: a gateway gives both ids to all.
+                # different inputs are different responses: some gateways repeat both ids
                 key += f"\0{line.input}"
                 known = requests.setdefault(key, line)
                 if known is line:
@@ -619,18 +618,18 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
                 or counts.inference_geo != others.inference_geo
                 or counts.speed != others.speed
             ):
-                unlike[key].append(line)
+                differing[key].append(line)
                 continue
             if line.timestamp < first_seen.setdefault(key, known.timestamp):
                 first_seen[key] = line.timestamp
-            gained = counts.output_tokens - others.output_tokens
-            if gained > 0 or (gained == 0 and _precedence(line) > _precedence(known)):
+            more_output = counts.output_tokens - others.output_tokens
+            if more_output > 0 or (more_output == 0 and _precedence(line) > _precedence(known)):
                 requests[key] = line
-    for key, lines in unlike.items():
-        # The lines that are alike are as good as two of them: the first and the one that stands.
+    for key, lines in differing.items():
+        # two lines represent all equal ones: the first and the one that counts
         known = requests[key]
         first = first_seen.get(key, known.timestamp)
-        requests[key] = _standing([msgspec.structs.replace(known, timestamp=first), known, *lines])
+        requests[key] = _counting_line([msgspec.structs.replace(known, timestamp=first), known, *lines])
         first_seen[key] = min([first, *(line.timestamp for line in lines)])
     loaded = Loaded(
         "request",
@@ -644,46 +643,46 @@ def _transcript(pieces: Iterable[_Piece]) -> Transcript:
 
 
 def _responses(pieces: Iterable[_Piece], rejected: list[RejectedRow]) -> Iterator[_Reports]:
-    """What the pieces of a file report; at the end the lines without a request's id, which only together have keys."""
+    """The usage of each piece, then of lines without a request id, whose keys depend on all of them."""
     words: dict[str, str] = {}
     unnamed: list[_Line] = []
     prompts: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
     for piece in pieces:
-        found = piece.reports(rejected)
-        for place, moments in found.prompts.items():
+        reports = piece.reports(rejected)
+        for place, moments in reports.prompts.items():
             prompts[place] += moments
         if len(piece.content) >= _PIECE_BYTES:
-            _share_words(found.reporting, words)
-        if not all(line.requestId for line in found.reporting):
-            unnamed += [line for line in found.reporting if _is_unnamed(line)]
-            named = [i for i, line in enumerate(found.reporting) if not _is_unnamed(line)]
-            found.keys = [found.keys[i] for i in named]
-            found.reporting = [found.reporting[i] for i in named]
-        yield found
+            _share_words(reports.reporting, words)
+        if not all(line.requestId for line in reports.reporting):
+            unnamed += [line for line in reports.reporting if _is_unnamed(line)]
+            named = [i for i, line in enumerate(reports.reporting) if not _is_unnamed(line)]
+            reports.keys = [reports.keys[i] for i in named]
+            reports.reporting = [reports.reporting[i] for i in named]
+        yield reports
     if unnamed:
         yield _by_turn(unnamed, prompts)
 
 
 def _is_unnamed(line: _Line) -> bool:
-    """Whether nothing but its message's id names the response: gateways give all of their responses the same one."""
+    """Whether the response has only a message id, which may be the constant id of a gateway."""
     return not line.requestId and line.message.id != ""
 
 
 def _is_providers(message_id: str) -> bool:
-    """Whether an id has the shape of Anthropic's, of which each response has its own."""
+    """Whether an id has the form of Anthropic's ids, which are unique per response."""
     return message_id.startswith("msg_") and len(message_id.partition("#")[0]) >= _OWN_ID_LENGTH
 
 
 def _by_turn(lines: Iterable[_Line], prompts: Mapping[tuple[str, str], Sequence[datetime]]) -> _Reports:
-    """Lines without a request's id, each with a key of its message's id, its input and the time of its first line."""
+    """Lines without a request id; their keys are message id, input and time of the response's first line."""
     places: defaultdict[tuple[str, str, str], list[_Line]] = defaultdict(list)
     for line in lines:
         places[line.sessionId, line.message.id, line.lane].append(line)
     reports = _Reports()
-    for (session, message_id, lane), together in places.items():
-        in_time = sorted(together, key=lambda line: (line.timestamp, _output(line)))
-        asked = None if _is_providers(message_id) else sorted(prompts.get((session, lane), ()))
-        for turn, is_anew in _turns(in_time, asked):
+    for (session, message_id, lane), group in places.items():
+        in_time = sorted(group, key=lambda line: (line.timestamp, _output(line)))
+        prompt_times = None if _is_providers(message_id) else sorted(prompts.get((session, lane), ()))
+        for turn, is_anew in _turns(in_time, prompt_times):
             first = min(line.timestamp for line in turn).astimezone(UTC)
             key = f"{turn[0].message.id}@{first:%Y-%m-%dT%H:%M:%S.%f}:{turn[0].input}{lane and '@' + lane}"
             reports.keys += [key] * len(turn)
@@ -693,53 +692,60 @@ def _by_turn(lines: Iterable[_Line], prompts: Mapping[tuple[str, str], Sequence[
     return reports
 
 
-def _turns(lines: Iterable[_Line], asked: Sequence[datetime] | None) -> list[tuple[list[_Line], bool]]:
-    """The responses of one session under one message's id, whose lines come in order of time; and which begin anew.
+def _turns(lines: Iterable[_Line], prompt_times: Sequence[datetime] | None) -> list[tuple[list[_Line], bool]]:
+    """The responses of one session and message id, from lines in time order, and whether each repeats an input.
 
-    What is streamed repeats its input and grows its output, without a long pause; each turn of a session has an input
-    of its own. Lines that tell of no input yet belong to what follows; where none ever does, output that falls tells
-    that another turn has begun. Under a gateway's id it tells so of equal inputs too, and so does a prompt in between,
-    of which `asked` has the times (None where the id is the provider's). The result of a tool is none: those that run
-    while the response is streamed stand between its lines.
+    A streamed response repeats its input and increases its output, without a long pause; the next turn of a session has
+    another input. Lines without input counts belong to the response that follows; if there is none, decreasing output
+    starts another response. With a gateway's id, decreasing output with equal input also starts one, and so does a
+    prompt in between (`prompt_times`; None for the provider's ids). The result of a tool is no prompt, because tools
+    that run while the response is streamed write between its lines.
     """
     turns: list[list[_Line]] = []
     anew: set[int] = set()
     latest: dict[str, list[_Line]] = {}
     early: list[_Line] = []
     for line in lines:
-        told = line.input
-        before = latest[told][-1] if told in latest else line
-        if told == _NO_INPUT:
+        before = latest[line.input][-1] if line.input in latest else line
+        if line.input == _NO_INPUT:
             early.append(line)
-        elif before is not line and line.timestamp - before.timestamp <= _PAUSE and not _is_anew(before, line, asked):
-            latest[told].append(line)
+        elif (
+            before is not line
+            and line.timestamp - before.timestamp <= _PAUSE
+            and not _is_anew(before, line, prompt_times)
+        ):
+            latest[line.input].append(line)
         else:
             if before is not line and line.timestamp - before.timestamp <= _PAUSE:
                 anew.add(id(line))
-            latest[told] = [line]
-            turns.append(latest[told])
+            latest[line.input] = [line]
+            turns.append(latest[line.input])
     by_end = sorted(turns, key=lambda turn: turn[-1].timestamp)
     ends = [turn[-1].timestamp for turn in by_end]
     outputs = [max(map(_output, turn)) for turn in by_end]
-    untold: list[list[_Line]] = []
+    without_input: list[list[_Line]] = []
     for line in early:
-        at = bisect_left(ends, line.timestamp)
-        if at < len(ends) and by_end[at][0].timestamp - line.timestamp <= _PAUSE and _output(line) <= outputs[at]:
-            by_end[at].append(line)
+        next_turn = bisect_left(ends, line.timestamp)
+        if (
+            next_turn < len(ends)
+            and by_end[next_turn][0].timestamp - line.timestamp <= _PAUSE
+            and _output(line) <= outputs[next_turn]
+        ):
+            by_end[next_turn].append(line)
             continue
-        before = untold[-1][-1] if untold else line
+        before = without_input[-1][-1] if without_input else line
         if before is line or line.timestamp - before.timestamp > _PAUSE or _output(line) < _output(before):
-            untold.append([])
-        untold[-1].append(line)
-    return [(turn, id(turn[0]) in anew) for turn in turns] + [(turn, False) for turn in untold]
+            without_input.append([])
+        without_input[-1].append(line)
+    return [(turn, id(turn[0]) in anew) for turn in turns] + [(turn, False) for turn in without_input]
 
 
-def _is_anew(before: _Line, line: _Line, asked: Sequence[datetime] | None) -> bool:
-    """Whether under a gateway's id a line that follows on another one of equal input is another response."""
-    if asked is None:
+def _is_anew(before: _Line, line: _Line, prompt_times: Sequence[datetime] | None) -> bool:
+    """Whether a line after another one with equal input is another response; only with a gateway's id."""
+    if prompt_times is None:
         return False
-    return _output(line) < _output(before) or bisect_right(asked, before.timestamp) < bisect_right(
-        asked, line.timestamp
+    return _output(line) < _output(before) or bisect_right(prompt_times, before.timestamp) < bisect_right(
+        prompt_times, line.timestamp
     )
 
 
@@ -748,7 +754,7 @@ def _output(line: _Line) -> int:
 
 
 def _input(usage: _Usage) -> str:
-    """The input of a call as text: without cache, written to it, read from it."""
+    """The input counts of a call as text: no cache, cache writes, cache reads."""
     writes = usage.cache_creation
     split = writes.ephemeral_5m_input_tokens + writes.ephemeral_1h_input_tokens if writes else 0
     written = max(usage.cache_creation_input_tokens, split)
@@ -759,7 +765,7 @@ _NO_INPUT = _input(_NO_USAGE)
 
 
 def _share_words(lines: Iterable[_Line], words: dict[str, str]) -> None:
-    """Keep each text that lines have in common once, which is a third of what a large file takes in memory."""
+    """Share equal texts between lines: a third less memory for a large file."""
     for line in lines:
         for record, names in (
             (line, ("cwd", "sessionId", "type")),
@@ -776,18 +782,18 @@ def _precedence(line: _Line) -> tuple[int, datetime, str]:
     return line.message.usage.output_tokens, line.timestamp, line.uuid
 
 
-def _standing(lines: Sequence[_Line]) -> _Line:
-    """The repeat rule: of the lines of one response the one with the greatest output stands, then the latest, then the
-    greatest uuid; its session and folder are the first line's; tier, geo and speed are the first non-empty ones; it is
-    a sidechain's if all of its lines are.
+def _counting_line(lines: Sequence[_Line]) -> _Line:
+    """The repeat rule for the lines of one response: the line with the most output counts, then the latest, then the
+    greatest uuid. Session and folder come from the first line; tier, geo and speed are the first non-empty ones; it is
+    a sidechain only if all lines are.
     """
     kept = max(lines, key=_precedence)
     usages = [(line.timestamp, line.message.usage) for line in lines]
     usage = msgspec.structs.replace(
         kept.message.usage,
-        service_tier=_first(((seen, usage.service_tier or "") for seen, usage in usages)),
-        inference_geo=_first(((seen, _geo(usage.inference_geo or "")) for seen, usage in usages)),
-        speed=_first(((seen, usage.speed or "") for seen, usage in usages)),
+        service_tier=_first(((time, usage.service_tier or "") for time, usage in usages)),
+        inference_geo=_first(((time, _geo(usage.inference_geo or "")) for time, usage in usages)),
+        speed=_first(((time, usage.speed or "") for time, usage in usages)),
     )
     return msgspec.structs.replace(
         kept,
@@ -804,7 +810,7 @@ def _first(stated: Iterable[tuple[datetime, str]]) -> str:
 
 @functools.lru_cache(1 << 10)
 def _project(folder: str) -> str:
-    """The last part of a folder, of any system."""
+    """The last part of a folder's path, on any operating system."""
     return folder.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
 
 
@@ -813,11 +819,11 @@ def _geo(stated: str) -> str:
 
 
 class Rows:
-    """The rows of files on their way into raw.requests: many in one statement cost a hundredth of one for each file."""
+    """Rows of files for raw.requests; one statement for many files is 100 times cheaper than one per file."""
 
     def __init__(self) -> None:
-        # Of each row that is no column yet: its key, its line, when the response was first seen, whether it begins
-        # anew, and the file's place.
+        # rows that are not in columns yet: key, line, time of the response's first line, whether it repeats an
+        # input, and the index of its file
         self._keys: list[str] = []
         self._anew: list[bool] = []
         self._lines: list[_Line] = []
@@ -827,7 +833,7 @@ class Rows:
         self._tables: list[pa.Table] = []
 
     def add(self, sha256: str, parsed: Transcript) -> None:
-        """Take in the rows of a file."""
+        """Add the rows of a file."""
         keys, lines = list(parsed.requests), list(parsed.requests.values())
         for start in range(0, len(keys), _ROWS_AS_OBJECTS):
             some = slice(start, start + _ROWS_AS_OBJECTS)
@@ -841,7 +847,7 @@ class Rows:
                 self._make_columns()
 
     def _make_columns(self) -> None:
-        """Turn the rows into columns."""
+        """Convert the rows to columns."""
         lines = self._lines
         messages = [line.message for line in lines]
         usages = [message.usage for message in messages]
@@ -875,7 +881,7 @@ class Rows:
             "web_search_count": [each.web_search_requests if each else 0 for each in tools],
             "file": self._places,
         }
-        # The pool that pyarrow prefers asks for pages of 2 MiB, which take longer to clear than these columns to fill.
+        # pyarrow's default pool allocates pages of 2 MiB, which take longer to clear than these columns to fill
         pool = pa.system_memory_pool()
         columns = {name: pa.array(values[name], kind, memory_pool=pool) for name, kind in _COLUMNS.items()}
         for name in ("requested_at", "kept_at"):
@@ -886,7 +892,7 @@ class Rows:
         self._anew, self._places, self._files = [], [], []
 
     def table(self) -> pa.Table:
-        """All rows, file by file: the columns that `store` takes."""
+        """All rows, file by file, in the columns for `store`."""
         if self._keys or not self._tables:
             self._make_columns()
         return pa.concat_tables(self._tables)
@@ -896,13 +902,13 @@ def store(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> dict[str, tu
     """Insert rows of files into raw.requests, inside the caller's transaction.
 
     Returns:
-        The first and the last day of usage of each file (sha256) that has any on a day that retention lets in.
+        First and last day of usage by file (sha256), for files with usage within retention.
 
     """
     if not rows.num_rows:
         return {}
     connection.register("transcript_rows", rows)
-    # Here, because a process that only parses transcripts need not start DuckDB.
+    # imported here, because worker processes that parse transcripts do not need DuckDB
     from pipeline.ingest.sources.base import insert_rows
 
     insert_rows(connection, "raw.requests", sql("ingest/store_transcripts", source_format=literal(FORMAT)))

@@ -1,8 +1,8 @@
-"""Codex CLI rollouts (~/.codex/sessions/**/rollout-*.jsonl): one event a line, cumulative counts of tokens.
+"""Codex CLI rollouts (~/.codex/sessions/**/rollout-*.jsonl): one event per line, cumulative token counts.
 
-Belongs here: which lines report a call, to which session and model it belongs, and which calls a fork copied from its
-parent. Does not belong here: counting copies once, which the models do. Of a line only the fields listed in
-pipeline/ingest/sql/codex_lines.sql are read.
+Belongs here: which lines report a call, the session and model of a call, and which calls a fork copied from its parent.
+Does not belong here: counting copies once (the models do). Only the fields in pipeline/ingest/sql/codex_lines.sql are
+read from a line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHAPE = calls.CallShape(
         "usage_type": "$.service_tier",
         "input": "$.input_tokens",
         "cache_read": "$.cached_input_tokens",
-        # OpenAI has one kind of writes, kept for minutes.
+        # OpenAI has one kind of cache writes, which live for minutes.
         "cache_write_5m": "$.cache_write_input_tokens",
         "output": "$.output_tokens",
         "total": "$.total_tokens",
@@ -53,7 +53,7 @@ _EVENTS = frozenset(("session_meta", "turn_context", "event_msg", "response_item
 
 
 def recognise(probe: Probe) -> str | None:
-    """Some line of the head is an event of a rollout: a time, a type and a payload."""
+    """Recognised by a line of the head with a time, a type and a payload."""
     for entry in calls.first_objects(probe):
         if str(entry.get("type")) in _EVENTS and isinstance(entry.get("payload"), dict) and "timestamp" in entry:
             return ""
@@ -61,14 +61,14 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each call of a session."""
+    """Insert into raw.requests, one row per call of a session."""
     return load_tidily(connection, probe, lambda file: _load(connection, file, sha256), tidy_lines)
 
 
 def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     forget_reader_errors(connection)
     try:
-        # What is in force depends on the lines above.
+        # the state depends on the lines above
         lines = readable_lines(line_relation(probe, in_order=True))
         connection.execute(sql("ingest/codex_lines", readable_lines=lines))
     except (duckdb.InvalidInputException, duckdb.IOException):

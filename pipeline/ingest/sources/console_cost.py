@@ -1,6 +1,6 @@
 """Anthropic Console cost exports (claude_api_cost_*.csv): billed amounts by day, rounded to the cent.
 
-Belongs here: all generations of columns since 2024. Does not belong here: rates, and comparing with usage.
+Belongs here: all versions of the columns since 2024. Does not belong here: rates, and the comparison with usage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHAPE = CsvShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """A header with token_type or cost_usd, and two more of the required columns, is a cost export."""
+    """Recognised by a header with token_type or cost_usd, and two more of the required columns."""
     header = set(csv_header(probe))
     if not header & {"token_type", "cost_usd"} or len(header & set(SHAPE.required)) < 3:
         return None
@@ -32,7 +32,7 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.console_costs, one row for each row of the file."""
+    """Insert into raw.console_costs, one row per row of the file."""
     header = csv_header(probe)
     select = partial(
         sql,

@@ -1,7 +1,7 @@
 """Anthropic Console usage exports (claude_api_tokens_*.csv): tokens by day, hour or minute.
 
-Belongs here: the three generations of columns, and what an absent column means. Does not belong here: which of several
-exports is in force (dbt_project/models/intermediate).
+Belongs here: the three versions of the columns, and the meaning of a missing column. Does not belong here: which of
+several exports is in force (dbt_project/models/intermediate).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GRAINS = {86400: "day", 3600: "hour", 60: "minute"}
 
 
 def recognise(probe: Probe) -> str | None:
-    """A header with at least two of the token columns is a usage export, complete or not."""
+    """Recognised by a header with at least two of the token columns, complete or not."""
     header = csv_header(probe)
     tokens = {name for name in SHAPE.known if name.startswith("usage_") and name != "usage_date_utc"} - {"usage_type"}
     if len(tokens & set(header)) < 2:
@@ -39,7 +39,7 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.console_usage; the grain is judged from the times of all rows."""
+    """Insert into raw.console_usage; the grain follows from the times of all rows."""
     header = csv_header(probe)
     states_context_window = "context_window" in header
     states_geo_speed = "inference_geo" in header and "speed" in header

@@ -1,7 +1,7 @@
-"""What a format is: how it recognises a file by its beginning, and what it says of the rows that it has read.
+"""The interface of a format: recognising a file by its beginning, and reporting the rows that it read.
 
-Belongs here: the words that ingest and all formats share. Does not belong here: reading anything with DuckDB (base),
-which a process that only parses transcripts need not start.
+Belongs here: types shared by ingest and all formats. Does not belong here: reading with DuckDB (base), which processes
+that only parse transcripts do not import.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
-# One JSON document is read in one piece, unpacked.
+# A JSON document is read in one piece, uncompressed.
 MAX_DOCUMENT_BYTES = 1 << 28
-# One log line may hold several pasted images; a longer one is quarantined. DuckDB would take 16 times this much for its
-# buffer (4 GiB at 256 MiB, refused under the default memory limit), so the buffer is set to hold just one such line.
+# A log line may contain several pasted images; longer lines are quarantined. By default DuckDB would allocate 16 times
+# this size (4 GiB at 256 MiB, above the default memory limit), so the buffer is set to one such line.
 MAX_LINE_BYTES = 1 << 26
 
 
 class SourceError(Exception):
-    """A file that cannot be loaded; the message is one sentence without content of the file, fit for the ledger."""
+    """A file that cannot be loaded; the message is one sentence for the ledger, without content of the file."""
 
 
 @contextlib.contextmanager
 def refusing_damaged_gzip() -> Iterator[None]:
-    """Say so, as a SourceError, where a packed file cannot be unpacked to its end."""
+    """Raise a SourceError if a compressed file cannot be decompressed completely."""
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -42,7 +42,7 @@ def refusing_damaged_gzip() -> Iterator[None]:
 
 
 def json_of(text: str) -> Any:
-    """What a text is as JSON; None where it is none, or nested deeper than Python can follow."""
+    """The value of a JSON text; None if it is invalid, or nested too deeply for Python."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -53,8 +53,8 @@ def json_of(text: str) -> Any:
 class Probe:
     """The beginning of a file, decompressed, as far as recognition needs it.
 
-    `origin` is set on a tidied copy: the file that landed, in which rejected rows are located; `left_out` is how many
-    of its rows, all to be rejected, the copy does not hold.
+    `origin` is set on a tidied copy: the landed file, in which rejected rows are located. `left_out` is the number of
+    its rows that are missing in the copy and have to be rejected, `rows` the number of all its rows (CSV only).
     """
 
     path: Path
@@ -62,10 +62,11 @@ class Probe:
     compression: str
     origin: Probe | None = None
     left_out: int = 0
+    rows: int = 0
 
     @classmethod
     def of(cls, path: Path) -> Probe:
-        """Read the first mebibyte of `path`; gzip is known by its magic bytes, not by the file name."""
+        """Read the first mebibyte of `path`; gzip is recognised by its magic bytes, not by the file name."""
         with path.open("rb") as handle:
             magic = handle.read(2)
         if magic != GZIP_MAGIC:
@@ -75,10 +76,10 @@ class Probe:
             return cls(path, _head(unzipped), "gzip")  # type: ignore[arg-type]
 
     def size(self, limit: int, what: str) -> int:
-        """Bytes of the whole file, unpacked; a packed one is unpacked no further than to `limit`, a piece at a time.
+        """Uncompressed size of the file in bytes; decompression stops at `limit`.
 
         Raises:
-            SourceError: there are more; `what` says of what.
+            SourceError: the file is larger; `what` names it in the message.
 
         """
         size = 0
@@ -93,7 +94,7 @@ class Probe:
         return size
 
     def open(self) -> IO[bytes]:
-        """The decompressed bytes of the whole file."""
+        """The uncompressed bytes of the file."""
         return gzip.open(self.path, "rb") if self.compression == "gzip" else self.path.open("rb")  # type: ignore[return-value]
 
     @property
@@ -103,14 +104,14 @@ class Probe:
 
     @property
     def is_text(self) -> bool:
-        """Whether the head may be text: it holds no NUL byte, or begins as JSON: a crash damages lines of a log."""
+        """Whether the head may be text: without NUL bytes, or starting as JSON (crashes leave NUL bytes in logs)."""
         if b"\0" not in self.head:
             return True
         return self.head.removeprefix(codecs.BOM_UTF8).lstrip(b"\0 \t\r\n").startswith((b"{", b"["))
 
 
 def _head(handle: IO[bytes]) -> bytes:
-    """The beginning of a file; where that is within one line of JSON, also that of what follows the line."""
+    """The beginning of a file; if it ends within the first line of JSON, also the beginning of the next line."""
     head = handle.read(HEAD_BYTES)
     if len(head) < HEAD_BYTES or b"\n" in head or not head.lstrip().startswith(b"{"):
         return head
@@ -125,7 +126,7 @@ def _head(handle: IO[bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that was not loaded: where it stands, and why. `text` goes to the private quarantine only."""
+    """A row that was not loaded: its position and the reason. `text` goes to the private quarantine only."""
 
     line: int
     byte_offset: int
@@ -137,7 +138,7 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one file gave: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected)."""
+    """The rows of one file: rows_read = rows_loaded + rows_ignored + rows_repeated + len(rejected)."""
 
     grain: str
     rows_read: int
@@ -149,12 +150,12 @@ class Loaded:
 
 
 class Source(Protocol):
-    """A format. `recognise` returns None (not mine), '' (mine), or a sentence (mine, and unusable for this reason)."""
+    """A format. `recognise` returns None (another format), '' (this format), or why a file of it is unusable."""
 
     FORMAT: str
 
     def recognise(self, probe: Probe) -> str | None:
-        """Whether the file is of this format, judged by its content."""
+        """Whether the file has this format, by its content."""
 
     def load(self, connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
         """Insert the file's rows into its raw table, inside the caller's transaction."""

@@ -1,9 +1,9 @@
-"""Experiment records (records.jsonl): one JSON object a call, with the provider's usage body as it was (`usage_raw`).
+"""Experiment records (records.jsonl): one JSON object per call, with the provider's original usage body (`usage_raw`).
 
-Belongs here: which lines are records of calls, and the format's own repeat rule inside one file. Does not belong here:
-the same record in several files (dbt_project/models/intermediate). Of a line only the run, the time, the model, the
-account and the numbers of the usage body are read, as pipeline/ingest/sql/usage_bodies.sql lists them. A call log
-that keeps Gemini's counts flat (`prompt`, `cached`, `candidates`, `thoughts`) is a record of this format too.
+Belongs here: which lines are records of calls, and the format's repeat rule within one file. Does not belong here: the
+same record in several files (dbt_project/models/intermediate). Only the run, the time, the model, the account and the
+numbers of the usage body are read from a line, as pipeline/ingest/sql/usage_bodies.sql lists them. A call log with
+Gemini's counts as flat fields (`prompt`, `cached`, `candidates`, `thoughts`) also has this format.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pipeline.ingest.sources import usage_bodies
 from pipeline.ingest.sources.contract import Loaded, Probe, json_of
 
 FORMAT = "experiment_records"
-# What a record has beside its usage body, and what a flat one consists of.
+# Fields of a record next to its usage body, and the fields of a flat record.
 _COMPANIONS = frozenset(("run_id", "timestamp", "model", "model_id", "model_version"))
 _FLAT = frozenset(("model", "prompt", "candidates"))
 
 
 def recognise(probe: Probe) -> str | None:
-    """The first lines of the head that are objects hold `usage_raw`, or Gemini's counts flat."""
+    """Recognised by objects with `usage_raw` or Gemini's flat counts in the first lines."""
     if not probe.is_text:
         return None
     for line in probe.text.splitlines():
@@ -41,5 +41,5 @@ def _is_record(entry: dict[str, Any]) -> bool:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each call that the file records."""
+    """Insert into raw.requests, one row per call in the file."""
     return usage_bodies.load(connection, probe, sha256, "$.usage_raw", "ingest/experiment_records_calls")

@@ -1,8 +1,8 @@
-"""Gemini CLI sessions: one JSON document a session, `tokens` on each message of Gemini.
+"""Gemini CLI sessions: one JSON document per session, with `tokens` on each message of Gemini.
 
-Belongs here: where such a document has what. Does not belong here: snapshots of one session in several files, which the
-models count once by the id of the message. Input contains cached tokens; thoughts lie outside of output and are billed
-as output; tokens of tool use lie outside of input.
+Belongs here: the fields of such a document. Does not belong here: snapshots of one session in several files, which the
+models count once by message id. Input includes cached tokens. Thoughts are not part of output but billed as output;
+tokens of tool use are not part of input.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ SHAPE = calls.CallShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """A document with the session's id, the hash of its project, and its messages."""
+    """Recognised by a document with a session id, a project hash, and messages."""
     for entry in calls.first_objects(probe):
         return "" if entry.keys() >= {"sessionId", "projectHash", "messages"} else None
     return None
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each answer of the session."""
+    """Insert into raw.requests, one row per answer of the session."""
     return calls.load(connection, probe, sha256, SHAPE)

@@ -1,8 +1,8 @@
-"""Langfuse observations (an export as JSON lines or an array): one a row, usage on those of type GENERATION.
+"""Langfuse observations (an export as JSON lines or an array): one per row, with usage on type GENERATION.
 
-Belongs here: where such a row has what. Does not belong here: the same call in another log (dbt_project/models). Input
-excludes cached tokens. Calls inside of a response (usage.iterations) are calls of their own. Rows come in two
-spellings: of the API (usageDetails) and of an export to storage (usage_details).
+Belongs here: the fields of such a row. Does not belong here: the same call in another log (dbt_project/models). Input
+excludes cached tokens. Calls within a response (usage.iterations) are separate calls. There are two spellings: that of
+the API (usageDetails) and that of exports to storage (usage_details).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHAPE = calls.CallShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """Rows with an observation's id, trace, type and start, and its usage in one of the spellings."""
+    """Recognised by rows with id, trace, type and start of an observation, and usage in one of the spellings."""
     for entry in calls.first_objects(probe):
         if not entry.keys() >= {"id", "type"} or not entry.keys() & {"traceId", "trace_id"}:
             return None
@@ -44,5 +44,5 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each generation."""
+    """Insert into raw.requests, one row per generation."""
     return calls.load(connection, probe, sha256, SHAPE)

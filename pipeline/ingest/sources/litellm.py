@@ -1,8 +1,8 @@
-"""LiteLLM spend logs (rows of LiteLLM_SpendLogs as JSON lines or an array): one row a call through the gateway.
+"""LiteLLM spend logs (rows of LiteLLM_SpendLogs as JSON lines or an array): one row per call through the gateway.
 
-Belongs here: where such a row has what. Does not belong here: the same call in another log (dbt_project/models). Prompt
-tokens contain cached tokens. What the gateway answered from its own cache cost nothing at a provider and is ignored.
-Calls inside of a response (usage.iterations) are calls of their own; newer versions add them up in the row's counts.
+Belongs here: the fields of such a row. Does not belong here: the same call in another log (dbt_project/models). Prompt
+tokens include cached tokens. Answers from the gateway's own cache have no cost at a provider and are ignored. Calls
+within a response (usage.iterations) are separate calls; newer versions include them in the row's counts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _MORE = "$.metadata.additional_usage_values."
 
 
 def _usage(*names: str) -> tuple[str, ...]:
-    """Places of what the provider said of a call: the whole of it, or what the gateway's own columns leave out."""
+    """Places of the provider's usage of a call: all of it, or the part that the gateway's columns leave out."""
     return tuple(root + name for root in (_USAGE, _MORE) for name in names)
 
 
 def _own(kind: str, *names: str) -> tuple[str, ...]:
-    """The same of a kind of tokens, unless the row's is a sum over calls inside of the response."""
+    """Places of a token kind in the provider's usage, unless the row's count includes calls within the response."""
     return ("$.own." + kind, *_usage(*names))
 
 
@@ -79,12 +79,12 @@ SHAPE = calls.CallShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """Rows with a request's id, its start, what was spent, and the tokens of prompt and completion."""
+    """Recognised by rows with request id, start, spend, and prompt and completion tokens."""
     for entry in calls.first_objects(probe):
         return "" if entry.keys() >= _COLUMNS else None
     return None
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each call that reached a provider."""
+    """Insert into raw.requests, one row per call that reached a provider."""
     return calls.load(connection, probe, sha256, SHAPE)

@@ -1,6 +1,6 @@
 """OpenAI's costs: pages of the organisation's API and its CSV export, amounts in USD by day, project and line item.
 
-Belongs here: where a result has what, and what a line item ("gpt-5-2025-08-07, cached input") says. Does not belong
+Belongs here: the fields of a result, and the parsing of a line item ("gpt-5-2025-08-07, cached input"). Does not belong
 here: which of several files counts (dbt_project).
 """
 
@@ -20,7 +20,7 @@ _TOKENS = (
 )
 _IS_TOKENS = f"regexp_matches(description, '{_TOKENS}')"
 _MODEL, _WORDS, _COUNTED, _MORE = (f"regexp_extract(description, '{_TOKENS}', {part})" for part in range(1, 5))
-# What is counted, and the modality where it has a rate of its own -> kind of token.
+# The counted unit, and the modality if it has its own rate -> token kind.
 _KINDS = {
     "input": "input_no_cache",
     "cached input": "input_cache_read",
@@ -41,7 +41,7 @@ _KIND = f"""case
             else 'other'
         end"""
 _TIER = f"regexp_extract({_WORDS} || {_MORE}, 'batch|flex|priority')"
-# An item that is but a name is that of a model (`whisper`, `tts-1`), or of a service (`Image models`).
+# An item that is only a name is that of a model (`whisper`, `tts-1`) or a service (`Image models`).
 _NAMED_MODEL = "if(regexp_full_match(description, 'whisper|[a-z][a-z0-9._:-]*[0-9][a-z0-9._:-]*'), description, model)"
 SHAPE = AccountShape(
     format=FORMAT,

@@ -1,8 +1,8 @@
 """OpenAI's usage: pages of the organisation's API and its CSV exports; input includes cached and written tokens.
 
-Belongs here: where a result has what, and which of OpenAI's endpoints count tokens: completions, embeddings and
-moderations, of which the latter two have no output. Does not belong here: which of several files counts (dbt_project).
-A project is to OpenAI what a workspace is to Anthropic: it stands in that column.
+Belongs here: the fields of a result, and which of OpenAI's endpoints count tokens: completions, embeddings and
+moderations (the latter two without output). Does not belong here: which of several files counts (dbt_project).
+An OpenAI project corresponds to an Anthropic workspace and is stored in that column.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pipeline.ingest.sources.provider_pages import (
 
 FORMAT = "openai_usage"
 COMPLETIONS = "organization.usage.completions.result"
-# Columns of an export of embeddings or moderations, and those that only completions have.
+# Columns of an export of embeddings or moderations, and additional columns of completions.
 _WITHOUT_OUTPUT = CsvShape(required=("start_time", "end_time", "input_tokens", "num_model_requests"))
 _OF_COMPLETIONS = {"input_cached_tokens", "input_uncached_tokens", "output_text_tokens", "batch", "service_tier"}
-# An export of days without any usage holds their times alone.
+# An export of days without usage has only their times.
 _TIMES = {"start_time", "end_time", "start_time_iso", "end_time_iso"}
 SHAPE = AccountShape(
     format=FORMAT,
@@ -69,7 +69,7 @@ SHAPE = AccountShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """Buckets from start_time, with input tokens in their results; or a CSV with these columns, or with times alone."""
+    """Recognised by buckets with start_time and results with input tokens; or a CSV with these, or only times."""
     if source_of(probe) == FORMAT:
         return ""
     header = set(csv_header(probe))
@@ -80,6 +80,6 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.console_usage, one row for each result or row."""
+    """Insert into raw.console_usage, one row per result or CSV row."""
     is_pages = source_of(probe) == FORMAT
     return (load_pages if is_pages else load_export)(connection, probe, sha256, SHAPE)

@@ -1,10 +1,10 @@
-"""OpenCode session exports: one JSON document a session, usage on the assistant's messages.
+"""OpenCode session exports: one JSON document per session, with usage on assistant messages.
 
-Belongs here: where such a document has what. Does not belong here: snapshots of one session in several files, which the
-models count once by the id of the message, and the messages that a fork took over under new ids, which they count once
-by what a copy keeps. The counts of a message are those of its last step alone: each step is a call of its own.
-Reasoning lies outside of output and is billed as output; of models whose provider counts it inside of output, older
-versions keep it there, which the total tells.
+Belongs here: the fields of such a document. Does not belong here: snapshots of one session in several files, which the
+models count once by message id, and messages that a fork copied under new ids, which the models count once by the
+fields that a copy keeps. A message has only the counts of its last step: each step is a separate call. Reasoning is not
+part of output but billed as output. If the provider includes it in output, older versions do so too; the total shows
+which.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SHAPE = calls.CallShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """A document of `info` with a session's id, and `messages`."""
+    """Recognised by a document with `messages` and `info` with a session id."""
     for entry in calls.first_objects(probe):
         info = entry.get("info")
         if isinstance(info, dict) and str(info.get("id", "")).startswith("ses_") and "messages" in entry:
@@ -53,5 +53,5 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each answer of the session."""
+    """Insert into raw.requests, one row per answer of the session."""
     return calls.load(connection, probe, sha256, SHAPE)

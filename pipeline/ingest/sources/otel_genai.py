@@ -1,9 +1,9 @@
-"""OpenTelemetry spans of calls to models (OTLP JSON lines, or one document): the attributes `gen_ai.*`.
+"""OpenTelemetry spans of model calls (OTLP JSON lines, or one document): the attributes `gen_ai.*`.
 
-Belongs here: where a span has what; spans without usage are kept as links between those above and below them. Does not
-belong here: the same call in another log (dbt_project/models). Input contains cached tokens. A span of an agent adds up
-the calls below it, which have spans of their own: it is ignored. Any other span that adds up those below it, in
-whichever file, tells of their calls once more, and the models count it not. An adviser's tokens are a call of its own.
+Belongs here: the fields of a span; spans without usage are kept as links between those above and below them. Does not
+belong here: the same call in another log (dbt_project/models). Input includes cached tokens. An agent's span sums up
+the calls below it, which have their own spans: it is ignored. The models also exclude any other span that sums up those
+below it, in whichever file. An adviser's tokens are a separate call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SPANS = "$.resourceSpans[*].scopeSpans[*].spans[*]"
 
 
 def _usage(*names: str) -> tuple[str, ...]:
-    """Places of attributes of usage; older spans keep those beside input and output in `details`."""
+    """Places of usage attributes; older spans have those other than input and output in `details`."""
     return tuple(f'$."gen_ai.usage.{root}{name}"' for root in ("", "details.") for name in names)
 
 
@@ -89,12 +89,12 @@ SHAPE = calls.CallShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """The first object holds spans of resources; a trace may have spans of calls anywhere."""
+    """Recognised by resource spans in the first object; a trace may have spans of calls anywhere."""
     for entry in calls.first_objects(probe):
         return "" if "resourceSpans" in entry else None
     return None
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each span of a call."""
+    """Insert into raw.requests, one row per span of a call."""
     return calls.load(connection, probe, sha256, SHAPE)

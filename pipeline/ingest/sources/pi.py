@@ -1,9 +1,8 @@
-"""Pi sessions: one JSON object a line, a header with the session's id, usage on the assistant's messages.
+"""Pi sessions: one JSON object per line, a header with the session id, usage on assistant messages.
 
-Belongs here: where such a line has what; compactions, summaries of branches and results of tools state usage of their
-own, mostly without a model: they have that of the line above. Does not belong here: snapshots of one session in several
-files, and the lines that a fork took over, which the models count once. Reasoning lies inside of output; input excludes
-cached tokens.
+Belongs here: the fields of such a line. Compactions, branch summaries and tool results have their own usage, usually
+without a model: they get that of the line above. Does not belong here: snapshots of one session in several files, and
+lines that a fork copied, which the models count once. Reasoning is part of output; input excludes cached tokens.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ SHAPE = calls.CallShape(
 
 
 def recognise(probe: Probe) -> str | None:
-    """The first object is the header of a session, or some message states its usage as Pi does."""
+    """Recognised by a session header as the first object, or a message with usage in Pi's form."""
     for entry in calls.first_objects(probe):
         if entry.get("type") == "session" and entry.keys() >= {"version", "id", "timestamp", "cwd"}:
             return ""
@@ -62,14 +61,14 @@ def recognise(probe: Probe) -> str | None:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each call of the session."""
+    """Insert into raw.requests, one row per call of the session."""
     return load_tidily(connection, probe, lambda file: _load(connection, file, sha256), tidy_lines)
 
 
 def _load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
     forget_reader_errors(connection)
     try:
-        # The model in force depends on the lines above.
+        # the current model depends on the lines above
         connection.execute(sql("ingest/pi_lines", readable_lines=readable_lines(line_relation(probe, in_order=True))))
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise MisreadError("not readable as lines of text: copy the file again") from None

@@ -1,8 +1,8 @@
-"""What a provider's usage and cost APIs answer: saved pages, and the CSV exports of the same rows.
+"""Saved pages of providers' usage and cost APIs, and the CSV exports of the same rows.
 
-Belongs here: what the formats of these APIs share: telling them apart, reading pages into rows, and which dimensions a
-file states. Does not belong here: where one API has what (its module), and asking it (fetch). A file holds one page, an
-array of pages, or one page after another; what `fetch` has landed begins with `HEADER`, which says what was asked for.
+Belongs here: what these formats share: recognition, reading pages into rows, and the dimensions that a file states.
+Does not belong here: the fields of one API (its module), and requesting it (fetch). A file contains one page, an array
+of pages, or several pages in sequence; a file from `fetch` starts with `HEADER`, which holds the request.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from pipeline.ingest.sources.calls import HEAD_LINES, cut_document, first_object
 from pipeline.ingest.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, RejectedRow, SourceError
 from pipeline.store.sqlfiles import identifier, literal, sql
 
-# The key of the object that `pull` writes above the pages of one pull.
+# The key of the object that `pull` writes before the pages.
 HEADER = "token_analytics_pull"
-# Dimensions that an API can group by -> what the rows then state, in the words of the raw tables.
+# Dimensions that an API can group by -> the columns of the raw tables that rows then state.
 DIMENSIONS = {
     "api_key_id": "api_key",
     "workspace_id": "workspace",
@@ -48,8 +48,7 @@ DIMENSIONS = {
     "description": "kind",
     "line_item": "kind",
 }
-# Column of sql/ingest/provider_console.sql -> field of a result: tokens that are parts of the kinds. (OpenAI alone has
-# them.)
+# Column of sql/provider_console.sql -> field of a result: tokens that are parts of the kinds (OpenAI only).
 MODALITIES = {
     "input_audio": "input_audio_tokens",
     "input_image": "input_image_tokens",
@@ -68,20 +67,20 @@ _FIELD_NAME = re.compile(r"[a-z0-9_]{1,60}")
 
 @dataclass(frozen=True)
 class AccountShape:
-    """One API: where a result has what.
+    """The fields of one API.
 
     Attributes:
         format: name of the format.
-        provider: as the rate card names it.
+        provider: its name in the rate card.
         side: `console` for usage, `billed` for costs, as in marts.usage_reconciliation.
-        fields: column of sql/ingest/provider_<side>.sql -> field of a result, with dots (`cache_creation.x`); the same
-            names head the CSV export, where there is one. `starts` and `ends` are fields of the bucket.
+        fields: column of sql/provider_<side>.sql -> field of a result, with dots (`cache_creation.x`); the CSV export,
+            if any, has the same names. `starts` and `ends` are fields of the bucket.
         parts: further parts of the SQL file, by name.
         csv: columns of the CSV export.
-        renamed: header of the CSV export -> the field that it stands for, where the names differ.
-        of_others: usage fields that are parts of those that are read, as a pattern.
-        counts_tokens: what `object` says of results that count tokens, as a pattern, where the API has others too.
-        counts_output: what `object` says of results that must state their output, where others have none.
+        renamed: header of the CSV export -> name of the field, if they differ.
+        of_others: pattern of usage fields that are parts of other fields.
+        counts_tokens: pattern of `object` for results that count tokens, if the API has other results.
+        counts_output: pattern of `object` for results that must state output, if others have none.
 
     """
 
@@ -98,18 +97,18 @@ class AccountShape:
 
     @property
     def table(self) -> str:
-        """The raw table that the rows go to."""
+        """The raw table of the rows."""
         return "raw.console_usage" if self.side == "console" else "raw.console_costs"
 
 
 def header_of(probe: Probe) -> Mapping[str, Any]:
-    """What was asked for, where `pull` has landed the file; empty for pages that somebody else saved."""
+    """The request, if `pull` landed the file; empty for pages that were saved by hand."""
     first = next(first_objects(probe), {}).get(HEADER)
     return first if isinstance(first, dict) else {}
 
 
 def source_of(probe: Probe) -> str | None:
-    """Name of the format of a file of pages, judged by its first result; None where it is no page of a known API."""
+    """The format of a file of pages, by its first result; None if it is not a page of a known API."""
     if f'"{HEADER}"' in probe.text[: 1 << 12] and (asked := header_of(probe)):
         return str(asked.get("source"))
     if not probe.text.lstrip()[:1] or probe.text.lstrip()[0] not in "{[" or '"data"' not in probe.text:
@@ -133,7 +132,7 @@ def source_of(probe: Probe) -> str | None:
 
 
 def results_of(bucket: Any) -> list[Any]:
-    """The results of a bucket as an API gives it; none of anything else."""
+    """The results of a bucket of an API; empty for anything else."""
     results = bucket.get("results") if isinstance(bucket, dict) else None
     return results if isinstance(results, list) else []
 
@@ -156,10 +155,10 @@ def _source_of_result(bucket: Mapping[str, Any], result: Mapping[str, Any]) -> s
 
 
 def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: AccountShape) -> Loaded:
-    """Insert one row for each result of the file's pages.
+    """Insert one row per result of the file's pages.
 
     Raises:
-        SourceError: the file is no valid JSON.
+        SourceError: the file is invalid JSON.
 
     """
     asked = header_of(probe)
@@ -186,7 +185,7 @@ def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str,
         connection, shape.table, f"SELECT * EXCLUDE (problem, cells) FROM ({rows}) WHERE problem IS NULL"
     )
     bad = connection.execute(f"SELECT cells, problem.reason FROM ({rows}) WHERE problem IS NOT NULL ORDER BY 1")
-    # A document's rows have no lines of their own: line is the result's number from 1, the offset is 0.
+    # rows of a document have no lines: line is the result's number from 1, the offset is 0
     rejected = tuple(RejectedRow(int(place), 0, reason) for place, reason in bad.fetchall())
     grain = _enter_export(connection, sha256, shape, asked)
     message = "; ".join(filter(None, (message, _unread(connection, shape))))
@@ -198,7 +197,7 @@ def load_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str,
 
 
 def _lacks_output(shape: AccountShape) -> str:
-    """SQL condition on a result: those of its kind state no output."""
+    """SQL condition for a result without output."""
     if not shape.counts_output:
         return "false"
     kind = "json_extract_string(result, '$.object')"
@@ -206,7 +205,7 @@ def _lacks_output(shape: AccountShape) -> str:
 
 
 def _ignore(connection: duckdb.DuckDBPyConnection, shape: AccountShape) -> tuple[int, str]:
-    """Take results that count no tokens out of page_results: how many they are, and a sentence on them."""
+    """Remove results that count no tokens from page_results; returns their number, and a sentence about them."""
     if not shape.counts_tokens:
         return 0, ""
     kind = "json_extract_string(result, '$.object')"
@@ -219,7 +218,7 @@ def _ignore(connection: duckdb.DuckDBPyConnection, shape: AccountShape) -> tuple
 
 
 def load_export(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, shape: AccountShape) -> Loaded:
-    """Insert one row for each row of a CSV export of the same API."""
+    """Insert one row per row of a CSV export of the same API."""
     named = csv_header(probe)
     header = tuple(shape.renamed.get(name, name) for name in named)
     in_file = dict(zip(header, named, strict=True))
@@ -236,7 +235,7 @@ def load_export(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str
         values=csv_values(header),
         **{f"name_{name}": in_file.get(header_name, header_name) for name, header_name in shape.fields.items()},
     )
-    # A day on which there was nothing is a row of its times alone.
+    # a day without usage is a row with times only
     own = [
         identifier(name) for name in shape.fields.values() if name in header and name not in ("start_time", "end_time")
     ]
@@ -249,12 +248,12 @@ def load_export(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str
 
 
 def csv_problem(probe: Probe, shape: AccountShape) -> str | None:
-    """As `recognise`, for a CSV export: a header with the API's times, and one of its amounts or counts."""
+    """`recognise` for a CSV export: a header with the API's times, and one of its amounts or counts."""
     header = tuple(shape.renamed.get(name, name) for name in csv_header(probe))
     if shape.csv is None or not {"start_time", "end_time"} <= set(header):
         return None
-    told = set(shape.csv.required) - {"start_time", "end_time"}
-    return shape.csv.problem(header) if told & set(header) else None
+    names = set(shape.csv.required) - {"start_time", "end_time"}
+    return shape.csv.problem(header) if names & set(header) else None
 
 
 def _select(shape: AccountShape, asked: Mapping[str, Any]) -> partial[str]:
@@ -268,20 +267,20 @@ def _select(shape: AccountShape, asked: Mapping[str, Any]) -> partial[str]:
 
 
 def _units(asked: Mapping[str, Any]) -> str:
-    """SQL list of what rows state, by the dimensions that they were asked to be grouped by."""
+    """SQL list of the dimensions that rows state, from the grouping of the request."""
     grouped = asked["group_by"] if isinstance(asked.get("group_by"), list) else []
     units = sorted({DIMENSIONS[name] for name in grouped if isinstance(name, str) and name in DIMENSIONS})
     return "[" + ", ".join(map(literal, units)) + "]::varchar[]"
 
 
 def _read(connection: duckdb.DuckDBPyConnection, probe: Probe) -> None:
-    """Make the temporary tables page_buckets, one row a bucket, and page_results, one row a result.
+    """Create the temporary tables page_buckets, one row per bucket, and page_results, one row per result.
 
     Raises:
-        SourceError: the file is no valid JSON, or too large.
+        SourceError: the file is invalid JSON, or too large.
 
     """
-    # DuckDB's buffer is as large as the greatest object that it may meet.
+    # DuckDB needs a buffer for the largest object
     size = probe.size(MAX_DOCUMENT_BYTES, "pages")
     try:
         return _open_pages(connection, probe, size)
@@ -306,14 +305,14 @@ def _open_pages(connection: duckdb.DuckDBPyConnection, probe: Probe, size: int) 
             if statement.strip():
                 connection.execute(statement)
     except (duckdb.InvalidInputException, duckdb.IOException):
-        # The exception quotes the file.
+        # the exception quotes the file
         raise MisreadError("not valid JSON, perhaps cut off: save the pages again") from None
 
 
 def _enter_export(
     connection: duckdb.DuckDBPyConnection, sha256: str, shape: AccountShape, asked: Mapping[str, Any]
 ) -> str:
-    """Note how far the file reaches and what it covers; returns the grain of its rows."""
+    """Store the time range and coverage of the file; returns the grain of its rows."""
     has_pages = connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'page_buckets'").fetchall()
     connection.execute(
         sql(
@@ -342,7 +341,7 @@ def _enter_export(
 
 
 def _unread(connection: duckdb.DuckDBPyConnection, shape: AccountShape) -> str:
-    """A sentence for the ledger on fields that look like usage and are not read; '' where there are none."""
+    """A sentence for the ledger about unread fields that look like usage; '' if there are none."""
     known = {name.partition(".")[0] for name in shape.fields.values()}
     keys = connection.execute(
         "SELECT DISTINCT unnest(json_keys(result)) AS name FROM page_results WHERE json_type(result) = 'OBJECT' "

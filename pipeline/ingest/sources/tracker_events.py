@@ -1,8 +1,8 @@
-"""What the project's own tracker writes: events, one JSON object a call, and the files of sessions, which hold events.
+"""Files of the project's tracker: events, one JSON object per call, and session files, which contain events.
 
-Belongs here: recognition of both, and taking a session's events out of its file. Does not belong here: writing them
-(the tracker; docs/tracker.md describes both shapes), and the same event in several files (dbt_project/models). An event
-that was delivered twice, or stands in both kinds of file, has one id, and counts once.
+Belongs here: recognising both, and extracting the events of a session file. Does not belong here: writing them (the
+tracker; docs/tracker.md describes both formats), and the same event in several files (dbt_project/models). An event has
+one id and counts once, even if it was delivered twice or is in both kinds of files.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pipeline.ingest.sources.contract import MAX_DOCUMENT_BYTES, Loaded, Probe, 
 
 FORMAT = "tracker_events"
 _COMPANIONS = frozenset(("conversation_id", "session_id"))
-# The tracker writes the schema first; who formats the file anew may sort its fields.
+# The tracker writes the schema first; formatting the file can sort its fields.
 _SESSION_SCHEMA = "token-analytics-tracker-session/"
 _SESSION = re.compile(rf'"schema"\s*:\s*"{_SESSION_SCHEMA}\d+"')
 
 
 def recognise(probe: Probe) -> str | None:
-    """The first object is an event: an id, a time, a model or provider, a conversation or session, and a usage body."""
+    """Recognised by a first object with id, time, model or provider, conversation or session, and a usage body."""
     if _is_session(probe):
         return ""
     for entry in calls.first_objects(probe):
@@ -37,10 +37,10 @@ def recognise(probe: Probe) -> str | None:
 
 
 def _is_session(probe: Probe) -> bool:
-    """One object that names the schema outside of its events, in which no text of that kind can stand."""
+    """Whether the file is one object that names the schema outside of its events."""
     if not probe.is_text or not probe.text.lstrip().startswith("{"):
         return False
-    # A whole object in the first line: the file, or one of many, which may hold a session as its content.
+    # a complete object in the first line is the file, or one of many lines
     first = json_of(probe.text.lstrip().split("\n", 1)[0])
     if isinstance(first, dict):
         return str(first.get("schema")).startswith(_SESSION_SCHEMA)
@@ -49,7 +49,7 @@ def _is_session(probe: Probe) -> bool:
 
 
 def _tail(probe: Probe) -> str:
-    """The end of a plain file that is longer than its head: sorted fields put the schema behind the events."""
+    """The end of an uncompressed file that is longer than its head: sorted fields put the schema behind the events."""
     if probe.compression != "none" or probe.path.stat().st_size <= len(probe.head):
         return ""
     with probe.path.open("rb") as handle:
@@ -58,9 +58,9 @@ def _tail(probe: Probe) -> str:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.requests, one row for each call that was tracked.
+    """Insert into raw.requests, one row per tracked call.
 
-    Of a session's file the line of a rejected event is its number in `events`, from 1, and the offset 0.
+    In a session file, the line of a rejected event is its number in `events`, from 1, and the offset is 0.
     """
     if not _is_session(probe):
         return usage_bodies.load(connection, probe, sha256, "$.usage", "ingest/tracker_events_calls")
@@ -71,7 +71,7 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Lo
 
 
 def _events_as_lines(probe: Probe, path: Path) -> Probe:
-    """A copy of a session's events, one a line."""
+    """Write a session's events to a file, one per line."""
     probe.size(MAX_DOCUMENT_BYTES, "a session's file")
     try:
         with probe.open() as file:

@@ -1,8 +1,8 @@
-"""Logs whose lines hold a provider's usage body as it was: which of its numbers are which kind of token.
+"""Logs with a provider's original usage body in each line: the mapping of its numbers to token kinds.
 
-Belongs here: loading such lines, whatever format they are of. Does not belong here: any single format. The bodies of
-Anthropic, OpenAI (chat, responses and who copies them), Google and Bedrock are told apart by the names of their counts,
-as pipeline/ingest/sql/usage_bodies.sql lists them.
+Belongs here: loading such lines of any format. Does not belong here: any single format. The bodies of Anthropic, OpenAI
+(chat, responses and compatible APIs), Google and Bedrock are distinguished by the names of their counts, as listed in
+pipeline/ingest/sql/usage_bodies.sql.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pipeline.store.sqlfiles import literal, sql
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, body: str, calls: str) -> Loaded:
-    """Insert into raw.requests what a file of lines records.
+    """Insert the calls of a file of lines into raw.requests.
 
     Args:
         connection: inside a transaction of the caller, in which nothing has been done yet.
         probe: the file.
         sha256: of its bytes.
         body: JSON path of the usage body in a line.
-        calls: name of the SQL file that makes rows of raw.requests of the lines in `record_lines`.
+        calls: name of the SQL file that converts `record_lines` to rows of raw.requests.
 
     Raises:
         SourceError: not every line of the file could be accounted for.

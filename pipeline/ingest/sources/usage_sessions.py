@@ -1,7 +1,7 @@
-"""The application's own table `token_usage_sessions`, exported as CSV, JSON lines or Parquet: one row a session.
+"""The application's table `token_usage_sessions`, exported as CSV, JSON lines or Parquet: one row per session.
 
-Belongs here: the three encodings and both generations of columns. Does not belong here: which of several states of one
-session is in force, and sessions that another logger knows too (dbt_project/models/intermediate).
+Belongs here: the three encodings and both versions of the columns. Does not belong here: which of several states of a
+session is in force, and sessions that another logger also has (dbt_project/models/intermediate).
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ NAMES = frozenset((
 
 
 def recognise(probe: Probe) -> str | None:
-    """Columns or keys with session_id and one of the session's own fields."""
+    """Recognised by columns or keys with session_id and another field of a session."""
     if probe.head.startswith(b"PAR1"):
         return _judge(tuple(_parquet_columns(probe)))
     if probe.is_text and (entry := _first_object(probe)) is not None:
         names = tuple(entry)
-        # JSON rows may leave null fields out; only what no row can do without is asked for here.
+        # JSON rows may omit null fields; only required fields are checked here
         return "" if _is_session(names) else None
     return _judge(csv_header(probe))
 
@@ -79,7 +79,7 @@ def _first_object(probe: Probe) -> dict[str, object] | None:
 
 
 def _parquet_columns(probe: Probe) -> dict[str, bool]:
-    """Names of the columns, and whether each holds lists or structures."""
+    """Names of the columns, and whether each has lists or structs."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -91,7 +91,7 @@ def _parquet_columns(probe: Probe) -> dict[str, bool]:
 
 
 def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str) -> Loaded:
-    """Insert into raw.usage_sessions, one row for each row of the file."""
+    """Insert into raw.usage_sessions, one row per row of the file."""
     if probe.head.startswith(b"PAR1"):
         return _load_parquet(connection, probe, sha256)
     if _first_object(probe) is not None:
@@ -114,7 +114,7 @@ def _select(names: tuple[str, ...], *, relation: str, values: str, sha256: str) 
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, select: str) -> tuple[int, list[tuple[str, str, str, str]]]:
-    """Rows inserted, and of each bad row its first cell, reason, column and value."""
+    """The number of inserted rows, and for each bad row its first cell, reason, column and value."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS {select}")
     bad = connection.execute(
         "SELECT cells[1], problem.reason, problem.column_name, problem.value FROM parsed WHERE problem IS NOT NULL"
@@ -144,7 +144,7 @@ def _load_parquet(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: s
         )
     except (duckdb.InvalidInputException, duckdb.IOException):
         raise SourceError("damaged Parquet file: export it again") from None
-    # A Parquet file has no lines: line is the row's number from 1, the offset is 0.
+    # a Parquet file has no lines: line is the row's number from 1, the offset is 0
     rejected = tuple(RejectedRow(int(row) + 1, 0, reason, column) for row, reason, column, _ in bad)
     return Loaded("session", loaded + len(rejected), loaded, rejected=rejected)
 
@@ -153,7 +153,7 @@ def _load_json_lines(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256
     forget_reader_errors(connection)
     names = tuple(sorted(SHAPE.known))
     paths = ", ".join(literal(f"$.{name}") for name in names)
-    # The application's tags may be JSON; what it has as a name may not.
+    # tags may be JSON; names may not
     columns = ", ".join(
         f"{'names' if name in NAMES else 'fields'}[{i}] as {identifier(name)}" for i, name in enumerate(names, 1)
     )
