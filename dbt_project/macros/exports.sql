@@ -1,4 +1,4 @@
-{# The dimensions by which a provider's usage is told apart, and the column that holds each. #}
+{# The dimensions of a provider's usage, and the column of each. #}
 {% macro console_dimensions() -%}
     {{ return({
         'api_key': 'api_key', 'context_window': 'context_window', 'inference_geo': 'inference_geo',
@@ -7,7 +7,7 @@
     }) }}
 {%- endmacro %}
 
-{# What a row of raw.console_usage states: as its file says, else as its Console export has the columns. #}
+{# The dimensions that a row of raw.console_usage states: from its file, else from the columns of its Console export. #}
 {% macro stated_dimensions(usage) -%}
     coalesce(
         {{ usage }}.stated,
@@ -19,14 +19,14 @@
     )
 {%- endmacro %}
 
-{# The dimensions by which a provider's bill is told apart, and the columns that hold each. #}
+{# The dimensions of a provider's bill, and the columns of each. #}
 {% macro cost_dimensions() -%}
     {{ return({
         'api_key': ['api_key'], 'kind': ['model', 'token_kind'], 'user_id': ['user_id'], 'workspace': ['workspace']
     }) }}
 {%- endmacro %}
 
-{# What a row of a bill states, as in raw.exports: sorted and joined by commas. #}
+{# The dimensions that a row of a bill states, as in raw.exports: sorted and joined by commas. #}
 {% macro stated_cost_dimensions() -%}
     concat_ws(
         ',', case when states_api_key then 'api_key' end, case when states_kind then 'kind' end,
@@ -34,17 +34,17 @@
     )
 {%- endmacro %}
 
-{# Whether a list of dimensions, joined by commas, has this one: no name of a dimension is a part of another. #}
+{# Whether a comma-separated list has this dimension; no dimension's name is part of another's. #}
 {% macro has_dimension(list, dimension) -%}
     {{ list }} like '%{{ dimension }}%'
 {%- endmacro %}
 
-{# How many dimensions a list has. #}
+{# The number of dimensions in a list. #}
 {% macro number_of_dimensions(list) -%}
     (case when {{ list }} = '' then 0 else 1 + length({{ list }}) - length(replace({{ list }}, ',', '')) end)
 {%- endmacro %}
 
-{# What rounding leaves open in one amount of a bill: half a cent in Console exports, less than the price of a token in others. #}
+{# Rounding tolerance of one billed amount: half a cent in Console exports, less than the price of a token in others. #}
 {% macro rounding_usd(provider, channel) -%}
     (case when {{ provider }} = 'anthropic' and {{ channel }} = 'csv' then 0.005 else 0.000000001 end)::decimal(38, 12)
 {%- endmacro %}

@@ -1,8 +1,8 @@
 {#
-    `amount` in parts by `weight`, exactly: each part is the difference of two cumulative shares, so that the parts add up
-    to the amount to the last decimal. Integers throughout (an integer division of hugeints is exact): picodollars times
-    weights, which are whole numbers of zero or more and not all zero in a partition. The whole of units / total is taken
-    out first, so that no product is greater than the square of the total (see `weights`).
+    Splits `amount` by `weight`. Each part is the difference of two cumulative shares, so the parts add up exactly
+    to the amount. All arithmetic is in integers (picodollars times weights), because the division of hugeints is
+    exact. Weights are integers of at least 0, and not all 0 in a partition. The whole part of units / total is
+    split off first, so that no product exceeds the square of the total (see `weights`).
 #}
 {% macro part_of(amount, weight, partition, order) -%}
     {%- set units = picodollars(amount) -%}
@@ -16,7 +16,10 @@
     ) }}
 {%- endmacro %}
 
-{# Money as a whole number of picodollars, and back; apart for dollars and their fraction, so that no great amount overflows. #}
+{#
+    Money as an integer of picodollars, and back. Dollars and fractions are converted separately, so that large
+    amounts do not overflow.
+#}
 {% macro picodollars(amount) -%}
     (trunc({{ amount }})::hugeint * 1000000000000 + (({{ amount }} - trunc({{ amount }})) * 1000000000000)::hugeint)
 {%- endmacro %}
@@ -29,19 +32,22 @@
 {%- endmacro %}
 
 {#
-    What to weigh by, so that the weights of a partition add up to less than 2 * 10^18 and their square is a hugeint: money of
-    up to a thousand million dollars in nanodollars, more in a coarser unit.
+    Weights that add up to less than 2 * 10^18 in a partition, so that their square fits in a hugeint: nanodollars
+    for sums up to a billion dollars, else a coarser unit.
 #}
 {% macro weights(amount, partition) -%}
     {{ nanodollars(amount) }} // greatest(1, sum({{ nanodollars(amount) }}) over (partition by {{ partition }}) // 1000000000000000000)
 {%- endmacro %}
 
-{# Money as a whole number of nanodollars, to weigh by. #}
+{# Money as an integer of nanodollars, for weights. #}
 {% macro nanodollars(amount) -%}
     ({{ picodollars(amount) }} // 1000)
 {%- endmacro %}
 
-{# Days that some cost export or page of a provider covers. (The formats are named plainly: no unit test has to give them.) #}
+{#
+    Days covered by a cost export or page of a provider. (raw.account_formats is not a source(), so unit tests need
+    not provide it.)
+#}
 {% macro billed_days() -%}
     select distinct
         account_formats.provider,

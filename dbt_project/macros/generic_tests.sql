@@ -1,4 +1,4 @@
-{# Generic tests of our own: a packages.yml would make every parse call the network. #}
+{# Our own generic tests: a packages.yml would make every parse call the network. #}
 {% test unique_combination(model, columns) %}
 select {{ columns | join(', ') }}
 from {{ model }}

@@ -1,5 +1,5 @@
 {#
-    Data tests of a scoped table look at the rows that this build has replaced: what stood before was tested when it was
+    Data tests of a scoped table check only the rows that this build replaced; other rows were tested when they were
     built. (dbt calls this macro for the relation of every generic test.)
 #}
 {% macro get_where_subquery(relation) -%}

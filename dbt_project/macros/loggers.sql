@@ -1,10 +1,10 @@
-{# Precedence of the loggers of one call: the one that stands nearest to the application is believed. #}
+{# Precedence of the loggers of one call: the one closest to the application counts. #}
 {% macro logger_rank(column='logger') -%}
     case {{ column }} when 'tracker' then 1 when 'transcript' then 2 when 'gateway' then 3 else 4 end
 {%- endmacro %}
 
 {#
-    Whether requests come from more than one kind of logger, so that two records may tell of one call. Where all come from
+    Whether there are several kinds of loggers, so that two records can be the same call. If all requests come from
     transcripts, as in most homes, there is nothing to compare. (An empty home gets the whole model.)
 #}
 {% macro several_loggers() -%}
@@ -15,7 +15,7 @@
     {{ return(found.rows[0][0] != 1) }}
 {%- endmacro %}
 
-{# Whether some records are, or may be, copies that other sessions hold of a call. (An empty home gets the whole model.) #}
+{# Whether some records are, or may be, copies of calls of other sessions. (An empty home gets the whole model.) #}
 {% macro has_copies() -%}
     {%- if not execute or model.resource_type == 'unit_test' -%}
         {{ return(true) }}
@@ -24,7 +24,7 @@
     {{ return(found.rows[0][0] == 0 or found.rows[0][1] > 0) }}
 {%- endmacro %}
 
-{# Whether of some calls only the message's id tells, without a request's. (An empty home gets the whole model.) #}
+{# Whether some calls have a message id but no request id. (An empty home gets the whole model.) #}
 {% macro has_unnamed_calls() -%}
     {%- if not execute or model.resource_type == 'unit_test' -%}
         {{ return(true) }}
@@ -33,7 +33,7 @@
     {{ return(found.rows[0][0] == 0 or found.rows[0][1] > 0) }}
 {%- endmacro %}
 
-{# Whether spans stand below others, whose usage these may add up. (An empty home gets the whole model.) #}
+{# Whether some spans have parents, which may sum up their usage. (An empty home gets the whole model.) #}
 {% macro has_spans() -%}
     {%- if not execute or model.resource_type == 'unit_test' -%}
         {{ return(true) }}

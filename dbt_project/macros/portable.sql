@@ -1,6 +1,19 @@
-{# What databases say in different words: DuckDB's here, and Spark's beside it. #}
+{# Constructs that databases spell differently: `duckdb__` is DuckDB's version, `default__` Spark's. #}
 
-{# Each day from one date to another, one row each: a column of a select that has no other such column. #}
+{# All columns of a relation except `columns`. #}
+{% macro star_except(columns, relation='') -%}
+    {{ adapter.dispatch('star_except')(columns, relation) }}
+{%- endmacro %}
+
+{% macro duckdb__star_except(columns, relation) -%}
+    {{ relation ~ '.' if relation }}* exclude ({{ columns | join(', ') }})
+{%- endmacro %}
+
+{% macro default__star_except(columns, relation) -%}
+    {{ relation ~ '.' if relation }}* except ({{ columns | join(', ') }})
+{%- endmacro %}
+
+{# One row for each day from one date to another; at most one such column per select. #}
 {% macro each_day(first, last) -%}
     {{ adapter.dispatch('each_day')(first, last) }}
 {%- endmacro %}
@@ -13,7 +26,7 @@
     explode(sequence({{ first }}, {{ last }}, interval 1 day))
 {%- endmacro %}
 
-{# A moment as microseconds, to measure how far two are apart. #}
+{# A timestamp as microseconds, to compute differences. #}
 {% macro microseconds(moment) -%}
     {{ adapter.dispatch('microseconds')(moment) }}
 {%- endmacro %}
@@ -38,7 +51,7 @@
     timestampadd(second, {{ seconds }}, {{ moment }})
 {%- endmacro %}
 
-{# `value` of the row that comes last in `order`, also where it is null. #}
+{# `value` of the row with the greatest `order`, even if it is null. #}
 {% macro max_by_or_null(value, order) -%}
     {{ adapter.dispatch('max_by_or_null')(value, order) }}
 {%- endmacro %}
@@ -51,7 +64,7 @@
     max_by({{ value }}, {{ order }})
 {%- endmacro %}
 
-{# A list of those of `items` that are not null. #}
+{# A list of the non-null `items`. #}
 {% macro list_of_present(items) -%}
     {{ adapter.dispatch('list_of_present')(items) }}
 {%- endmacro %}
@@ -64,7 +77,7 @@
     array_compact(array({{ items | join(', ') }}))
 {%- endmacro %}
 
-{# Whether a path fits a pattern of the shell. #}
+{# Whether a path matches a shell pattern. #}
 {% macro fits_glob(path, pattern) -%}
     {{ adapter.dispatch('fits_glob')(path, pattern) }}
 {%- endmacro %}
@@ -73,7 +86,7 @@
     {{ path }} glob {{ pattern }}
 {%- endmacro %}
 
-{# Without brackets of characters. #}
+{# Without character classes in brackets. #}
 {% macro default__fits_glob(path, pattern) -%}
     {{ path }} rlike concat('^', replace(replace(replace({{ pattern }}, '.', '[.]'), '*', '.*'), '?', '.'), '$')
 {%- endmacro %}

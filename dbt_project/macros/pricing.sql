@@ -1,4 +1,4 @@
-{# Each kind of token, and web searches, with the rate of its text in int_rates. #}
+{# Each token kind, and web searches, with the name of its text rate in int_rates. #}
 {% macro rate_columns() -%}
     {{ return({
         'input_tokens_no_cache': 'input_no_cache', 'input_tokens_cache_write_5m': 'cache_write_5m',
@@ -7,7 +7,7 @@
     }) }}
 {%- endmacro %}
 
-{# What has a rate of its own -> its tokens in a row of `usage`: each kind without its parts, and the parts. #}
+{# Rate name -> its tokens in a row of `usage`: each kind without its parts, and the parts. #}
 {% macro priced_tokens(usage='') -%}
     {%- set of = usage ~ '.' if usage else '' -%}
     {%- set tokens = {} -%}
@@ -29,7 +29,7 @@
     cast({{ tokens }} * cast({{ usd_per_mtok }} as decimal(18, 6)) * 0.000001 as decimal(38, 12))
 {%- endmacro %}
 
-{# Cost of the tokens of `amounts` (rate -> how many); what is not there costs nothing, whether or not it has a rate. #}
+{# Cost of `amounts` (rate name -> tokens); zero tokens cost nothing, even without a rate. #}
 {% macro cost_of_amounts(amounts, rates) -%}
     {%- set of = rates ~ '.' if rates else '' -%}
     {% for rate, tokens in amounts.items() -%}
@@ -38,12 +38,12 @@
     {% endfor %}
 {%- endmacro %}
 
-{# Cost of one usage row under the rates of `rates`. #}
+{# Cost of a usage row at the rates of `rates`. #}
 {% macro cost_of(usage, rates) -%}
     {{ cost_of_amounts(priced_tokens(usage), rates) }}
 {%- endmacro %}
 
-{# Cost of one kind of a row, that of its parts included: what the cell of this kind costs. #}
+{# Cost of one token kind of a row, including its parts. #}
 {% macro cost_of_kind(column, rates='') -%}
     {%- set tokens = priced_tokens() -%}
     {%- set kind = rate_columns()[column] -%}
@@ -54,7 +54,7 @@
     {{ cost_of_amounts(amounts, rates) }}
 {%- endmacro %}
 
-{# What the same row would cost without any cache: all of its input at the input rates. #}
+{# Cost of the row without a cache: all of its input at the input rates. #}
 {% macro cost_without_cache_of(usage, rates) -%}
     {%- set tokens = priced_tokens(usage) -%}
     {%- set of = usage ~ '.' -%}
@@ -69,8 +69,8 @@
 {%- endmacro %}
 
 {#
-    Where a row of usage stands at a row of a rate card: provider, model, tier and day. The usage's columns of the tier begin with `stem`, unless `window` stands in for its own;
-    `by_kind` where both have one row a kind of token.
+    Join condition of usage and a rate card: provider, model, tier and day. The usage's tier columns have the prefix
+    `stem`; `window` replaces its context window. `by_kind`: both have one row per token kind.
 #}
 {% macro at_rate(usage, card, stem='', window=none, by_kind=false) -%}
     {{ usage }}.model = {{ card }}.model
@@ -87,8 +87,8 @@
 {%- endmacro %}
 
 {#
-    Who sold a call: who the record states, else Bedrock where a profile of it was called, or a model by its version there,
-    else the model's maker.
+    The seller of a call: the stated one, else Bedrock if its profile or version of a model was called, else the
+    model's maker.
 #}
 {% macro seller_of(record, name) -%}
     coalesce(
@@ -102,7 +102,7 @@
 {%- endmacro %}
 
 
-{# What tokens cost more at one rate than at another: null where either is unknown, and 0 where there are no tokens. #}
+{# Cost of tokens at one rate minus their cost at another; null if a rate is unknown, 0 without tokens. #}
 {% macro difference_of(tokens, rate, other) -%}
     if({{ tokens }} = 0, 0, {{ money(tokens, 'rates.' ~ rate ~ '_usd_per_mtok - rates.' ~ other ~ '_usd_per_mtok') }})
 {%- endmacro %}

@@ -1,10 +1,13 @@
-{# What the provider's usage, or else our logs, cost at the rate card. #}
+{# Cost at the rate card of the provider's usage, else of our logs. #}
 {% macro computed_cost(sides) -%}
     {%- set of = sides ~ '.' if sides else '' -%}
     if({{ of }}has_console, {{ of }}console_cost_usd, {{ of }}logged_cost_usd)
 {%- endmacro %}
 
-{# What was billed as a multiple of the rate card's cost: the least ('-') or most ('+') that rounding allows; null where unknown. #}
+{#
+    The billed amount as a multiple of the rate card's cost: the smallest ('-') or largest ('+') that rounding
+    allows; null if unknown.
+#}
 {% macro billed_multiple(sign, computed) -%}
     if(
         billed_rows > 0 and {{ computed }} > 0,
@@ -12,7 +15,7 @@
     )
 {%- endmacro %}
 
-{# One value a day for all that its comparison rests on beside its own cells. #}
+{# One hash per day of all facts that its comparison depends on, other than its own cells. #}
 {% macro reconciliation_facts() -%}
     select
         usage_date as item,
@@ -26,8 +29,8 @@
 {%- endmacro %}
 
 {#
-    Before int_reconciliation_sides: the days to compare again are those in scope, and those whose facts are no longer the ones
-    by which their rows were built.
+    Before int_reconciliation_sides: a day is rebuilt if it is in scope, or if a fact that it depends on has
+    changed.
 #}
 {% macro plan_reconciliation() -%}
 delete from scope.reconciliation_days;
@@ -41,8 +44,8 @@ where now.facts is distinct from built.facts
 {%- endmacro %}
 
 {#
-    After usage_reconciliation: cells of other days follow where their rate is confirmed now and was not, or the reverse. And the
-    facts of the days that were built are noted.
+    After usage_reconciliation: updates cells of other days whose rate is newly confirmed, or no longer. Stores the
+    facts of the rebuilt days.
 #}
 {% macro finish_reconciliation(built) -%}
 update {{ built }} as cells

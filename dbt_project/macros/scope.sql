@@ -1,6 +1,7 @@
 {#
-    api_key, workspace and key_origin of a log's record: the first of `stating` that names a key (stated), else the key that
-    the settings assign to the file (declared), else ''. Relations of `stating` have api_key and workspace.
+    api_key, workspace and key_origin of a log record: from the first relation of `stating` that names a key
+    (stated), else the key that the settings assign to the file (declared), else ''. The relations have api_key and
+    workspace.
 #}
 {% macro paying_key(stating, scoped) -%}
     {%- set stated -%}
@@ -22,7 +23,7 @@
         end as key_origin
 {%- endmacro %}
 
-{# metered, or subscription where the settings say so of the key or, where they do not name the key, of the project. #}
+{# metered or subscription: from the settings of the key, else of the project. #}
 {% macro billing_mode_of(api_key, project) -%}
     coalesce(
         map_extract_value((

@@ -1,15 +1,15 @@
 {#
-    Tables of which a build replaces only what it was asked to: the days, responses and sessions that new files touch.
-    pipeline/marts/dbt_runner.py writes schema `scope` before each build; a first build has everything in scope. dbt run by hand
-    builds everything, whatever stands in schema `scope`.
+    Tables of which a build replaces only the increment: days, responses and sessions touched by new files.
+    pipeline/marts/dbt_runner.py writes the increment to schema `scope` before each build; a first build has
+    everything in scope. dbt run by hand ignores schema `scope` and builds everything.
 #}
 
-{# Whether a run builds the increment that it has written: its profile has a target of this name. #}
+{# Whether a run of the pipeline builds its increment: only its profile has this target. #}
 {% macro is_increment() -%}
     {{ return(target.name == 'increment' and not flags.FULL_REFRESH) }}
 {%- endmacro %}
 
-{# At the start of dbt: where models are built by hand, the next run trusts none of its notes and builds everything anew. #}
+{# At the start of dbt: after a build by hand, the next run rebuilds everything. #}
 {% macro note_build_by_hand() -%}
     {%- if execute and target.name != 'increment' and flags.WHICH in ('build', 'run', 'retry') -%}
         update scope.versions set version = version + 1, fingerprint = '' where stage = 'marts'
@@ -17,7 +17,7 @@
 {%- endmacro %}
 
 {% macro in_scope(column, of='days') -%}
-    {#- Unit tests give a model all that it may see. -#}
+    {#- In unit tests, all given rows are in scope. -#}
     {%- if model.resource_type == 'unit_test' or not is_increment() -%}
         true
     {%- else -%}
@@ -26,9 +26,9 @@
 {%- endmacro %}
 
 {#
-    The days in scope as a condition on a column of times. Beside the days themselves it names the first and last moment
-    of each run of days: constants that DuckDB holds against each row group's least and greatest time, so that a day's
-    build reads that day's rows and not the whole history (3 million rows: 0.01 s instead of 3 s).
+    The days in scope as a condition on a timestamp column. It also contains the start and end of each run of days
+    as constants, which DuckDB compares with the statistics of row groups: a day's build reads only that day's rows
+    (of 3 million rows: 0.01 s instead of 3 s).
 #}
 {% macro in_days(column) -%}
     {{ in_scope(column ~ '::date') }}
@@ -39,7 +39,7 @@
             ~ ') group by run order by min(item)'
         ).rows -%}
         {%- set conditions = [] -%}
-        {#- Many conditions take longer to plan than they save: then from the first day to the last. -#}
+        {#- many conditions take longer to plan than they save: then one range from the first day to the last -#}
         {%- for first, after in ([] if not runs else runs if runs | length <= 30 else [[runs[0][0], runs[-1][1]]]) -%}
             {%- do conditions.append('(' ~ column ~ " >= timestamp '" ~ first ~ "' and " ~ column ~ " < timestamp '" ~ after ~ "')") -%}
         {%- endfor -%}
@@ -48,8 +48,8 @@
 {%- endmacro %}
 
 {#
-    Replace the rows in scope and leave the others (by hand: all rows): `scope_column` is an expression over the table's columns, `scope_of`
-    names the table of schema `scope`. Delete and insert are one transaction.
+    Replaces the rows in scope (by hand: all rows). `scope_column` is an expression over the table's columns,
+    `scope_of` a table of schema `scope`. Delete and insert are one transaction.
 #}
 {% materialization scoped, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='table') -%}
@@ -66,7 +66,7 @@
         {%- endcall %}
         {% do persist_docs(target_relation, model) %}
     {% elif scope_of != 'days' and not run_query('select 1 from scope.' ~ scope_of ~ ' limit 1').rows %}
-        {#- Most nights bring no calls, or no sessions: to plan the query takes longer than to run it. -#}
+        {#- most builds have no calls or no sessions in scope: planning the query would take longer than running it -#}
         {% call statement('main') -%}
             select 1
         {%- endcall %}

@@ -1,8 +1,8 @@
 {#
-    Tables that are made in steps, where each step needs the result of those before it. The table begins as a copy of the
-    model `start`, of the days in scope. Then the model's own SQL runs once for each step of int_export_steps (of one
-    `side`), in order: it reads the table itself, and its rows replace those that have the same `unique_key`. The SQL is
-    the same for all steps. Everything is one transaction.
+    Tables built in steps that depend on each other. The table starts as a copy of the model `start` for the days in
+    scope. Then the model's SQL runs once per step of int_export_steps (of one `side`), in order: it reads the table
+    itself, and its rows replace those with the same `unique_key`. The SQL is the same for all steps. Everything is
+    one transaction.
 #}
 {% macro current_step() -%}
     {{ 1 if model.resource_type == 'unit_test' else '(select item from scope.step)' }}

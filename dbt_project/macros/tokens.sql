@@ -6,7 +6,7 @@
     ]) }}
 {%- endmacro %}
 
-{# Tokens that are no text, each with the kind of which it is a part: they have rates of their own. #}
+{# Audio and image tokens, which have their own rates, with the token kind that includes them. #}
 {% macro part_kinds() -%}
     {{ return({
         'input_audio_tokens': 'input_tokens_no_cache', 'input_image_tokens': 'input_tokens_no_cache',
@@ -40,7 +40,7 @@
     ({% for kind in kinds() %}{{ alias ~ '.' if alias }}{{ kind }}{{ ' + ' if not loop.last }}{% endfor %})
 {%- endmacro %}
 
-{# A finer row may not tell audio and images from text: of a rest there are never more of them than of their kind. #}
+{# Finer rows may not separate audio and images from text; in a rest, these parts are limited to their kind. #}
 {% macro parts_within_kinds() -%}
     {%- set parts = part_kinds() | list -%}
     {% for part, kind in part_kinds().items() -%}

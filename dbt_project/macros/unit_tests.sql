@@ -1,6 +1,6 @@
 {#
-    Rows of a unit test's `given`, in place of dbt's macro of this name: a row states only what its test is about. What
-    it leaves out is '' (text), 0 (numbers), false (flags) or null (dates, times, lists), as the raw tables have it.
+    Replaces dbt's macro for the rows of a unit test's `given`: a row states only the columns that matter. Missing
+    columns are '' (text), 0 (numbers), false (flags) or null (dates, times, lists), as in the raw tables.
 #}
 {% macro get_fixture_sql(rows, column_name_to_data_types) -%}
     {%- set types = {} -%}

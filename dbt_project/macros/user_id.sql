@@ -1,4 +1,4 @@
-{# A user id as settings.user_ids wants it; the key of the pseudonyms never leaves the private warehouse. #}
+{# A user id as the setting user_ids requires; the key of the pseudonyms never leaves the private warehouse. #}
 {% macro configured_user_id(column) -%}
     case
         when {{ column }} = '' then ''

@@ -1,11 +1,10 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    What was billed, each amount once, in three steps: which bill stands (int_billed_ranked), what others keep beyond it
-    (int_billed_rests), and which channel counts. Console exports and API pages bill the same costs twice: of each provider
-    and day one channel is in force, the one that the settings prefer where it has the day.
-
-    What is negative in the end is a charge of its own, a credit: it neither hides what was billed nor ties out with usage.
+    The bill, each amount once, in three steps: which bill is in force (int_billed_ranked), what other bills have
+    beyond it (int_billed_rests), and which channel counts. Console exports and API pages bill the same costs twice,
+    so one channel per provider and day is in force: the preferred one of the settings, if it has the day. Negative
+    results are separate charges (credits): they reduce no billed amount and are not compared with usage.
 #}
 with rests as (
     select * from {{ ref('int_billed_rests') }}

@@ -1,9 +1,9 @@
 {{ config(materialized='view') }}
 
 {#
-    Bills that stand. Amounts are summed inside an export; then for each day, workspace, key, user and model one export
-    stands: the one that reaches further, then the one with the greater amount, then the greater sha256. Of two pulls of one
-    day the later one stands as a whole.
+    Bills in force. Amounts are summed within an export. Then one export per day, workspace, key, user and model is
+    in force: the one that reaches further, then the one with the greater amount, then the greater sha256. Of two
+    pulls of one day, the later one replaces the earlier one completely.
 #}
 {%- set key = ['channel', 'provider', 'usage_date', 'workspace', 'api_key', 'user_id', 'model', 'stated'] -%}
 

@@ -5,12 +5,11 @@
 -- depends_on: {{ ref('int_billed_ranked') }}
 
 {#
-    What bills of one day by project, by line item, by key or without any grouping keep beyond each other. The table begins
-    as int_billed_ranked. This SQL is one step: the amounts of one level, less what those before it have left, compared on the
-    dimensions that both state; where they share none, on the sum of the day. What is not more than rounding is nothing.
-
-    A rest that would be negative means that the coarser export is the older one: the whole rest is zero, and flagged. A
-    negative amount is a credit: it takes part as the amount that it lessens.
+    Rests of bills of one day with different groupings (by project, line item, key or none). The table starts as
+    int_billed_ranked. This SQL is one step: the amounts of one level minus those of earlier levels, compared on the
+    dimensions that both state, or on the sum of the day if they share none. Differences within rounding are zero. A
+    negative rest means that the coarser export is older: the whole rest is zero, and flagged. Credits are negative
+    amounts and are added to what they reduce.
 #}
 {%- set columns = cost_dimensions().values() | sum(start=[]) -%}
 {%- set group_key = ['usage_date', 'provider', 'channel'] -%}
@@ -21,7 +20,7 @@ with steps as (
     where side = 'billed' and step = {{ current_step() }} and {{ in_scope('usage_date') }}
 ),
 
--- Rows of both sides; blank dimensions where one side states none.
+-- Rows of both sides; dimensions that one side does not state are blank.
 compared as (
     select
         rests.*,
@@ -53,7 +52,7 @@ finer as (
     group by all
 ),
 
--- Rows that share what both sides state are one group. so_far_*: of the group, up to this row.
+-- Rows with equal shared dimensions are one group. so_far_*: cumulative sum in the group, up to this row.
 coarser as (
     select
         *,
@@ -86,7 +85,7 @@ beside as (
     left join finer using ({{ group_key | join(', ') }})
 ),
 
--- Of what is beyond the finer amounts, the part that this row adds.
+-- The part of the group's rest that belongs to this row.
 added as (
     select
         *,

@@ -1,10 +1,10 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    Every cent of the bill, by who answers for it under allocation.csv. A bill names keys; where a line names users or
-    projects, logs of the same key say what each of them used, at the rate card: they get exactly that, and who answers for
-    the key gets the rest; where logs hold more than was billed, the bill is split in their proportion. On days that no
-    cost export covers, usage at the rate card stands in (basis `estimated`).
+    Every cent of the bill by the team that pays for it under allocation.csv. A bill names keys. If lines name users or
+    projects, these get the cost of their logged usage at the rate card, and the key's team gets the rest; if the logs cost
+    more than was billed, the bill is split in proportion to them. On days without a cost export, usage at the rate card
+    replaces the bill (basis `estimated`).
 #}
 {%- set piece = 'usage_date, basis, provider, api_key, workspace' -%}
 
@@ -51,7 +51,7 @@ amounts as (
     group by all
 ),
 
--- A workspace that a log does not name is that of its key, if there is but one.
+-- A log without a workspace belongs to the workspace of its key, if there is only one.
 key_workspaces as (
     select usage_date, basis, provider, api_key, min(workspace) as workspace
     from amounts
@@ -134,15 +134,19 @@ pieces as (
     from weighed
 ),
 
--- The line with the most filled cells, then the later valid_from, then the lower one in the file.
-allocated as (
+-- The line with the most filled cells counts, then the latest valid_from, then the last in the file.
+ranked as (
     select
         pieces.*,
         lines.line,
         lines.team,
         lines.cost_centre,
         lines.product,
-        lines.environment
+        lines.environment,
+        row_number() over (
+            partition by pieces.usage_date, pieces.basis, pieces.provider, pieces.api_key, pieces.workspace, pieces.user_id, pieces.project
+            order by lines.filled_cells desc, lines.valid_from desc, lines.line desc
+        ) as precedence
     from pieces
     left join lines
         on
@@ -151,11 +155,6 @@ allocated as (
             and (lines.user_id is null or (lines.user_id <> '' and pieces.user_id = lines.user_id))
             and (lines.project is null or pieces.project = lines.project)
             and pieces.usage_date >= lines.valid_from
-    qualify
-        row_number() over (
-            partition by pieces.usage_date, pieces.basis, pieces.provider, pieces.api_key, pieces.workspace, pieces.user_id, pieces.project
-            order by lines.filled_cells desc, lines.valid_from desc, lines.line desc
-        ) = 1
 )
 
 select
@@ -173,5 +172,5 @@ select
     if(share = 'direct', product, '') as product,
     if(share = 'direct', environment, '') as environment,
     cost_usd
-from allocated
-where cost_usd <> 0
+from ranked
+where precedence = 1 and cost_usd <> 0

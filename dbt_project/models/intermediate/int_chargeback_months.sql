@@ -1,7 +1,6 @@
 {#
-    The bill of each month by who answers for it, as the data and allocation.csv have it now, closed or not. What a line
-    gives to the team `shared` is split over the teams of the month by the setting shared_cost_rule, exactly; where there
-    is no team to split it over, it stays unallocated.
+    The bill of each month by team, from the current data and allocation.csv, closed or not. Costs of the team `shared` are
+    split exactly over the teams of the month by the setting shared_cost_rule; without any team they stay unallocated.
 #}
 {%- set target = 'team, cost_centre, product, environment' -%}
 
@@ -76,23 +75,24 @@ months as (
     select distinct month from by_month
 ),
 
--- Of lines with the same selecting cells the one that holds at the end of the month.
-lines_of_month as (
-    select months.month, lines.*
-    from months
-    inner join lines on lines.valid_from < months.month + interval 1 month
-    where lines.team <> 'shared'
-    qualify
+-- Of lines with the same selecting cells, the one in force at the end of the month counts.
+ranked_lines as (
+    select
+        months.month,
+        lines.*,
         row_number() over (
             partition by months.month, lines.api_key, lines.workspace, lines.user_id, lines.project
             order by lines.valid_from desc, lines.line desc
-        ) = 1
+        ) as precedence
+    from months
+    inner join lines on lines.valid_from < months.month + interval 1 month
+    where lines.team <> 'shared'
 ),
 
 budgets as (
     select month, {{ target }}, sum(budget_usd_per_month)::decimal(38, 12) as budget_usd
-    from lines_of_month
-    where budget_usd_per_month is not null
+    from ranked_lines
+    where precedence = 1 and budget_usd_per_month is not null
     group by all
 ),
 

@@ -1,6 +1,6 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
-{# What the usage that each commitment names costs a day at the rate card; days without any have one row without a line. #}
+{# Daily cost at the rate card of the usage of each commitment; days without such usage have one row without a line. #}
 with commitments as (
     select * from {{ source('raw', 'commitments') }}
 ),

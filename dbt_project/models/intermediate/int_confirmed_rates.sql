@@ -1,5 +1,5 @@
--- Where a cell ties out, the rate of its model and kind is right: what was billed there, as a multiple of the rate card's
--- cost, is at least this.
+-- If a cell ties out, the rate of its model and kind is confirmed: the smallest ratio of billed amount to the rate
+-- card's cost that such a cell allows.
 select
     provider,
     model,

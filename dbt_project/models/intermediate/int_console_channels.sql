@@ -1,9 +1,9 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    Console exports and API pages tell of the same usage twice: of each provider and day one channel counts. It is the one
-    that the settings prefer, where it has that day. But where it has hours or minutes of a part of the day only, and the
-    other one knows of more beyond that part, it is the other.
+    Console exports and API pages contain the same usage, so one channel per provider and day counts: the preferred
+    one of the settings, if it has the day. If it has hours or minutes of only a part of the day, and the other
+    channel has more outside of that part, the other one counts.
 #}
 with exports as (
     select * from {{ source('raw', 'exports') }}
@@ -27,7 +27,7 @@ intervals as (
     group by all
 ),
 
--- What each channel has of a day: its tokens, and the part of the day of which it speaks.
+-- Tokens of each channel on a day, and the part of the day that it covers.
 channel_days as (
     select
         intervals.provider,
@@ -43,7 +43,7 @@ channel_days as (
     group by intervals.provider, intervals.usage_date, intervals.channel
 ),
 
--- Days that the preferred channel has in part: the other one has more tokens, and not only inside that part.
+-- Days that the preferred channel covers only in part, and on which the other one has more tokens outside of that part.
 given_over as (
     select distinct
         preferred.provider,

@@ -1,10 +1,10 @@
 {{ config(materialized='view') }}
 
 {#
-    Usage exports that stand, one row an export, interval and key. Of two exports of one grain, for one interval and key,
-    one stands: the one that reaches further, then the one with the greater total, then the one that tells 5-minute from
-    1-hour writes, then the greater sha256. Never the file's name or date. Of two pulls of one bucket the later one stands,
-    with all that it says and no longer says.
+    Usage exports in force, one row per export, interval and key. Of two exports with the same grain, interval and
+    key, one is in force: the one that reaches further, then the one with the greater total, then the one that
+    separates 5-minute and 1-hour writes, then the greater sha256. File names and dates never matter. Of two pulls
+    of one bucket, the later one replaces the earlier one completely.
 #}
 {%- set interval_and_key = ['channel', 'provider', 'usage_start', 'bucket_seconds', 'stated'] + console_dimensions().values() | list -%}
 {%- set is_in_scope = in_days('usage_start') -%}
@@ -14,7 +14,7 @@ with pulls as (
     where is_pull and side = 'console'
 ),
 
--- Days on which a row may lose. To rank the others too would sort every row for nothing.
+-- Only days on which exports compete are ranked; on other days, sorting all rows would be wasted.
 contested_days as (
     select usage_start::date as usage_date
     from {{ ref('stg_console_usage') }}
@@ -77,7 +77,7 @@ superseded as (
     where precedence > 1 or is_pulled_again
 ),
 
--- Inside one export rows of one key are parts of it: add them.
+-- Rows of one key within an export are parts: add them up.
 summed as (
     select
         ---------- key

@@ -5,13 +5,11 @@
 -- depends_on: {{ ref('int_console_ranked') }}
 
 {#
-    What coarser rows (in time, or in the dimensions that they state) keep beyond the finer rows inside them, kind by kind,
-    compared on the dimensions that both state. The table begins as int_console_ranked. This SQL is one step: the rows of one
-    level, less what finer levels have left. Levels are taken from the finest to the coarsest (int_export_steps), so each
-    rest is counted by the levels above it.
-
-    A rest that would be negative in any kind means that the coarser export is the older one: the whole rest is zero and
-    the row is flagged.
+    Rests of coarser rows (in time or dimensions) beyond the finer rows within them, by token kind, compared on the
+    dimensions that both state. The table starts as int_console_ranked. This SQL is one step: the rows of one level
+    minus the rests of finer levels. Levels go from the finest to the coarsest (int_export_steps), so coarser levels
+    include each rest. A negative rest of any kind means that the coarser export is older: the whole rest is zero,
+    and flagged.
 #}
 {%- set columns = console_dimensions().values() | list -%}
 {%- set amounts = kinds() + ['web_search_count', 'request_count'] -%}
@@ -24,7 +22,7 @@ with steps as (
     where side = 'console' and step = {{ current_step() }} and {{ in_scope('usage_date') }}
 ),
 
--- Rows of both sides, with the coarser one's interval around them and blank dimensions where one side states none.
+-- Rows of both sides with the coarser interval that contains them; dimensions that one side does not state are blank.
 compared as (
     select
         rests.*,
@@ -60,8 +58,8 @@ finer as (
     group by all
 ),
 
--- Rows that differ only in what the finer side does not state are one group, from which finer rows are taken in order.
--- group_*: of the whole group; so_far_*: of the group, up to this row.
+-- Rows that differ only in dimensions that the finer side does not state are one group; finer rows are subtracted in
+-- order. group_*: sum of the group; so_far_*: cumulative sum, up to this row.
 coarser as (
     select
         *,
@@ -92,7 +90,7 @@ beside as (
     left join finer using ({{ group_key | join(', ') }})
 ),
 
--- Where a side does not tell 5 minutes from 1 hour, cache writes are taken off as one sum, the 5-minute ones first.
+-- If a side does not separate 5 minutes and 1 hour, cache writes are subtracted as one sum, 5-minute writes first.
 taken as (
     select
         *,
@@ -123,7 +121,7 @@ checked as (
     from taken
 ),
 
--- A source without a count of requests has none in its rest either.
+-- Without a request count, the rest has none either.
 lessened as (
     select
         file_sha256,

@@ -1,8 +1,8 @@
 {{ config(materialized='view') }}
 
 {#
-    What the providers' accounts say that was used, each token once, in three steps: which export stands
-    (int_console_ranked), what coarser rows keep beyond finer ones (int_console_rests), and which channel counts
+    Usage from the providers' accounts, each token once, in three steps: which export is in force
+    (int_console_ranked), rests of coarser rows beyond finer ones (int_console_rests), and which channel counts
     (int_console_channels).
 #}
 with rests as (

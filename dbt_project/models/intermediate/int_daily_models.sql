@@ -1,6 +1,6 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
--- Sums by day and model, from which the table over all time is added up.
+-- Sums by day and model, which model_usage_stats adds up over time.
 select
     usage_date,
     source,

@@ -1,10 +1,10 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    In which order the overlapping exports of a day are compared. A level is a grain and the dimensions that its exports
-    state. Levels are taken from the finest to the coarsest. Each is compared with the finer ones before it, first with
-    those that state all of its dimensions, then with those that lack the fewest: one step for each set of dimensions that
-    they lack. A day of one level has no step.
+    The order in which overlapping exports of a day are compared. A level is a grain with the dimensions of its
+    exports. Levels go from the finest to the coarsest. Each is compared with the finer levels before it: first with
+    those that state all of its dimensions, then with those that lack the fewest, one step per set of missing
+    dimensions. A day with one level has no step.
 #}
 with console_levels as (
     select distinct
@@ -36,7 +36,7 @@ levels as (
     select * from billed_levels
 ),
 
--- Of bills that state equally many dimensions the one that names models and kinds is first: usage is compared with it.
+-- Of bills with equally many dimensions, the one with models and kinds is first, because it is compared with usage.
 ordered as (
     select
         *,

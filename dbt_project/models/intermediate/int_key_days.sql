@@ -1,6 +1,6 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
--- Which keys each side names on a day: small, and all that usage_reconciliation has to know of other days.
+-- Keys of each side on a day: a small table with all that usage_reconciliation needs from other days.
 select
     cells.usage_date,
     cells.side,

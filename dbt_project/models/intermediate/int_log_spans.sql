@@ -1,4 +1,4 @@
--- From when to when logs of a format reach, and whether they speak for every key of the account.
+-- First and last day of the logs of a format, and whether they cover every key of the account.
 with rules as (
     select count(*) > 0 as is_declared from {{ source('raw', 'reconciliation_scope') }}
 )

@@ -1,4 +1,4 @@
--- Keys that pay for logs, on each day on which these may have usage: a session of two days stands on both.
+-- Keys that pay for logs, on each day on which the logs may have usage: a session over two days counts on both.
 with logs as (
     select
         key_days.usage_date as first_date,
@@ -26,7 +26,7 @@ select
     api_key,
     workspace,
     scope,
-    -- these logs can be compared with an account: its keys are known, or all of a day are taken together
+    -- these logs are comparable with an account: their keys are known, or all keys of a day are compared together
     scope not in ('unassigned', 'unknown') as is_comparable,
     case when usage_date = first_date then known_to end as known_to,
     later_days_mark

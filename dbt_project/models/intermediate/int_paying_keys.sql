@@ -1,4 +1,4 @@
--- Which key pays for the logs of a format that name none, and how that is known.
+-- The key that pays for logs of a format without keys, and how it is known.
 with key_days as (
     select * from {{ ref('int_key_days') }}
 ),
@@ -13,7 +13,7 @@ days_without_key as (
     where side = 'logged' and key_origin = ''
 ),
 
--- Keys of the account that cost something on a day; where no bill covers it, keys that used something.
+-- Keys of the account with cost on a day; without a bill, keys with usage.
 account_keys as (
     select usage_date, provider, api_key, workspace, side
     from key_days
@@ -46,7 +46,7 @@ by_side as (
     group by source_format, provider, side
 ),
 
--- The bill says it better than the usage.
+-- The bill takes precedence over usage.
 believed as (
     select * from by_side
     where
@@ -67,7 +67,7 @@ select
         when rules.is_declared then 'unassigned'
         when believed.key_count = 1 then 'inferred'
         when believed.key_count > 1 then 'collapsed'
-        -- no key of the account used anything on the days of such logs: they are of another account
+        -- no key of the account has usage on the days of these logs: they belong to another account
         else 'unknown'
     end as scope,
     case when believed.key_count = 1 and not rules.is_declared then believed.api_key else '' end as api_key,

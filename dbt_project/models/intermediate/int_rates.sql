@@ -1,4 +1,4 @@
--- The rate card, one row a model, tier and period, with the rates of all kinds side by side.
+-- The rate card with one row per model, tier and period, and a column for the rate of each kind.
 with card as (
     select * from {{ source('raw', 'rate_card') }}
 ),

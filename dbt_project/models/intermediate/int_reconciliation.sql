@@ -1,9 +1,9 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    What each side says of a day, long: the provider's usage (console), our logs (logged), the bill (billed), by model, key
-    and kind of token. Logs that a session-level row alone knows stand on the day on which the session began, with the day
-    on which it ended. Usage that a subscription covers is on no bill, and is left out.
+    The three sides of a day in long form: the provider's usage (console), our logs (logged) and the bill (billed),
+    by model, key and token kind. Usage known only from a session-level row is on the day on which the session
+    started, with its last day. Usage within a subscription is on no bill and left out.
 #}
 with usage as (
     select * from {{ ref('int_usage') }}
@@ -19,7 +19,7 @@ billed_costs as (
     where {{ in_scope('usage_date') }}
 ),
 
--- Summed before it is priced: a rate times a sum is the sum of the rate times its parts, to the last digit.
+-- Summed before pricing: rate x sum is exactly the sum of rate x part.
 usage_by_tier as (
     select
         usage_date,
@@ -82,7 +82,7 @@ usage_cells as (
         is_session,
         last_usage_date,
         sum(tokens)::bigint as tokens,
-        -- a cell with tokens of unknown price has no price
+        -- a cell with unpriced tokens has no price
         if(bool_or(cost_usd is null), null, sum(cost_usd))::decimal(38, 12) as cost_usd,
         0::bigint as cost_rows,
         0::decimal(38, 12) as rounding_tolerance_usd,

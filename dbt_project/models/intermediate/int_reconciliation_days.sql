@@ -32,7 +32,7 @@ keys as (
     from logged_keys
 ),
 
--- Where a side does not name the key and another one does, the keys of that day are one.
+-- If one side does not name keys and another does, all keys of the day are compared as one.
 days as (
     select
         usage_date,
@@ -84,7 +84,7 @@ log_providers as (
     group by provider
 ),
 
--- Where no export goes on after a day, an hour or minute export may end inside it.
+-- The last day of an export by hour or minute may be incomplete.
 console_ends as (
     select
         usage_date,

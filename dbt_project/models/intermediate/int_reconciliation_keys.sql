@@ -1,4 +1,5 @@
--- What is known of a key on a day: how logs came to it, whether they reach this day, and its workspace in the account.
+-- Facts about a key on a day: how logs are assigned to it, whether they cover the day, and its workspace in the
+-- account.
 with key_days as (
     select * from {{ ref('int_key_days') }}
 ),
@@ -13,7 +14,7 @@ keys as (
     union
     select usage_date, provider, api_key from logged_keys
     union
-    -- as which all keys of a day may be compared
+    -- the name for all keys of a day that are compared as one
     select usage_date, provider, '' as api_key from key_days
     union
     select usage_date, provider, '' as api_key from logged_keys
@@ -29,7 +30,7 @@ scopes as (
     group by provider, api_key
 ),
 
--- The days on which some format of logs that knows the key reaches.
+-- Days covered by a log format that names the key.
 spans as (
     select distinct
         logged_keys.provider,
@@ -52,7 +53,7 @@ logged_days as (
             and keys.usage_date between spans.first_day and spans.last_day
 ),
 
--- The workspace of a log is the one in which the account knows its key, if there is but one.
+-- A log's workspace is that of its key in the account, if there is only one.
 workspaces as (
     select
         provider,

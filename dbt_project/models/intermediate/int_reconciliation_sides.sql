@@ -3,10 +3,10 @@
 ) }}
 
 {#
-    The provider's usage at the rate card, our logs at the rate card, and the provider's bill in one row: by day, model, key,
-    workspace and kind. A side takes part on a day only if some file of its kind covers that day; then a row that it lacks is
-    zero. Exports cover the days from their first to their last; logs of one format, which list only what happened, the days
-    from the first to the last of all of them.
+    The provider's usage at the rate card, our logs at the rate card, and the provider's bill in one row, by day,
+    model, key, workspace and token kind. A side is compared on a day only if a file of it covers the day; missing
+    rows then count as zero. An export covers all days from its first to its last; logs of a format cover all days
+    from the first to the last of all their files.
 #}
 with cells as (
     select * from {{ ref('int_reconciliation') }}
@@ -38,7 +38,7 @@ account as (
     where side in ('console', 'billed') and {{ in_scope('usage_date', 'reconciliation_days') }}
 ),
 
--- A session that spans midnight may have used its tokens on any of its days: on none of them for sure.
+-- A session across midnight may have used its tokens on any of its days, so no day has them for certain.
 logs as (
     select
         {{ each_day('cells.usage_date', 'cells.last_usage_date') }} as usage_date,
@@ -99,7 +99,7 @@ named as (
         on sides.usage_date = keys.usage_date and sides.provider = keys.provider and sides.api_key = keys.api_key
 ),
 
--- What is left without a workspace is compared over all of them.
+-- Logs without a workspace are compared over all workspaces.
 keys_without_workspace as (
     select distinct usage_date, provider, api_key
     from named
@@ -157,7 +157,7 @@ taking_part as (
         )
         and (days.is_logged_day or joined.logged_tokens is not null) as has_logged,
         days.is_logged_day,
-        -- logs speak for a closed list of keys, and this is none of them
+        -- logs cover a known list of keys, without this one
         days.has_logs and not days.is_open and not joined.is_collapsed and not joined.is_unknown and keys.scope is null
             as is_other_key,
         keys.scope as key_scope,

@@ -1,32 +1,33 @@
 {{ config(materialized='scoped', scope_column='response_id', scope_of='responses') }}
 
 {#
-    Each request once, from however many files repeat it, and whichever loggers tell of it.
+    Each request once, however many files repeat it and whichever loggers recorded it.
 
-    Kept: the line with the greatest output, then the latest, then the greatest id. A sidechain line whose response also
-    stands on a main line is that call again: the main line of its own key, else the earliest. The owner is the session
-    with the earliest line, then the smallest id.
+    Repeats: the line with the greatest output counts, then the latest, then the greatest id. A sidechain line is a repeat if
+    its response is also on a main line: of the main line with its own key, else of the earliest one. The owner is the
+    session with the earliest line, then the smallest id.
 
-    A record that its session copied from another one, or may have, is the call of the original with the same copy_key, whose
-    line and session are believed. Copies whose original is not here are one call among themselves. Two originals are never
-    one call, however alike.
+    Copies: a record that is, or may be, copied from another session is the call of the original with the same copy_key, and
+    takes its line and session. Copies without an original here are one call. Two originals are never one call, however
+    similar.
 
-    A message's id without a request's names a response only together with its input, since gateways give all of their
-    responses one id: lines of one lane of a session that are at most ten minutes apart are one call, unless one of them begins
-    anew, and so are lines of several sessions, of which one is a copy, that share a time or the line's own id, or under the
-    provider's own id their output. Where another line of the same id and input states its request, they are that call again.
+    Lines with a message id but no request id: a message id identifies a response only together with its input, because some
+    gateways use one id for all responses. Lines of one session and lane that are at most ten minutes apart are one call,
+    unless one of them begins anew. Lines of several sessions are one call (copies) if they share a time or the line's own
+    id, or, with the provider's ids, their output. If another line with the same id and input has a request id, they are
+    that call.
 
-    One call in the records of several loggers counts by the first of tracker, transcript, gateway and span; what that one
-    does not state of session, user, project, key and workspace the others fill in. Records of one response (the provider's
-    id) are one call. Those that share no id are matched one to one, in order of time, where model and all five kinds are
-    equal and the times at most five seconds apart.
+    Several loggers: a call counts by the first of tracker, transcript, gateway and span; session, user, project, key and
+    workspace that it does not state come from the others. Records with the same response id (the provider's) are one call.
+    Records without a common id are matched one to one in time order, if model and all five kinds are equal and the times
+    are at most five seconds apart.
 #}
 {%- set levels = {2: 'transcript', 3: 'gateway', 4: 'span'} -%}
 {%- set labels = ['session_id', 'project', 'user_id', 'api_key', 'workspace'] -%}
 {%- set compares = several_loggers() -%}
 {%- set copies = has_copies() -%}
 {%- set is_providers = "starts_with(message_id, 'msg_') and length(split_part(message_id, '#', 1)) >= 24" -%}
-{#- Under an id that is not the provider's, another request is another call, whoever made it. -#}
+{#- With an id that is not the provider's, another request id is another call. -#}
 {%- set is_own_request = "request_key <> response_id and not (" ~ is_providers | replace('message_id', 'response_id') ~ ")" -%}
 {%- set bonds = [
     'requested_at', 'kept_at', 'line_id', 'session_id, lane, turn',
@@ -58,8 +59,8 @@ spans as (
     group by span
 ),
 
--- The next span with usage above each; those without any stand in between, in whichever files. (The table is named plainly:
--- no unit test has to give it.)
+-- The next span with usage above each span; spans without usage can be in between, in any file. (raw.span_links is not
+-- a source(), so unit tests need not provide it.)
 above as (
     select
         span as child,
@@ -75,7 +76,7 @@ above as (
     where above.ancestor not in (select span from spans)
 ),
 
--- A span whose usage is the sum of that of the spans right below it tells of their calls once more.
+-- A span with the summed usage of the spans directly below it repeats their calls.
 sums as (
     select parents.span
     from spans as parents
@@ -99,7 +100,8 @@ recorded as (
 ),
 
 {% endif -%}
--- One response has one input. Where lines of one message's and one request's id differ in it, a gateway gives both to all.
+-- A response has one input. Lines with equal message and request ids but different inputs have constant ids of a
+-- gateway.
 of_gateways as (
     select
         request_key,
@@ -112,14 +114,13 @@ of_gateways as (
 
 told_apart as (
     select
-        recorded.* exclude (input_tokens) replace (
-            if(
-                of_gateways.request_key is null,
-                recorded.request_key,
-                recorded.request_key || '~'
-                || if(recorded.input_tokens = 0, of_gateways.input_hash, recorded.input_hash)
-            ) as request_key
-        )
+        {{ star_except(['request_key', 'input_tokens'], 'recorded') }},
+        if(
+            of_gateways.request_key is null,
+            recorded.request_key,
+            recorded.request_key || '~'
+            || if(recorded.input_tokens = 0, of_gateways.input_hash, recorded.input_hash)
+        ) as request_key
     from recorded
     left join of_gateways using (request_key)
 ),
@@ -133,7 +134,7 @@ named as (
     where coalesce(message_id, '') = ''
 ),
 
--- Of these only the message's id tells.
+-- Lines with a message id but no request id.
 unnamed as (
     select
         *,
@@ -160,10 +161,12 @@ turns_0 as (
     from unnamed
 ),
 
--- Of lines that hang together the least key stands, step by step; a copy of a copy needs the second round.
+-- Linked lines get their smallest key, one kind of link after the other; a copy of a copy needs a second round.
 {% for bond in bonds -%}
 turns_{{ loop.index }} as (
-    select * replace (min(request_key) over (partition by response_id, {{ bond }}) as request_key)
+    select
+        {{ star_except(['request_key']) }},
+        min(request_key) over (partition by response_id, {{ bond }}) as request_key
     from turns_{{ loop.index0 }}
 ),
 
@@ -181,13 +184,17 @@ links as (
 ),
 
 stored as (
-    select * from named
+    select
+        {{ star_except(['request_key', 'response_id', 'is_own_turn']) }},
+        request_key,
+        response_id,
+        is_own_turn
+    from named
     union all
     select
-        turns.* exclude (opens, turn, line_id) replace (
-            coalesce(links.request_key, turns.request_key) as request_key,
-            coalesce(links.response_id, turns.response_id) as response_id
-        ),
+        {{ star_except(['request_key', 'response_id', 'opens', 'turn', 'line_id'], 'turns') }},
+        coalesce(links.request_key, turns.request_key) as request_key,
+        coalesce(links.response_id, turns.response_id) as response_id,
         links.turn_key is null and not ({{ is_providers }}) as is_own_turn
     from turns_{{ bonds | length }} as turns
     left join links on turns.request_key = links.turn_key
@@ -206,7 +213,7 @@ stored as (
 copyable as (
     select
         *,
-        -- an original, what may be a copy, a copy
+        -- 0: an original, 1: possibly a copy, 2: a copy
         coalesce(is_copied::integer * 2, 1) as rank,
         min(coalesce(is_copied::integer * 2, 1)) over (partition by request_key) as key_rank
     from stored
@@ -222,7 +229,7 @@ originals as (
     group by copy_key
 ),
 
--- What each session called itself, by which copies find the session that they were copied from.
+-- The calls that each session made itself, to find the originals of copies.
 made as (
     select
         session_id as ancestor,
@@ -235,7 +242,8 @@ made as (
     group by session_id, copy_key
 ),
 
--- The sessions that a copy may be of: the one that its file names, those that this one's file names for the same call, ...
+-- The sessions that a copy may come from: the one named in its file, those named in that session's file for the same
+-- call, ...
 lineage as (
     select distinct
         held_in,
@@ -257,7 +265,7 @@ inherited as (
     select
         held_in,
         copy_key,
-        -- of files none of which surely made it, the oldest
+        -- if it is uncertain which file made the call, the oldest
         arg_min(made.request_key, (made_rank, made_at, made.request_key)) as original_key
     from lineage
     inner join made using (ancestor, copy_key)
@@ -279,7 +287,7 @@ copied as (
     left join inherited using (held_in, copy_key)
     left join made on copyable.copied_from = made.ancestor and copyable.copy_key = made.copy_key
     where
-        -- the record of a copy may have the key of its original
+        -- a copy may have the key of its original
         rank = key_rank
         and rank > 0
         and (
@@ -291,7 +299,9 @@ copied as (
 ),
 
 identified as (
-    select stored.* replace (coalesce(copied.original_key, stored.request_key) as request_key)
+    select
+        {{ star_except(['request_key'], 'stored') }},
+        coalesce(copied.original_key, stored.request_key) as request_key
     from stored
     left join copied using (request_key)
 ),
@@ -303,12 +313,14 @@ identified as (
 
 {% endif -%}
 {% if compares -%}
--- Responses of which more than transcripts tell: few, where a landing holds mostly transcripts.
+-- Responses that other loggers than transcripts recorded; few, if most files are transcripts.
 shared as (
     select
         response_id,
         min(logger_rank) as best_rank,
-        list(distinct logger_rank) as logger_ranks,
+        {% for rank, logger in levels.items() -%}
+        bool_or(logger_rank = {{ rank }}) as in_{{ logger }},
+        {% endfor -%}
         {% for label in labels -%}
         arg_min({{ label }}, (logger_rank, requested_at, {{ label }})) filter (where {{ label }} <> '')
             as {{ label }}{{ ',' if not loop.last }}
@@ -320,12 +332,13 @@ shared as (
 
 requests as (
     select
-        identified.* replace (
-            {% for label in labels -%}
-            coalesce(nullif(identified.{{ label }}, ''), shared.{{ label }}, '') as {{ label }}{{ ',' if not loop.last }}
-            {% endfor %}
-        ),
-        coalesce(shared.logger_ranks, [identified.logger_rank]) as logger_ranks
+        {{ star_except(labels, 'identified') }},
+        {% for label in labels -%}
+        coalesce(nullif(identified.{{ label }}, ''), shared.{{ label }}, '') as {{ label }},
+        {% endfor -%}
+        {% for rank, logger in levels.items() -%}
+        coalesce(shared.in_{{ logger }}, identified.logger_rank = {{ rank }}) as in_{{ logger }}{{ ',' if not loop.last }}
+        {% endfor %}
     from identified
     left join shared using (response_id)
     where shared.best_rank is null or identified.logger_rank = shared.best_rank
@@ -354,13 +367,13 @@ main_keys as (
 
 keyed as (
     select
-        requests.* exclude (request_key),
+        {{ star_except(['request_key'], 'requests') }},
         if(main_keys.request_key is null, coalesce(main_lines.request_key, requests.request_key), requests.request_key)
             as request_key,
         (output_tokens, is_copied is not true, kept_at, kept_id) as kept_order,
         (
             is_copied is true,
-            -- of copies the one in the oldest session is nearest to the original
+            -- of copies, the one in the oldest session is closest to the original
             if(is_copied, coalesce(session_started_at, requested_at), requested_at),
             session_id
         ) as owner_order
@@ -387,7 +400,7 @@ calls as (
         coalesce(arg_min({{ column }}, (requested_at, {{ column }})) filter (where {{ column }} <> ''), '')
             as {{ column }},
         {% endfor -%}
-        -- of files that repeat the request, the one with the first rule decides who pays
+        -- of files that repeat the request, the one with the first rule determines the paying key
         min(scope_rule) as scope_rule,
         arg_min(scope_api_key, scope_rule) as scope_api_key,
         arg_min(scope_workspace, scope_rule) as scope_workspace,
@@ -395,11 +408,13 @@ calls as (
         {% for kind in kinds() + part_kinds() | list + ['web_search_count', 'cache_split_assumed', 'total_tokens'] -%}
         arg_max({{ kind }}, kept_order) as {{ kind }},
         {% endfor -%}
-        -- of the line that is kept, or null
+        -- of the kept line, or null
         {{ max_by_or_null('stated_total_tokens', 'kept_order') }} as stated_total_tokens,
         {% if compares -%}
         min(logger_rank) as logger_rank,
-        any_value(logger_ranks) as logger_ranks,
+        {% for logger in levels.values() -%}
+        bool_or(in_{{ logger }}) as in_{{ logger }},
+        {% endfor -%}
         bool_or(states_response_id) as states_response_id,
         {% endif -%}
         count(*) as files
@@ -407,8 +422,8 @@ calls as (
     group by request_key
 ){% if compares %},
 
-{#- Level by level: calls that only this logger tells of, against those above it in which it has no part yet. -#}
-{% for rank in levels %}
+{#- For each logger: match its unmatched calls with calls of the loggers above that it did not record. -#}
+{% for rank, logger in levels.items() %}
 {%- set before = 'calls' if loop.first else 'calls_' ~ (rank - 1) %}
 sides_{{ rank }} as (
     select
@@ -418,7 +433,7 @@ sides_{{ rank }} as (
         logger_rank = {{ rank }} as is_below,
         hash(model, {{ kind_columns() }}) as signature
     from {{ before }}
-    where total_tokens > 0 and (logger_rank = {{ rank }} or (logger_rank < {{ rank }} and not list_contains(logger_ranks, {{ rank }})))
+    where total_tokens > 0 and (logger_rank = {{ rank }} or (logger_rank < {{ rank }} and not in_{{ logger }}))
 ),
 
 gaps_{{ rank }} as (
@@ -453,17 +468,16 @@ matches_{{ rank }} as (
     where
         not above.is_below and below.is_below
         and abs({{ microseconds('above.requested_at') }} - {{ microseconds('below.requested_at') }}) <= 5000000
-        -- two ids of the provider are two calls
+        -- two different ids of the provider are two calls
         and not (above.states_response_id and below.states_response_id)
 ),
 
 calls_{{ rank }} as (
     select
-        calls.* replace (
-            {% for label in labels -%}
-            coalesce(nullif(calls.{{ label }}, ''), below.{{ label }}, '') as {{ label }}{{ ',' if not loop.last }}
-            {% endfor %}
-        )
+        {{ star_except(labels, 'calls') }},
+        {% for label in labels -%}
+        coalesce(nullif(calls.{{ label }}, ''), below.{{ label }}, '') as {{ label }}{{ ',' if not loop.last }}
+        {% endfor %}
     from {{ before }} as calls
     left join matches_{{ rank }} as matches on calls.request_key = matches.kept_key
     left join {{ before }} as below on matches.matched_key = below.request_key
@@ -471,7 +485,7 @@ calls_{{ rank }} as (
 ){{ ',' if not loop.last }}
 {% endfor %}
 
-select * exclude (logger_rank, logger_ranks, states_response_id)
+select {{ star_except(['logger_rank', 'in_transcript', 'in_gateway', 'in_span', 'states_response_id']) }}
 from calls_4
 {% else %}
 

@@ -1,10 +1,10 @@
 {{ config(materialized='scoped', scope_column='session_id', scope_of='sessions') }}
 
 {#
-    The state in force of each session of token_usage_sessions, and what of it the request-level records do not hold.
+    The state in force of each session of token_usage_sessions, and the part of it that is not in request-level records.
 
-    The latest last_updated_at wins, then the greater total, then the row's content. A session whose requests are known
-    too counts by its requests; where they hold less than 99% of it, the difference stays as one session-level rest.
+    The latest last_updated_at wins, then the greater total, then the row's content. A session with request-level records
+    counts by these; if they hold less than 99% of its tokens, the difference stays as one session-level rest.
 #}
 with sessions as (
     select * from {{ ref('stg_usage_sessions') }}
@@ -20,7 +20,7 @@ requests as (
         sum(total_tokens)::bigint as total_tokens
     from {{ ref('int_requests') }}
     where session_id <> '' and {{ in_scope('session_id', 'sessions') }}
-    -- a session row that does not state its provider is compared with all requests of the session: provider ''
+    -- provider '': all requests of a session, to compare with a session row without provider
     group by grouping sets ((session_id, provider), (session_id))
     having grouping(provider) = 1 or provider <> ''
 ),
@@ -38,7 +38,7 @@ ranked as (
 ),
 
 in_force as (
-    select * exclude (precedence, file_sha256)
+    select {{ star_except(['precedence', 'file_sha256']) }}
     from ranked
     where precedence = 1
 ),
@@ -49,7 +49,7 @@ compared as (
         requests.session_id is not null as has_requests,
         coalesce(requests.total_tokens, 0) as request_tokens,
         coalesce(requests.web_search_count, 0) as request_web_searches,
-        -- a tenth of a promille would be noise; 99% is where a rest begins
+        -- below 99% there is a rest; smaller differences are noise
         requests.session_id is not null and requests.total_tokens * 100 >= in_force.total_tokens * 99 as is_covered,
         {% for kind in kinds() -%}
         greatest(in_force.{{ kind }} - coalesce(requests.{{ kind }}, 0), 0) as beyond_{{ kind }},
@@ -59,8 +59,8 @@ compared as (
     left join requests using (session_id, provider)
 ),
 
--- The rest is the difference of the totals; kinds are filled in order, so that a kind in which the two loggers disagree
--- the other way round does not raise the session's total.
+-- The rest is the difference of the totals. It is distributed over the kinds in order, so that a kind with more request
+-- tokens than session tokens does not increase the session's total.
 filled as (
     select
         *,
@@ -74,11 +74,10 @@ filled as (
     from compared
 )
 
+{% set steps = ['beyond_total', 'filled_1', 'filled_2', 'filled_3', 'filled_4', 'filled_5', 'request_web_searches'] -%}
+{%- for kind in kinds() %}{% do steps.append('beyond_' ~ kind) %}{% endfor -%}
 select
-    * exclude (
-        {% for kind in kinds() %}beyond_{{ kind }}, {% endfor %}beyond_total, filled_1, filled_2, filled_3, filled_4, filled_5,
-        request_web_searches
-    ),
+    {{ star_except(steps) }},
     {% for kind in kinds() -%}
     if(
         is_covered, 0,

@@ -1,8 +1,8 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    Law 1 by day: each figure is summed from a table of its own. A repeated response may stand on another day in a raw file
-    than where it counts, so that a single day's figures need not balance; their sum over all days does.
+    Conservation of tokens by day: each figure is the sum of another table. A repeated response can be on another
+    day in a raw file than the day on which it counts, so a single day need not balance; the sum over all days does.
 #}
 with console_rows as (
     select * from {{ ref('int_console_usage') }}
@@ -57,8 +57,8 @@ figures as (
     union all
     select usage_date, 'sessions', 'stored', total_tokens from session_rows
     union all
-    -- exports that lost to another one of their grain, what finer rows took over from the rows that won, and the channel
-    -- that is not in force
+    -- exports superseded by another one of their grain, tokens of rows in force that finer rows contain, and the
+    -- channel that is not in force
     select usage_date, 'console', 'superseded', total_tokens from exported
     union all
     select usage_date, 'console', 'superseded', -exported_tokens from console_rows

@@ -1,6 +1,6 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
--- One row a day and kind of token that has no rate, with what of it the rate card lacks.
+-- One row per day and token kind without a rate, with what the rate card lacks.
 {%- set tier = {
     'usage_type': "if(usage_type = '', 'standard', usage_type)", 'context_window': 'priced_context_window',
     'inference_geo': "if(inference_geo = 'global', '', inference_geo)", 'speed': "if(speed = '', 'standard', speed)"
@@ -29,7 +29,7 @@ unpivoted as (
     {% endfor %}
 ),
 
--- The values of the tier that the rates of a kind have on a day.
+-- The tier values for which a kind has rates on a day.
 card as (
     select
         usage.usage_date,
@@ -47,7 +47,7 @@ card as (
     group by usage.usage_date, rates.provider, rates.model, rates.token_kind
 ),
 
--- A value of the tier that no rate of the kind has; where rates have each value, but not together, all of the tier.
+-- The tier value without any rate of the kind; if each value has rates, but not the combination, the whole tier.
 compared as (
     select
         unpivoted.*,

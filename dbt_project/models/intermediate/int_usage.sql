@@ -1,12 +1,12 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    All usage in force, one row a record, priced: console rows, requests, and what only session-level rows know.
-    Every mart of usage is an aggregate of this table, so that they cannot disagree.
+    All usage, one row per record, priced: console rows, requests, and the rests of session-level rows. All marts of usage
+    are aggregates of this table, so they cannot disagree.
 #}
 with console_usage as (
     select * from {{ ref('int_console_usage') }}
-    -- a coarser row that finer rows cover entirely has nothing left to say
+    -- without coarser rows that finer rows cover completely
     where
         is_in_force
         and not (has_finer_rows and total_tokens = 0 and web_search_count = 0 and coalesce(request_count, 0) = 0)
@@ -30,7 +30,7 @@ context_windows as (
     select * from {{ source('raw', 'context_windows') }}
 ),
 
--- What the application's table says of a session also holds for the session's requests.
+-- Labels of a session in the application's table also apply to its requests.
 known_sessions as (
     select
         session_id,
@@ -120,7 +120,7 @@ session_rests as (
         session_id,
         session_started_at as usage_at,
         last_updated_at as last_at,
-        -- the smallest UTC-aligned bucket that holds the whole session; across midnight it stands on the day it began
+        -- the smallest UTC-aligned bucket that holds the whole session; across midnight, the day on which it started
         case
             when date_trunc('minute', session_started_at) = date_trunc('minute', last_updated_at)
                 then date_trunc('minute', session_started_at)
@@ -167,8 +167,8 @@ records as (
     select * from session_rests
 ),
 
--- What a source does not state is priced as the standard tier: no batch, no long context, no region, no fast mode.
--- Some models change their price elsewhere than at 200k; only a single request can tell on which side it stands.
+-- Tiers that a source does not state are priced as standard: no batch, no long context, no region, no fast mode.
+-- Some models change their price elsewhere than at 200k tokens; this is known for single requests only.
 tiered as (
     select
         records.*,
@@ -183,7 +183,7 @@ tiered as (
         on
             records.model = context_windows.model
             and records.record_kind = 'request'
-            -- a request without any input is priced as the smallest one
+            -- a request without input is priced in the smallest window
             and greatest({{ total_of('records') }} - records.output_tokens, 1) > context_windows.above_tokens
             and (
                 context_windows.up_to_tokens is null
@@ -212,8 +212,8 @@ priced as (
             and {{ at_rate('tiered', 'base_rates', 'priced_', window="'0-200k'") }}
 ),
 
--- Whether a row counts is said here and nowhere else. Of a provider's day its own account counts where it has one, else our
--- logs; what a seat covers and what is metered are told apart, and an account of nothing is none.
+-- The only place that decides whether a row counts (is_in_force). For a provider's day, its account counts if it has
+-- usage, else our logs; separately for metered usage and usage within a subscription.
 accounts as (
     select
         provider,
@@ -225,9 +225,9 @@ accounts as (
 )
 
 select
-    priced.* exclude (
-        priced_usage_type, priced_inference_geo, priced_speed, cost_usd, without_cache_usd, base_cost_usd
-    ),
+    {{ star_except(
+        ['priced_usage_type', 'priced_inference_geo', 'priced_speed', 'cost_usd', 'without_cache_usd', 'base_cost_usd'], 'priced'
+    ) }},
     if(array_length(unpriced_kinds) > 0, null, cost_usd)::decimal(38, 12) as estimated_cost_usd,
     if(array_length(unpriced_kinds) > 0, null, without_cache_usd)::decimal(38, 12) as cost_without_cache_usd,
     if(priced_context_window = '0-200k', 0, if(array_length(unpriced_kinds) > 0, null, cost_usd - base_cost_usd))::decimal(38, 12)

@@ -1,4 +1,7 @@
-{# What `close` stored. The rates that it noted to tell the cause of a restatement stay in the private warehouse. #}
+{#
+    The amounts that `close` booked. The rates stored with them, which determine the cause of a restatement, stay in
+    the private warehouse.
+#}
 select
     booked.month,
     booked.side,

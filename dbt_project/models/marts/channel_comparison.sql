@@ -1,8 +1,9 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    The two channels of a provider's account (exports of its console, and pages of its API) on the days that both have: one
-    counts, and the other one checks it. Keys and workspaces are left out: an export names them, an API gives their ids.
+    The two channels of a provider's account (exports of its console, and pages of its API) on days that both have:
+    one counts, the other one checks it. Keys and workspaces are left out, because exports have their names and APIs
+    their ids.
 #}
 with usage_days as (
     select

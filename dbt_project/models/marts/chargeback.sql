@@ -1,4 +1,4 @@
-{# A closed month stays as it was booked; what has come since is in analysis.restatements. #}
+{# A closed month stays as booked; later changes are in analysis.restatements. #}
 with current_months as (
     select * from {{ ref('int_chargeback_months') }}
 ),

@@ -1,8 +1,8 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
 {#
-    All usage by day, by who used it and by the rate that prices it: tokens x rate = cost, to the last decimal. What is
-    priced elsewhere (FOCUS, chargeback, what-if repricing, the check of the rate card) starts here.
+    All usage by day, user and rate: tokens x rate = cost, exactly. Everything else that is priced starts here:
+    FOCUS, chargeback, what-if repricing, and the check of the rate card.
 #}
 with usage as (
     select * from {{ ref('int_usage') }}
@@ -17,7 +17,7 @@ withheld as (
     select not publish_contract_rates as is_contract_withheld from {{ source('raw', 'settings') }}
 ),
 
--- The tier that the price was taken for: what a source does not state is standard, as in int_usage.
+-- The priced tier: dimensions that a source does not state are standard, as in int_usage.
 by_tier as (
     select
         usage_date,

@@ -1,4 +1,4 @@
-{# What lines of the overrides file commit to spend, against what the usage that they name costs at the rate card. #}
+{# Committed spend of lines of the overrides file against the cost of their usage at the rate card. #}
 with commitments as (
     select * from {{ source('raw', 'commitments') }}
 ),

@@ -1,11 +1,12 @@
 {{ config(materialized='scoped', scope_column='ChargePeriodStart::date', scope_of='days') }}
 
 {#
-    Usage and bill as the FinOps Open Cost and Usage Specification 1.2 lays them out: one row a day, key, model, tier and
-    kind of token. Unit prices and quantities are of the rate card and of usage; BilledCost is of the cost exports alone.
-    Usage is the provider's own where it lists the day, else our logs'. An amount of the bill goes to the usage of its tier,
-    else to the greatest usage of its key, model and kind; where no priced usage is listed for it, it is a row of its own
-    (category Adjustment). Credits, which are negative amounts, are rows of their own (category Credit). Usage without a price and without a bill is in unpriced_usage, never here as 0.
+    Usage and bill in the form of the FinOps Open Cost and Usage Specification 1.2: one row per day, key, model,
+    tier and token kind. Unit prices come from the rate card, quantities from usage, and BilledCost only from cost
+    exports. Usage is the provider's own if it has the day, else that of our logs. A billed amount is assigned to
+    the usage of its tier, else to the largest usage of its key, model and kind; without priced usage it is a
+    separate row (category Adjustment). Credits (negative amounts) are separate rows (category Credit). Usage
+    without a price and without a bill is in unpriced_usage, never here as 0.
 #}
 {%- set cell = 'usage_date, provider, model, api_key, workspace, token_kind' -%}
 {%- set tier = 'usage_type, context_window, inference_geo, speed' -%}
@@ -24,7 +25,7 @@ billed_days as (
     {{ billed_days() }}
 ),
 
--- A workspace that a log does not name is the one in which the bill of the day names the key, if there is but one.
+-- A log without a workspace belongs to the key's workspace in the bill of the day, if there is only one.
 key_workspaces as (
     select usage_date, provider, api_key, min(workspace) as billed_workspace
     from billed_costs
@@ -94,7 +95,7 @@ greatest_usage as (
     where place = 1
 ),
 
--- Each amount with the tier of the usage that it goes to, if there is some.
+-- Each amount with the tier of the usage to which it is assigned, if any.
 placed as (
     select
         {{ cell }},

@@ -1,6 +1,6 @@
 {#
-    The invoices beside the bill, by period and currency. Only dollars are compared: another currency is kept apart, and
-    never added. The bill is known for a period where cost exports cover each of its days.
+    Invoices and the bill, by period and currency. Only dollars are compared; other currencies are neither compared
+    nor added. The bill of a period is known if cost exports cover each of its days.
 #}
 with invoices as (
     select
@@ -44,7 +44,7 @@ compared as (
         coalesce(billed.covered_days, 0) as covered_days,
         invoices.period_end - invoices.period_start + 1 as period_days,
         if(currency = 'USD' and covered_days > 0, coalesce(billed.billed_cost_usd, 0), null)::decimal(38, 12) as billed_cost_usd,
-        -- the invoice is rounded to the cent too
+        -- the invoice is also rounded to the cent
         if(currency = 'USD' and covered_days > 0, billed.rounding_tolerance_usd + 0.005, null)::decimal(38, 12)
             as rounding_tolerance_usd
     from invoices

@@ -1,4 +1,4 @@
-{# Contract rates are shown only where settings say so: the published file may be read by more people than may know them. #}
+{# Contract rates are published only if the settings say so, because more people may read the published file. #}
 select
     provider,
     model,

@@ -1,6 +1,6 @@
 {#
-    What the bill of a month says of each rate: cells are pooled, so that a difference too small for a single cell shows.
-    Only cells whose tokens are not in doubt take part.
+    Evidence on each rate from the bill of a month. Cells are pooled, which reveals differences that are too small
+    for a single cell. Only cells with certain token counts are used.
 #}
 with cells as (
     select

@@ -1,9 +1,10 @@
 {{ config(materialized='scoped', scope_column="date_trunc('hour', requested_at)", scope_of='hours') }}
 
 {#
-    What a request would have cost under other habits rests on its thread (the requests of a session with one model; without
-    a session those of a key, user and project on one day), and on what its key did within an hour of it, since no cache
-    lives longer. Hence the hours in scope: those of the days that are built, and one on each side.
+    The cost of a request with other cache usage depends on its thread (the requests of a session with one model;
+    without a session, those of a key, user and project on one day), and on the requests of its key within an hour,
+    the longest lifetime of a cache. The hours in scope are therefore those of the built days, and one before and
+    after.
 #}
 {%- set nearby -%}
     ({{ in_scope('requested_at::date') }} or {{ in_scope('requested_at::date - 1') }} or {{ in_scope('requested_at::date + 1') }})
@@ -20,7 +21,7 @@ rates as (
     select * from {{ ref('int_rates') }}
 ),
 
--- `cached_tokens`: the prompt's part that the cache holds after the request
+-- `cached_tokens`: the part of the prompt that is in the cache after the request
 requests as (
     select
         request_key,
@@ -53,7 +54,7 @@ requests as (
     from {{ ref('requests') }}
     where
         billing_mode = 'metered' and estimated_cost_usd is not null and total_tokens > 0
-        -- audio and images have rates of their own, and what of them another policy would cache is not known
+        -- audio and images have their own rates, and it is unknown what another policy would cache of them
         and input_audio_tokens + input_image_tokens + cache_read_audio_tokens + cache_read_image_tokens = 0
         and ({{ nearby }} or session_id in (select session_id from nearby_sessions))
 ),
@@ -86,12 +87,12 @@ threaded as (
         )
 ),
 
--- A read of more than the thread itself ever cached reads what another thread of the key wrote.
+-- A read of more tokens than the thread ever cached uses the cache of another thread of the key.
 shared as (
     select
         *,
         ({{ microseconds('requested_at') }} - {{ microseconds('before_at') }}) / 1000000.0 as gap_seconds,
-        -- how long what stands in the cache lives: as the last write before said, the shorter of two
+        -- lifetime of the cached tokens, from the last write before (the shorter of two)
         last_value(own_lifetime_seconds ignore nulls) over (
             partition by {{ thread }} order by requested_at, request_key
             rows between unbounded preceding and 1 preceding
@@ -120,7 +121,7 @@ touches as (
     where read_tokens > 0
 ),
 
--- The latest request of the key in the hour before that left or read exactly as many tokens in the cache as are read.
+-- The key's latest request in the hour before that left in the cache, or read, exactly as many tokens as are read.
 touched as (
     select
         request_key,
@@ -145,7 +146,7 @@ judged as (
         )) as read_later_tokens,
         is_conversation
         and if(write_1h_tokens > 0, cached_within_1h_tokens, cached_within_5m_tokens) >= cached_tokens as is_followed,
-        -- read today thanks to a one-hour entry, and gone after five minutes
+        -- read from a one-hour entry; would have expired after five minutes
         if(
             read_tokens > 0 and coalesce(lifetime_seconds, 3600) = 3600
             and coalesce(
@@ -158,7 +159,7 @@ judged as (
     left join touched on shared.request_key = touched.request_key
 ),
 
--- In a pause the prompt went on where it had stopped, and was written again.
+-- The prompt continued after a pause, and was written to the cache again.
 lost as (
     select
         *,
@@ -232,7 +233,7 @@ select
         {{ money('parted.cached_before_tokens', 'rates.cache_read_usd_per_mtok') }}
         + {{ money('1', 'rates.output_usd_per_mtok') }}, 0
     )::decimal(38, 12) as keep_alive_usd,
-    -- nobody says that a session has ended: its cache is kept alive in vain
+    -- the end of a session is unknown, so its cache would be kept alive in vain
     if(
         parted.is_conversation and parted.is_last and parted.cached_tokens > 0,
         coalesce(parted.own_lifetime_seconds, parted.lifetime_seconds), null

@@ -1,6 +1,6 @@
 {{ config(materialized='scoped', scope_column='usage_date', scope_of='days') }}
 
-{# Coarser rows that hold less than the finer rows inside them: older exports, whose rest was set to zero. #}
+{# Coarser rows with less than the finer rows within them: older exports, whose rest was set to zero. #}
 select
     'console_usage' as source_format,
     usage_date,

@@ -1,6 +1,6 @@
 {#
-    Law 1, in numbers: what was stored = what is in force + what another record of the same tokens supersedes, and what is
-    in force = what the marts hold.
+    Conservation of tokens: stored = in force + superseded by another record of the same tokens, and in force = in
+    the marts.
 #}
 with balance as (
     select

@@ -32,7 +32,7 @@ models as (
 records_by_session as (
     select
         session_id,
-        -- the record that knows each request names the session
+        -- labels come from the record with single requests
         arg_min(source_format, (if(record_kind = 'request', 0, 1), source_format)) as source_format,
         {% for dimension in ['user_id', 'provider', 'api_key', 'workspace', 'project'] -%}
         coalesce(arg_min({{ dimension }}, (usage_at, {{ dimension }})) filter (where {{ dimension }} <> ''), '')
@@ -49,7 +49,7 @@ records_by_session as (
         if(bool_or(estimated_cost_usd is null), null, sum(estimated_cost_usd))::decimal(38, 12) as estimated_cost_usd,
         bool_or(cache_split_assumed) as cache_split_assumed,
         bool_or(record_kind = 'request') as has_requests,
-        -- a session that is paid by the token in part is metered
+        -- a session with some metered usage is metered
         min(billing_mode) as billing_mode
     from records
     group by session_id

@@ -1,4 +1,4 @@
-{# One row a kind of token that has no rate: what a rate in the overrides file would have to name. #}
+{# One row per token kind without a rate, with the fields that a rate in the overrides file needs. #}
 select
     source,
     provider,

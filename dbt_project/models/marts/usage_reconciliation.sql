@@ -4,8 +4,8 @@
 ) }}
 
 {#
-    The provider's usage at the rate card, our logs at the rate card, and the provider's bill, side by side, and what their
-    differences mean. int_reconciliation_sides says which of them take part.
+    The provider's usage at the rate card, our logs at the rate card, and the provider's bill side by side, with a
+    status for their difference. int_reconciliation_sides determines which sides are compared.
 #}
 -- depends_on: {{ ref('int_reconciliation_days') }}, {{ ref('int_reconciliation_keys') }}
 with sides as (
@@ -25,12 +25,13 @@ differences as (
         (sides.billed_cost_usd - if(sides.has_logged, sides.logged_cost_usd, sides.console_cost_usd))::decimal(38, 12)
             as cost_gap_usd,
         (sides.billed_cost_usd - sides.console_cost_usd)::decimal(38, 12) as billed_beyond_console_usd,
-        -- how far the bill lies above the most, or below the least, that the logs can account for
+        -- how far the bill is above the maximum, or below the minimum, that the logs can account for
         (sides.billed_cost_usd - sides.logged_cost_high_usd)::decimal(38, 12) as billed_beyond_logs_usd,
         (sides.logged_cost_low_usd - sides.billed_cost_usd)::decimal(38, 12) as logs_beyond_billed_usd,
         if(coalesce(sides.console_tokens, 0) > 0, sides.console_tokens, sides.logged_tokens_high) as tokens_at_most,
         if(coalesce(sides.console_tokens, 0) > 0, sides.console_tokens, sides.logged_tokens_low) as tokens_at_least,
-        -- a cell of the same model and kind ties out, and no one rate explains both: the rate is right, the tokens are not
+        -- another cell of this model and kind ties out, and no single rate explains both: the rate is right, the tokens
+        -- are not
         coalesce(
             confirmed_rates.least_multiple > {{ billed_multiple('+', computed_cost('sides')) }}, false
         ) as is_rate_confirmed
@@ -59,7 +60,7 @@ two_sides as (
 tested as (
     select
         *,
-        -- what usage exports and logs do not list (code execution, session usage) is only ever billed
+        -- kinds that only bills have (code execution, session usage)
         not (has_console_and_billed or has_console_and_logged or has_only_billed_and_logged)
         or token_kind not in ('{{ rate_columns().values() | join("', '") }}') as is_not_comparable,
         (has_console and console_cost_usd is null) or (has_logged and logged_cost_usd is null) as is_unpriced,
@@ -78,7 +79,7 @@ tested as (
         or (has_only_billed_and_logged and is_logged_beyond_billed)
         or (
             has_console_and_logged and console_tokens < logged_tokens_low
-            -- unless the bill confirms logs of which the usage export knows nothing
+            -- unless the bill confirms logs that are missing in the usage export
             and not (coalesce(console_tokens = 0 and billed_cost_usd > 0, false) and not is_logged_beyond_billed)
         ) as is_unbilled
     from two_sides
@@ -104,8 +105,8 @@ classed as (
     from tested
 ),
 
--- A rate that is off by less than this share of it keeps the cell inside its tolerance. A cell tells of a rate where its
--- tokens are not in doubt: the provider's own, or those of logs that tie out.
+-- A rate error below this share keeps the cell within its tolerance. Only cells with certain tokens show a rate: those
+-- of the provider's own usage, or of logs that tie out.
 detected as (
     select
         *,

@@ -18,7 +18,7 @@ exports as (
     select * from {{ source('raw', 'exports') }}
 ),
 
--- A bill that speaks of long context means the window above the first one of the model.
+-- Long context in a bill is the model's second context window.
 long_contexts as (
     select
         model,
@@ -58,7 +58,7 @@ named as (
             when 'input_cache_read' then 'cache_read'
             when 'input_cache_write_5m' then 'cache_write_5m'
             when 'input_cache_write_1h' then 'cache_write_1h'
-            -- 2024's exports know one kind of cache write, of five minutes
+            -- exports of 2024 have one kind of cache writes, of five minutes
             when 'input_cache_write' then 'cache_write_5m'
             when '' then costs.cost_type
             else costs.token_type
@@ -71,7 +71,7 @@ named as (
     left join long_contexts on coalesce(model_names.model, costs.model_version) = long_contexts.model
 )
 
--- Equal rows are separate amounts: they are added, and counted for the rounding tolerance. Credits are kept apart.
+-- Equal rows are separate amounts: they are added, and counted for the rounding tolerance. Credits are separate rows.
 select
     file_sha256,
     export_reaches_to,

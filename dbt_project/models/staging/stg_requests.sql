@@ -15,9 +15,9 @@ scoped_files as (
 )
 
 select
-    requests.* exclude (provider, api_key, user_id, inference_geo, logged_cost_usd),
+    {{ star_except(['provider', 'api_key', 'user_id', 'inference_geo', 'logged_cost_usd'], 'requests') }},
     {{ seller_of('requests', 'model_names') }} as provider,
-    -- Bedrock's name of a model says where it runs
+    -- a Bedrock model name contains its region
     if(
         requests.inference_geo = '' and {{ seller_of('requests', 'model_names') }} = 'aws',
         coalesce(model_names.region, ''),

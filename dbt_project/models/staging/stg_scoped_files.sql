@@ -1,4 +1,4 @@
-{# The first rule of [reconciliation.scope] that fits each file of logs; files that none fits are left out. #}
+{# The first rule of [reconciliation.scope] that matches each log file; files without a match are left out. #}
 with files as (
     select
         file_sha256,
@@ -11,7 +11,7 @@ with files as (
 rules as (
     select
         *,
-        -- `a/**/b` also names `a/b`, and a folder names all that lies in it
+        -- `a/**/b` also matches `a/b`, and a folder matches everything in it
         replace(path_pattern, '**/', '') as shorter_pattern,
         rtrim(path_pattern, '/') || '/*' as folder_pattern
     from {{ source('raw', 'reconciliation_scope') }}

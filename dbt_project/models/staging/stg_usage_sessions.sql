@@ -15,7 +15,7 @@ scoped_files as (
 )
 
 select
-    sessions.* exclude (api_key, provider, user_id),
+    {{ star_except(['api_key', 'provider', 'user_id'], 'sessions') }},
     {{ seller_of('sessions', 'model_names') }} as provider,
     coalesce(model_names.model, sessions.model_version) as model,
     coalesce(api_key_aliases.current_api_key, sessions.api_key) as api_key,
