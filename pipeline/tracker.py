@@ -1,6 +1,6 @@
-"""The tracker again, for those who have the whole package: `from pipeline.tracker import TokenTracker`.
+"""The tracker for users of the whole package: `from pipeline.tracker import TokenTracker`.
 
-Belongs here: these names. Does not belong here: any code; the tracker is a package of its own (tracker/).
+Belongs here: these names. Does not belong here: any code; the tracker is a separate package (tracker/).
 """
 
 from token_analytics_tracker import TokenTracker as TokenTracker

@@ -1,1 +1,1 @@
-"""What only developers run: the generator of the sample, and the data dictionary."""
+"""Developer tools: the generator of the sample, and the data dictionary."""

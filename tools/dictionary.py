@@ -1,7 +1,7 @@
-"""The data dictionary: every published table and column, as their own descriptions say.
+"""The data dictionary: every published table and column with its description.
 
 Belongs here: rendering docs/data-dictionary.md (`python -m tools.dictionary` writes it). Does not belong here: the
-descriptions. Those of ingest and marts stand in dbt_project/models, those of analysis in the schemas of its builders.
+descriptions, which are in dbt_project/models (ingest and marts) and in the schemas of the analysis tables.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Table:
 
 
 def tables() -> list[Table]:
-    """All published tables, in the order of the flow: ingest, marts, analysis; by name within each."""
+    """All published tables by schema (ingest, marts, analysis) and name."""
     project = dbt_runner.manifest()
     described = [source for source in project.sources.values() if source.source_name == "ingest"]
     described += [node for node in project.nodes.values() if node.resource_type == "model" and node.schema == "marts"]
@@ -67,7 +67,7 @@ def _dbt_columns(node: Any) -> Iterator[Column]:
 
 
 def _analysis_tables() -> Iterator[Table]:
-    """DuckDB itself says which type it gives a column of Arrow."""
+    """The analysis tables, with the types that DuckDB gives to their Arrow columns."""
     schemas = {**distributions.SCHEMAS, **recommendation.SCHEMAS, **recommendations.SCHEMAS, **closing.SCHEMAS}
     with duckdb.connect() as connection:
         for name, schema in schemas.items():
@@ -100,7 +100,7 @@ def _sentence(text: str) -> str:
 
 
 def write(path: Path = PATH) -> None:
-    """Bring the page at `path` up to date."""
+    """Write the page to `path`."""
     path.write_text(render(), encoding="utf-8")
 
 

@@ -1,10 +1,10 @@
-"""The synthetic sample: one organisation's five months, 2025-07-01 to 2025-11-30 UTC, and what a run over it must find.
+"""The synthetic sample: one organisation, 2025-07-01 to 2025-11-30 UTC, and the expected results of a run over it.
 
-Belongs here: one seeded ground truth of requests, the files that providers and loggers would have made from it, their
-planted oddities, and `expected.json`, all of it derived from the truth. Does not belong here: reading any of these
-files; nothing here calls the pipeline, so that the expectations stay independent of what they check.
+Belongs here: a seeded ground truth of requests, the files that providers and loggers would write from it, planted
+oddities, and `expected.json`, all derived from the truth. Does not belong here: reading these files; this module does
+not call the pipeline, so the expectations are independent of it.
 
-Every draw comes from `random.Random` with a named stream, whose values do not depend on the version of a library.
+All random numbers come from `random.Random` with a named stream; they do not depend on library versions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MONTHS = ("2025-07", "2025-08", "2025-09", "2025-10", "2025-11")
 MONTHS_WITHOUT_CONTEXT_WINDOW = ("2025-07", "2025-08")
 SPIKE_DAY = date(2025, 10, 22)
 KNOWN_HOUR = datetime(2025, 11, 28, 15)
-LONG_CONTEXT_TOKENS = 200_000  # above it a request is priced at the long-context rates
+LONG_CONTEXT_TOKENS = 200_000  # above this input, long-context rates apply
 CENT = Decimal("0.01")
 USD_PER_WEB_SEARCH = Decimal("0.01")  # 10 per 1000
 
@@ -56,7 +56,7 @@ class Tokens(NamedTuple):
 
     @property
     def context(self) -> int:
-        """Input of any kind: what decides the context window."""
+        """Input of all kinds, which determines the context window."""
         return self.no_cache + self.write_5m + self.write_1h + self.read
 
     @property
@@ -114,7 +114,7 @@ ONE_HOUR_CACHE_FROM = WEB_SEARCH_FROM = date(2025, 9, 1)
 
 
 def _model(size: str, day: date) -> Model:
-    """The model that serves a small, mid or large task on `day`; mid where the wanted one is not released yet."""
+    """The model for a small, mid or large task on `day`; the mid model if the other one is not released yet."""
     if size == "small" and day >= HAIKU_FROM:
         return HAIKU
     if size == "large" and day >= OPUS_FROM:
@@ -123,7 +123,7 @@ def _model(size: str, day: date) -> Model:
 
 
 SUPPORT, SEARCH, REPORTS, DEVELOPERS, WORKBENCH = "support-bot", "Search, documents", "report-writer", "claude-code", ""
-# Each wastes money in one way, and is logged request by request.
+# Each key wastes money in one way, and is logged request by request.
 DIGEST, TRIAGE, ASSISTANT, REVIEW, CRAWLER = (
     "nightly-digest",
     "mail-triage",
@@ -147,7 +147,7 @@ DEVELOPER_IDS = tuple(f"dev-{i:02d}" for i in range(1, 5))
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of the API. `session` is '' where no logger knows it; `agent` names a subagent of the session."""
+    """One API call. `session` is '' if no logger records it; `agent` is a subagent of the session."""
 
     at: datetime
     model: Model
@@ -184,7 +184,7 @@ def _sum(requests: Iterable[Request]) -> Tokens:
 
 
 def _grouped(requests: Iterable[Request], key: Callable[[Request], K]) -> dict[K, list[Request]]:
-    """Requests by key, in the order in which the keys first occur."""
+    """Requests by key, in the order of first occurrence."""
     groups: dict[K, list[Request]] = defaultdict(list)
     for request in requests:
         groups[key(request)].append(request)
@@ -202,7 +202,7 @@ LARGEST_CONTEXT = 150_000  # of an ordinary conversation, below the long-context
 
 @dataclass(frozen=True)
 class Traffic:
-    """How one API key is used. Medians and sigmas are those of lognormals; counts are tokens."""
+    """The usage of one API key. Medians and sigmas of lognormals; counts are tokens."""
 
     api_key: str
     sessions_per_day: float
@@ -259,12 +259,12 @@ KNOWN_HOUR_HAIKU = (
 
 
 def _stream(seed: int, *names: object) -> Random:
-    """The stream of draws of that name: its values do not depend on what other streams are used for."""
+    """The random stream of that name: its values are independent of the use of other streams."""
     return Random(":".join(str(part) for part in (seed, *names)))  # noqa: S311
 
 
 def _poisson(rng: Random, mean: float) -> int:
-    """Knuth's multiplication of uniforms; fine for the small means here."""
+    """Knuth's multiplication of uniforms, for small means."""
     limit, product, count = math.exp(-mean), rng.random(), 0
     while product > limit:
         product *= rng.random()
@@ -286,7 +286,7 @@ def _start(rng: Random, day: date) -> datetime:
 
 
 def _conversation(rng: Random, traffic: Traffic, first: Request, count: int) -> list[Request]:
-    """`count` requests whose context grows; what was cached is read until its lifetime ends, then written again."""
+    """`count` requests with a growing context; cached tokens are read until they expire, then written again."""
     one_hour = traffic.api_key == REPORTS and first.at.date() >= ONE_HOUR_CACHE_FROM
     searching = traffic.api_key == SUPPORT and first.model.model != HAIKU.model and first.at.date() >= WEB_SEARCH_FROM
     requests, at, context, cached = [], first.at, traffic.prompt_tokens, 0
@@ -332,7 +332,7 @@ def _session(rng: Random, traffic: Traffic, day: date) -> list[Request]:
     if traffic.api_key == DEVELOPERS:
         if rng.random() < 0.3 and len(requests) > 3:
             requests += _subagent(rng, requests[rng.randrange(1, 4)])
-        if day >= HAIKU_FROM:  # the session's title: billed, and logged by nobody
+        if day >= HAIKU_FROM:  # the session's title: billed, but not logged
             title = Tokens(no_cache=rng.randint(250, 900), output=rng.randint(8, 60))
             requests.append(
                 replace(first, at=first.at + timedelta(seconds=1), model=HAIKU, session="", tokens=title, agent="")
@@ -341,7 +341,7 @@ def _session(rng: Random, traffic: Traffic, day: date) -> list[Request]:
 
 
 def _long_context_sessions(rng: Random) -> list[Request]:
-    """Contract reviews: sessions in which every request holds more than 200k tokens."""
+    """Contract reviews: sessions with more than 200k input tokens in every request."""
     requests = []
     for day in (LONG_CONTEXT_FROM, date(2025, 10, 9), date(2025, 10, 29), date(2025, 11, 6), date(2025, 11, 18)):
         start = datetime.combine(day, time(10, rng.randrange(60), rng.randrange(60)))
@@ -362,7 +362,7 @@ def _long_context_sessions(rng: Random) -> list[Request]:
 
 
 def _known_hour(rng: Random) -> list[Request]:
-    """The 21 requests of the known hour: one developer's session and its subagent; nobody else works in that hour."""
+    """The 21 requests of the known hour: one developer's session and its subagent, and nothing else."""
     first = Request(KNOWN_HOUR, SONNET_4_5, DEVELOPERS, DEVELOPER_IDS[1], _uuid(rng), Tokens())
     agent = f"{rng.getrandbits(32):08x}"
     return [
@@ -384,9 +384,9 @@ def _in_known_hour(request: Request) -> bool:
 
 @dataclass(frozen=True)
 class Waste:
-    """What one key did in November, and what it could have saved: `kind` is that of analysis.recommendations.
+    """The requests of one key in November and their possible saving; `kind` as in analysis.recommendations.
 
-    `saving_usd` follows from the plan below and the list prices alone; 0 where the key was careful.
+    `saving_usd` follows only from the plan below and the list prices; 0 if the key was careful.
     """
 
     kind: str
@@ -404,13 +404,13 @@ KEEP_ALIVE, PING_EVERY = timedelta(minutes=15), CACHE_LIFETIME[False]
 
 
 def wastes(seed: int = SEED, careful: bool = False) -> list[Waste]:
-    """The five keys that waste money, each in its own way; with `careful` the same keys do the same work without it."""
+    """The five keys that waste money in different ways; with `careful`, the same work without waste."""
     makers = (_digest, _triage, _assistant, _review, _crawler)
     return [make(_stream(seed, "waste", make.__name__), careful) for make in makers]
 
 
 def _at(day: date, hour: int, rng: Random) -> datetime:
-    """Some minute of that hour; the hours of waste are none of those that are exported by minute."""
+    """A random minute of that hour; no hour of waste is exported by minute."""
     return datetime.combine(day, time(hour, rng.randrange(40), rng.randrange(60)))
 
 
@@ -419,7 +419,7 @@ def _per_token(model: Model, kind: str) -> Decimal:
 
 
 def _digest(rng: Random, careful: bool) -> Waste:
-    """Each night one write, read once three minutes later; one-hour writes, where five minutes would do."""
+    """One write each night, read once three minutes later; one-hour writes although five minutes would do."""
     model, saving = HAIKU, Decimal()
     requests: list[Request] = []
     for day in WASTE_DAYS:
@@ -435,7 +435,7 @@ def _digest(rng: Random, careful: bool) -> Waste:
 
 
 def _triage(rng: Random, careful: bool) -> Waste:
-    """Conversations that read what they write; and calls of their own, which write caches that nobody reads."""
+    """Conversations that read their cache, and single calls that write caches which are never read."""
     model, saving = SONNET_4_5, Decimal()
     requests: list[Request] = []
     for number in range(ONE_SHOT_CALLS):
@@ -454,10 +454,10 @@ def _triage(rng: Random, careful: bool) -> Waste:
 
 
 def _assistant(rng: Random, careful: bool) -> Waste:
-    """Brisk conversations; and some that pause for longer than five minutes, and write everything again each time.
+    """Fast conversations, and some that pause for longer than five minutes and write everything again each time.
 
-    Requests that read the cache in the pauses and after the end, for a quarter of an hour each, would have held it; so
-    would one-hour writes, for what they cost more.
+    Keep-alive requests for a quarter of an hour after each request would have kept the cache; so would one-hour writes,
+    at their higher price.
     """
     model, saving = HAIKU, Decimal()
     requests: list[Request] = []
@@ -473,7 +473,7 @@ def _assistant(rng: Random, careful: bool) -> Waste:
         if careful:
             continue
         held = [request.tokens.context - request.tokens.no_cache for request in talk]
-        again = sum(held[:-1])  # each pause lost what the request before it left
+        again = sum(held[:-1])  # each pause lost the cache of the request before
         pinged = sum(gap // PING_EVERY * (kept * read + output) for gap, kept in zip(gaps, held, strict=False))
         in_vain = KEEP_ALIVE // PING_EVERY * (held[-1] * read + output)
         kept_alive = again * (write_5m - read) - pinged - in_vain
@@ -488,7 +488,7 @@ def _assistant(rng: Random, careful: bool) -> Waste:
 def _talk(
     rng: Random, model: Model, api_key: str, at: datetime, gaps: Sequence[timedelta], prompt_tokens: int
 ) -> list[Request]:
-    """A conversation with a five-minute cache that grows; after a longer gap all of it is written again."""
+    """A conversation with a growing five-minute cache; after a longer gap, all of it is written again."""
     first = Request(at, model, api_key, rng.choice(USERS), _uuid(rng), Tokens())
     context = prompt_tokens
     requests: list[Request] = []
@@ -518,7 +518,7 @@ def _review(rng: Random, careful: bool) -> Waste:
 
 
 def _crawler(rng: Random, careful: bool) -> Waste:
-    """One session in a loop: its input grows with each request, and next to nothing comes out."""
+    """One session in a loop: growing input with each request, and almost no output."""
     first = Request(_at(WASTE_DAYS[11], 3, rng), HAIKU, CRAWLER, USERS[1], _uuid(rng), Tokens())
     prompt = 3_000
     requests: list[Request] = []
@@ -526,13 +526,13 @@ def _crawler(rng: Random, careful: bool) -> Waste:
         prompt += rng.randint(400, 900)
         tokens = Tokens(no_cache=prompt, output=rng.randint(150, 400) if careful else rng.randint(1, 6))
         requests.append(replace(first, at=first.at + number * timedelta(seconds=20), tokens=tokens))
-    # the first request grows over nothing; the ten after it are not yet too many
+    # the first request has no predecessor, and the ten after it are within the limit
     beyond = [] if careful else requests[LOOP_STOPPED_AFTER + 1 :]
     return Waste("runaway_sessions", CRAWLER, requests, _list_cost(beyond))
 
 
 def ground_truth(seed: int = SEED, careful: bool = False) -> list[Request]:
-    """Every request of the organisation, in order of time. Deterministic for a seed; `careful` as for `wastes`."""
+    """Every request of the organisation in time order. Deterministic for a seed; `careful` as in `wastes`."""
     requests: list[Request] = []
     for offset in range((END_DAY - FIRST_DAY).days):
         day = FIRST_DAY + timedelta(days=offset)
@@ -554,7 +554,7 @@ FORK_PREFIX = "ffff"
 
 
 def _fork(rng: Random, truth: list[Request]) -> list[Request]:
-    """Move the end of one November developer session into a session that was forked from it.
+    """Move the end of one November developer session to a session forked from it.
 
     The new id sorts after the old one, so that the earliest line and the smallest id name the same owner.
     """
@@ -583,7 +583,7 @@ def _context_window(request: Request) -> str:
 
 
 def usage_rows(requests: Iterable[Request], grain: str, with_context_window: bool = True) -> list[list[object]]:
-    """Rows of a usage export with its header, one for each interval, model, key and context window."""
+    """Rows of a usage export with header, one per interval, model, key and context window."""
     groups = _grouped(
         requests,
         lambda r: (
@@ -605,7 +605,7 @@ def _month(request: Request) -> str:
 
 
 def _month_usage_files(truth: list[Request]) -> dict[str, bytes]:
-    """The month exports, by day; those of July and August are of the generation without context_window."""
+    """The month exports by day; those of July and August have no context_window."""
     by_month = _grouped(truth, _month)
     return {
         f"console/claude_api_tokens_{month.replace('-', '_')}.csv": _csv(
@@ -616,7 +616,7 @@ def _month_usage_files(truth: list[Request]) -> dict[str, bytes]:
 
 
 def _day_usage_files(truth: list[Request]) -> dict[str, bytes]:
-    """Some days by hour: the same tokens as in the month exports, once more."""
+    """Some days by hour: the same tokens as in the month exports."""
     days = (date(2025, 8, 19), date(2025, 10, 14), SPIKE_DAY, date(2025, 11, 27), KNOWN_HOUR.date())
     return {
         f"console/claude_api_tokens_{day:%Y_%m_%d}.csv": _csv(
@@ -629,7 +629,7 @@ def _day_usage_files(truth: list[Request]) -> dict[str, bytes]:
 
 
 def _hour_usage_files(truth: list[Request]) -> dict[str, bytes]:
-    """Some hours by minute, one of them with seconds in its stamps; the known hour is one of them."""
+    """Some hours by minute, one with seconds in its timestamps; including the known hour."""
     hours = {datetime(2025, 10, 14, 9): "minute:00", datetime(2025, 11, 27, 14): "minute", KNOWN_HOUR: "minute"}
     return {
         f"console/claude_api_tokens_{hour:%Y_%m_%d_%H}h_UTC.csv": _csv(
@@ -643,14 +643,14 @@ OLDER_EXPORT_MADE_AT = datetime(2025, 10, 20, 13, 30)
 
 
 def _older_usage_file(truth: list[Request]) -> bytes:
-    """October as exported on the 20th at 13:30: that day is incomplete. Saved with a BOM and blank lines at its end."""
+    """October as exported on the 20th at 13:30, with an incomplete last day, a BOM and blank lines at the end."""
     known = (r for r in truth if _month(r) == "2025-10" and r.at < OLDER_EXPORT_MADE_AT)
     return b"\xef\xbb\xbf" + _csv(usage_rows(known, "day")) + b"\n\n"
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A planted row that no reader may load. `line` is 1-based and counts the header."""
+    """A planted row that must be rejected. `line` is 1-based and counts the header."""
 
     path: str
     line: int
@@ -662,7 +662,7 @@ BAD_DAY = date(2025, 9, 16)
 
 
 def _damaged_usage_file(truth: list[Request]) -> tuple[str, bytes, list[Rejected]]:
-    """A day by hour with two rows that cannot be loaded; the day's row of the month export holds their tokens."""
+    """A day by hour with two unusable rows; the day's row in the month export has their tokens."""
     path = f"console/claude_api_tokens_{BAD_DAY:%Y_%m_%d}.csv"
     rows = usage_rows((r for r in truth if r.at.date() == BAD_DAY), "hour")
     planted = []
@@ -688,7 +688,7 @@ COST_COLUMNS = (
     "cost_usd",
     "cost_type",
 )
-# Cells that stand in two rows of equal dimensions; halves round to equal amounts, so that the rows are the same bytes.
+# Cells with two rows of equal dimensions; halves round to equal amounts, so the rows are identical.
 SPLIT_CELLS = {
     (f"{SPIKE_DAY}", OPUS.display_name, REPORTS, "output"): Decimal("0.3"),
     ("2025-11-12", SONNET_4_5.display_name, REPORTS, "output"): Decimal("0.5"),
@@ -700,10 +700,10 @@ def _cents(amount: Decimal) -> Decimal:
 
 
 def cost_rows(requests: Iterable[Request]) -> list[list[object]]:
-    """Rows of a cost export with its header, rounded to the cent each.
+    """Rows of a cost export with header, each rounded to the cent.
 
-    Web searches have one row a day: one key searches, and only with its mid-size model. That such a row names model and
-    key is an assumption; no public export shows one.
+    Web searches have one row per day: one key searches, and only with its mid-size model. That such a row has model and
+    key is an assumption; no public export has one.
     """
     groups = _grouped(
         requests,
@@ -755,7 +755,7 @@ SESSION_COLUMNS = (
 
 
 def session_row(requests: Sequence[Request]) -> dict[str, Any]:
-    """The application's own row of one session: one model, sums of its requests; stamps are naive UTC."""
+    """The application's row of one session: one model, sums of its requests, timestamps in naive UTC."""
     first, tokens = requests[0], _sum(requests)
     return {
         "session_id": first.session,
@@ -777,14 +777,14 @@ def session_row(requests: Sequence[Request]) -> dict[str, Any]:
 
 
 def _logged_sessions(truth: list[Request], seed: int) -> dict[str, list[Request]]:
-    """The requests of the application sessions that were logged, by session in order of their start."""
+    """The requests of logged application sessions, by session in order of their start."""
     rng = _stream(seed, "logged")
     sessions = _grouped((r for r in truth if r.api_key in APPLICATION_KEYS), lambda r: r.session)
     return {session: requests for session, requests in sessions.items() if rng.random() < SHARE_LOGGED}
 
 
 def _with_z(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with its stamps as ISO 8601 text."""
+    """The row with timestamps as ISO 8601 text."""
     return {name: f"{v.isoformat()}Z" if isinstance(v, datetime) else v for name, v in row.items()}
 
 
@@ -796,7 +796,7 @@ TRUNCATED_SESSION_LINE = 41
 
 
 def _session_jsonl(rows: Sequence[Mapping[str, Any]], path: str) -> tuple[bytes, Rejected]:
-    """JSON lines, gzipped; one line is cut off, and stands complete on the next line."""
+    """JSON lines, gzipped; one line is cut off, and complete on the next line."""
     lines = [json.dumps(_with_z(row)) for row in rows]
     whole = lines[TRUNCATED_SESSION_LINE - 1]
     lines.insert(TRUNCATED_SESSION_LINE - 1, whole[: whole.index("cache_read_tokens")])
@@ -821,9 +821,9 @@ def _session_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
 def _session_files(
     logged: Mapping[str, list[Request]], in_both: Iterable[list[Request]]
 ) -> tuple[dict[str, bytes], Rejected, list[str]]:
-    """The exports of token_usage_sessions, the rejected line, and the sessions that a later export has whole.
+    """The exports of token_usage_sessions, the rejected line, and the sessions that only a later export has completely.
 
-    At the end of October some sessions are still going on: the October file has their first half, the late export all.
+    At the end of October some sessions are still running: the October file has their first half, the late export all.
     """
     by_month: dict[str, list[list[Request]]] = defaultdict(list)
     for requests in logged.values():
@@ -854,7 +854,7 @@ def _session_files(
 
 # -------------------- Claude Code transcripts
 
-TRANSCRIPT_MONTH = "2025-11"  # the tool deletes what is older than 30 days
+TRANSCRIPT_MONTH = "2025-11"  # the tool deletes older transcripts
 PROJECTS = ("webshop", "invoices", "search-index")
 TOOL_VERSION = "2.0.50"
 EARLY_TOOL_UNTIL = date(2025, 11, 4)  # some of its responses have no requestId
@@ -902,17 +902,17 @@ class Transcript:
         return line
 
     def user(self, at: datetime) -> None:
-        """What was asked, or what a tool answered."""
+        """A prompt, or the result of a tool."""
         self._line("user", at, {"message": {"role": "user", "content": [{"type": "text", "text": "synthetic text"}]}})
 
     def system(self, at: datetime) -> None:
-        """A notice of the tool that an API call failed and is tried again."""
+        """A notice that an API call failed and is retried."""
         self._line(
             "system", at, {"subtype": "api_error", "level": "error", "content": "synthetic text", "isMeta": False}
         )
 
     def api_error(self, at: datetime) -> None:
-        """The answer that the tool makes up where the API gave none: model `<synthetic>`, no tokens."""
+        """The tool's placeholder for a failed response: model `<synthetic>`, no tokens."""
         message = {
             "id": _uuid(self.rng),
             "type": "message",
@@ -949,7 +949,7 @@ class Transcript:
 
     @property
     def path(self) -> str:
-        """Where the tool writes it."""
+        """The path where the tool writes it."""
         session = f"claude_projects/-srv-example-{self.project}/{self.session}"
         return f"{session}/subagents/agent-{self.agent}.jsonl" if self.agent else f"{session}.jsonl"
 
@@ -990,7 +990,7 @@ def _transcripts(session: str, requests: Sequence[Request], project: str, seed: 
 
 @dataclass(frozen=True)
 class TranscriptFiles:
-    """The transcripts, and what was planted in them."""
+    """The transcripts and their planted oddities."""
 
     files: dict[str, bytes]
     rejected: Rejected
@@ -1000,7 +1000,7 @@ class TranscriptFiles:
 
 
 def _transcript_files(sessions: Mapping[str, list[Request]], seed: int) -> TranscriptFiles:
-    """The developers' transcripts: a file for each session and each subagent, and the ways in which logs are odd."""
+    """The developers' transcripts: one file per session and subagent, with oddities of real logs."""
     fork, forked_from = _fork_and_origin(sessions)
     projects = {session: _stream(seed, "project", session).choice(PROJECTS) for session in sessions}
     projects[fork] = projects[forked_from]
@@ -1037,7 +1037,7 @@ def _transcript_files(sessions: Mapping[str, list[Request]], seed: int) -> Trans
 
 
 def _fork_and_origin(sessions: Mapping[str, list[Request]]) -> tuple[str, str]:
-    """The session that `_fork` made, and the session whose end it took: the user's latest one before it."""
+    """The session created by `_fork`, and its origin: the user's latest session before it."""
     fork = next(session for session in sessions if session.startswith(FORK_PREFIX))
     first = sessions[fork][0]
     earlier = [s for s, own in sessions.items() if own[0].user == first.user and own[-1].at < first.at]
@@ -1045,7 +1045,7 @@ def _fork_and_origin(sessions: Mapping[str, list[Request]]) -> tuple[str, str]:
 
 
 def _plant_fork(origin: Transcript, fork: Transcript) -> None:
-    """Put the lines of the origin before the fork's own.
+    """Insert the origin's lines before the fork's own.
 
     The copy begins with the third response and has only the first line of each: its outputs are too small.
     """
@@ -1060,26 +1060,26 @@ def _plant_fork(origin: Transcript, fork: Transcript) -> None:
 
 
 def _plant_repeat_of_main(main: Transcript, agent: Transcript) -> None:
-    """Give the subagent a line that is a call of the main line again: its message.id, under another requestId."""
+    """Add a line to the subagent that repeats a call of the main line: the same message.id, another requestId."""
     line = next(line for line in main.lines if line["type"] == "assistant")
     again = {"agentId": agent.agent, "isSidechain": True, "requestId": f"req_{_token(agent.rng)}"}
     agent.lines.insert(0, {**line, **again, "uuid": _uuid(agent.rng)})
 
 
 def _plant_api_error(transcript: Transcript, at: datetime) -> None:
-    """End the session with a failed call: the tool's notice, then the answer that it made up."""
+    """End the session with a failed call: the tool's notice, then its placeholder response."""
     transcript.system(at)
     transcript.api_error(at + timedelta(seconds=4))
 
 
 def _plant_comment(transcript: Transcript) -> None:
-    """Begin the file with a `//` line and a summary, which has no timestamp."""
+    """Start the file with a `//` line and a summary, which has no timestamp."""
     summary = {"type": "summary", "summary": "synthetic text", "leafUuid": transcript.lines[-1]["uuid"]}
     transcript.head = f"// synthetic text\n{json.dumps(summary)}\n"
 
 
 def _plant_half_line(transcript: Transcript) -> Rejected:
-    """End the file in the middle of a line that repeats the last response."""
+    """End the file with half a line, a repeat of the last response."""
     last = json.dumps(transcript.lines[-1], separators=(",", ":"))
     transcript.tail = last[: last.index("cache_read_input_tokens")]
     return Rejected(transcript.path, len(transcript.lines) + 1, "", "not valid JSON")
@@ -1091,7 +1091,7 @@ TRACKER_FILE = "tracker/usage_events_2025_11.jsonl"
 
 
 def tracker_events(requests: Sequence[Request], seed: int) -> bytes:
-    """What the tracker writes of the keys that use it: one event a request."""
+    """The tracker's events of the keys that use it: one per request."""
     rng = _stream(seed, "tracker")
     lines = [
         {
@@ -1125,7 +1125,7 @@ def _decimal(amount: Decimal) -> str:
 
 
 def _list_cost(requests: Iterable[Request]) -> Decimal:
-    """Exact list cost, web searches included."""
+    """Exact list cost, including web searches."""
     return sum((sum(r.kind_costs_usd, r.search_cost_usd) for r in requests), Decimal())
 
 
@@ -1201,7 +1201,7 @@ NOTES = b"synthetic text: a note that somebody left among the exports; no usage 
 
 @dataclass(frozen=True)
 class Sample:
-    """The files below landing/, by relative path, and what is expected of a run over them."""
+    """The files below landing/ by relative path, and the expected results of a run."""
 
     files: dict[str, bytes]
     expected: dict[str, Any]
@@ -1210,7 +1210,7 @@ class Sample:
         """Write `folder`/landing and `folder`/expected.json.
 
         Raises:
-            FileExistsError: landing holds files that are not of the sample; synthetic and real data never mix.
+            FileExistsError: landing has files that do not belong to the sample; synthetic and real data never mix.
 
         """
         landing = folder / "landing"
@@ -1228,9 +1228,9 @@ class Sample:
 
 
 def build(seed: int = SEED, careful: bool = False) -> Sample:
-    """The whole sample, in memory: the same bytes for the same seed (gzip and Parquet: with the same zlib, pyarrow).
+    """The whole sample in memory: the same bytes for a seed (gzip and Parquet: with the same zlib and pyarrow).
 
-    With `careful` the keys of `wastes` waste nothing: the control of the recommendations.
+    With `careful`, the keys of `wastes` waste nothing: the control group of the recommendations.
     """
     truth = ground_truth(seed, careful)
     costs = {month: cost_rows(requests) for month, requests in _grouped(truth, _month).items()}
@@ -1294,7 +1294,7 @@ def build(seed: int = SEED, careful: bool = False) -> Sample:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the sample to the folder named by the first argument, data/sample by default; returns the exit code."""
+    """Write the sample to the folder in the first argument, by default data/sample; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     folder = Path(given[0] if given else "data/sample")
     sample = build()

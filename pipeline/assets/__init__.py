@@ -1,4 +1,4 @@
-"""The Dagster layer, one module a stage in the order of the flow: landing, models, checks, analysis, published.
+"""The Dagster layer, one module per stage in the order of the flow: landing, models, checks, analysis, published.
 
-Belongs here: what depends on what, and what the UI shows of it. Nothing is computed here.
+Belongs here: dependencies between assets, and their metadata in the UI. Nothing is computed here.
 """

@@ -31,7 +31,7 @@ Write = Callable[[duckdb.DuckDBPyConnection, Settings], None]
 Produce = Callable[[duckdb.DuckDBPyConnection, Settings], Iterable[tuple[str, pa.Table]]]
 
 
-# The SQL that each table runs. All of them wait for the report: nothing is analysed that a blocking check refused.
+# The SQL of each table. All of them depend on the report: nothing is analysed after a failed blocking check.
 _USAGE, _SESSIONS, _REQUESTS = (f"analysis/{of}_observations" for of in ("usage", "session", "request"))
 _SQL_OF_ANALYSIS = {
     "tail_metrics": (_USAGE, _SESSIONS, _REQUESTS),
@@ -52,7 +52,7 @@ _SQL_OF_PRICING = dict.fromkeys(recommendation.SCHEMAS, _SQL_OF_BILLS) | {
 }
 _SQL_OF_SAVINGS = dict.fromkeys(recommendations.SCHEMAS, ("savings/*", "savings/repricing/*"))
 _SQL_OF_CLOSING = dict.fromkeys(closing.SCHEMAS, ("finance/closing/restate*", "finance/closing/current_costs"))
-# The tables that a page shows; its figures come from the marts besides.
+# The tables that a page shows; its figures also read the marts.
 _STATISTICS = (
     "tail_metrics", "distribution_fits", "half_of_cost_sessions", "month_bridge", "usage_anomalies", "cost_forecast",
     "day_patterns",
@@ -66,7 +66,7 @@ _CONTRACTS = (
 def _specs(
     tables: Mapping[str, pa.Schema], group: str, files: Mapping[str, Sequence[str]], *others: dg.AssetKey
 ) -> list[dg.AssetSpec]:
-    """Of each table what it is, and what it reads: what its SQL files name, and `others`."""
+    """The assets of tables: their descriptions, and their dependencies from the SQL files and `others`."""
     return [
         dg.AssetSpec(
             ["analysis", name],
@@ -143,7 +143,7 @@ def _price(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Iterabl
     name="analyse_usage", specs=_specs(distributions.SCHEMAS, "analysis", _SQL_OF_ANALYSIS), pool="warehouse"
 )
 def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """How cost and tokens spread: metrics of the tail, fitted families, outliers, rolling variance."""
+    """Distribution of cost and tokens: tail metrics, fitted families, outliers, rolling variance."""
     yield from _build(distributions.TABLES, distributions.tables, "analysis", _OF_ANALYSIS, home)
 
 
@@ -151,7 +151,7 @@ def analyse_usage(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     name="price_contracts", specs=_specs(recommendation.SCHEMAS, "pricing", _SQL_OF_PRICING), pool="warehouse"
 )
 def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """What the same history would have been billed under each contract, and at which risk."""
+    """Bills of the same history under each contract, and their risk."""
     yield from _build(recommendation.SCHEMAS, _price, "pricing", _OF_PRICING, home)
 
 
@@ -161,7 +161,7 @@ def price_contracts(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     pool="warehouse",
 )
 def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """What to change, and what it would have saved; questions are priced by the file of own rates as it is."""
+    """Possible savings, and the user's what-if questions, priced with the current overrides file."""
     overrides = home.settings().overrides_file
     digest = hashlib.sha256(overrides.read_bytes()).hexdigest() if overrides else ""
     yield from _build(recommendations.SCHEMAS, recommendations.tables, "savings", _OF_SAVINGS, home, digest)
@@ -171,7 +171,7 @@ def recommend_savings(home: Home) -> Iterator[dg.MaterializeResult[None]]:
     name="restate_closed_months", specs=_specs(closing.SCHEMAS, "analysis", _SQL_OF_CLOSING), pool="warehouse"
 )
 def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """What differs from closed months now: noticed in each run, since rates change without a new file."""
+    """Differences from closed months: checked in each run, because rates can change without a new file."""
     settings = home.settings()
     progress.report("closing")
     with warehouse.connect(settings) as connection:
@@ -190,15 +190,15 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
 def _page(
     home: Home, stage: str, of: Sequence[str], page: Path, write: Write, figures: str
 ) -> dg.MaterializeResult[None]:
-    """Write a page of the tables of the stages `of`, unless they are as they were; show its key figures."""
+    """Write a page from the tables of the stages `of`, unless they are unchanged; show its key figures."""
     settings = home.settings()
     progress.report(stage)
     with warehouse.connect(settings) as connection:
-        rests_on = memo.fingerprint(connection, [memo.version(connection, each) for each in of])
-        is_current = page.exists() and memo.outcome(connection, stage, rests_on) is not None
+        inputs = memo.fingerprint(connection, [memo.version(connection, each) for each in of])
+        is_current = page.exists() and memo.outcome(connection, stage, inputs) is not None
         if not is_current or home.full_refresh:
             write(connection, settings)
-            memo.note(connection, stage, rests_on)
+            memo.note(connection, stage, inputs)
         (known,) = rows_of(connection, sql(figures))
     return dg.MaterializeResult(
         metadata={
@@ -219,7 +219,7 @@ def _write_pricing(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
 
 @dg.asset(
     key=dg.AssetKey("statistics_report"),
-    description="How cost and tokens spread, which days stand out and why, and what the month will cost: one page.",
+    description="Distribution of cost and tokens, unusual days with causes, and the forecast of the month: one page.",
     group_name="published",
     kinds={"html"},
     owners=OWNERS,
@@ -234,7 +234,7 @@ def statistics_report(home: Home) -> dg.MaterializeResult[None]:
 
 @dg.asset(
     key=dg.AssetKey("pricing_report"),
-    description="What a quote would have cost, which contract tames the bill at which price, and what would save.",
+    description="Cost under your quotes, which contract makes the bill steadier, and possible savings.",
     group_name="published",
     kinds={"html"},
     owners=OWNERS,

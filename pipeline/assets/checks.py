@@ -20,7 +20,7 @@ REPORT = dg.AssetKey("validation_report")
 
 @dg.asset(
     key=REPORT,
-    description="What the marts must hold, judged: one page a run. What follows waits for its blocking checks.",
+    description="Checks of the marts: one page per run. Later stages wait for its blocking checks.",
     group_name="marts",
     kinds={"greatexpectations", "html"},
     owners=OWNERS,
@@ -37,7 +37,7 @@ REPORT = dg.AssetKey("validation_report")
     pool="warehouse",
 )
 def validation_report(context: dg.AssetExecutionContext, home: Home):  # type: ignore[no-untyped-def]  # Dagster reads an annotation as outputs
-    """Judge the marts, and write the validation report of this run."""
+    """Check the marts, and write the validation report of this run."""
     settings = home.settings()
     progress.report("validation")
     with warehouse.connect(settings) as connection:

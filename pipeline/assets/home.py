@@ -1,4 +1,4 @@
-"""The home that a run works on, as a Dagster resource. Does not belong here: what a home holds (settings)."""
+"""The home of a run, as a Dagster resource. Does not belong here: the layout of a home (settings)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ OWNERS = ["team:finops"]
 
 
 class Home(dg.ConfigurableResource[settings.Settings]):
-    """Where a run reads and writes; by default what TOKEN_ANALYTICS_HOME and the rules of README say."""
+    """The folder where a run reads and writes; by default from TOKEN_ANALYTICS_HOME and the rules in the README."""
 
     path: str | None = None
     full_refresh: bool = False
 
     def settings(self) -> settings.Settings:
-        """The settings of this home, read anew for each asset."""
+        """The settings of this home, read again for each asset."""
         return settings.load(Path(self.path) if self.path else None)

@@ -28,7 +28,7 @@ LANDING = dg.AssetSpec(
 _SOURCES = {(source["schema"], source["name"]): source["description"] for source in MANIFEST["sources"].values()}
 _LOADED = {pair: text for pair, text in _SOURCES.items() if asset_of(*pair) != REFERENCE}
 _REFERENCE = {table: _SOURCES["raw", table] for table in tables.TABLES}
-# Not from landing: written by each run or by `close`, or made once.
+# Not from landing: written by each run or by `close`, or created once.
 _OWN = ("run_stages", "closed_months", "booked_costs", "booked_chargeback", "pseudonym_key")
 
 _SPECS = [
@@ -77,7 +77,7 @@ def load_landing(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.M
     pool="warehouse",
 )
 def load_reference(home: Home) -> dg.MaterializeResult[None]:
-    """Rewrite the rate card, the names of models and what the models need of the settings."""
+    """Rewrite the rate card, model names, and the settings for the models."""
     settings = home.settings()
     progress.report("rates")
     with warehouse.connect(settings) as connection:

@@ -22,7 +22,7 @@ class Translator(DagsterDbtTranslator):
     """Groups are the layers of the project; every model has an owner, every model and test a description in words."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        """Of a source the asset that loads it: several tables may be one."""
+        """For a source, the asset that loads it: several tables can be one asset."""
         if dbt_resource_props["resource_type"] == "source":
             return asset_of(dbt_resource_props["schema"], dbt_resource_props["name"])
         return super().get_asset_key(dbt_resource_props)
@@ -30,12 +30,12 @@ class Translator(DagsterDbtTranslator):
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetCheckSpec | None:
-        """With what the test says in words; its name alone is one."""
+        """The check with a description in words instead of the test's name."""
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
         return spec and spec._replace(description=described_test(manifest["nodes"][unique_id]))
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
-        """What the .yml beside the model says."""
+        """The description in the model's .yml."""
         return str(dbt_resource_props["description"])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
@@ -43,15 +43,15 @@ class Translator(DagsterDbtTranslator):
         return str(dbt_resource_props["fqn"][1])
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
-        """Who answers for the models."""
+        """The owner of the models."""
         return OWNERS
 
 
-_LONGEST_DETAIL = 120  # of an expression or a list of columns that a description repeats
+_LONGEST_DETAIL = 120  # of an expression or a list of columns in a description
 
 
 def described_test(node: Mapping[str, Any]) -> str:
-    """What a test of dbt says: its description in the .yml, else its name as a sentence, with what it looks at."""
+    """A dbt test in words: its description in the .yml, else its name as a sentence with its columns."""
     if node.get("description"):
         return str(node["description"])
     name, model = str(node["name"]), str(node["attached_node"] or "").rpartition(".")[2]
@@ -119,7 +119,7 @@ def build_models(context: dg.AssetExecutionContext, home: Home) -> Iterator[Any]
 
 
 def _unchanged(context: dg.AssetExecutionContext) -> Iterator[Any]:
-    """Nothing was pending: what is built stands, and a build is noted as done only when all its tests have passed."""
+    """The results if nothing was pending: the marts are current, because a build only counts after all tests passed."""
     for key in MODELS.values():
         if key in context.selected_asset_keys:
             yield dg.MaterializeResult(asset_key=key, metadata={"unchanged": True})
@@ -130,7 +130,7 @@ def _unchanged(context: dg.AssetExecutionContext) -> Iterator[Any]:
 
 
 def _selection(context: dg.AssetExecutionContext) -> list[str]:
-    """Names of what this run is to build; none where it is everything."""
+    """Names of the models to build in this run; empty for all."""
     if not context.is_subset:
         return []
     models = [name for name, key in MODELS.items() if key in context.selected_asset_keys]

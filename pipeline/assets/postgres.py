@@ -40,7 +40,7 @@ pull_sessions = dg.define_asset_job("pull_sessions", selection=[pulled_sessions]
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def sessions_each_hour(home: Home) -> dg.RunRequest | dg.SkipReason:
-    """At half past each hour, where a database is configured."""
+    """At half past each hour, if a database is configured."""
     if home.settings().postgres_dsn:
         return dg.RunRequest()
     return dg.SkipReason("no database is configured (postgres_dsn)")

@@ -1,4 +1,4 @@
-"""What the UI shows of a table (its first rows) and of a page (its address). Does not belong here: any one of them."""
+"""Metadata of tables (their first rows) and pages (their address) for the UI. Does not belong here: any single one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDEST_CELL = 60
 
 
 def row_count(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> int:
-    """Rows of a table."""
+    """The number of rows of a table."""
     ((count,),) = connection.execute(f'SELECT count(*) FROM {schema}."{table}"').fetchall()
     return int(count)
 
@@ -32,7 +32,7 @@ def table_metadata(connection: duckdb.DuckDBPyConnection, schema: str, table: st
 
 
 def page_metadata(page: Path, reports: Path) -> dict[str, Any]:
-    """Where a page lies, and its address in the UI that `token-analytics ui` starts, which serves the reports."""
+    """The path of a page, and its address in the UI of `token-analytics ui`, which serves the reports."""
     return {
         "report": dg.MetadataValue.url(f"{ADDRESS}/{page.relative_to(reports).as_posix()}"),
         "report_path": dg.MetadataValue.path(str(page)),

@@ -39,7 +39,7 @@ _ANALYSIS = [
     pool="warehouse",
 )
 def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """Copy the public schemas into a new file and put it in the old one's place; then say what is not in it.
+    """Copy the public schemas to a new file that replaces the old one; then report tables that could not be computed.
 
     Raises:
         IncompleteError: tables of an earlier stage could not be computed; all others are published.
@@ -49,7 +49,7 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
     progress.report("publish")
     with warehouse.connect(settings) as connection:
         progress.store(connection, context.run_id)
-        rests_on = memo.fingerprint(
+        inputs = memo.fingerprint(
             connection,
             settings.published_group,
             memo.version(connection, "analysis"),
@@ -57,7 +57,7 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
             memo.version(connection, "savings"),
             closing.state(connection),
         )
-        is_current = memo.outcome(connection, "published", rests_on) == warehouse.published_state(settings)
+        is_current = memo.outcome(connection, "published", inputs) == warehouse.published_state(settings)
         failures = memo.failures(connection)
         metadata: dict[str, dg.MetadataValue | bool | int] = {"path": dg.MetadataValue.path(str(settings.published))}
         if is_current and not home.full_refresh:
@@ -66,8 +66,8 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
             rows = warehouse.publish(connection, settings)
             progress.handled(sum(rows.values()))
             focus.write(connection, settings)
-            # What was damaged, lost or changed since is written anew by the next run.
-            memo.note(connection, "published", rests_on, warehouse.published_state(settings))
+            # the next run rewrites files that were damaged, lost or changed
+            memo.note(connection, "published", inputs, warehouse.published_state(settings))
             table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
             metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
         progress.store(connection, context.run_id)

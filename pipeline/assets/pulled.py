@@ -1,4 +1,4 @@
-"""Before stage 1: what the providers' APIs say of each day, landed as files. The work is done by `fetch.providers`."""
+"""Before stage 1: usage and costs from the providers' APIs, landed as files. The work is done by `fetch.providers`."""
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime
@@ -26,7 +26,7 @@ SPECS = [
         group_name=GROUP,
         kinds={"json"},
         owners=OWNERS,
-        # a source that is not configured makes nothing
+        # a source that is not configured has no output
         skippable=True,
     )
     for source in providers.APIS
@@ -36,7 +36,7 @@ SPECS = [
 def _landed(
     log: dg.DagsterLogManager, settings: Settings, first_day: date, last_day: date, wanted: Collection[str]
 ) -> Iterator[tuple[dg.AssetKey, dict[str, Any]]]:
-    """Land these days of the `wanted` sources that the setting `pull` names; what each pull has brought.
+    """Land these days of the `wanted` sources in the setting `pull`; returns the files of each.
 
     Raises:
         PullError: at the end, some sources failed; none of them stops the others.
@@ -68,12 +68,12 @@ def _landed(
         raise providers.PullError("; ".join(failed))
 
 
-# A run of everything pulls before it loads, and loads what there is where a pull fails: no edge, but the priority.
+# A run of everything pulls before it loads, and loads even if a pull fails: a priority instead of a dependency.
 @dg.multi_asset(
     name="pull_providers", specs=SPECS, can_subset=True, pool="providers", op_tags={"dagster/priority": "1"}
 )
 def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.MaterializeResult[None]]:
-    """Land the last days that are over; a source that fails does not stop the others."""
+    """Land the last complete days; a failed source does not stop the others."""
     settings = home.settings()
     days = providers.default_days(settings, datetime.now(UTC).date())
     wanted = {key.path[-1] for key in context.selected_asset_keys}
@@ -83,7 +83,7 @@ def pull_providers(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg
 
 @dg.op(pool="providers")
 def pull_day(context: dg.OpExecutionContext, home: Home) -> None:
-    """Land one day of all sources that the setting `pull` names."""
+    """Land one day of all sources in the setting `pull`."""
     day = context.partition_time_window.start.date()
     for key, metadata in _landed(context.log, home.settings(), day, day, providers.APIS):
         context.log_event(dg.AssetMaterialization(key, metadata=metadata))
@@ -91,7 +91,7 @@ def pull_day(context: dg.OpExecutionContext, home: Home) -> None:
 
 @dg.job(partitions_def=DAYS, description="One day of the providers' APIs, landed as files; backfill it over a range.")
 def pull_days() -> None:
-    """Apart from the assets, which have no partitions: else nothing could be materialized together with them."""
+    """A partitioned job without assets: partitioned assets could not be materialized together with the others."""
     pull_day()
 
 
@@ -109,7 +109,7 @@ pull_last_days = dg.define_asset_job(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def pull_at_half_past_one(home: Home) -> dg.RunRequest | dg.SkipReason:
-    """Before the nightly refresh: the last days, of the sources that the setting `pull` names."""
+    """Before the nightly refresh: the last days of the sources in the setting `pull`."""
     sources = home.settings().pull.sources
     if not sources:
         return dg.SkipReason("the setting pull.sources names nothing to pull")

@@ -1,4 +1,4 @@
-"""Stage 4: the report of the reconciliation, one page, written in each run. The work is done by `views`."""
+"""Stage 4: the reconciliation page, written in each run. The work is done by `views`."""
 
 from datetime import UTC, datetime
 

@@ -15,7 +15,7 @@ from pipeline.fetch import stream
     op_tags={"dagster/priority": "1"},
 )
 def drained_events(context: dg.AssetExecutionContext, home: Home) -> dg.MaterializeResult[None]:
-    """Events that waited in the Redis stream, as files of landing; without a stream: nothing."""
+    """Waiting events of the Redis stream, as files in landing; nothing without a stream."""
     settings = home.settings()
     if not settings.stream_url:
         return dg.MaterializeResult(metadata={"status": "no stream is configured (stream_url)"})
@@ -37,7 +37,7 @@ drain_stream = dg.define_asset_job("drain_stream", selection=[drained_events])
 
 @dg.sensor(job=drain_stream, minimum_interval_seconds=60, description="A drain when the stream holds new entries.")
 def stream_waiting(home: Home) -> dg.RunRequest | dg.SkipReason:
-    """Nothing is asked of any server where no stream is configured."""
+    """Contacts no server unless a stream is configured."""
     if stream.waiting(home.settings()):
         return dg.RunRequest()
     return dg.SkipReason("no stream is configured, or nothing waits in it")

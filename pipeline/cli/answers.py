@@ -189,7 +189,7 @@ def _print_savings(rows: list[dict[str, Any]], title: str, limit: int) -> None:
 
 
 def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
-    """What the page of the reconciliation says, for a terminal."""
+    """The content of the reconciliation page, for a terminal."""
     out.print(Text(f"\n{report.headline}", style="bold"))
     for sentence in report.scope:
         out.print(Text(sentence))
@@ -237,7 +237,7 @@ def quote_add(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep a quote in the home, and say what the last year would have cost under it."""
+    """Store a quote in the home, and show what the last year would have cost under it."""
     given = {
         "fee_usd": fee_usd,
         "commitment_usd": commitment_usd,

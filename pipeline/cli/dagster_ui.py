@@ -36,7 +36,7 @@ def ui(
         "TOKEN_ANALYTICS_HOME": str(settings.home),
         "DAGSTER_HOME": str(runs.dagster_home(settings)),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
-        # No module of the folder where the user stands is taken for one of ours or of Dagster's.
+        # modules in the current folder must not replace ours or Dagster's
         "PYTHONSAFEPATH": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(bundled.PACKAGE.parent), os.environ.get("PYTHONPATH")))),
     }
@@ -52,7 +52,7 @@ def ui(
 
 
 def _workspace(settings: Settings) -> Path:
-    """The file that tells Dagster which code to load and what to call it; the name alone has no option of its own."""
+    """The workspace file with code and name of the code location, because the name has no option of its own."""
     code = {
         "module_name": "pipeline.definitions",
         "location_name": "token_analytics",
@@ -64,7 +64,7 @@ def _workspace(settings: Settings) -> Path:
 
 
 def _close_runs_of_former_ui(settings: Settings) -> None:
-    """Close what the history calls running, unless a run is alive.
+    """Close runs that the history lists as running, unless a run is alive.
 
     Raises:
         ConfigurationError: one is alive.

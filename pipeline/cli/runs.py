@@ -183,7 +183,7 @@ def _materialize(settings: Settings, verbose: bool, full_refresh: bool) -> Execu
             warehouse.refuse_full_disk(settings, str(event.step_failure_data.error))
             warehouse.refuse_damaged(settings, str(event.step_failure_data.error))
     if not result.success:
-        # What had cost how much by then; a run that succeeds has stored it when it published.
+        # the cost of the stages so far; a successful run stored it when it published
         with contextlib.suppress(duckdb.Error), warehouse.connect(settings) as connection:
             progress.store(connection, result.run_id)
     return result

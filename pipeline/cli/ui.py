@@ -33,7 +33,7 @@ _READS = ("GET", "HEAD", "OPTIONS")
 
 
 class OwnPagesOnly:
-    """An ASGI application that passes on what comes to its own host, from its own pages or from no page at all."""
+    """An ASGI application that accepts only requests to its own host, from its own pages or without an origin."""
 
     def __init__(self, app: _App, host: str) -> None:
         self._app = app
@@ -132,7 +132,7 @@ async def _answer(send: _Send, status: int, text: str, content_type: str = "text
 
 
 def _changes_something(query_string: bytes) -> bool:
-    """Whether what is asked for in an address is, or might be, more than a query of GraphQL."""
+    """Whether a request's address contains, or may contain, more than a GraphQL query."""
     from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 
     for text in urllib.parse.parse_qs(query_string.decode("latin-1")).get("query", []):

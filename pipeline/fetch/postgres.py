@@ -106,10 +106,10 @@ def _connected(dsn: str, settings: Settings) -> Iterator[Any]:
 
 
 def _table(cursor: Any, name: str) -> _Table:
-    """What the catalogue says of the table.
+    """The table's columns and identity from the catalogue.
 
     Raises:
-        ConfigurationError: there is none, or it lacks what every row needs.
+        ConfigurationError: there is no such table, or it lacks a required column.
 
     """
     quoted = ".".join(identifier(part) for part in name.split("."))
@@ -133,7 +133,7 @@ def _table(cursor: Any, name: str) -> _Table:
 
 @dataclass
 class _Window:
-    """How far pulls of a table have got, and which rows of the overlap before that they have landed."""
+    """The mark of earlier pulls of a table, and the landed rows within the overlap before it."""
 
     identity: str
     mark_us: int | None = None
@@ -141,7 +141,7 @@ class _Window:
 
     @classmethod
     def load(cls, path: Path, identity: str) -> _Window | None:
-        """What the last pull has stored; None where there is nothing of use: a pull of everything is never wrong."""
+        """The state of the last pull; None if there is no usable state (a pull of everything is always correct)."""
         try:
             table = pq.read_table(path, memory_map=False)
             stored = table.schema.metadata or {}
@@ -152,7 +152,7 @@ class _Window:
             return None
 
     def store(self, path: Path) -> None:
-        """Store it whole or not at all."""
+        """Store the state atomically."""
         if self.mark_us is None:
             return
         described = {"version": _STATE_VERSION, "identity": self.identity, "mark_us": str(self.mark_us)}
@@ -162,22 +162,22 @@ class _Window:
         landing.finish(unfinished, path.parent, path.name)
 
     def hashes(self) -> pa.ChunkedArray:
-        """Of the rows that were landed."""
+        """The hashes of the landed rows."""
         return pa.chunked_array([chunk for table in self.rows for chunk in table["row_hash"].chunks], pa.binary())
 
     def add(self, landed: pa.Table) -> None:
-        """Note rows that are landed, or were before, in the order of their stamps (those without one last)."""
+        """Add landed rows, in the order of their stamps (rows without a stamp last)."""
         self.rows.append(landed)
         latest = pc.max(landed["stamp_us"]).as_py()
         if latest is not None:
             self.mark_us = max(latest, self.mark_us or latest)
 
     def narrow(self, overlap_us: int) -> None:
-        """Forget rows from before the overlap, and the oldest ones where there are too many."""
+        """Drop rows from before the overlap, and the oldest ones if there are too many."""
         if self.mark_us is None:
             return
         table = pa.concat_tables(self.rows)
-        # A row without a time is read by every pull.
+        # every pull reads rows without a time
         recent = pc.fill_null(pc.greater_equal(table["stamp_us"], self.mark_us - overlap_us), True)
         self.rows = deque([table.filter(recent)[-WINDOW_ROWS:].combine_chunks()])
 
@@ -187,7 +187,7 @@ def _pull(cursor: Any, table: _Table, window: _Window, settings: Settings, folde
     overlap_us = overlap // timedelta(microseconds=1)
     cursor.execute(_query(table, window.mark_us, overlap))
     known = window.hashes()
-    # What this pull reads comes in the order of the stamps: with each file that is finished, the mark may move.
+    # rows come in the order of their stamps, so the mark can move with each finished file
     window.rows = deque()
     began = datetime.now(UTC)
     files: list[Path] = []
@@ -229,10 +229,10 @@ def _query(table: _Table, mark_us: int | None, overlap: timedelta) -> str:
 
 
 class _Files:
-    """Parquet files of rows, each of which appears in the folder when it is complete.
+    """Parquet files of rows; each file appears in the folder when it is complete.
 
-    Rows that do not say whose key paid stand in files of their own, without that column: in a file that has it, an
-    empty cell means the Workbench.
+    Rows without a paying key go to separate files without that column, because an empty cell in that column means the
+    Workbench.
     """
 
     def __init__(self, folder: Path, stem: str) -> None:
@@ -260,13 +260,13 @@ class _Files:
         self.rows += len(rows)
 
     def finish(self) -> list[Path]:
-        """The files that are complete now."""
+        """Finish the open files, and return the complete ones."""
         names = list(self._writers)
         self.close()
         return [landing.finish(landing.unfinished(self._folder, name), self._folder, name) for name in names]
 
     def close(self) -> None:
-        """Leave what is not finished to the next pull, which removes it."""
+        """Close the files; the next pull removes unfinished ones."""
         for writer in self._writers.values():
             writer.close()
         self._writers, self.rows = {}, 0
@@ -274,7 +274,7 @@ class _Files:
 
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
-    """Replace errors of the driver by our own sentences: its messages quote the DSN, which contains secrets."""
+    """Replace the driver's errors by our own messages: the driver quotes the DSN, which contains secrets."""
     from adbc_driver_postgresql import dbapi
 
     try:
@@ -282,7 +282,7 @@ def _without_secrets() -> Iterator[None]:
     except dbapi.Error as error:
         problem = _sentence(str(error), error.sqlstate or "")
     except (pa.ArrowException, OSError) as error:
-        # While rows are transferred, Arrow raises instead of the driver, without the SQLSTATE.
+        # during a transfer Arrow raises instead of the driver, without the SQLSTATE
         if "[libpq]" not in str(error):
             raise
         problem = _sentence(str(error), "")
@@ -292,7 +292,7 @@ def _without_secrets() -> Iterator[None]:
 
 
 def _sentence(message: str, sqlstate: str) -> str:
-    """Our sentence for a message of the driver, without any of its words."""
+    """Our message for an error of the driver, without any of its text."""
     is_connecting = "Failed to connect" in message
     for sign, meaning in (_CONNECTING if is_connecting else _READING).items():
         if sign == sqlstate or sign in message:
@@ -304,7 +304,7 @@ def _sentence(message: str, sqlstate: str) -> str:
 
 _DSN = "TOKEN_ANALYTICS_POSTGRES_DSN"
 _STAYS = "what was landed stays, and the next pull goes on there"
-# Messages of libpq before there is a connection, and their meaning.
+# Parts of libpq's messages while connecting, and our messages.
 _CONNECTING = {
     "password authentication failed": f"the server refused the user or the password of {_DSN}",
     "no password supplied": f"the server wants a password: put it into {_DSN} or ~/.pgpass",
@@ -316,7 +316,7 @@ _CONNECTING = {
     "does not exist": f"the server has no such database or user as {_DSN} names",
     "connection info string": f"{_DSN} is no DSN: give it as postgresql://user@host/database",
 }
-# SQLSTATEs, and parts of the message for errors of Arrow, which drops them.
+# SQLSTATEs, or parts of the message for errors of Arrow, which has no SQLSTATE.
 _READING = {
     "42501": "this user may not read the table: grant select on it",
     "permission denied": "this user may not read all that the view reads",

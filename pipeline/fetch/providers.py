@@ -42,7 +42,7 @@ _ERROR_TYPE = re.compile(r"[a-z_]{1,60}")
 
 
 class PullError(ConfigurationError):
-    """An answer or timeout that ends a pull; the message says what to do and contains no key."""
+    """An answer or timeout that ends a pull; the message says what to do, without the key."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Landed:
 
 
 def default_days(settings: Settings, today: date) -> tuple[date, date]:
-    """The last `pull.days` complete days, which each pull fetches again, since numbers settle late."""
+    """The last `pull.days` complete days, which each pull fetches again, because numbers can still change."""
     return today - timedelta(days=settings.pull.days), today - timedelta(days=1)
 
 
@@ -131,8 +131,8 @@ def pull(
         last_day: of the range, included.
         sources: those of `settings.pull.sources` by default.
         tell: called with each landed file.
-        sleep: waits so many seconds.
-        now: the time of the pull: of two pulls of the same usage the later one counts.
+        sleep: waits for a number of seconds.
+        now: the time of the pull; of two pulls of the same usage, the later one counts.
 
     Raises:
         ConfigurationError: nothing is to be pulled, the days are no range, the home is the sample's, or another pull
@@ -165,9 +165,9 @@ def pull(
 
 
 def stretches(settings: Settings, source: PullSource, first_day: date, last_day: date) -> Iterator[Stretch]:
-    """The range in pieces that the API answers with one page each, within its documented limits."""
+    """The range in stretches that the API answers with one page each, within its documented limits."""
     api = APIS[source]
-    asked = _asked(settings, source)
+    asked = _requested_days(settings, source)
     width = asked.bucket_width if api.what == "usage" else "1d"
     group_by = api.group_by or asked.group_by
     while first_day <= last_day:
@@ -176,7 +176,7 @@ def stretches(settings: Settings, source: PullSource, first_day: date, last_day:
         first_day = end + timedelta(days=1)
 
 
-def _asked(settings: Settings, source: PullSource) -> ProviderPull:
+def _requested_days(settings: Settings, source: PullSource) -> ProviderPull:
     asked: ProviderPull = getattr(settings.pull, APIS[source].provider)
     return asked
 
@@ -185,7 +185,7 @@ def _asked(settings: Settings, source: PullSource) -> ProviderPull:
 
 
 def _land(settings: Settings, folder: Path, client: _Client, stretch: Stretch, pulled_at: datetime) -> Landed:
-    """Land the pages of a stretch as one file, which appears when it is complete."""
+    """Land the pages of a stretch as one file, which appears when complete."""
     api = APIS[stretch.source]
     days = f"{stretch.first_day}_{stretch.last_day}.{stretch.bucket_width}"
     partial = landing.unfinished(folder, days)
@@ -204,7 +204,7 @@ def _land(settings: Settings, folder: Path, client: _Client, stretch: Stretch, p
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps({HEADER: header}) + "\n")
             for text, found in client.pages(_parameters(api, stretch)):
-                # No line end can stand inside a text of JSON: those that do stand between its parts.
+                # line ends in JSON are only between values, where they equal a space
                 file.write(re.sub(r"[\r\n]+", " ", text.strip()) + "\n")
                 pages += 1
                 results += found
@@ -229,7 +229,7 @@ def _parameters(api: _Api, stretch: Stretch) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------ asking
+# ---------------------------------------------------------------------------------------------------- requesting
 
 
 @contextmanager
@@ -238,7 +238,7 @@ def _client(
 ) -> Iterator[_Client]:
     import requests
 
-    api, asked = APIS[source], _asked(settings, source)
+    api, asked = APIS[source], _requested_days(settings, source)
     key = environment_key(asked.key_env)
     if not key:
         raise PullError(f"there is no key in {asked.key_env}: set it to {api.permission}")
@@ -248,7 +248,7 @@ def _client(
         session.headers["User-Agent"] = "token-analytics"
         if api.provider == "anthropic":
             session.headers["anthropic-version"] = "2023-06-01"
-        # An auth object, which keeps requests from looking for another key in ~/.netrc.
+        # an auth object, because `requests` would otherwise look for a key in ~/.netrc
         session.auth = _auth("x-api-key" if api.provider == "anthropic" else "Authorization", key)
         yield _Client(session, asked.base_url.rstrip("/"), api, asked.key_env, settings, sleep, now)
 
@@ -262,7 +262,7 @@ def _auth(header: str, key: str) -> Callable[[requests.PreparedRequest], request
 
 
 class _Client:
-    """Asks one API, with its key, until it answers or its patience ends."""
+    """Requests one API with its key, with retries."""
 
     def __init__(
         self,
@@ -280,10 +280,10 @@ class _Client:
         self._sleep, self._now = sleep, now
 
     def pages(self, parameters: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-        """The text of each page, and how many results are in it.
+        """The text of each page, and the number of its results.
 
         Raises:
-            PullError: the key is refused, the provider does not answer, or its pages have no end.
+            PullError: the key is refused, the provider does not answer, or its pages never end.
 
         """
         seen: set[str] = set()
@@ -312,11 +312,11 @@ class _Client:
                     self._url,
                     params=dict(parameters),
                     timeout=(CONNECT_SECONDS, self._timeout),
-                    # a redirect would take the key somewhere else
+                    # a redirect would send the key elsewhere
                     allow_redirects=False,
                 )
             except requests.RequestException as error:
-                # Its text may hold headers: only what kind of failure it was is told.
+                # the error's text may contain headers: only its type is shown
                 problem = f"no complete answer ({type(error).__name__})"
                 continue
             if answer.status_code == 200:
@@ -339,7 +339,7 @@ class _Client:
         )
 
     def _retry_after(self, stated: str) -> float:
-        """Seconds that the provider asks to wait, stated as such or as a date; 0 where it does not say."""
+        """Seconds to wait, stated by the provider as seconds or a date; 0 if not stated."""
         if re.fullmatch(r"\d+(\.\d+)?", stated.strip()):
             return float(stated)
         try:
@@ -350,7 +350,7 @@ class _Client:
         return max((moment - self._now()).total_seconds(), 0.0)
 
     def _refuse(self, answer: requests.Response) -> None:
-        """Give up on an answer that asking again does not change."""
+        """Raise an error for an answer that a retry would not change."""
         if answer.status_code == 401:
             raise PullError(f"the key in {self._key_env} is refused (401): it has to be {self._api.permission}")
         if answer.status_code == 403:
@@ -370,7 +370,7 @@ class _Client:
 
 
 def _page(content: bytes) -> tuple[str, dict[str, Any]]:
-    """The text of an answer, and the page that it is; ValueError where it is none."""
+    """The text of an answer and its page; raises ValueError if it is not a page."""
     text = content.decode("utf-8-sig")
     page = json.loads(text)
     if not isinstance(page, dict) or not isinstance(page.get("data"), list):

@@ -1,8 +1,8 @@
-"""Events of the tracker, from a Redis stream into files of landing.
+"""Drains tracker events from a Redis stream into files of landing.
 
-Belongs here: reading the stream as one consumer of a group, writing what was read, acknowledging it. Does not belong
-here: writing to the stream (the tracker) and reading the files (sources/stream_events). An entry is acknowledged when
-the file that holds it is on the disk: a drain that is killed before delivers it again, and the event's id tells.
+Belongs here: reading the stream as one consumer of a group, writing and acknowledging the entries. Does not belong
+here: writing to the stream (the tracker), and reading the files (sources/stream_events). An entry is acknowledged after
+its file is on disk. After a killed drain it is delivered again; the event's id prevents double counting.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READ_ENTRIES = 200
 # A file is finished, and its entries acknowledged, at this many entries or bytes, or at the end of the stream.
 FILE_ENTRIES = 50_000
 FILE_BYTES = 64 << 20
-# After this time without acknowledgement, another consumer is considered dead, and its entries are claimed.
+# After this time without acknowledgement, another consumer counts as dead, and its entries are claimed.
 CLAIM_IDLE_MILLISECONDS = 60_000
 TIMEOUT_SECONDS = 10.0
 # Not allowed in JSON text; a line with them would be read as two lines, or its file as binary.
@@ -133,10 +133,10 @@ def _connected(settings: Settings) -> Iterator[Redis]:
         client = redis.Redis.from_url(
             _url(settings), protocol=2, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
         )
-        # Whether the options after a question mark are such as a connection has shows when one is made.
+        # invalid options of the URL are only detected when a connection is made
         client.connection_pool.make_connection()
     except (ValueError, TypeError):
-        # It quotes the part of the URL that it does not understand, which may be one of a password.
+        # the error quotes a part of the URL, which may be part of a password
         raise ConfigurationError(
             "TOKEN_ANALYTICS_STREAM_URL is no URL of a Redis server: give it as redis://host:6379/0 (special "
             "characters in a password have to be percent-encoded)"
@@ -146,12 +146,12 @@ def _connected(settings: Settings) -> Iterator[Redis]:
 
 
 def _consumer(settings: Settings) -> str:
-    """The same name in each drain of a home, so that what the last one left is known at once."""
+    """The consumer's name: the same in each drain of a home, to continue its unacknowledged entries."""
     return f"{socket.gethostname()}-{hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:12]}"
 
 
 def _make_group(client: Redis, settings: Settings) -> None:
-    """Begin with the first entry that there is: what was written before the first drain counts, too."""
+    """Create the group at the first entry of the stream: entries before the first drain count, too."""
     import redis
 
     try:
@@ -162,7 +162,7 @@ def _make_group(client: Redis, settings: Settings) -> None:
 
 
 def _place(entry_id: bytes) -> tuple[int, int]:
-    """An entry's id as what it is sorted by."""
+    """An entry's id as a sort key."""
     milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number or 0)
 
@@ -170,14 +170,14 @@ def _place(entry_id: bytes) -> tuple[int, int]:
 def _entries(
     client: Redis, name: str, group: str, me: str, last: tuple[int, int]
 ) -> Iterator[tuple[Sequence[Entry], str]]:
-    """What is to be landed, up to entry `last`, and where it comes from; a deleted entry has no fields."""
+    """The entries to land, up to entry `last`, with their origin; a deleted entry has no fields."""
     start = b"0"
     while entries := _read(client, name, group, me, start):
         yield entries, OWN
         start = entries[-1][0]
     start = b"0-0"
     while True:
-        # Redis 6.2 names deleted entries by nothing, later ones in a third part.
+        # Redis 6.2 returns nothing for deleted entries, later versions a third list
         start, claimed, *deleted = client.xautoclaim(
             name, group, me, CLAIM_IDLE_MILLISECONDS, start_id=start, count=READ_ENTRIES
         )
@@ -197,7 +197,7 @@ def _read(client: Redis, name: str, group: str, me: str, start: bytes) -> list[E
 
 
 def _land(client: Redis, settings: Settings, file: _File, drained: Drained) -> None:
-    """Finish the file, then acknowledge its entries, all of them or none."""
+    """Finish the file, then acknowledge its entries, all or none."""
     places = file.places
     if not places:
         return
@@ -212,16 +212,16 @@ def _land(client: Redis, settings: Settings, file: _File, drained: Drained) -> N
 
 
 def _drop_dead_consumers(client: Redis, name: str, group: str, me: str) -> None:
-    """Forget consumers of other machines that hold nothing and have not been here for a day."""
+    """Delete consumers of other machines without pending entries that were idle for a day."""
     for consumer in client.xinfo_consumers(name, group):
         if consumer["name"].decode() != me and not consumer["pending"] and consumer["idle"] > 86_400_000:
             client.xgroup_delconsumer(name, group, consumer["name"])
 
 
 class _File:
-    """A file of events, one a line, that appears in the folder when it is complete.
+    """A file of events, one per line, that appears in the folder when complete.
 
-    Its name is made of its content: entries that are delivered again after a kill give the same file once more.
+    Its name is a hash of its content: entries that are delivered again after a kill give the same file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -283,7 +283,7 @@ def _is_utf8(text: bytes) -> bool:
 
 @contextlib.contextmanager
 def _without_secrets() -> Iterator[None]:
-    """Replace errors of the client by our own sentences: its messages quote parts of the URL, with its secrets."""
+    """Replace the client's errors by our own messages: the client quotes parts of the URL, which contains secrets."""
     import redis
 
     url = "TOKEN_ANALYTICS_STREAM_URL"

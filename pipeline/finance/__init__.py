@@ -1,4 +1,4 @@
 """For finance: closing months, the rate check, and the export to FOCUS.
 
-Does not belong here: who pays for what, which is a model of dbt_project (chargeback), and its input files (reference).
+Does not belong here: the allocation of costs, which is a dbt model (chargeback), and its input files (reference).
 """

@@ -121,7 +121,7 @@ def restate(connection: duckdb.DuckDBPyConnection, now: datetime) -> pa.Table:
 
 
 def state(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """Number of closed months and of restatements so far, which the memo of publishing contains."""
+    """Number of closed months and restatements, for the memo of publishing."""
     query = "SELECT (SELECT count(*) FROM raw.closed_months), (SELECT count(*) FROM raw.restatements)"
     ((months, restatements),) = connection.execute(query).fetchall()
     return int(months), int(restatements)

@@ -1,7 +1,7 @@
 """The FOCUS export: outputs/focus_1_2.parquet and outputs/focus_1_2.csv.
 
-Belongs here: writing marts.focus_1_2 as files, in the forms that the specification asks for. Does not belong here: what
-its columns hold (dbt_project, focus_1_2). FinOps Open Cost and Usage Specification 1.2: https://focus.finops.org
+Belongs here: writing marts.focus_1_2 as files in the formats of the specification. Does not belong here: its columns
+(dbt_project, focus_1_2). FinOps Open Cost and Usage Specification 1.2: https://focus.finops.org
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.store import warehouse
 from pipeline.store.sqlfiles import identifier, literal
 
 NAME = "focus_1_2"
-# What a spreadsheet would take for a formula.
+# First characters of a formula in spreadsheets.
 _FORMULA = r"^[=+\-@\t\r]"
 
 
@@ -27,7 +27,7 @@ def paths(settings: Settings) -> tuple[Path, Path]:
 def write(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Write both files from the warehouse, each in one atomic step.
 
-    Times in the CSV are ISO 8601 with `Z`; a text that begins like a formula is prefixed with an apostrophe there.
+    Times in the CSV are ISO 8601 with `Z`; a text that starts like a formula is prefixed with an apostrophe.
     """
     settings.outputs.mkdir(mode=0o700, parents=True, exist_ok=True)
     parquet, text = paths(settings)

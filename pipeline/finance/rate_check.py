@@ -1,11 +1,11 @@
-"""The rate card against the bill: the rate that each billed cell implies, and override lines to match it.
+"""The rate card against the bill: the rate that each billed cell implies, and override lines to match the bill.
 
-Belongs here: intervals of possible rates by the rounding of the bill, pooled over the cells of a rate, and proposals.
-Does not belong here: the reconciliation of amounts (dbt_project, usage_reconciliation), and the card itself (rates).
+Belongs here: intervals of possible rates within the rounding of the bill, pooled over the cells of a rate, and
+proposals. Does not belong here: the reconciliation of amounts (usage_reconciliation), and the card itself (rates).
 
 For a cell of `t` tokens, rate x t equals the billed amount within the rounding of its billed rows. One rate must fit
-all cells, and their sum, which is more precise than small single cells. Consecutive days are joined as long as one
-rate fits them all; otherwise the rate has changed.
+all cells and their sum, which is more precise than single small cells. Consecutive days are joined while one rate fits
+all of them; otherwise the rate has changed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pipeline.store.connection import rows_of
 from pipeline.store.sqlfiles import sql
 
 _PER_MILLION = 10**6
-# A rate of which the bill leaves a wider range than this, of the card's rate, is not known from the bill.
+# If the bill allows a wider range than this share of the card's rate, it does not determine the rate.
 _TELLING = Fraction(1, 50)
 _DECIMALS = 6
 
 
 class Key(NamedTuple):
-    """What has one rate at a time."""
+    """The dimensions of a rate."""
 
     provider: str
     model: str
@@ -47,7 +47,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class _Cells:
-    """Some cells of one rate: their sums, and the rates (USD per million) that each of them and their sum allow."""
+    """Cells of one rate: their sums, and the range of rates (USD per million) that each cell and their sum allow."""
 
     tokens: int = 0
     billed_usd: Fraction = Fraction(0)
@@ -63,30 +63,30 @@ class _Cells:
             self.slack + other.slack,
             self.cells + other.cells,
             max(self.low, other.low),
-            _least(self.high, other.high),
+            _overlap(self.high, other.high),
         )
         low = (both.billed_usd - both.slack) * _PER_MILLION / both.tokens
         high = (both.billed_usd + both.slack) * _PER_MILLION / both.tokens
-        return replace(both, low=max(both.low, low), high=_least(both.high, high))
+        return replace(both, low=max(both.low, low), high=_overlap(both.high, high))
 
     @property
     def is_possible(self) -> bool:
-        """Whether some rate fits all of them."""
+        """Whether one rate fits all cells."""
         return self.high is None or self.low <= self.high
 
 
-def _least(one: Fraction | None, other: Fraction | None) -> Fraction | None:
+def _overlap(one: Fraction | None, other: Fraction | None) -> Fraction | None:
     bounds = [each for each in (one, other) if each is not None]
     return min(bounds) if bounds else None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rate over days on which the bill knows one rate for it.
+    """A rate over days on which one rate fits the bill.
 
-    `low` and `high` are the least and the greatest rate that the bill allows, USD per million; `card` is the card's
-    rate (None: it has none). `verdict`: agrees, differs, unpriced (the card has none), undetectable (the card's rate
-    fits, and so would one that is 1% off), inconsistent (no one rate fits the cells of a day: its tokens are in doubt).
+    `low` and `high` are the smallest and largest rate that the bill allows, USD per million; `card` is the card's rate,
+    or None. `verdict`: agrees, differs, unpriced (not in the card), undetectable (the card's rate fits, but so would
+    one that is 1% off), inconsistent (no single rate fits the cells of a day: its tokens are uncertain).
     """
 
     key: Key
@@ -106,12 +106,12 @@ class Finding:
 
     @property
     def low_usd_per_mtok(self) -> float:
-        """The least rate that the bill allows."""
+        """The smallest rate that the bill allows."""
         return float(self.low)
 
     @property
     def high_usd_per_mtok(self) -> float:
-        """The greatest rate that the bill allows."""
+        """The largest rate that the bill allows."""
         return float(self.high)
 
 
@@ -124,7 +124,7 @@ class _Segment:
 def check(
     connection: duckdb.DuckDBPyConnection, overrides: Path | None, aliases: Mapping[str, str]
 ) -> tuple[Finding, ...]:
-    """Each rate that the bill in the published database speaks of, by key and days, in order.
+    """A finding for each rate in the bill of the published database, by key and days, in order.
 
     Raises:
         ConfigurationError: the overrides file has an error.
@@ -138,7 +138,7 @@ def check(
         connection.unregister("card")
     findings: list[Finding] = []
     for key, of_key in groupby(cells, key=lambda cell: Key(*(cell[name] for name in Key._fields))):
-        # A rate of the card ends where the next one begins: what it says is held against its own days.
+        # days are split where the card's rate changes
         for _, of_rate in groupby(of_key, key=lambda cell: (cell["valid_from"], cell["usd_per_mtok"])):
             findings += _findings(key, list(of_rate))
     return tuple(findings)
@@ -206,10 +206,10 @@ def _finding(key: Key, segment: _Segment, next_day: date | None, cell: Mapping[s
 
 
 def proposals(findings: Sequence[Finding]) -> list[dict[str, str]]:
-    """Lines for the overrides file that would make the card agree with the bill, as few as can say it.
+    """The fewest lines for the overrides file that make the card agree with the bill.
 
-    One multiplier for all, or for a model, where it fits every rate that the bill speaks of there; else the simplest
-    rate inside each interval. The cells are those of the file's columns.
+    One multiplier for all rates or for a model, if it fits every finding there; else the simplest rate within each
+    interval. The cells are those of the file's columns.
     """
     wrong = [each for each in findings if each.verdict in ("differs", "unpriced")]
     if not wrong:
@@ -231,7 +231,7 @@ def proposals(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 
 def _discount(findings: Sequence[Finding], model: str) -> dict[str, str] | None:
-    """One multiplier that fits every finding, of more than one rate, each of one list price; None where none does."""
+    """One multiplier that fits all findings, if they are several rates with one list price each; else None."""
     usable = [each for each in findings if each.verdict != "inconsistent"]
     if len({each.key for each in usable}) < 2 or any(not each.list_price or each.next_day for each in usable):
         return None
@@ -273,7 +273,7 @@ def _line(**cells: str) -> dict[str, str]:
 
 
 def simplest(low: Fraction, high: Fraction) -> Decimal:
-    """The decimal with the fewest places in [low, high], the one nearest to the middle; six places at most."""
+    """The decimal in [low, high] with the fewest places (at most six), closest to the middle."""
     for places in range(_DECIMALS + 1):
         least, most = ceil(low * 10**places), floor(high * 10**places)
         if least <= most:

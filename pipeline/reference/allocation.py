@@ -46,7 +46,7 @@ _ALWAYS = date(1970, 1, 1)
 
 
 def allocation(path: Path | None) -> pa.Table:
-    """The lines of allocation.csv, see ALLOCATION_SCHEMA; none without a file. An empty selecting cell matches all.
+    """The lines of allocation.csv (ALLOCATION_SCHEMA); empty without a file. An empty selecting cell matches all.
 
     Raises:
         ConfigurationError: a cell cannot be used; the message names file, line, column and remedy.
@@ -68,10 +68,10 @@ def allocation(path: Path | None) -> pa.Table:
 
 
 def invoices(path: Path | None) -> pa.Table:
-    """The lines of invoices.csv, see INVOICE_SCHEMA; none without a file.
+    """The lines of invoices.csv (INVOICE_SCHEMA); empty without a file.
 
     A period is a month (2026-01) or its first and last day (2026-01-01/2026-01-31); both days belong to it. `amount`
-    is what was charged before credits and tax; credits are what was taken off, as a number of zero or more.
+    is the charge before credits and tax; credits are deductions, as numbers of at least zero.
 
     Raises:
         ConfigurationError: a cell cannot be used; the message names file, line, column and remedy.

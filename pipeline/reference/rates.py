@@ -89,7 +89,7 @@ WINDOW_SCHEMA = pa.schema(
 )
 
 SYNTHETIC_MODEL = "<synthetic>"
-# Entries of genai-prices for companies that price their own models. A reseller has the maker's prices, unless the list
+# Entries of genai-prices for companies that price their own models. A reseller has the maker's prices unless the list
 # has its own entry.
 MAKERS = (
     "anthropic",
@@ -106,7 +106,7 @@ MAKERS = (
     "meta",
     "voyageai",
 )
-# Models on one's own machines: nothing is sold.
+# Models on the user's own machines: nothing is sold.
 LOCAL_PROVIDERS = (
     "ollama",
     "lmstudio",
@@ -118,7 +118,7 @@ LOCAL_PROVIDERS = (
     "hosted_vllm",
     "local",
 )
-# US-only inference costs 1.1x for tokens from Claude Opus 4.6 and Sonnet 4.6 on; genai-prices does not have it.
+# US-only inference costs 1.1x for tokens since Claude Opus 4.6 and Sonnet 4.6; genai-prices does not include it.
 # https://platform.claude.com/docs/en/manage-claude/data-residency
 US_MULTIPLIER = Decimal("1.1")
 US_FIRST_VERSION = (4, 6)
@@ -165,12 +165,12 @@ _CLAUDE_VERSION_FIRST = re.compile(r"^claude-(\d{1,2})(?:-(\d{1,2}))?-([a-z]+)$"
 _CLAUDE_FAMILY_FIRST = re.compile(r"^claude-([a-z]+)-(\d{1,2})(?:-(\d{1,2}))?$")
 _CLAUDE_INSTANT = re.compile(r"^claude-instant(?:-v?\d+(?:-\d+)?)?$")
 _CLAUDE_TWO = re.compile(r"^claude-v?2(?:-([01]))?$")
-# A name has one or two routes; the limit also ends nonsense such as eu.eu.eu.
+# A name has one or two routes; the limit also stops nonsense such as eu.eu.eu.
 _MOST_ROUTES = 8
 
 
 def canonical_model(name: str, aliases: Mapping[str, str] = _NO_ALIASES) -> ModelName:
-    """The one id of a model, for any spelling: API id, display name, or the id of a cloud or router that resells it.
+    """The id of a model for any spelling: API id, display name, or the id of a cloud or router that resells it.
 
     `aliases` (spelling -> model, ignoring case) override everything and count as known. A name that is not in the
     maker's price list is slugged and unknown; its provider is inferred from the name, or `''`.
@@ -213,7 +213,7 @@ def bedrock_region(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _place(name: str) -> ModelName:
-    """The place of a name and of its id, since an id is its own id."""
+    """The maker and id of a name; applied twice, because ids must map to themselves."""
     found = _placed_once(name)
     for _ in range(_MOST_ROUTES):
         again = _placed_once(found.model)
@@ -230,7 +230,7 @@ def _placed_once(name: str) -> ModelName:
     bare = _bare(text)
     if bare.startswith("claude"):
         model = _claude_id(bare)
-        # Claude Instant was retired before genai-prices began: a known name without a price.
+        # Claude Instant was retired before genai-prices existed: a known name without a price.
         return ModelName(model, "anthropic", known=_find(model) is not None or model == "claude-instant")
     model = _without_date(_NUMBERED_HOST_VERSION.sub("", _slug(bare)))
     if (found := _find(model)) is not None:
@@ -239,7 +239,7 @@ def _placed_once(name: str) -> ModelName:
 
 
 def _bare(text: str) -> str:
-    """`text` without the route that leads to a model: paths, regions, vendors, and marks such as `[1m]`."""
+    """`text` without routes (paths, regions, vendors) and markers such as `[1m]`."""
     text = _DECORATION.sub("", text)
     text = text.rstrip("/").rsplit("/", 1)[-1]
     for pattern in (_ROUTE, _REGION, _VENDOR, _ROUTER_VARIANT):
@@ -252,7 +252,7 @@ def _slug(text: str) -> str:
 
 
 def _claude_id(text: str) -> str:
-    """The id by Anthropic's own rule: version before family up to 3.7 (claude-3-5-sonnet), after it from 4 on."""
+    """The id by Anthropic's rule: version before family up to 3.7 (claude-3-5-sonnet), after it from 4."""
     slug = _slug(text.replace(".", "-"))
     while (shorter := _DATE.sub("", _HOST_VERSION.sub("", slug))) != slug:
         slug = shorter
@@ -297,7 +297,7 @@ class _Listed(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """A range of a request's total input in tokens: more than `above`, at most `up_to` (None: no end)."""
+    """A range of a request's total input in tokens: more than `above`, at most `up_to` (None: no limit)."""
 
     name: str
     above: int
@@ -315,7 +315,7 @@ class _Key(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """One rate from `start` (inclusive) to `end` (exclusive, None: open), and where it is from.
+    """One rate from `start` (inclusive) to `end` (exclusive, None: open), and its source.
 
     `list_usd` is the list price of the same key and days (None: there is none), `price_list` the version of the list
     behind the rate (`''`: none), `line` that of the overrides file.
@@ -333,7 +333,7 @@ class _Span(NamedTuple):
 
 _LONG_CONTEXT_TOKENS = 200_000
 _MOST_TOKENS = 1_000_000
-# Where genai-prices has a price of a tier: its usage_type and speed here, and the context that selects it there.
+# Tiers of genai-prices: usage_type and speed here, and the context that selects the price there.
 _LISTED_TIERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("standard", "standard", {}),
     ("batch", "standard", {"processing": "batch"}),
@@ -344,7 +344,7 @@ _LISTED_TIERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
 )
 _STANDARD_WINDOWS = (_Window("0-200k", 0, _LONG_CONTEXT_TOKENS), _Window("200k-1M", _LONG_CONTEXT_TOKENS, None))
 
-# genai-prices calls the five-minute write `cache_write`, and counts searches in thousands.
+# genai-prices calls five-minute writes `cache_write`, and prices searches per thousand.
 _PRICE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "input_no_cache": ("input_mtok",),
     "cache_write_5m": ("cache_write_5m_mtok", "cache_write_mtok"),
@@ -360,7 +360,7 @@ _PRICE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "output_image": ("output_image_mtok",),
 }
 # Google states one input price of a Gemini model for text, images and video (https://ai.google.dev/gemini-api/docs/pricing):
-# it applies if the entry has none for images. Audio has its own price, or none.
+# it applies if the entry has no price for images. Audio has its own price, or none.
 _PRICED_AS_ONE: Mapping[str, tuple[str, ...]] = {
     "input_image": _PRICE_FIELDS["input_no_cache"],
     "cache_read_image": _PRICE_FIELDS["cache_read"],
@@ -389,7 +389,7 @@ def _list_origin() -> str:
 
 @lru_cache(maxsize=4096)
 def _find(model: str) -> _Listed | None:
-    """The entry of a canonical id in its maker's price list, or None.
+    """The entry of a canonical id in the maker's price list, or None.
 
     Claude ids must agree with the id that they matched: genai-prices matches by prefix, and claude-opus-4-10 would
     take the price of claude-opus-4-1. A router's free variant of a model is not the maker's to price.
@@ -462,7 +462,7 @@ def _since_midnight(moment: time) -> timedelta:
 
 
 def _prices_on(info: ModelInfo, day: date, when: Mapping[str, str]) -> dict[str, Decimal | TieredPrices] | None:
-    """The price fields in force on `day`, by the rule of ModelInfo.get_prices without its time-of-day prices."""
+    """The price fields in force on `day`, like ModelInfo.get_prices but without time-of-day prices."""
     standard: ModelPrice | None = None
     for condition in _conditional_prices(info):
         start = _start(condition)
@@ -484,7 +484,7 @@ def _prices_on(info: ModelInfo, day: date, when: Mapping[str, str]) -> dict[str,
 def _kind_prices(
     model: str, prices: Mapping[str, Decimal | TieredPrices] | None
 ) -> Iterator[tuple[str, Decimal | TieredPrices]]:
-    """The price of each token kind that has one. None uses that of another, unless the maker states one for both."""
+    """The price of each token kind that has one. No kind uses another's price, unless the maker states one for both."""
     for kind, own_fields in _PRICE_FIELDS.items():
         fields = own_fields + (_PRICED_AS_ONE.get(kind, ()) if _GEMINI.match(model) else ())
         if prices and (field := next((field for field in fields if field in prices), None)):
@@ -501,12 +501,12 @@ def _tier_starts(info: ModelInfo) -> set[int]:
 
 
 def _boundary(tier_start_tokens: int) -> int:
-    """Some makers charge the long rate from 200,000 tokens on, others above that: this card uses one boundary."""
+    """Some makers charge the long rate from 200,000 tokens, others above that: this card uses one boundary."""
     return _LONG_CONTEXT_TOKENS if tier_start_tokens == _LONG_CONTEXT_TOKENS - 1 else tier_start_tokens
 
 
 def _own_windows(info: ModelInfo) -> list[_Window]:
-    """The windows of a model whose prices change elsewhere than at 200,000 tokens; none for all others."""
+    """The windows of a model with price changes elsewhere than at 200,000 tokens; empty for other models."""
     starts = sorted(_tier_starts(info))
     if not starts or starts == [_LONG_CONTEXT_TOKENS]:
         return []
@@ -529,7 +529,7 @@ def _windows(model: str) -> list[_Window]:
 
 
 def _rate_in(price: Decimal | TieredPrices, window: _Window) -> Decimal | None:
-    """The rate of every request in `window`, or None if the price changes inside it."""
+    """The rate of every request in `window`, or None if the price changes within it."""
     if isinstance(price, Decimal):
         return price
     rate = price.base
@@ -543,7 +543,7 @@ def _rate_in(price: Decimal | TieredPrices, window: _Window) -> Decimal | None:
 
 
 def _list_spans(model: str, listed: _Listed) -> dict[_Key, list[_Span]]:
-    """The prices of a list entry for `model`, which its provider sells."""
+    """The prices of a list entry for `model`."""
     info = listed.info
     hours = _hours_of_other_prices(info)
     if hours > 12:
@@ -597,9 +597,9 @@ def _priced_region(seller: str, version: str) -> str:
 
 
 def _sellers_entry(seller: str, model: str, version: str) -> ModelInfo | None:
-    """The seller's own entry of a model that is called `version`, or None.
+    """The seller's own entry for a model called `version`, or None.
 
-    Entries of other models may match the name too: an entry has to lead to the same id.
+    Entries of other models may also match the name, so the entry must map to the same id.
     """
     provider = _providers().get(seller)
     if provider is None:
@@ -607,7 +607,7 @@ def _sellers_entry(seller: str, model: str, version: str) -> ModelInfo | None:
     name = _DECORATION.sub("", version.strip().lower()).rstrip("/")
     names = [name, name.partition("/")[2], name.rsplit("/", 1)[-1]]
     if seller == BEDROCK and not bedrock_region(version):
-        # The list maps a plain name to one region, but the call may have run in another.
+        # the list maps a plain name to one region, but the call may have run in another
         names = [f"global.{canonical_model(version).provider}.{names[-1]}"]
     for each in filter(None, names):
         info = provider.find_model(each)
@@ -621,7 +621,7 @@ def _listed_span(start: date, end: date | None, usd: Decimal, origin: str) -> _S
 
 
 def _append(spans: list[_Span], span: _Span) -> None:
-    """Add a later span, joined with the last one if only the dates differ."""
+    """Add a later span; merge it with the last one if only the dates differ."""
     if spans and spans[-1].end == span.start and spans[-1][2:] == span[2:]:
         span = span._replace(start=spans.pop().start)
     spans.append(span)
@@ -637,7 +637,7 @@ def _has_us_rate(model: str) -> bool:
 
 
 def _us_span(kind: str, span: _Span) -> _Span:
-    if kind == "web_search":  # the multiplier is one of token prices
+    if kind == "web_search":  # the multiplier applies to token prices only
         return span
     origin = f"{span.origin} x {US_MULTIPLIER} (us)"
     return _listed_span(span.start, span.end, _rounded(span.usd * US_MULTIPLIER), origin)
@@ -667,7 +667,7 @@ _GLOBAL_GEOS = ("global", "not_available")
 
 @dataclass(frozen=True, slots=True)
 class _Override:
-    """One line of the file; None in a selecting field matches everything."""
+    """One line of the overrides file; None in a selecting field matches everything."""
 
     path: Path
     line: int
@@ -685,7 +685,7 @@ class _Override:
     commitment_usd: Decimal | None
 
     def rank(self, key: _Key) -> tuple[int, bool, date, int]:
-        """Of two lines for one key and day the greater rank wins: one for the seller before one for the maker."""
+        """Precedence: of two lines for one key and day, the greater rank wins (a seller's line before the maker's)."""
         filled = sum(getattr(self, name) is not None for name in _SELECTING)
         return filled, self.provider == key.provider, self.valid_from, self.line
 
@@ -698,7 +698,7 @@ class _Override:
         return self.valid_from <= day and (self.valid_to is None or day < self.valid_to)
 
     def multiplied_key(self, key: _Key) -> _Key:
-        """The list rate that a multiplier applies to: plain in dimensions that the line names, else the key's own."""
+        """The key of the list rate for a multiplier: standard in dimensions that the line names, else as in the key."""
         if self.usage_type is not None:
             key = key._replace(usage_type="standard")
         if self.inference_geo is not None:
@@ -779,7 +779,7 @@ def _window_name(cell: str) -> str | None:
 
 
 def _check_targets(overrides: Sequence[_Override], sold: Iterable[tuple[str, str]], makers: Mapping[str, str]) -> None:
-    """Errors for lines that can never match: no line of a user is ignored silently."""
+    """Refuse lines that can never match: a user's line is never ignored silently."""
     sellers = {seller for seller, _ in sold}
     for line in overrides:
         known = {*_providers(), *sellers, *makers.values()}
@@ -797,14 +797,14 @@ def _check_targets(overrides: Sequence[_Override], sold: Iterable[tuple[str, str
 
 
 def _may_sell(line: _Override, sold: Iterable[tuple[str, str]], maker: str) -> bool:
-    """Whether a line's provider made its model, sold it, or is no maker of other models alone."""
+    """Whether a line's provider made or sold its model, or is not only known as a maker of other models."""
     if line.model is None or line.provider in (None, maker) or line.provider not in MAKERS:
         return True
     return (line.provider, line.model) in sold or _sellers_entry(line.provider, line.model, line.model) is not None
 
 
 class _Choices(NamedTuple):
-    """The values that an empty cell stands for."""
+    """The values that an empty cell matches."""
 
     usage_types: tuple[str, ...]
     inference_geos: tuple[str, ...]
@@ -814,7 +814,7 @@ class _Choices(NamedTuple):
 def _keys(
     line: _Override, sold: Iterable[tuple[str, str]], makers: Mapping[str, str], any_of: _Choices
 ) -> Iterator[_Key]:
-    """Every key that a line names; a line that names a model's maker matches every seller."""
+    """Every key that a line matches; a line with a model's maker matches every seller."""
     usage_types = any_of.usage_types if line.usage_type is None else (line.usage_type,)
     geos = any_of.inference_geos if line.inference_geo is None else (line.inference_geo,)
     speeds = any_of.speeds if line.speed is None else (line.speed,)
@@ -833,7 +833,7 @@ def _overridden(
     sold: Iterable[tuple[str, str]],
     makers: Mapping[str, str],
 ) -> dict[_Key, list[_Span]]:
-    """The card with every override laid over it."""
+    """The card with all overrides applied."""
     regions = sorted({key.inference_geo for key in card})
     any_of = _Choices(
         tuple(dict.fromkeys([*USAGE_TYPES, *(o.usage_type for o in overrides if o.usage_type)])),
@@ -858,7 +858,7 @@ def _overridden(
 
 
 def _laid_over(key: _Key, lines: Sequence[_Override], card: Mapping[_Key, list[_Span]]) -> list[_Span]:
-    """The spans of one key: on each day the first of `lines` (best rank first) that gives a rate, else the list."""
+    """The spans of one key: on each day the first of `lines` (best rank first) with a rate, else the list."""
     bases = {line.line: card.get(line.multiplied_key(key), []) for line in lines if line.multiplier is not None}
     below = card.get(key, [])
     cuts = {EPOCH}
@@ -904,8 +904,8 @@ def rate_card(
 ) -> pa.Table:
     """The rates of `models` (canonical ids), of all Anthropic models and of every model that `overrides` names.
 
-    One row for each provider, model, token_kind, context_window, usage_type, inference_geo, speed and period in which
-    its rate does not change; see RATE_SCHEMA. `usd_per_mtok` is USD per million tokens, or per million searches where
+    One row per provider, model, token_kind, context_window, usage_type, inference_geo, speed and period with a constant
+    rate; see RATE_SCHEMA. `usd_per_mtok` is USD per million tokens, or per million searches where
     token_kind is web_search. `valid_from` is inclusive, `valid_to` exclusive and null where open; the periods of one
     key never overlap. A key without a row has no known price. `aliases` are those of `canonical_model`, for names in
     the overrides file; docs/rates.md describes its format.
@@ -967,7 +967,7 @@ def commitments(overrides: Path | None = None, aliases: Mapping[str, str] = _NO_
     The selecting columns are null if the line matches everything. Usage counts towards a line that it matches.
 
     Raises:
-        ConfigurationError: as `rate_card`.
+        ConfigurationError: the same as `rate_card`.
 
     """
     rows = [
@@ -998,7 +998,7 @@ def window_of(model: str, window: str, other: str) -> str | None:
 
 
 def context_windows(models: Iterable[str]) -> pa.Table:
-    """The windows by which one request of a model is priced, of `models` and of all Anthropic models.
+    """The context windows for pricing single requests, of `models` and of all Anthropic models.
 
     Columns: model, context_window, above_tokens, up_to_tokens (null: no end); a request belongs to the window in
     which above_tokens < input + cache writes + cache reads <= up_to_tokens. These are 0-200k and 200k-1M for all but

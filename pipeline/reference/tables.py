@@ -26,10 +26,10 @@ TABLES = (
 
 
 def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Settings) -> dict[str, int]:
-    """Rewrite the tables of `TABLES` from settings and prices.
+    """Rewrite the tables in `TABLES` from settings and prices.
 
     Returns:
-        Rows of each table that can be long.
+        The number of rows of each long table.
 
     Raises:
         ConfigurationError: a line of the overrides file is unusable, or a paying key names an unknown format.
@@ -107,7 +107,7 @@ def write_reference_tables(connection: duckdb.DuckDBPyConnection, settings: Sett
 
 
 def _scope_rules(settings: Settings) -> list[tuple[int, str, str, str, str]]:
-    """Rows of raw.reconciliation_scope, the paying keys: patterns of paths before formats, else in the order written.
+    """Rows of raw.reconciliation_scope (paying keys): path patterns before formats, else in the order of the settings.
 
     Raises:
         ConfigurationError: a name is neither a format of logs nor a pattern.

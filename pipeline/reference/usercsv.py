@@ -20,17 +20,17 @@ _QUANTUM = Decimal("0.000001")
 
 
 def fail(path: Path, line: int, column: str, problem: str, remedy: str) -> NoReturn:
-    """Raise one sentence: what is wrong with a cell, where, and what to do."""
+    """Raise an error in one sentence: the problem of a cell, its position, and the remedy."""
     raise ConfigurationError(f"{path}, line {line}, column {column}: {problem}; {remedy}.")
 
 
 def lines(
     path: Path, required: Sequence[str], optional: Sequence[str], what: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and stripped cells by column of each line that is not blank; `what` the file holds is for errors.
+    """Line number and stripped cells by column of each non-blank line; `what` names the content in errors.
 
     Raises:
-        ConfigurationError: the file cannot be read, is no CSV, or its header lacks or repeats a column or has another.
+        ConfigurationError: unreadable or not CSV, or a missing, repeated or unknown column in the header.
 
     """
     try:

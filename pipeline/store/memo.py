@@ -57,7 +57,7 @@ def failures(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 class Kept:
-    """Results of a stage by a hash of all that each rests on: one that is asked for again need not be computed again.
+    """Results of a stage by a hash of all inputs: an unchanged result is not computed again.
 
     Nothing is kept where the warehouse has no table for it, such as a published file.
     """
@@ -71,11 +71,11 @@ class Kept:
             self._results = dict(connection.execute(query, [stage]).fetchall())
 
     def get(self, item: str) -> str | None:
-        """The result of `item`; None where it is not known."""
+        """The result of `item`, or None."""
         return self._results.get(item)
 
     def replace(self, results: Mapping[str, str]) -> None:
-        """Keep these results, and no others."""
+        """Store these results and delete all others."""
         new, gone = results.keys() - self._results.keys(), self._results.keys() - results.keys()
         self._results = dict(results)
         if not self._is_lasting or not (new or gone):
@@ -95,7 +95,7 @@ class Kept:
 
 
 def forget_results(connection: duckdb.DuckDBPyConnection, stage: str) -> None:
-    """Keep nothing of a stage: its next run computes everything anew."""
+    """Delete all results of a stage: its next run computes everything again."""
     connection.execute("DELETE FROM scope.results WHERE stage = ?", [stage])
 
 

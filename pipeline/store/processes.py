@@ -1,4 +1,4 @@
-"""Further processes of a run: how they are begun, and how they end with it.
+"""Worker processes of a run: starting them, and ending them with the run.
 
 Belongs here: the pool, whose processes ignore Ctrl-C and end when the run does, even a killed one; and work that this
 process shares with them. Does not belong here: what they do (ingest, analysis). They write nothing.
@@ -24,11 +24,11 @@ Key = TypeVar("Key")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-AHEAD = 2  # pieces of work asked of each process at a time, so that it need not wait for the next one
+AHEAD = 2  # tasks queued per process, so that it does not wait for the next one
 
 
 def pool(processes: int) -> ProcessPoolExecutor:
-    """Processes for work of one run; each is started when there is work for it, and ends with this one."""
+    """Worker processes for one run; each starts when there is work for it, and ends with this process."""
     return ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(limits.in_force(),)
     )
@@ -36,7 +36,7 @@ def pool(processes: int) -> ProcessPoolExecutor:
 
 @contextlib.contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Within, Ctrl-C waits; processes that are begun here never see it: it is for the one that began them."""
+    """Delay Ctrl-C; processes started within ignore it, because it is handled by their parent."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -50,14 +50,14 @@ def _begin(in_force: limits.Limits) -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of the process that began this one: a killed one cannot say that nothing more is wanted."""
+    """Exit when the parent process ends: a killed parent cannot stop its workers."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(0)
 
 
 class Shared(Generic[Key, Task, Result]):
-    """Tasks that this process does, and further ones with it once those that wait weigh `worth`.
+    """Tasks for this process, and for worker processes once the weight of waiting tasks reaches `worth`.
 
     `work` is a function of a module, so that other processes find it, and its result depends on its task alone: who did
     what changes nothing. Where a process dies, this one does the rest. Leaving the context ends the processes.
@@ -78,18 +78,18 @@ class Shared(Generic[Key, Task, Result]):
         self._close()
 
     def add(self, key: Key, task: Task, weight: int = 1) -> None:
-        """Have a task done, at the latest when `results` asks; what waits meanwhile weighs at most `worth`."""
+        """Submit a task; it runs at the latest in `results`. The waiting tasks weigh at most `worth`."""
         self._waiting.append((key, task))
         self._weight += weight
         if self._others > 0 and not self._pool and self._weight >= self._worth:
             self._pool = pool(self._others)
         self._ask()
-        # Without other processes, now or later, nothing is gained by waiting.
+        # without worker processes, waiting gains nothing
         while self._waiting and (self._pool or self._others < 1):
             self._do_one()
 
     def results(self) -> dict[Key, Result]:
-        """What became of all tasks so far."""
+        """The results of all tasks so far."""
         while self._waiting or self._asked:
             if self._waiting:
                 self._do_one()
@@ -104,7 +104,7 @@ class Shared(Generic[Key, Task, Result]):
         self._ask()
 
     def _ask(self) -> None:
-        """Take what other processes have done, and give them more."""
+        """Collect results of the worker processes, and give them more tasks."""
         try:
             for future in [future for future in self._asked if future.done()]:
                 self._done[self._asked[future][0]] = future.result()
@@ -114,7 +114,7 @@ class Shared(Generic[Key, Task, Result]):
                     future = self._pool.submit(self._work, self._waiting[0][1])
                     self._asked[future] = self._waiting.popleft()
         except (BrokenProcessPool, OSError):
-            # One was killed, or the system has no room for it.
+            # a worker was killed, or the system has no memory for it
             self._waiting.extend(self._asked.values())
             self._asked.clear()
             self._others = 0

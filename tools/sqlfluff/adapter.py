@@ -1,4 +1,4 @@
-"""dbt's `adapter` where sqlfluff renders the models without dbt: a dispatched macro is DuckDB's."""
+"""Replaces dbt's `adapter` when sqlfluff renders models without dbt: dispatches to DuckDB's macros."""
 
 from typing import Any
 

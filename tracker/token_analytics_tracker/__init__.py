@@ -3,7 +3,7 @@
     tracker = TokenTracker("anthropic", "usage-events", api_key="backend")
     tracker.track(conversation_id="c-17", response=client.messages.create(...))
 
-Belongs here: what an event and a session's file hold (docs/tracker.md of token-analytics describes both). Does not
+Belongs here: the fields of an event and of a session file (docs/tracker.md of token-analytics describes both). Does not
 belong here: reading responses (usage) and writing events (sinks). Standard library only.
 """
 
@@ -28,12 +28,12 @@ from token_analytics_tracker.usage import NoUsageError, label, read
 
 EVENT_SCHEMA = "token-analytics-tracker/1"
 SESSION_SCHEMA = "token-analytics-tracker-session/1"
-# Metadata that is written; what else the caller hands over is not.
+# Metadata that is written by default; all other metadata is dropped.
 METADATA_KEYS = ("project", "environment", "team", "feature", "version")
-# Metadata that is a field of the event itself: `track_conversation` has no other place for it.
+# Metadata that becomes a field of the event: `track_conversation` has no other argument for it.
 _METADATA_FIELDS = ("user_id", "session_id", "model", "api_key", "workspace")
 _METADATA_COUNTS = ("cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "web_search_count")
-# The events file holds every event; a session's file, which is kept in memory until it is saved, the first so many.
+# The events file has every event; a session file is kept in memory until it is saved, so it has only the first ones.
 _MAX_SESSION_EVENTS = 100_000
 _COST_STEP_USD = Decimal("0.000000000001")
 _MAX_COST_USD = Decimal(10) ** 12
@@ -43,13 +43,13 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class TokenTracker:
-    """Writes one event a call. No method raises; what went wrong is counted in `errors` and logged once.
+    """Writes one event per call. No method raises; failures are counted in `errors`, and the first one is logged.
 
-    One tracker serves all threads of a process, and goes on in the child of a fork.
+    A tracker serves all threads of a process, and continues in a forked child.
 
     Attributes:
         errors: calls that were not acknowledged.
-        fallbacks: events that the sink refused and the folder took.
+        fallbacks: events that the sink refused and that went to the folder.
 
     """
 
@@ -71,18 +71,18 @@ class TokenTracker:
         """Track calls to `provider` (anthropic, openai, google, ...).
 
         Args:
-            provider: whose tokens they are, where a call does not say.
-            storage_path: folder of the events; made when the first one is written.
-            model: of calls whose response does not name it.
-            user_id: of calls that do not name it; so are session_id, api_key and workspace. An api_key is a name;
-                what looks like a secret is replaced by a fingerprint.
+            provider: the provider of calls that do not name one.
+            storage_path: folder of the events; created with the first event.
+            model: the model of calls with a response that does not name it.
+            user_id: default for calls, like session_id, api_key and workspace. An api_key is a name;
+                anything that looks like a secret is replaced by a fingerprint.
             session_id: see user_id.
             api_key: see user_id.
             workspace: see user_id.
-            metadata_keys: the names in `metadata` that are written.
-            sink: a RedisSink; the folder then takes what it refuses.
-            rotate_bytes: size from which on a new file is begun.
-            fsync: wait for the disk at each event.
+            metadata_keys: the names of `metadata` that are written.
+            sink: a RedisSink; events that it refuses go to the folder.
+            rotate_bytes: size at which a new file is started.
+            fsync: flush each event to disk.
 
         """
         self.errors = 0
@@ -101,7 +101,7 @@ class TokenTracker:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin new event ids and a new session's file; called in the child of a fork."""
+        """Start new event ids and a new session file; called in a forked child."""
         self._writer = secrets.token_hex(12)
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
@@ -133,26 +133,26 @@ class TokenTracker:
         """Write one call, from the provider's response or from plain counts.
 
         Args:
-            conversation_id: what the call belongs to.
-            response: of Anthropic, OpenAI or Gemini: an object or a dictionary, or its usage body alone.
-            input_tokens: without cached ones; the plain counts are disjoint, and not looked at beside a response.
-            output_tokens: with those of thinking.
+            conversation_id: the conversation of the call.
+            response: a response of Anthropic, OpenAI or Gemini as an object or dictionary, or only its usage body.
+            input_tokens: without cached tokens; plain counts are disjoint, and ignored if there is a response.
+            output_tokens: including thinking.
             cache_read_tokens: read from the cache.
             cache_write_5m_tokens: written to the cache for five minutes.
             cache_write_1h_tokens: written to the cache for an hour.
             web_search_count: searches that the provider bills.
-            provider: instead of the tracker's; so are model, user_id, session_id, api_key and workspace.
-            model: see provider; beats what the response says.
+            provider: replaces the tracker's; likewise model, user_id, session_id, api_key and workspace.
+            model: see provider; also replaces the response's model.
             user_id: see provider.
             session_id: see provider.
             api_key: see provider.
             workspace: see provider.
-            cost_usd: what the call cost, where the caller knows it.
-            metadata: of which only the tracker's `metadata_keys` are written.
-            timestamp: of the call, where it is not now: aware, naive UTC, or seconds since 1970.
+            cost_usd: the cost of the call, if the caller knows it.
+            metadata: only the tracker's `metadata_keys` are written.
+            timestamp: time of the call, if not now: aware, naive UTC, or seconds since 1970.
 
         Returns:
-            The event's id once it is stored (acknowledged); "" where it was not.
+            The event's id if it was stored (acknowledged), else "".
 
         """
         try:
@@ -207,10 +207,10 @@ class TokenTracker:
         return str(event["event_id"])
 
     def save_session(self) -> Path | None:
-        """Write what `track_conversation` has recorded in this process into one JSON file beside the events.
+        """Write the events of `track_conversation` in this process to one JSON file next to the events files.
 
-        A later save replaces the file. Its events carry the ids that they have in the events files: who reads both
-        counts each once. Returns the file, or None where it could not be written.
+        A later save replaces the file. Its events have the same ids as in the events files, so a reader of both counts
+        each once. Returns the file, or None if it could not be written.
         """
         try:
             with self._lock:
@@ -252,7 +252,7 @@ class TokenTracker:
         metadata: Mapping[str, object] | None,
         timestamp: datetime | float | None,
     ) -> dict[str, object]:
-        """The event without what only a response knows; fields that nobody stated are left out."""
+        """The event without the fields of a response; fields without a value are left out."""
         event: dict[str, object] = {
             "schema": EVENT_SCHEMA,
             "event_id": f"{self._writer}-{next(self._numbers):x}",
@@ -298,7 +298,7 @@ class TokenTracker:
         self._folder.write(line, day)
 
     def _now(self) -> str:
-        """Now, in UTC to the microsecond; the text of the second is made once a second."""
+        """The current time in UTC with microseconds; the text of the second is cached."""
         nanoseconds = time.time_ns()
         seconds = nanoseconds // 1_000_000_000
         second, text = self._second
@@ -308,7 +308,7 @@ class TokenTracker:
         return f"{text}.{nanoseconds // 1000 % 1_000_000:06d}Z"
 
     def _failed(self, error: Exception) -> str:
-        """Count a failure, and log the first: its kind only, since its text may quote what was passed in."""
+        """Count a failure, and log the first one: only its type, because its text may quote arguments."""
         with self._lock:
             self.errors += 1
             is_first, self._has_logged = not self._has_logged, True
@@ -327,7 +327,7 @@ def _counts(
     cache_write_1h_tokens: object,
     web_search_count: object,
 ) -> dict[str, Any]:
-    """Disjoint counts as Anthropic's usage body, the one in which input is without cached tokens."""
+    """Disjoint counts as Anthropic's usage body, in which input excludes cached tokens."""
     if input_tokens is None and output_tokens is None:
         raise NoUsageError
     reads, short, long = _count(cache_read_tokens), _count(cache_write_5m_tokens), _count(cache_write_1h_tokens)
@@ -343,7 +343,7 @@ def _counts(
 
 
 def _count(value: Any) -> int:
-    """A whole number of tokens; a float or text that is one, too."""
+    """A whole number of tokens, also from a float or text."""
     count = int(value)
     if isinstance(value, bool) or count != float(value) or count < 0:
         raise ValueError
@@ -359,7 +359,7 @@ def _utc(timestamp: datetime | float) -> str:
 
 
 def _usd(cost: Decimal | float | str) -> str:
-    """Money as text, since JSON's numbers are floats; '' where it is no amount."""
+    """Money as text, because numbers in JSON are floats; '' if it is not an amount."""
     try:
         amount = Decimal(str(cost))
         if not amount.is_finite() or not 0 <= amount < _MAX_COST_USD:
@@ -372,7 +372,7 @@ def _usd(cost: Decimal | float | str) -> str:
 
 
 def _totals(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sums for people who open the file: tokens, and USD as text; readers sum the events themselves."""
+    """Sums for people who open the file: tokens, and USD as text. Programs sum the events themselves."""
     bodies = [event["usage"] for event in events]
     names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     totals: dict[str, Any] = {name: sum(body.get(name, 0) for body in bodies) for name in names}

@@ -1,7 +1,7 @@
-"""Where events go: a folder of JSON lines, or a Redis stream.
+"""Destinations of events: a folder of JSON lines, or a Redis stream.
 
-Belongs here: writing one encoded event so that it is either there whole or reported as failed, from any thread and on
-both sides of a fork. Does not belong here: what an event holds.
+Belongs here: writing one encoded event either completely or with an error, from any thread and on both sides of a fork.
+Does not belong here: the fields of an event.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import weakref
 from pathlib import Path
 from typing import Any, Protocol
 
-# A file is read anew by the warehouse when it has grown: files stay small enough for that.
+# The warehouse reads a file again when it has grown, so files stay small.
 ROTATE_BYTES = 16 << 20
-# A disk that hangs holds up the one thread that writes; the others give up after this long.
+# If the disk hangs, only the writing thread waits; others give up after this time.
 LOCK_TIMEOUT_SECONDS = 1.0
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 REDIS_TIMEOUT_SECONDS = 0.25
 
 
 class Sink(Protocol):
-    """Takes one event. `write` returns when the event is stored, and raises where it may not be."""
+    """Stores one event. `write` returns when the event is stored, and raises if it may not be."""
 
     def write(self, line: bytes, day: str) -> None:
-        """Store `line`, JSON with a line end; `day` is today, in UTC, as 2026-01-31."""
+        """Store `line`, JSON with a line end; `day` is today (UTC), like 2026-01-31."""
 
 
 class ForksChildren(Protocol):
-    """What has to start anew in the child of a fork."""
+    """An object that must be reset in a forked child."""
 
     def after_fork(self) -> None:
         """Drop locks and open files of the parent."""
@@ -41,7 +41,7 @@ _forked: weakref.WeakSet[ForksChildren] = weakref.WeakSet()
 
 
 def renew_after_fork(owner: ForksChildren) -> None:
-    """Have `owner.after_fork()` called in each child that this process forks."""
+    """Call `owner.after_fork()` in each forked child of this process."""
     _forked.add(owner)
 
 
@@ -55,18 +55,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class FolderSink:
-    """JSON lines in files of this process alone, a new one each day (UTC) and each `rotate_bytes`.
+    """JSON lines in files of this process only; a new file each day (UTC) and each `rotate_bytes`.
 
-    No two processes share a file: a process that is killed inside a write may leave half a line, and the next event of
-    another one would stand behind it. So half a line is always the last of its file, and was never acknowledged.
+    Processes do not share files, because a process that is killed during a write can leave half a line, to which
+    another process would append. So half a line is always the last of its file, and was never acknowledged.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, rotate_bytes: int = ROTATE_BYTES, fsync: bool = False):
-        """Write to `folder`, which is made (0700) at the first event; `fsync` survives a power cut, and is slow."""
+        """Write to `folder`, created (0700) with the first event; `fsync` survives a power cut, but is slow."""
         self.folder = Path(folder)
         self._rotate_bytes = rotate_bytes
         self._fsync = fsync
-        # A signal handler that tracks may interrupt its own thread inside of a write.
+        # a signal handler that tracks may interrupt a write of its own thread
         self._lock = threading.RLock()
         self._descriptor: int | None = None
         self._bytes = 0
@@ -74,10 +74,10 @@ class FolderSink:
         renew_after_fork(self)
 
     def write(self, line: bytes, day: str) -> None:
-        """Append one event by one write.
+        """Append one event with one write.
 
         Raises:
-            OSError: it could not be written whole; what was written of it is taken back.
+            OSError: it could not be written completely; the written part is removed.
 
         """
         if not self._lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
@@ -108,7 +108,7 @@ class FolderSink:
         return self._descriptor
 
     def _take_back(self, descriptor: int) -> None:
-        """Cut off half an event, which a full disk leaves; where that fails, leave it at the end of a finished file."""
+        """Cut off half an event, which a full disk leaves; if that fails, start another file."""
         try:
             os.ftruncate(descriptor, self._bytes)
         except OSError:
@@ -132,7 +132,7 @@ class FolderSink:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, with its folder (0600, 0700)."""
+    """Write a file atomically, and create its folder (0600, 0700)."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
@@ -150,7 +150,7 @@ def _open_private(path: str, flags: int) -> int:
 
 
 class RedisSink:
-    """A Redis stream: one entry an event, with one field `event` that holds the event as JSON."""
+    """A Redis stream: one entry per event, with one field `event` that contains the event as JSON."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class RedisSink:
         timeout_seconds: float = REDIS_TIMEOUT_SECONDS,
         pause_seconds: float = 5.0,
     ):
-        """Write to `stream` of the server at `url`; after a failure, leave the server alone for `pause_seconds`.
+        """Write to `stream` of the server at `url`; after a failure, wait `pause_seconds` before the next attempt.
 
         Raises:
             ImportError: the package `redis` is missing: install token-analytics-tracker[redis].
@@ -174,7 +174,7 @@ class RedisSink:
             url,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=timeout_seconds,
-            # The client's own retries would hold up the caller for seconds.
+            # the client's own retries would delay the caller for seconds
             retry=Retry(NoBackoff(), 0),
         )
         self._stream = stream
@@ -185,8 +185,8 @@ class RedisSink:
         """Add one entry.
 
         Raises:
-            ConnectionError: the server failed a moment ago.
-            redis.RedisError: it fails now.
+            ConnectionError: the server failed within the last `pause_seconds`.
+            redis.RedisError: the server fails now.
 
         """
         if time.monotonic() < self._closed_until:

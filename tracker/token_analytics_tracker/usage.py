@@ -1,8 +1,8 @@
-"""What a provider's response says of the tokens it used, without a word of what was said.
+"""Extracts the usage of a provider's response, without any content.
 
 Belongs here: finding the usage body in responses of Anthropic, OpenAI (chat completions and responses), Gemini and
-those who copy them, as objects or as dictionaries, and taking only its numbers; making ids and labels fit to be
-written. Does not belong here: what the numbers mean (the reader of the events decides that) and writing them.
+compatible APIs, as objects or dictionaries, and extracting only its numbers; cleaning ids and labels. Does not belong
+here: the meaning of the numbers (up to the reader of the events), and writing them.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 
 MAX_LABEL_CHARACTERS = 256
 _MAX_NAME_CHARACTERS = 64
-# A usage body holds a body of details, and that at most one more (the cache creation of an iteration).
+# A usage body contains details, and these at most one more level (the cache creation of an iteration).
 _MAX_DEPTH = 3
 _MAX_FIELDS = 200
 
 _BODIES = ("usage", "usage_metadata", "usageMetadata")
 _IDS = ("id", "response_id", "responseId")
 _MODELS = ("model", "model_version", "modelVersion")
-# The words that change a price: in the usage body, or beside it, as OpenAI's tier is.
+# Words that affect the price: in the usage body, or next to it, like OpenAI's tier.
 _PRICED_LABELS = (
     ("service_tier", ("service_tier", "serviceTier")),
     ("inference_geo", ("inference_geo",)),
     ("speed", ("speed",)),
 )
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-# The counts by which a body is known that was given without its response; also all that is asked of an object that
-# keeps its fields elsewhere than in its dictionary (protocol buffers).
+# Counts that identify a usage body without its response; also the only fields read from an object that does not keep
+# its fields in a dictionary (protocol buffers).
 _COUNTS = (
     "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens",
     "prompt_tokens", "completion_tokens", "total_tokens",
@@ -55,7 +55,7 @@ class NoUsageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read from one response: its usage body, reduced to numbers and few words, and who answered."""
+    """The usage body of a response, reduced to numbers and few words, with provider and model."""
 
     usage: dict[str, Any]
     model: str = ""
@@ -63,10 +63,10 @@ class Read:
 
 
 def read(response: object) -> Read:
-    """Take the usage from a response, from the last event of a stream that holds one, or from a bare usage body.
+    """Read the usage of a response, of the last event of a stream, or of a bare usage body.
 
     Raises:
-        NoUsageError: it holds none.
+        NoUsageError: there is no usage.
 
     """
     body = _first(response, _BODIES)
@@ -93,7 +93,7 @@ def read(response: object) -> Read:
 
 
 def _iteration(node: object) -> dict[str, Any]:
-    """The numbers of one sampling inside of a response, of which kind it was, and whose model's."""
+    """The numbers of one iteration of a response, with its type and model."""
     kept = _numbers(node, _MAX_DEPTH - 1)
     kind, model = _get(node, "type"), _text(_get(node, "model"))
     if isinstance(kind, str) and _WORD.fullmatch(kind):
@@ -102,9 +102,9 @@ def _iteration(node: object) -> dict[str, Any]:
 
 
 def label(value: object) -> str:
-    """An id or name as it is written: text of at most 256 characters; what looks like a secret, as a fingerprint.
+    """An id or name for writing: text of at most 256 characters; a secret is replaced by its fingerprint.
 
-    The fingerprint, `key-` and 12 hexadecimal digits of the SHA-256, is the one that the warehouse makes of such a key.
+    The fingerprint (`key-` and 12 hexadecimal digits of the SHA-256) is the same as the warehouse's.
     """
     if value is None:
         return ""
@@ -116,7 +116,7 @@ def _label(text: str) -> str:
     text = text.strip()
     if _SECRET.search(text):
         return "key-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    # Half of a surrogate pair cannot be written as UTF-8 by those who read the event.
+    # readers of the event could not write half a surrogate pair as UTF-8
     return text[:MAX_LABEL_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
@@ -136,7 +136,7 @@ def _first(node: object, names: Iterable[str]) -> object:
 
 
 def _fields(node: object) -> Iterable[tuple[object, object]]:
-    """The fields of a dictionary or an object; those beyond its class, which pydantic keeps apart, too."""
+    """The fields of a dictionary or object, including extra fields of pydantic models."""
     if isinstance(node, Mapping):
         return node.items()
     own: dict[str, object] = getattr(node, "__dict__", None) or {}
@@ -148,7 +148,7 @@ def _fields(node: object) -> Iterable[tuple[object, object]]:
 
 
 def _numbers(node: object, depth: int) -> dict[str, Any]:
-    """The numbers of a usage body, and those of the bodies in it; no text, no lists, no flags."""
+    """The numbers of a usage body and of nested bodies; no text, lists or flags."""
     kept: dict[str, Any] = {}
     for name, value in _fields(node):
         kind = type(value)

@@ -1,4 +1,4 @@
--- One row a record of a file of JSON. Only the places that the format's shape names are ever extracted (law 8).
+-- One row per record of a JSON file. Only the places in the format's shape are ever extracted.
 with ${readable_lines},
 
 opened as (
@@ -43,7 +43,7 @@ prepared as (
 
 ${inside},
 
--- A record, and the calls that it holds besides its own.
+-- A record, and the calls within it.
 divided as (
     select
         line,
@@ -148,7 +148,8 @@ typed as (
     from named
 ),
 
--- Each step names what the next one reads more than once: DuckDB writes out a name of the same SELECT wherever it is read.
+-- Each step computes what the next one reads several times: DuckDB repeats an alias of the same SELECT wherever it is
+-- used.
 counted as (
     select
         *,
@@ -247,7 +248,7 @@ judged as (
 
 select
     * exclude (line, part_name, stated, time_problem, stated_copy_key, stated_copy),
-    -- What a copy of the record in another session keeps.
+    -- The fields that a copy of the record in another session keeps.
     if(
         ${tells_copies_by_age},
         md5(concat_ws(
@@ -256,7 +257,7 @@ select
         )),
         stated_copy_key
     ) as copy_key,
-    -- Null where it cannot be told: a session may have no time, or its parent's, or give its copies new ones.
+    -- Null if unknown: a session may have no time or its parent's, or give its copies new times.
     case
         when not ${tells_copies_by_age} then if(stated_copy = 'unknown', null, stated_copy = 'true')
         when logged_at < session_started_at then true

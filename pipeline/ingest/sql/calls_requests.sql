@@ -1,6 +1,6 @@
--- The repeat rule inside one file: of the records of one call the one with the greatest output stands, then the latest;
--- its time is the first one's. A call is named by the provider's id where the record states it and the format trusts it,
--- else by the format's own key.
+-- The repeat rule within one file: of the records of one call, the one with the greatest output counts, then the
+-- latest; its time is that of the first. A call is identified by the provider's id if the record states it and the
+-- format trusts it, else by the format's own key.
 with keyed as (
     select
         *,
@@ -59,7 +59,7 @@ calls as (
 
 select
     * replace (
-        -- Of calls of one session that are equal in all that copies keep, each has a copy of its own.
+        -- Calls of one session that are equal in all fields that copies keep have separate copies.
         if(
             copy_key = '', '',
             copy_key || ':' || row_number() over (partition by session_id, copy_key order by request_key)

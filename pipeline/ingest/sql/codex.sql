@@ -1,11 +1,9 @@
--- Each line of a rollout as the record of a call that CallShape reads; {} where it reports none.
---
--- The counter of token_count is cumulative: a line that does not move it repeats the call before, and where only totals are
--- stated the step from the one before is the call. A token_usage_record and a token_count of equal usage next to each other
--- tell of one call; a record alone is a call that the counter leaves out, such as a compaction.
---
--- The file is the session of its first session_meta. A fork begins with its parent's history, which is not its own: lines
--- older than the file, and those at its beginning that were written faster than any model answers.
+-- Converts each line of a rollout to the record of a call for CallShape; {} without a call. The counter of token_count
+-- is cumulative: a line that does not change it repeats the call before; if only totals are stated, the difference to
+-- the line before is the call. A token_usage_record next to a token_count with equal usage is the same call; a record
+-- alone is a call that the counter leaves out, such as a compaction. The file is the session of its first session_meta.
+-- A fork starts with its parent's history, which does not count: lines older than the file, and lines at its beginning
+-- that were written faster than any model answers.
 with headed as (
     select
         rowid as place,
@@ -25,7 +23,8 @@ with headed as (
 named as (
     select
         *,
-        -- Of headers that stand together the next after the file's own is its parent's, those below are of older ones.
+        -- Of consecutive headers, the first is the file's own, the next its parent's, the following those of older
+        -- ancestors.
         if(
             is_meta and session_id <> file_session
             and (opens_headers or coalesce(lag(opens_headers and session_id = file_session) over (order by place), false)),
@@ -62,7 +61,7 @@ usages as (
         is_record or total_usage is null or total_before is null or total_usage <> total_before as is_call,
         case
             when stated_usage is not null then stated_usage
-            -- the counter has begun anew
+            -- the counter was reset
             when total_before is null or totals[1] < totals_before[1] or totals[3] < totals_before[3] then total_usage
             else [
                 (totals[1] - totals_before[1])::varchar,
@@ -97,7 +96,7 @@ pairs as (
     select
         *,
         is_record and is_like_next as begins_with_record,
-        -- a record that has its count below has none above
+        -- a record with its count below has none above
         not is_record and is_like_next
         and not coalesce(lag(is_record and is_like_next) over in_order, false)
         and not coalesce(lead(is_record and is_like_next) over in_order, false) as begins_with_count
@@ -119,7 +118,7 @@ lines_of_calls as (
     from numbered
 ),
 
--- One row a call, from its one or two lines.
+-- One row per call, from its one or two lines.
 calls as (
     select
         call_number,
@@ -168,9 +167,9 @@ owned as (
         *,
         case
             when thread_id is not null then thread_id <> file_session
-            -- one quick call alone is no replay, unless the file says that it is a fork
+            -- a single quick call is no replay, unless the file is a fork
             when is_at_head then parent_session is not null or count(*) filter (where is_at_head) over () > 1
-            -- a slow disk spreads a replay, and a fork without one at its beginning may have it with new times
+            -- a slow disk spreads a replay; a fork without one at its beginning may have it with new times
             when is_near_head and count(*) filter (where is_at_head) over () > 0 and parent_session is not null then null
             when is_fork and count(*) filter (where is_at_head) over () = 0 then null
             else false
@@ -192,7 +191,7 @@ identified as (
     from owned
 ),
 
--- A line that repeats the counter repeats the last call that moved it.
+-- A line with an unchanged counter repeats the last call that changed it.
 told as (
     select
         usages.*,

@@ -1,4 +1,4 @@
--- One row a line of a rollout, in the file's order. Only these fields are ever extracted (law 8).
+-- One row per line of a rollout, in the order of the file. Only these fields are ever extracted.
 create or replace temp table codex_lines as
 with ${readable_lines},
 
@@ -28,7 +28,7 @@ typed as (
 )
 
 select
-    -- the text only where it may be needed to find the line again
+    -- the text only if the line may have to be located
     if(fields is null or is_count or is_record, line, '{}') as line,
     fields is null as is_malformed,
     coalesce(fields[1] = 'session_meta', false) as is_meta,
@@ -46,7 +46,7 @@ select
         when coalesce(fields[2], '') <> 'thread_settings_applied' then null
         when lower(fields[11]) in ('default', 'auto') then 'standard'
         when lower(fields[11]) = 'fast' then 'priority'
-        -- the settings of a thread may take a tier back
+        -- the settings of a thread may reset a tier
         else coalesce(fields[11], '')
     end as service_tier,
     if(is_record, nullif(fields[12], ''), null) as thread_id,

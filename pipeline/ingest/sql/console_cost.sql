@@ -1,4 +1,4 @@
--- Rows of an Anthropic Console cost export: one amount a row, rounded to the cent; equal rows are separate amounts.
+-- Rows of an Anthropic Console cost export: one amount per row, rounded to the cent; equal rows are separate amounts.
 with cells as (
     select
         ${cells},

@@ -1,4 +1,4 @@
--- Rows of an Anthropic Console usage export (FORMATS: usage_date_utc is a day, an hour or a minute).
+-- Rows of an Anthropic Console usage export; usage_date_utc is a day, an hour or a minute.
 with cells as (
     select
         ${cells},
@@ -18,8 +18,8 @@ typed as (
     from cells
 ),
 
--- Nearly every row is plain: one look at all of its counts spares it the search for what is wrong with which. (Nine digits are
--- below any limit that can be set.)
+-- Nearly every row is plain: one check of all of its counts replaces the search for a problem in each. (Nine digits are
+-- below any possible limit.)
 looked_at as (
     select
         *,
@@ -56,8 +56,8 @@ checked as (
     from looked_at
 ),
 
--- All rows of a file have one grain: minutes, if any row stands off the full hour. (A scan of one column, up to the first
--- such row: a window over the whole file would hold all of it in memory.)
+-- All rows of a file have one grain: minutes, if any row is not at a full hour. (A scan of one column up to the first
+-- such row; a window function would hold the whole file in memory.)
 grained as (
     select
         *,

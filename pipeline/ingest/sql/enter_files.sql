@@ -1,4 +1,4 @@
--- Several files in the ledger, and in scope of the next build.
+-- Enter several files into the ledger and into the scope of the next build.
 delete from ingest.files
 where file_sha256 in (select file_sha256 from entered_files);
 

@@ -1,4 +1,4 @@
--- The format's repeat rule inside one file: equal lines of one run and time are one record.
+-- The format's repeat rule within one file: equal lines of one run and time are one record.
 select
     ${file_sha256} as file_sha256,
     'experiment_records' as source_format,

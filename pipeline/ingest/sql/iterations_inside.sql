@@ -1,7 +1,7 @@
--- Anthropic's usage.iterations: the calls that the provider made inside of a response lie outside of its counts, which are
--- those of its own iterations, of type `message`. Where another model served the response in its place (`fallback_message`),
--- they are that one's, and each `message` is an attempt that was declined: paid for where it had any output. Some add all of
--- them up in the record's counts: where these equal the sums, the record's own are those of its own iterations.
+-- Anthropic's usage.iterations: the counts of a response include only its own iterations of type `message`, not other
+-- calls that the provider made within it. If another model served the response (`fallback_message`), the counts are
+-- that model's, and each `message` is a declined attempt, which is billed if it has output. Some loggers add up all
+-- iterations in the record's counts: if these equal the sums, the counts of the record's own iterations are used.
 iterated as (
     select
         *,
@@ -94,7 +94,7 @@ added_up as (
         * exclude (sums),
         sums[2] as own_sum,
         sums[2].cache_read + sums[2].cache_write as own_cached,
-        -- who adds up may leave out the cached tokens of the others
+        -- the sum may leave out the cached tokens of other calls
         coalesce(
             len(further) > 0 and odd_count is null and stated_output = sums[1].output
             and list_contains(
@@ -124,7 +124,7 @@ holding as (
                 'cache_write_1h', nullif(own_sum.for_1h, 0),
                 'input_beside', 0,
                 'output_beside', 0,
-                -- as far from what is stored as before
+                -- as far from the stored sum as before
                 'total', stated_total - stated_input - stated_output + own_sum.input + own_sum.output + own_cached
                 - if(${is_inclusive}, 0, stated_cached)
             )), if(is_fallback, json_object('model', own[-1].model), '{}'))
@@ -146,7 +146,7 @@ holding as (
                 'input_audio', 0, 'input_image', 0, 'cache_read_audio', 0, 'cache_read_image', 0,
                 'output_audio', 0, 'output_image', 0
             )),
-            -- the fast mode is asked for of one model
+            -- fast mode is requested for one model only
             if(
                 coalesce(each.model, '') = '', '{}',
                 json_merge_patch(

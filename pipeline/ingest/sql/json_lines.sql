@@ -1,10 +1,10 @@
--- Rows of token_usage_sessions, one JSON object a line.
+-- Rows of token_usage_sessions, one JSON object per line.
 create or replace temp table json_lines as
 with ${readable_lines}
 
 select
     md5(line) as line_md5,
-    -- CASE, since AND does not promise to leave the second test out for a line that is no JSON
+    -- CASE, because AND may evaluate the second condition for a line that is not JSON
     case when json_valid(document) then json_type(document) = 'OBJECT' else false end as is_valid,
     case when json_valid(document) then json_extract_string(document, [${paths}]) end as fields,
     case when json_valid(document) then names_of(document, [${paths}], fields) end as names,

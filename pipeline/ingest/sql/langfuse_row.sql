@@ -1,5 +1,6 @@
--- An observation with its details by meaning. Langfuse's SDK takes every detail of a provider off the input or output and
--- keeps it beside it, as input_<name> and output_<name>: what is no cached token is further input or output.
+-- An observation with its usage details by meaning. Langfuse's SDK subtracts every detail of a provider from input or
+-- output and stores it separately, as input_<name> and output_<name>: details other than cached tokens are additional
+-- input or output.
 json_object(
     'id', json_extract(record, '$$.id'),
     'type', json_extract(record, '$$.type'),

@@ -1,4 +1,4 @@
--- The columns that are used; `metadata` is JSON in a string where the row was exported as text.
+-- The used columns; `metadata` is JSON in a string if the row was exported as text.
 json_object(
     'request_id', json_extract(record, '$$.request_id'),
     'session_id', json_extract(record, '$$.session_id'),

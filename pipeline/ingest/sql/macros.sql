@@ -1,9 +1,10 @@
--- What readers of files share, in each connection anew: temporary macros leave nothing in the warehouse.
+-- Shared macros of the readers, created in each connection: temporary macros leave nothing in the warehouse.
 
--- A text shaped like a secret is kept as a fingerprint of it (pipeline/store/redaction.py); none is shorter than nine characters.
+-- A text that looks like a secret is stored as its fingerprint (pipeline/store/redaction.py); no secret is shorter than
+-- nine characters.
 create or replace temp macro without_secret(v) as
     if(length(v) > 8 and regexp_matches(v, ${secret}), 'key-' || left(sha256(v), 12), v);
--- Limits come from the settings (pipeline/limits.py): sums over ten million rows of the greatest counts stay in the range of a
+-- Limits come from the settings (pipeline/limits.py): sums over ten million rows with the greatest counts fit in a
 -- BIGINT.
 create or replace temp macro count_or_null(v) as
     case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;
@@ -21,7 +22,7 @@ create or replace temp macro tokens_problem(v) as
 -- and plans a lambda once.)
 create or replace temp macro with_problems(counts) as
     list_transform(counts, lambda c: {column_name: c.column_name, value: c.value, reason: tokens_problem(c.value)});
--- Texts at `paths` of JSON. An object or a list is no name, and may be somebody's text: it states nothing.
+-- Texts at `paths` of a JSON value. Objects and lists count as missing, because they could contain text of a user.
 create or replace temp macro names_of(record, paths, texts) as
     list_transform(texts, lambda t, i: case
         when starts_with(t, '{') or starts_with(t, '[')
@@ -31,7 +32,7 @@ create or replace temp macro names_of(record, paths, texts) as
 create or replace temp macro names_at(record, paths) as names_of(record, paths, json_extract_string(record, paths));
 create or replace temp macro name_at(record, path) as
     if(json_type(record, path) in ('OBJECT', 'ARRAY'), null, json_extract_string(record, path));
--- The sum of counts as text, or the first one that is no count; null where there are none.
+-- The sum of counts as text, or the first value that is not a count; null without any.
 create or replace temp macro sum_of_counts(vs) as
     coalesce(
         list_filter(vs, lambda v: tokens_problem(v) is not null) [1],
@@ -61,16 +62,16 @@ create or replace temp macro usage_details(record) as
     );
 create or replace temp macro usage_detail(record, pattern) as
     list_filter(usage_details(record), lambda d: d.v is not null and regexp_full_match(d.k, pattern))[1].v;
--- The tier that a provider means: what it calls default or automatic is the standard one.
+-- The service tier; default and automatic mean standard.
 create or replace temp macro usage_type_name(v) as
     if(lower(v) in ('default', 'auto', 'on_demand', 'on-demand', 'standard_only'), 'standard', lower(v));
--- Writes to the cache that are kept for as long as `ttl` says, of Bedrock's list of them.
+-- Cache writes with lifetime `ttl`, from Bedrock's list.
 create or replace temp macro writes_for(details, ttl) as
     list_sum(list_transform(
         list_filter(coalesce(try_cast(details as json[]), []), lambda d: json_extract_string(d, '$$.ttl') = ttl),
         lambda d: tokens_or_null(json_extract_string(d, '$$.inputTokens'))
     ))::bigint::varchar;
--- Tokens of one modality, of Gemini's lists of them.
+-- Tokens of one modality, from Gemini's lists.
 create or replace temp macro tokens_of_modality(details, modality) as
     list_sum(list_transform(
         list_filter(
@@ -78,12 +79,12 @@ create or replace temp macro tokens_of_modality(details, modality) as
         ),
         lambda d: tokens_or_null(coalesce(json_extract_string(d, '$$.tokenCount'), json_extract_string(d, '$$.token_count')))
     ))::bigint::varchar;
--- Whether counts of input and cached tokens can only lie beside each other: there is less input than was read from and
--- written to the cache, or the stated total is the sum of all.
+-- Whether input must exclude cached tokens: it is less than the cached tokens, or the stated total is the sum of all
+-- counts.
 create or replace temp macro only_exclusive(input, cached, output, total) as
     coalesce(input < cached or (cached > 0 and total = input + cached + output), false);
--- A stated total as the sum of all tokens: one of input and output alone leaves out the cached tokens that lie beside it, in
--- formats whose total is no sum of all kinds.
+-- A stated total, completed to the sum of all tokens: in formats where the total may be only input plus output,
+-- excluded cached tokens are added.
 create or replace temp macro total_of_all(may_leave_out_cached, total, input, cached, output) as
     total + if(may_leave_out_cached and total = input + output, cached, 0);
 -- Audio and image tokens of each kind. Where input contains cached tokens, its audio contains cached audio; and what is more
@@ -121,7 +122,7 @@ create or replace temp macro parts_too_great(parts, no_cache, cache_read, output
         when parts.output_audio_tokens + parts.output_image_tokens > output
             then 'more audio and image tokens than output tokens'
     end;
--- Counts of a rollout of Codex: input, cached, output, reasoning, total, written to the cache; null where it states none.
+-- Counts of a Codex rollout: input, cached, output, reasoning, total, cache writes; null if not stated.
 create or replace temp macro codex_counts(usage) as
     nullif(
         json_extract_string(
@@ -133,12 +134,13 @@ create or replace temp macro codex_counts(usage) as
         ),
         [null, null, null, null, null, null]
     );
--- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are no times of usage.
+-- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are not times of
+-- usage.
 create or replace temp macro is_usage_time(t) as t >= cast(${first_moment} as timestamp) and t < cast(${end_moment} as timestamp);
 create or replace temp macro utc_of(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
 create or replace temp macro utc_or_null(v) as if(is_usage_time(utc_of(v)), utc_of(v), null);
--- A time as text, or as seconds, milliseconds, microseconds or nanoseconds since 1970.
+-- A time from text, or from seconds, milliseconds, microseconds or nanoseconds since 1970.
 create or replace temp macro moment_of(v) as
     case
         when regexp_full_match(v, '[0-9]{10}([.][0-9]+)?')
@@ -149,7 +151,7 @@ create or replace temp macro moment_of(v) as
         else utc_of(v)
     end;
 create or replace temp macro moment_or_null(v) as if(is_usage_time(moment_of(v)), moment_of(v), null);
--- What is wrong with the text of a time, or null where nothing is.
+-- The problem of a time's text, or null.
 create or replace temp macro time_problem(v) as
     case
         when v is null then null
@@ -162,9 +164,9 @@ create or replace temp macro usd_problem(v) as
         coalesce(isfinite(try_cast(v as double)) and abs(try_cast(v as double)) > ${max_usd}, false),
         'is greater than any amount of a row', 'is not an amount'
     );
--- A provider as the price list names it, whichever way a logger spells it: OpenTelemetry's names (gen_ai.provider.name, and
--- gen_ai.system before it), LiteLLM's (LlmProviders), those of agents and of LangChain. Others stay what they are: who only
--- copies an interface (openai_like, custom_openai, openai-compatible) is not who made it.
+-- The provider's name in the price list, from the spellings of OpenTelemetry (gen_ai.provider.name and the older
+-- gen_ai.system), LiteLLM (LlmProviders), agents and LangChain. Other names are unchanged; compatible APIs
+-- (openai_like, custom_openai, openai-compatible) are not OpenAI.
 create or replace temp macro provider_name(v) as
     case
         when v = '' or lower(v) in ('anthropic', 'openai', 'google') then lower(v)
@@ -192,7 +194,7 @@ create or replace temp macro provider_name(v) as
         when regexp_full_match(lower(v), '(ai21|ollama)[-_]chat|hosted[-_]vllm|text[-_]completion[-_]inception')
             then regexp_extract(lower(v), 'ai21|ollama|vllm|inception')
         when regexp_full_match(lower(v), '(cloudflare|workers)[-_ ](workers[-_ ])?ai') then 'cloudflare'
-        -- before its letters change: some shapes are told by them
+        -- before lower-casing: some patterns of secrets depend on case
         else lower(without_secret(v))
     end;
 create or replace temp macro context_window_name(v) as

@@ -1,4 +1,4 @@
--- A message by what is used of it; version 2 of OpenCode writes it without `info`, and its compactions as messages.
+-- The used fields of a message; OpenCode version 2 writes messages without `info`, and compactions as messages.
 json_object(
     'info', if(
         json_type(record, '$$.info') = 'OBJECT',

@@ -1,5 +1,5 @@
--- The counts of a message are those of its last step, or of none where it was broken off. Where its steps add up to more, each
--- is a call, and the first keeps the message's name, which it has in each snapshot.
+-- The counts of a message are those of its last step, or zero if it was interrupted. If its steps add up to more, each
+-- step is a call; the first one keeps the message's id, which is the same in each snapshot.
 stepped as (
     select
         *,
@@ -25,7 +25,7 @@ compared as (
         len(list_filter([1, 2, 3, 4, 5], lambda kind: coalesce(tokens_or_null(texts[kind]), 0) < coalesce(
             list_sum(list_transform(step_texts, lambda text: tokens_or_null(text[kind]))), 0
         ))) > 0
-        -- a bad count is for the record to be rejected by
+        -- a bad count rejects the record
         and len(list_filter(
             flatten([texts] || step_texts), lambda count: count is not null and tokens_problem(count) is not null
         )) = 0 as is_less

@@ -1,6 +1,7 @@
--- What details of usage mean whose names alone do not tell, of pydantic-ai, and of logfire's spans of google.genai: tokens beside
--- input and output, cached tokens of a compaction, which input contains, and an adviser's call, whose tokens no other count
--- contains. Details that are of no known kind may lie beside all others: then the total that is stated is theirs too.
+-- The meaning of usage details with ambiguous names, from pydantic-ai and from logfire's google.genai spans: tokens
+-- outside of input and output, cached tokens of a compaction (part of input), and an adviser's call, whose tokens no
+-- other count includes. Details of unknown kinds may be outside of all other counts; the stated total then includes
+-- them.
 detailed as (
     select
         *,

@@ -1,5 +1,5 @@
--- A span's attributes as one object, of those that are numbers or names; texts of prompts and answers stay behind.
--- A span of an agent or workflow adds up the calls below it, which have spans of their own.
+-- A span's numeric and name attributes as one object; texts of prompts and answers are never extracted. A span of an
+-- agent or workflow sums up the calls below it, which have their own spans.
 json_merge_patch(
     coalesce(to_json(map_from_entries(list_transform(
         list_filter(
@@ -13,7 +13,7 @@ json_merge_patch(
         ),
         lambda a: {
             k: a ->> '$$.key',
-            -- A count that is an object is a wrong one, and no count that is missing.
+            -- An object as a count is an error, not a missing count.
             v: if(
                 a ->> '$$.key' like '%usage.%',
                 coalesce(a ->> '$$.value.stringValue', a ->> '$$.value.intValue', a ->> '$$.value.doubleValue'),

@@ -1,4 +1,4 @@
--- The lines of a session of Pi, in the file's order; those with usage but no model with the one in force.
+-- The lines of a Pi session in the order of the file; lines with usage but no model get the current model.
 create or replace temp table pi_lines as
 with ${readable_lines},
 

@@ -1,4 +1,4 @@
--- Results of a provider's cost API, or rows of its CSV export: one amount a row, of one UTC day.
+-- Results of a provider's cost API, or rows of its CSV export: one amount per row and UTC day.
 with cells as (
     select
         ${cells},
@@ -6,7 +6,7 @@ with cells as (
     from ${relation}
 ),
 
--- What a file states: what was asked for where that is known, else what some row of it names.
+-- The dimensions that a file states: those of the request if known, else those that a row names.
 stating as (
     select
         coalesce(${grouped_by}, list_filter([
@@ -23,7 +23,7 @@ typed as (
         *,
         moment_or_null(starts) as starts_at,
         moment_or_null(ends) as ends_at,
-        -- two casts, so that no digit of an amount in cents is lost
+        -- two casts, to keep all digits of an amount in cents
         usd_or_null(
             (if(abs(try_cast(amount as double)) < 1e15, try_cast(amount as decimal(38, 14)), null) * ${usd_per_unit})::decimal(38, 12)
         ) as amount_usd,

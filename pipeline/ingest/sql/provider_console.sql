@@ -1,4 +1,4 @@
--- Results of a provider's usage API, or rows of its CSV export: tokens by bucket, and by what was grouped by.
+-- Results of a provider's usage API, or rows of its CSV export: tokens by bucket and grouping.
 with cells as (
     select
         ${cells},
@@ -6,7 +6,7 @@ with cells as (
     from ${relation}
 ),
 
--- What a file states: what was asked for where that is known, else every dimension that some row of it names.
+-- The dimensions that a file states: those of the request if known, else all that a row names.
 stating as (
     select
         coalesce(${grouped_by}, list_filter([
@@ -52,7 +52,7 @@ counted as (
         tokens_or_null(input) - if(${is_inclusive}, cache_read_tokens + cache_write_tokens, 0) as no_cache_tokens,
         tokens_or_null(output) as all_output_tokens,
         no_cache_tokens + cache_write_tokens + cache_read_tokens + all_output_tokens as all_tokens,
-        -- audio and image tokens of input lie outside of the cached ones; older pages count the cached ones with them
+        -- audio and image tokens of input exclude cached ones; in older pages they include them
         least(tokens_or_null(input_audio), no_cache_tokens) as audio_tokens,
         least(tokens_or_null(input_image), no_cache_tokens - audio_tokens) as image_tokens,
         least(greatest(tokens_or_null(cached_audio), tokens_or_null(input_audio) - audio_tokens), cache_read_tokens)

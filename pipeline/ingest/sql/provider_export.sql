@@ -1,5 +1,5 @@
--- How far a file of API pages (or its CSV export) reaches, and what it covers. A pull was made at one moment, and knows of all
--- usage in its buckets at that moment; of pages that somebody saved only the buckets are known.
+-- The time range and coverage of a file of API pages (or its CSV export). A pull has all usage of its buckets at the
+-- time of the pull; for pages saved by hand, only the buckets are known.
 insert or replace into raw.exports by name
 with stored as (${rows}),
 
@@ -17,7 +17,7 @@ select
     $$side as side,
     $$pulled_at is not null as is_pull,
     coalesce(moment_or_null($$covers_from), buckets.first_start) as covers_from,
-    -- a pull of a day that is not over speaks of it up to its own time
+    -- a pull of an unfinished day covers it up to the time of the pull
     if(
         is_pull,
         greatest(least(moment_or_null($$covers_to), moment_or_null($$pulled_at)), stored.reaches_to),

@@ -1,4 +1,4 @@
--- The buckets of a file of API pages, and their results. One statement a table.
+-- The buckets of a file of API pages, and their results. One statement per table.
 create or replace temp table page_buckets as
 with objects as (
     select

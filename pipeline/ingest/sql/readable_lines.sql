@@ -1,4 +1,4 @@
--- Lines of a file as JSON, where they can be made readable. CTEs of usage_bodies.sql and calls.sql.
+-- Lines of a file as JSON, repaired if possible. CTEs of usage_bodies.sql and calls.sql.
 lines as (
     select
         line,
@@ -8,7 +8,7 @@ lines as (
     where line is not null and trim(line) <> ''
 ),
 
--- Text cut inside an emoji leaves half of a \u pair, which JavaScript writes and DuckDB's parser refuses.
+-- JavaScript writes half surrogate pairs if text was cut within an emoji; DuckDB's parser rejects them.
 readable as (
     select
         line,

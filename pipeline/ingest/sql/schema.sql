@@ -1,4 +1,4 @@
--- Raw storage and the ledger. Every raw row carries the sha256 of the file that it came from.
+-- Raw storage and the ledger. Every raw row has the sha256 of its file.
 create schema if not exists ingest;
 create schema if not exists raw;
 create schema if not exists analysis;
@@ -42,7 +42,7 @@ create table if not exists ingest.run_stages (
     rows bigint not null
 );
 
--- Where each content was last seen: lets a run skip an unchanged file without reading it.
+-- The last path of each content: a run skips an unchanged file without reading it.
 create table if not exists ingest.paths (
     path varchar primary key,
     file_sha256 varchar not null,
@@ -73,15 +73,15 @@ create table if not exists raw.console_usage (
     cache_split_assumed boolean not null
 );
 
--- Whose account it is, by which channel it came (csv or api), and which dimensions the file states: sorted and joined by
--- commas. (Homes of earlier versions lack these; there the two columns above say what an export states.)
+-- The account's provider, the channel (csv or api), and the dimensions that the file states, sorted and joined by
+-- commas. (Missing in homes of earlier versions; there, the two columns above show what an export states.)
 alter table raw.console_usage add column if not exists provider varchar default 'anthropic';
 alter table raw.console_usage add column if not exists channel varchar default 'csv';
 alter table raw.console_usage add column if not exists user_id varchar default '';
 alter table raw.console_usage add column if not exists request_count bigint;
 alter table raw.console_usage add column if not exists stated varchar;
--- Audio and image tokens, as parts of the kinds above (of input without cache, of cache reads, and of output): they have
--- rates of their own.
+-- Audio and image tokens as parts of the kinds above (input without cache, cache reads, output); they have their own
+-- rates.
 alter table raw.console_usage add column if not exists input_audio_tokens bigint default 0;
 alter table raw.console_usage add column if not exists input_image_tokens bigint default 0;
 alter table raw.console_usage add column if not exists cache_read_audio_tokens bigint default 0;
@@ -107,7 +107,7 @@ create table if not exists raw.console_costs (
     list_price_usd decimal(38, 12)
 );
 
--- states_kind: whether amounts are told apart by model and kind.
+-- states_kind: whether amounts are split by model and kind.
 alter table raw.console_costs add column if not exists provider varchar default 'anthropic';
 alter table raw.console_costs add column if not exists channel varchar default 'csv';
 alter table raw.console_costs add column if not exists states_kind boolean default true;
@@ -163,16 +163,16 @@ create table if not exists raw.requests ( -- noqa: PRS
     web_search_count bigint not null,
     cache_split_assumed boolean not null
 );
--- What a record says of the account that paid for the call; '' where it does not. (Homes of earlier versions lack both.)
+-- The account that paid for the call, as stated by the record, else ''. (Missing in homes of earlier versions.)
 alter table raw.requests add column if not exists api_key varchar default '';
 alter table raw.requests add column if not exists workspace varchar default '';
--- Who logged the call (tracker, transcript, gateway or span), and whether response_id is the one that the provider gave.
+-- The kind of logger (tracker, transcript, gateway or span), and whether response_id is the provider's id.
 alter table raw.requests add column if not exists user_id varchar default '';
 alter table raw.requests add column if not exists logger varchar default 'transcript';
 alter table raw.requests add column if not exists states_response_id boolean default false;
--- What the application believes the call cost; no mart takes it, since usage is priced by the rate card alone.
+-- The application's own cost estimate; no mart uses it, because only the rate card prices usage.
 alter table raw.requests add column if not exists logged_cost_usd decimal(38, 12);
--- The same parts of the kinds as in raw.console_usage, and the sum of all tokens where the record states it.
+-- The same parts of the kinds as in raw.console_usage, and the sum of all tokens if the record states it.
 alter table raw.requests add column if not exists input_audio_tokens bigint default 0;
 alter table raw.requests add column if not exists input_image_tokens bigint default 0;
 alter table raw.requests add column if not exists cache_read_audio_tokens bigint default 0;
@@ -180,38 +180,38 @@ alter table raw.requests add column if not exists cache_read_image_tokens bigint
 alter table raw.requests add column if not exists output_audio_tokens bigint default 0;
 alter table raw.requests add column if not exists output_image_tokens bigint default 0;
 alter table raw.requests add column if not exists stated_total_tokens bigint;
--- What a copy of the call in another session keeps ('' where the format has no copies), whether this record is a copy (null
--- where it may be), and of which session ('' where any may hold the original).
+-- The fields that a copy of the call in another session keeps ('' if the format has no copies), whether this record is
+-- a copy (null if it may be), and of which session ('' if it can be any).
 alter table raw.requests add column if not exists copy_key varchar default '';
 alter table raw.requests add column if not exists is_copied boolean default false;
 alter table raw.requests add column if not exists copied_from varchar default '';
--- The session in whose file the record stands, where the record may be of another one.
+-- The session of the file, if the record may belong to another session.
 alter table raw.requests add column if not exists held_in varchar default '';
--- The record's span and the one right above it, as trace and id; '' where the format has none.
+-- The record's span and its parent span, as trace and id; '' if the format has none.
 alter table raw.requests add column if not exists span varchar default '';
 alter table raw.requests add column if not exists parent_span varchar default '';
--- Spans without usage, and those right above them: what lies below one of them lies below its parent.
+-- Spans without usage and their parents: links between spans with usage.
 create table if not exists raw.span_links (file_sha256 varchar not null, span varchar not null, parent_span varchar not null);
--- When the session began in whose file the record stands, where the file states it.
+-- Start of the file's session, if the file states it.
 alter table raw.requests add column if not exists session_started_at timestamp;
--- The id of a transcript's message where no request's id stands beside it, so that it may be one that a gateway gives to all
--- of its responses; response_id is then that id with the input tokens.
+-- The message id of a transcript line without a request id, which may be a gateway's constant id; response_id is then
+-- that id with the input tokens.
 alter table raw.requests add column if not exists message_id varchar default '';
--- Of such a message: by whom it was asked for ('' by the main line, else the sidechain's agent), and whether it begins anew
--- although its input is that of the one before.
+-- For such a message: its lane ('' for the main line, else the sidechain's agent), and whether it is a new response
+-- although its input equals that of the one before.
 alter table raw.requests add column if not exists lane varchar default '';
 alter table raw.requests add column if not exists begins_anew boolean default false;
 
--- What dbt needs from the settings and from the rate card; rewritten by each run.
+-- Settings and rates for dbt; rewritten by each run.
 create table if not exists raw.settings (user_ids varchar not null, publish_contract_rates boolean not null);
 create table if not exists raw.api_key_aliases (api_key varchar not null, current_api_key varchar not null);
 create table if not exists raw.workspace_aliases (workspace varchar not null, current_workspace varchar not null);
--- Which channel of a provider's account is in force where both cover a day; csv for providers that are not named.
+-- The channel of a provider's account that counts if both cover a day; csv for other providers.
 create table if not exists raw.account_channels (provider varchar not null, channel varchar not null);
 
--- The formats of a provider's account: whose it is, and on which side of the reconciliation they stand (console, billed).
+-- The formats of providers' accounts: the provider, and the side of the reconciliation (console, billed).
 create table if not exists raw.account_formats (format varchar not null, provider varchar not null, side varchar not null);
--- Which billed key pays for logs that do not name theirs: the first rule that fits a file, by its format or its path.
+-- The billed key that pays for logs without a key: the first rule that matches a file by format or path.
 create table if not exists raw.reconciliation_scope (
     rule integer not null,
     source_format varchar not null,
@@ -219,14 +219,14 @@ create table if not exists raw.reconciliation_scope (
     api_key varchar not null,
     workspace varchar not null
 );
--- Keys and projects that are paid by usage (metered) or by a seat (subscription); the other one of the two is ''.
+-- Keys or projects that are metered or covered by a subscription; the other column is ''.
 create table if not exists raw.billing_modes (
     api_key varchar not null, project varchar not null, billing_mode varchar not null
 );
 create table if not exists raw.model_names (
     model_version varchar not null, model varchar not null, provider varchar not null, is_known boolean not null
 );
--- Where Bedrock runs a model that is called so; '' for all other names.
+-- The region in a Bedrock model name; '' for all other names.
 alter table raw.model_names add column if not exists region varchar default '';
 create table if not exists raw.rate_card (
     provider varchar not null,
@@ -242,11 +242,11 @@ create table if not exists raw.rate_card (
     origin varchar not null,
     is_override boolean not null
 );
--- What the list says of the same tier and days, and where the rate is from. (Homes of earlier versions lack them.)
+-- The list price of the same tier and days, and the source of the rate. (Missing in homes of earlier versions.)
 alter table raw.rate_card add column if not exists list_usd_per_mtok decimal(18, 6);
 alter table raw.rate_card add column if not exists price_list varchar default '';
 alter table raw.rate_card add column if not exists override_line bigint;
--- What the overrides file commits to spend; null in a selecting column is any.
+-- Committed spend in the overrides file; null in a selecting column matches all.
 create table if not exists raw.commitments (
     override_line bigint not null,
     provider varchar,
@@ -260,12 +260,12 @@ create table if not exists raw.commitments (
     valid_to date,
     committed_usd_per_month decimal(38, 12) not null
 );
--- Where a model's price changes: the window of a single request, by its input tokens.
+-- The context windows of a model: the price of a single request depends on its input tokens.
 create table if not exists raw.context_windows (
     model varchar not null, context_window varchar not null, above_tokens bigint not null, up_to_tokens bigint
 );
 alter table raw.settings add column if not exists shared_cost_rule varchar default 'by_direct_cost';
--- The user's own files of the home; null in a selecting column is any.
+-- The user's own files in the home; null in a selecting column matches all.
 create table if not exists raw.allocation (
     line bigint not null,
     api_key varchar,
@@ -288,7 +288,7 @@ create table if not exists raw.invoices (
     tax decimal(38, 12) not null,
     currency varchar not null
 );
--- Closed months, as finance booked them: written once by `close`, and never again.
+-- Closed months as booked: written once by `close`, and never again.
 create table if not exists raw.closed_months (month date primary key, closed_at timestamp not null);
 create table if not exists raw.booked_costs (
     month date not null,
@@ -316,7 +316,7 @@ create table if not exists raw.booked_chargeback (
     budget_usd decimal(38, 12),
     shared_rule varchar not null
 );
--- What was found to differ from a closed month, and when: each row takes its cell from one state to the next.
+-- Differences from a closed month, and when they were found: each row changes its cell from one state to the next.
 create table if not exists raw.restatements (
     noticed_at timestamp not null,
     month date not null,
@@ -339,38 +339,38 @@ create table if not exists raw.restatements (
     cause varchar not null,
     rates varchar[] not null
 );
--- The key of the pseudonyms is made once and stays private: without it a pseudonym cannot be guessed back.
+-- The key of the pseudonyms is created once and stays private: without it, pseudonyms cannot be reversed by guessing.
 create table if not exists raw.pseudonym_key (pseudonym_key varchar not null);
 insert into raw.pseudonym_key
 select md5(uuid()::varchar || random()::varchar) || md5(uuid()::varchar)
 where not exists (select 1 from raw.pseudonym_key);
 
--- What the marts have not taken in yet, and what the build under way replaces: see docs/how-it-works.md.
+-- Pending files, and the scope of the current build: see docs/how-it-works.md.
 create schema if not exists scope;
 create table if not exists scope.pending_files (file_sha256 varchar primary key);
 create table if not exists scope.days (item date primary key);
 create table if not exists scope.hours (item timestamp primary key);
 create table if not exists scope.responses (item varchar primary key);
 create table if not exists scope.sessions (item varchar primary key);
--- Days of marts.usage_reconciliation that a build replaces, and by which facts the others were built.
+-- Days of marts.usage_reconciliation that a build replaces, and the facts with which other days were built.
 create table if not exists scope.reconciliation_days (item date primary key);
 create table if not exists scope.reconciliation_built (item date primary key, facts ubigint not null);
--- The step that a table made in steps is at (dbt_project/macros/stepwise.sql).
+-- The current step of a stepwise table (dbt_project/macros/stepwise.sql).
 create table if not exists scope.step (item bigint not null);
--- Which state of the marts each later stage has seen; stage 'marts' counts the builds.
+-- The state of the marts that each later stage has used; stage 'marts' counts the builds.
 create table if not exists scope.versions (
     stage varchar primary key, version bigint not null, fingerprint varchar not null, outcome varchar not null
 );
--- A home of an earlier version lacks it.
+-- Missing in homes of earlier versions.
 alter table scope.versions add column if not exists outcome varchar default '';
--- What a stage has computed, by a hash of all that it rests on: a column of statistics, for example.
+-- Stored results of a stage by a hash of all inputs, for example a column of statistics.
 create table if not exists scope.results (stage varchar not null, item varchar not null, result varchar not null);
--- Usage before this day is not kept, whichever file brings it (`forget --before`).
+-- Usage before this day is never stored (`forget --before`).
 create table if not exists raw.retention (before_date date not null);
--- How far each export reaches: of two exports of the same interval the one that reaches further is in force.
+-- The end of each export: of two exports of the same interval, the one that reaches further is in force.
 create table if not exists raw.exports (file_sha256 varchar primary key, reaches_to timestamp not null);
--- Of API pages: what their buckets cover. A pull holds all usage of its buckets, as known when it was made: what an earlier one
--- of the same buckets and dimensions says is superseded, also where the later one has no row.
+-- Coverage of API pages by their buckets. A pull has all usage of its buckets as of its time: it supersedes earlier
+-- pulls of the same buckets and dimensions, even if it has no row.
 alter table raw.exports add column if not exists provider varchar;
 alter table raw.exports add column if not exists side varchar;
 alter table raw.exports add column if not exists is_pull boolean default false;

@@ -1,4 +1,4 @@
--- Spans without usage that stand below others.
+-- Spans without usage that have a parent.
 insert into raw.span_links
 select distinct
     ${file_sha256} as file_sha256,

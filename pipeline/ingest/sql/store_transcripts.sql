@@ -1,4 +1,4 @@
--- One row for each response that a transcript reports, as raw.requests holds it.
+-- Rows of raw.requests, one per response of a transcript.
 select
     file_sha256,
     ${source_format} as source_format,
@@ -11,7 +11,7 @@ select
     requested_at,
     kept_at,
     kept_id,
-    -- who resells Anthropic's models marks their ids; else the model tells who made or sold it
+    -- resellers of Anthropic's models mark the ids of responses; else the provider follows from the model
     case when starts_with(response_id, 'msg_bdrk_') then 'aws' when starts_with(response_id, 'msg_vrtx_') then 'google' else '' end
         as provider,
     model_version,
@@ -22,7 +22,7 @@ select
     lane,
     begins_anew,
     input_tokens_no_cache,
-    -- Writes that are told of without the time they are kept for: 5 minutes, the API's default.
+    -- Cache writes without a lifetime: 5 minutes, the API's default.
     cache_write_5m + greatest(cache_creation - cache_write_5m - cache_write_1h, 0) as input_tokens_cache_write_5m,
     cache_write_1h as input_tokens_cache_write_1h,
     input_tokens_cache_read,

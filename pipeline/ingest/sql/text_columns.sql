@@ -1,4 +1,4 @@
--- Columns of a raw table that hold text of a file, and not words of ours.
+-- Columns of a raw table with text from a file, as opposed to our own constants.
 select name
 from pragma_table_info(?)
 where

@@ -1,4 +1,4 @@
--- Events of the tracker: those of one response, or of one id, are one call.
+-- Events of the tracker; events with the same response or the same id are one call.
 with keyed as (
     select
         *,

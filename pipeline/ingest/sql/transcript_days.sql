@@ -1,4 +1,4 @@
--- The days of usage of each file, of what `forget --before` lets in.
+-- The days of usage of each file, without days that `forget --before` excludes.
 select
     file_sha256,
     min(requested_at)::date as first_usage_date,

@@ -1,7 +1,7 @@
--- One row a line of a file whose records hold a provider's usage body. Only these fields are ever extracted (law 8).
--- The usage body is taken as its provider sent it. Anthropic and Bedrock state input without cached tokens; OpenAI, those
--- who copy its interface, and Gemini state it with them, so that these are subtracted. Gemini's thoughts lie outside of its
--- candidates and are billed as output; OpenAI's reasoning lies inside of its completion, unless the total says otherwise.
+-- One row per line of a file with providers' original usage bodies. Only these fields are ever extracted. Input
+-- excludes cached tokens at Anthropic and Bedrock; at OpenAI, compatible APIs and Gemini it includes them, so they are
+-- subtracted. Gemini's thoughts are not part of its candidates but billed as output; OpenAI's reasoning is part of the
+-- completion, unless the total shows otherwise.
 with ${readable_lines},
 
 classified as (
@@ -29,9 +29,9 @@ opened as (
     from classified
 ),
 
--- The calls that the provider made inside of a response lie outside of its counts, which are those of the iterations of
--- type `message`. Where another model served the response in its place (`fallback_message`), they are that one's, and each
--- `message` is an attempt that was declined: paid for where it had any output.
+-- The counts of a response include only its iterations of type `message`, not other calls that the provider made within
+-- it. If another model served the response (`fallback_message`), the counts are that model's, and each `message` is a
+-- declined attempt, which is billed if it has output.
 iterated as (
     select
         *,
@@ -45,7 +45,7 @@ iterated as (
     from opened
 ),
 
--- A line with one bad count is a bad line: none of its calls is taken.
+-- A line with a bad count is rejected with all of its calls.
 checked as (
     select
         *,
@@ -76,12 +76,12 @@ extracted as (
     select
         kind,
         if(kind = 'ignored', '', md5(line)) as line_md5,
-        -- without the spaces between its parts, which a copy may have lost
+        -- without spaces between values, because a copy may have lost them
         if(kind in ('nested', 'flat'), md5(json(document)), '') as record_md5,
         if(place = 0, '', '#' || place) as part,
         odd_count,
         if(place = 0, served_by, name_at(usage_body, '$$.model')) as called_model,
-        -- what holds for the response and all calls inside of it, but for the fast mode, which is asked for of one model
+        -- labels of the response and all calls within it, except fast mode, which is requested for one model only
         if(place = 0, null, names_at(own_body, ['$$.service_tier', '$$.inference_geo', '$$.speed'])) as around,
         if(kind in ('nested', 'flat'), names_at(document, [
             '$$.run_id', '$$.timestamp', '$$.session_id', '$$.model_version', '$$.model_id', '$$.model', '$$.provider',
@@ -142,7 +142,7 @@ extracted as (
     from separate
 ),
 
--- Gemini's counts have three spellings; each caching proxy of OpenAI's interface has its own name for the cached ones.
+-- Gemini's counts have three spellings; each OpenAI-compatible API has its own name for cached tokens.
 named as (
     select
         kind,
@@ -165,7 +165,7 @@ named as (
         coalesce(nullif(trim(labels[13]), '') || part, '') as response_id,
         coalesce(trim(labels[14]), '') as conversation_id,
         coalesce(trim(labels[15]), '') as project,
-        -- the caller's for the response with all that is in it
+        -- the caller's cost for the response, including all calls within it
         if(part = '', usd_or_null(try_cast(labels[16] as decimal(38, 12))), null) as stated_cost_usd,
         if(labels[16] is not null, usd_problem(labels[16]), null) as cost_problem,
         usage_type_name(without_secret(coalesce(
@@ -307,7 +307,8 @@ typed as (
     from counted
 ),
 
--- Each step names what the next one reads more than once: DuckDB writes out a name of the same SELECT wherever it is read.
+-- Each step computes what the next one reads several times: DuckDB repeats an alias of the same SELECT wherever it is
+-- used.
 cached as (
     select
         *,
@@ -376,5 +377,5 @@ select
         )
     end as reason
 from disjoint
--- The calls inside of a line that cannot be used go with it.
+-- Calls within a rejected line are rejected too.
 where part = '' or reason is null

@@ -1,4 +1,4 @@
--- Rows of the application's own table token_usage_sessions; its input_tokens exclude cached tokens.
+-- Rows of the application's table token_usage_sessions; its input_tokens exclude cached tokens.
 with cells as (
     select
         ${cells},
@@ -53,7 +53,7 @@ checked as (
     from typed
 ),
 
--- What cache_creation_tokens holds beyond the two stated kinds is taken as a 5-minute write, and the row says so.
+-- cache_creation_tokens beyond the two stated kinds count as 5-minute writes, and the row is flagged.
 split as (
     select
         *,

@@ -1,4 +1,4 @@
--- Where a row of marts.charges stands at a row of a rate card; the macro at_rate of dbt_project says the same of usage.
+-- Join condition of marts.charges and a rate card; the macro at_rate of dbt_project is the same for usage.
 ${usage}.model = ${card}.model
 and ${usage}.provider = ${card}.provider
 and ${usage}.context_window = ${card}.context_window

@@ -1,4 +1,4 @@
--- Each name of a model, and who is stated to have sold it: '' where nobody is.
+-- Each name of a model with its stated seller; '' if none is stated.
 select distinct model_version, provider from raw.console_usage
 union
 select distinct model_version, provider from raw.console_costs

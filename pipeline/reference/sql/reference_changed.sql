@@ -1,4 +1,4 @@
--- Whether the reference tables say anything else than before of what is already built. Rows for new models do not count.
+-- Whether the reference tables have changed for usage that is already built. Rows for new models do not count.
 with known_models as (
     select distinct model from raw.model_names
 ),

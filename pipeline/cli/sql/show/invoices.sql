@@ -1,4 +1,4 @@
--- Invoices beside the bill, each currency on its own: amounts before credits and tax
+-- Invoices and the bill, by currency: amounts before credits and tax
 -- minor: due, tax, credits
 select
     period_start,

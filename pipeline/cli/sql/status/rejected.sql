@@ -1,4 +1,4 @@
--- The quarantine of what is loaded, by reason; the text of a row stays in the private part of the home.
+-- Rejected rows of loaded files, by reason; the text of a row stays in the private part of the home.
 select
     rejected.reason,
     count(*) as rows,

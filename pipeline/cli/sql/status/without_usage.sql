@@ -1,4 +1,4 @@
--- Loaded files that gave no row, by what is said of them.
+-- Loaded files without rows, by message.
 select
     format,
     message,

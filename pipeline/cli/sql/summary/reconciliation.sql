@@ -1,4 +1,4 @@
--- The bill against the provider's own usage, and against the logs; keys that are out of scope enter neither.
+-- The bill against the provider's own usage, and against the logs; without keys that are out of scope.
 with cells as (
     select
         *,

@@ -1,5 +1,5 @@
--- What the marts say now of closed or closing months: the bill, the provider's usage and our logs at the rate card, by
--- model, key and kind. `rates` notes the rate of each day and tier, to tell a new price from new usage later.
+-- Current data of closed or closing months: the bill, and the provider's usage and our logs at the rate card, by model,
+-- key and kind. `rates` holds the rate of each day and tier, to distinguish new prices from new usage later.
 create or replace temp table current_costs as
 with months as (
     select unnest($$1::date[]) as month

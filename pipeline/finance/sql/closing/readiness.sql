@@ -1,4 +1,4 @@
--- What someone who closes a month should know of it.
+-- Facts about a month to check before closing it.
 with covered as (
     select distinct
         unnest(generate_series(first_usage_date::timestamp, last_usage_date::timestamp, interval 1 day))::date as usage_date

@@ -1,4 +1,4 @@
--- Every cell of a closed month that differs from what was last said of it: as booked, or as restated since.
+-- Every cell of a closed month that differs from its last stated value: as booked, or as restated since.
 insert into raw.restatements by name
 with said_costs as (
     select month, side, provider, model, api_key, workspace, token_kind, tokens, unpriced_tokens, cost_usd, rates
@@ -51,7 +51,7 @@ changed as (
     select
         *,
         list_transform(rates, lambda rate: split_part(rate, '=', 1)) as tiers,
-        -- a day and tier that both know, at a rate that no longer holds
+        -- a day and tier in both states, with a different rate
         len(list_filter(old_rates, lambda rate:
             list_contains(tiers, split_part(rate, '=', 1)) and not list_contains(rates, rate))) > 0
         as is_new_price,
@@ -114,7 +114,7 @@ chargeback as (
     where coalesce(old.total_usd, 0) <> coalesce(new.total_usd, 0)
 ),
 
--- Where the chargeback of a month adds up to what it did, it is its split that has changed.
+-- If the sum of a month's chargeback is unchanged, only its split has changed.
 moved as (
     select month, sum(new_usd - old_usd) <> 0 as is_new_total
     from chargeback

@@ -1,5 +1,5 @@
--- What the bill says of each rate: cells that the provider's usage and its bill both list, with the card's rate of the day.
--- Days on which the usage export ends too early are left out: their tokens are in doubt.
+-- Cells that are both in the provider's usage and in its bill, with the card's rate of the day. Days on which the usage
+-- export ends too early are left out, because their tokens are uncertain.
 with usage as (
     select
         usage_date, provider, model, api_key, workspace, usage_type, context_window, inference_geo, speed, token_kind,

@@ -1,4 +1,4 @@
--- What the marts hold of these files: it is in scope of the next build. One statement a table.
+-- Adds the rows of these files in the marts to the scope of the next build. One statement per table.
 insert or ignore into scope.days
 select usage_start::date from raw.console_usage where ${condition_usage}
 union

@@ -1,4 +1,4 @@
--- What is worth another try: files with rejected rows and files that were not loaded, and wherever they were seen.
+-- Files to retry: those with rejected rows and those that were not loaded, with all paths where they were seen.
 select
     files.file_sha256,
     files.path,

@@ -1,4 +1,4 @@
--- Responses of which one in scope is a copy, and its other copies. Repeated until nothing is added.
+-- Originals of copies in scope, and their other copies. Repeated until nothing is added.
 insert or ignore into scope.responses
 select distinct response_id
 from raw.requests

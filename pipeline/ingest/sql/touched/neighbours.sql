@@ -1,6 +1,6 @@
--- Responses that may be the same call as one in scope: records of equal model and kinds, each at most five seconds after the
--- one before it, stand or fall together. A response with several records may come out with the counts of one and the time
--- of another. Repeated until nothing is added.
+-- Responses that may be the same call as one in scope: records with equal model and kinds, each at most five seconds
+-- after the one before, are decided together. A response with several records may get the counts of one and the time of
+-- another. Repeated until nothing is added.
 insert or ignore into scope.responses
 with records as (
     select

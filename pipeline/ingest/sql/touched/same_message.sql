@@ -1,4 +1,4 @@
--- Responses that may be the same call as one in scope: lines with and without a request's id beside the same message's id.
+-- Responses that may be the same call as one in scope: lines with the same message id, with and without a request id.
 insert or ignore into scope.responses
 select unnamed.response_id
 from raw.requests as unnamed

@@ -1,4 +1,4 @@
--- Responses of the traces of which these files hold spans without usage: their parents may be others now.
+-- Responses of traces for which these files have spans without usage: their parents may have changed.
 insert or ignore into scope.responses
 select distinct response_id
 from raw.requests

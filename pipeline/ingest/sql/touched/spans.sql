@@ -1,4 +1,4 @@
--- Responses of the traces of those in scope. (Repeated until nothing is added.)
+-- Responses of the same traces as those in scope. Repeated until nothing is added.
 insert or ignore into scope.responses
 select distinct response_id
 from raw.requests

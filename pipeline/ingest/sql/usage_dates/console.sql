@@ -1,4 +1,4 @@
--- A pull covers its whole range, also the days on which there was no usage (any more).
+-- A pull covers its whole range, including days without usage.
 select
     coalesce(exports.covers_from::date, stored.first_day) as first_usage_date,
     coalesce((exports.covers_to - interval 1 microsecond)::date, stored.last_day) as last_usage_date

@@ -1,4 +1,4 @@
--- Every day on which something in scope stands now, whichever of the repeated records will be in force.
+-- Every day with a record in scope now, whichever repeat will be in force.
 insert or ignore into scope.days
 select unnest($$1::date[])
 union

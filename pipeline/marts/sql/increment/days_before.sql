@@ -1,4 +1,4 @@
--- And every day on which it stood after the last build.
+-- Every day with such a record after the last build.
 insert or ignore into scope.days
 select requested_at::date
 from intermediate.int_requests

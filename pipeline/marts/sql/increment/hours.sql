@@ -1,4 +1,4 @@
--- The hours of the days on which calls may have changed, and one on each side: no cache lives longer than an hour.
+-- The hours of days on which calls may have changed, and one hour before and after: no cache lives longer.
 insert or ignore into scope.hours
 select unnest(generate_series(item - interval 1 hour, item + interval 1 day, interval 1 hour))
 from scope.days

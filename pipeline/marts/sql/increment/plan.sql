@@ -13,7 +13,7 @@ export_days as (
     where file_sha256 in (select file_sha256 from raw.exports) and first_usage_date is not null
 ),
 
--- The range stands beside the join so that only the row groups of these days are read.
+-- The range condition limits the scan to the row groups of these days.
 stored as (
     select
         usage_start::date as usage_date,

@@ -1,4 +1,4 @@
--- Sessions that own, or may own, a touched response, and sessions whose own record is new.
+-- Sessions that own, or may own, a touched response, and sessions with a new record.
 insert or ignore into scope.sessions
 select session_id
 from raw.requests
