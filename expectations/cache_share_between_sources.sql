@@ -1,4 +1,4 @@
--- One row a day and provider that both the account and our logs cover: their cache-read shares, in percent.
+-- One row per day and provider that both the account and our logs cover: their cache-read shares, in percent.
 with
 
 daily as (

@@ -1,4 +1,4 @@
--- Rows whose shares leave their range, or do not follow from the tokens beside them.
+-- Rows with a share outside its range, or different from the share of their tokens.
 select
     usage_date,
     source,

@@ -1,4 +1,4 @@
--- One row a source: rows, those whose shares leave their range or do not follow from the tokens, and the extremes.
+-- One row per source: rows, rows with a share out of range or different from the share of their tokens, and the extremes.
 with
 
 checked as (

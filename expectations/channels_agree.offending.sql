@@ -1,4 +1,4 @@
--- Cells of two channels that differ.
+-- Cells that differ between two channels.
 select
     usage_date,
     provider,

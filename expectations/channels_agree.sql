@@ -1,4 +1,4 @@
--- One row a provider, and usage or cost: the cells that both channels have, those that differ, and by how much.
+-- One row per provider for usage and one for cost: the cells that both channels have, how many differ, and by how much.
 select
     provider,
     account_of,

@@ -1,5 +1,5 @@
--- One row a month of the bill: what was billed (of a closed month, what was booked), and the sums of the tables that finance
--- takes. And one row a source, model and month of usage: tokens, and cost where all of it has a price.
+-- One row per month of the bill: the amount billed (booked, if the month is closed) and the sums of the finance tables. And one
+-- row per source, model and month of usage: tokens, and cost if all of it has a price.
 with
 
 closed as (

@@ -1,4 +1,4 @@
--- Rows whose kinds do not add up, with the sum beside the total, and what tells them apart in their mart.
+-- Rows in which the kinds do not add up: their key in their mart, the sum and the total.
 with
 
 summed as (

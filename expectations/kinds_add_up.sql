@@ -1,4 +1,4 @@
--- One row a mart and source: rows, and those whose five kinds do not add up to their total (a null adds up to nothing).
+-- One row per mart and source: rows, and rows in which the five kinds do not add up to the total (a null never does).
 select
     mart,
     source,

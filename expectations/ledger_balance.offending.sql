@@ -1,4 +1,4 @@
--- Files whose rows are not all accounted for.
+-- Files with rows that are not accounted for.
 select
     path,
     file_sha256,

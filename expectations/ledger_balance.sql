@@ -1,4 +1,4 @@
--- One row a format and status: files, their rows, and the files whose rows are not all accounted for.
+-- One row per format and status: files, their rows, and files with rows that are not accounted for.
 with
 
 checked as (

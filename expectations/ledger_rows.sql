@@ -1,4 +1,4 @@
--- Rows that the ledger says were loaded, by format.
+-- Rows loaded according to the ledger, by format.
 select
     format,
     sum(rows_loaded)::bigint as rows_loaded

@@ -1,4 +1,4 @@
--- One row a source: its tokens in each mart that holds all of them.
+-- One row per source: its tokens in each mart that holds all of them.
 with
 
 tokens as (

@@ -1,4 +1,4 @@
--- Grains that stand in more than one row, hold a null, or are of no source that is known.
+-- Grains that occur in more than one row, contain a null, or have an unknown source.
 select
     source,
     provider,

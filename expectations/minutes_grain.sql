@@ -1,4 +1,4 @@
--- One row a source: rows, rows that repeat the grain of another row, and rows with a null in the grain.
+-- One row per source: rows, rows that repeat the grain of another row, and rows with a null in the grain.
 -- Equal grains have equal hashes, so only the few rows with a repeated hash are compared column by column:
 -- 0.7 s instead of 1.9 s for 5 million rows, and still exact.
 with

@@ -1,4 +1,4 @@
--- One row a day and provider that both the account and our logs cover: the total variation distance of their models,
+-- One row per day and provider that both the account and our logs cover: the total variation distance of their mixes of models,
 -- half the sum of the absolute differences of the models' shares of tokens (0 = the same mix, 1 = no model in common).
 with
 

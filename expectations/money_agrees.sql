@@ -1,5 +1,5 @@
--- One row a source, provider and model that is priced in full: its cost in each mart that adds it up another way. And one
--- row a model of the bill: what the exports bill, and what the comparison of the sides holds of it.
+-- One row per source, provider and fully priced model: its cost in each mart that adds it up in another way. And one row per
+-- model of the bill: the amount in the exports and the amount in the reconciliation.
 with
 
 priced as (

@@ -1,4 +1,4 @@
--- Rows with a negative number, with what tells them apart in their mart.
+-- Rows with a negative number, with their key in their mart.
 select * from token_rows
 where
     least(

@@ -1,4 +1,4 @@
--- One row a mart and source: rows, and those with a negative number of tokens or of web searches.
+-- One row per mart and source: rows, and rows with a negative number of tokens or of web searches.
 select
     mart,
     source,

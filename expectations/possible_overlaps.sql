@@ -1,5 +1,5 @@
--- One row a format: its requests, and those with the tokens of a request of another kind of logger within five seconds.
--- A pair of a transcript and another logger is counted on the other one's side.
+-- One row per format: its requests, and those with the same tokens as a request of another kind of logger within five seconds.
+-- A pair of a transcript and another logger counts for the format of the other logger.
 with
 
 requests as (

@@ -1,4 +1,4 @@
--- Usage without a cost that no line of marts.unpriced_usage covers.
+-- Usage without a cost that marts.unpriced_usage does not list.
 select
     minutes.usage_date,
     minutes.source,

@@ -1,4 +1,4 @@
--- One row a source: rows, those without a cost, and those of them that no line of marts.unpriced_usage covers.
+-- One row per source: rows, rows without a cost, and how many of these marts.unpriced_usage does not list.
 with
 
 minutes as not materialized (

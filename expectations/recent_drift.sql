@@ -1,5 +1,5 @@
--- One row a source and provider: the last 7 days of the source's data against the 28 days before them.
--- The end is the data's own last day, never today: a re-run of old data gives the same answer.
+-- One row per source and provider: the last 7 days of the source's data against the 28 days before them.
+-- The last day is that of the data, not today: a re-run on old data gives the same result.
 with
 
 daily as (

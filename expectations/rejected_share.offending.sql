@@ -1,4 +1,4 @@
--- Files with rejected rows, the worst share first: those over 5%, and all of a format that is over 5% as a whole.
+-- Files with more than 5% of their rows rejected, and all files of a format with more than 5%; largest share first.
 with
 
 files as (

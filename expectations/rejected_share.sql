@@ -1,5 +1,5 @@
--- One row a format: the share of its rows that was rejected, and its files of which more than 5% was.
--- A file of fewer than 20 rows is judged with its format only: a log's half-written last line is no news.
+-- One row per format: the share of its rows that was rejected, and the number of its files with more than 5% rejected.
+-- Files of fewer than 20 rows count only in their format: the last line of a log is often half-written.
 select
     format,
     sum(rows_read)::bigint as rows_checked,

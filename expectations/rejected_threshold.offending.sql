@@ -1,4 +1,4 @@
--- Files with rejected rows that are over the limit, or all of them where the files together are; the worst share first.
+-- Files over the limit, or all files with rejected rows if all files together are over it; largest share first.
 with
 
 files as (

@@ -1,5 +1,5 @@
--- One row, and none without a limit: what has a greater share of rejected rows than max_rejected_share, the worst first.
--- A file of fewer than 20 rows counts among all files only: a log's half-written last line is no news.
+-- One row, or none if no limit is set: rejected rows, and the files with a share over max_rejected_share, largest first.
+-- Files of fewer than 20 rows count only in the total: the last line of a log is often half-written.
 with
 
 files as (

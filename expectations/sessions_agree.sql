@@ -1,4 +1,4 @@
--- One row: the logged tokens of the minutes, and those of the sessions and of the requests that name no session.
+-- One row: logged tokens in the minutes, in the sessions, and in the requests that name no session.
 with
 
 minutes as (

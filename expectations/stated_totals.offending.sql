@@ -1,4 +1,4 @@
--- Requests whose record states another total than what is stored of it, the greatest difference first.
+-- Requests with a stated total that differs from their stored tokens, largest difference first.
 select
     source_format,
     requested_at,

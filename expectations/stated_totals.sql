@@ -1,4 +1,4 @@
--- One row a format: its requests that state a total of their own, and those that are stored with another one.
+-- One row per format: its requests that state a total, and those with another total in the stored tokens.
 select
     source_format,
     count(*) as rows_checked,

@@ -1,4 +1,4 @@
--- The temporary view that suites over the five kinds share: each row of the four marts that hold them.
+-- The temporary view shared by the suites on the five kinds: all rows of the four marts that have them.
 select
     'marts.token_usage_minutes' as mart,
     source,

@@ -1,4 +1,4 @@
--- One row a day, source and model: what the audit says, beside an independent sum of marts.token_usage_minutes.
+-- One row per day, source and model: the tokens in the audit table, and an independent sum of marts.token_usage_minutes.
 with
 
 audit as (

@@ -1,5 +1,5 @@
--- One row a source: tokens stored, superseded and in force, and an independent sum of the minutes.
--- Rows checked are the rows of the minutes, or 1 where tokens are stored and the minutes have none.
+-- One row per source: tokens stored, superseded and in force, and an independent sum of the minutes.
+-- rows_checked counts the rows of the minutes, or is 1 if tokens are stored and the minutes have none.
 with
 
 conservation as (

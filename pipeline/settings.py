@@ -324,7 +324,7 @@ class Settings(BaseSettings):
         default=50,
         ge=0,
         le=10_000,
-        description="Number of costliest segments per measure that are analysed besides `all`.",
+        description="Number of most expensive segments per measure that are analysed besides `all`.",
     )
     analysis_min_rows: int = Field(
         default=50,
