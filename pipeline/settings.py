@@ -6,6 +6,7 @@ Does not belong here: opening files or databases; nothing else in the package re
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tomllib
@@ -30,6 +31,7 @@ MAX_USD = 1e12
 MAX_RATE = 1e6
 MAX_THREADS = 256
 MAX_MEMORY_BYTES = 64 * 10**12
+CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")  # of a container, which sees the memory of the whole machine
 CONFIG_NAME = "token_analytics.toml"
 ENVIRONMENT_PREFIX = "TOKEN_ANALYTICS_"
 QUOTES_NAME = "quotes.toml"  # `token-analytics quote add` writes it into the home
@@ -238,6 +240,14 @@ class Pull(BaseModel):
     openai: OpenAIPull = OpenAIPull()
 
 
+def default_memory_limit() -> str:
+    """A quarter of the memory of the machine, or of what its container may use, and at most 4 GB."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        available = min(available, int(CONTAINER_MEMORY.read_text(encoding="ascii")))
+    return f"{min(available // 4, 4 * 10**9) // 10**6}MB"
+
+
 class Settings(BaseSettings):
     """Settings of one run over one home; see docs/settings.md for the table of them."""
 
@@ -281,9 +291,10 @@ class Settings(BaseSettings):
     )
     seed: int = Field(default=20251128, ge=0, le=2**63 - 1, description="Seed of every simulation and bootstrap.")
     memory_limit: str = Field(
-        default="2GB",
+        default_factory=default_memory_limit,
         pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$",
-        description="Memory for the data; DuckDB gets 70% of it, and spills to the home beyond that.",
+        description="Memory of a run, within 300 MB; DuckDB spills to the home beyond its share. By default a quarter "
+        "of the machine or container, at most 4 GB.",
     )
     threads: int | None = Field(
         default=None,

@@ -8,6 +8,7 @@ capped column these numbers are meaningless.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -280,22 +281,28 @@ def _edges(logs: Floats, counts: Counts, start: int, alpha: float) -> Floats:
 
 
 def _cell_distances(
-    rows: npt.NDArray[np.float64], sums: npt.NDArray[np.float64], edges: Floats, starts: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.float64],
+    sums: npt.NDArray[np.float64],
+    edges: Floats,
+    starts: Sequence[int],
+    near: float = 0.0,
 ) -> npt.NDArray[np.float64]:
     """Smallest KS distance over the starts, for each repetition in `rows` (counts per cell) and `sums` (of their logs).
 
-    The distance is computed on the edges only. A start needs at least `MIN_TAIL_ROWS` rows above it.
+    The distance is computed on the edges only. A start needs at least `MIN_TAIL_ROWS` rows above it. Once a distance
+    is below `near`, no smaller one is searched for.
     """
     above = np.cumsum(rows[:, ::-1], axis=1)[:, ::-1]
     sums_above = np.cumsum(sums[:, ::-1], axis=1)[:, ::-1]
     least = np.full(len(rows), np.inf)
     for start in starts:
-        n = above[:, start]
-        mean_excess = sums_above[:, start] / np.maximum(n, 1) - edges[start]
+        searched = np.flatnonzero(least >= near)
+        n = above[searched, start]
+        mean_excess = sums_above[searched, start] / np.maximum(n, 1) - edges[start]
         rate = 1 / np.maximum(mean_excess, 1e-12)
         fitted = np.exp(-rate[:, None] * (edges[start + 1 :] - edges[start])[None, :])
-        gap = np.abs(fitted - above[:, start + 1 :] / np.maximum(n, 1)[:, None]).max(axis=1)
-        least = np.minimum(least, np.where(n >= MIN_TAIL_ROWS, gap, np.inf))
+        gap = np.abs(fitted - above[searched, start + 1 :] / np.maximum(n, 1)[:, None]).max(axis=1)
+        least[searched] = np.minimum(least[searched], np.where(n >= MIN_TAIL_ROWS, gap, np.inf))
     return least
 
 
@@ -329,7 +336,8 @@ def power_law_p_value(
     usable = np.flatnonzero((above >= MIN_TAIL_ROWS) & (np.arange(len(edges)) <= len(edges) - MIN_TAIL_VALUES))
     if len(usable) == 0:
         return None
-    starts = np.unique(np.append(usable[np.linspace(0, len(usable) - 1, STARTS).astype(np.int64)], first_tail))
+    spread = usable[np.linspace(0, len(usable) - 1, STARTS).astype(np.int64)].tolist()
+    starts = [first_tail, *sorted({*spread} - {first_tail})]
     total, tail_rows = int(c.sum()), int(c[start:].sum())
     random = np.random.default_rng(seed)
     in_tail = random.binomial(total, tail_rows / total, repetitions)
@@ -346,6 +354,6 @@ def power_law_p_value(
     sums = rows * means
     last = rows[:, -1]
     sums[:, -1] = last * edges[-1] + scale * random.gamma(np.maximum(last, 1e-9))
-    simulated = _cell_distances(rows, sums, edges, starts)
     (distance,) = _cell_distances(observed[None, :], observed_sums[None, :], edges, starts)
+    simulated = _cell_distances(rows, sums, edges, starts, near=distance)
     return (1 + int((simulated >= distance).sum())) / (1 + repetitions)
