@@ -5,3 +5,9 @@ A stage is a package; its SQL lies beside its code. In the order of the flow: `f
 serve them all. `definitions` and `assets` wire them into Dagster; `cli` is the other entry point. A stage imports only
 earlier stages. Nothing is re-exported here.
 """
+
+import os
+
+# Matrices here are small: threads of OpenBLAS use more processor time waiting for each other than computing (0.7 s of a
+# forecast's 0.9), and one thread gives the same digits on every machine. OpenBLAS reads this when numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

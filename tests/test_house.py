@@ -82,8 +82,8 @@ def test_only_the_settings_read_the_environment():
         for module in modules()
         if "os.environ" in module.read_text(encoding="utf-8") and stage_of(module) != "settings"
     }
-    # These pass it on to a process that they start, or switch off the telemetry of a library.
-    assert readers == {"cli/dagster_ui.py", "marts/dbt_runner.py", "validation/suites.py"}
+    # These pass it on to a process that they start, or set what a library reads: its threads, its telemetry.
+    assert readers == {"__init__.py", "cli/dagster_ui.py", "marts/dbt_runner.py", "validation/suites.py"}
 
 
 def test_what_tests_share_lies_beside_them_and_in_none_of_them():
