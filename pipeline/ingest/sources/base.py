@@ -43,6 +43,8 @@ MAX_ROW_BYTES = 1 << 20
 MAX_COLUMNS = 1000
 _ROW_LIMITS = f"max_line_size = {MAX_ROW_BYTES}, buffer_size = {1 << 23}"
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# How Python keeps bytes that are no text.
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
 _QUOTED = re.compile(rb'"[^"]*"')
 _KEPT_CHARACTERS = 10_000  # kept of a row that is too long
 _NAMED_COLUMNS = 50
@@ -201,7 +203,8 @@ class _Spool(Sequence[RejectedRow]):
         self._file = tempfile.TemporaryFile(prefix="token-analytics-")  # noqa: SIM115 - open as long as this object
         self._size = 0
         for row in rows:
-            pickle.dump(row, self._file)
+            # As a tuple: a dataclass takes three times as long.
+            pickle.dump((row.line, row.byte_offset, row.reason, row.column_name, row.value, row.text), self._file)
             self._size += 1
 
     def __len__(self) -> int:
@@ -210,7 +213,7 @@ class _Spool(Sequence[RejectedRow]):
     def __iter__(self) -> Iterator[RejectedRow]:
         self._file.seek(0)
         for _ in range(self._size):
-            yield pickle.load(self._file)  # noqa: S301 - written above
+            yield RejectedRow(*pickle.load(self._file))  # noqa: S301 - written above
 
     @overload
     def __getitem__(self, index: int) -> RejectedRow: ...
@@ -522,7 +525,7 @@ class _LineCounter:
         if self._start is None:
             self._start = (self._line, self._offset)
         text = line.decode("utf-8-sig" if self._line == 1 else "utf-8", errors="surrogateescape")
-        self.undecodable |= any("\udc80" <= char <= "\udcff" for char in text) if not text.isascii() else False
+        self.undecodable |= not text.isascii() and _UNDECODABLE.search(text) is not None
         self._offset += size
         if self.is_too_long:
             # only the beginning of such a row is kept, for the quarantine
