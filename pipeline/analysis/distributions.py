@@ -131,13 +131,14 @@ def _clustered(
 def _lines_of(
     connection: duckdb.DuckDBPyConnection, query: str, measure: Measure, segments: Sequence[Segment]
 ) -> Iterator[tuple[int, pa.Table]]:
-    """The lines of a query in the order of the segments, by the index of each segment."""
+    """The lines of a query by the index of their segment, in that order; segments without lines are left out."""
     if not segments:
         return
     table = query_segments(connection, query, measure, segments).to_arrow_table()
     ends = np.searchsorted(table["segment"].to_numpy(), np.arange(len(segments) + 1))
     for place, (start, end) in enumerate(itertools.pairwise(ends.tolist())):
-        yield place, table.slice(start, end - start)
+        if end > start:
+            yield place, table.slice(start, end - start)
 
 
 SCHEMAS: dict[str, pa.Schema] = {
