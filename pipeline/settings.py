@@ -241,11 +241,11 @@ class Pull(BaseModel):
 
 
 def default_memory_limit() -> str:
-    """A quarter of the memory of the machine, or of what its container may use, and at most 4 GB."""
+    """A quarter of the memory of the machine, or of what its container may use, from 1 GB to 4 GB."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         available = min(available, int(CONTAINER_MEMORY.read_text(encoding="ascii")))
-    return f"{min(available // 4, 4 * 10**9) // 10**6}MB"
+    return f"{min(max(available // 4, 10**9), 4 * 10**9) // 10**6}MB"
 
 
 class Settings(BaseSettings):
@@ -293,8 +293,8 @@ class Settings(BaseSettings):
     memory_limit: str = Field(
         default_factory=default_memory_limit,
         pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$",
-        description="Memory of a run, within 300 MB; DuckDB spills to the home beyond its share. By default a quarter "
-        "of the machine or container, at most 4 GB.",
+        description="Memory of a run, within 300 MB; DuckDB gets 70%, and spills to the home beyond that. By default "
+        "a quarter of the machine or container, from 1 to 4 GB.",
     )
     threads: int | None = Field(
         default=None,
