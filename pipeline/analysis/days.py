@@ -14,7 +14,7 @@ import datetime as dt
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import duckdb
@@ -41,11 +41,12 @@ from pipeline.analysis.measures import (
     unavailable,
 )
 from pipeline.analysis.stats.anomalies import (
+    CENTRED_WEEKS,
     MIN_STL_DAYS,
     WEEK,
     DayScores,
-    allowing_for_tails,
     benjamini_hochberg,
+    flagged_together,
     stl_days,
     weekday_days,
 )
@@ -57,8 +58,14 @@ from pipeline.store.connection import Row
 from pipeline.words import counted
 
 FALSE_DISCOVERY_RATE = 0.05
-ONLINE_DAYS = 7  # the latest days are also tested against earlier days only
+ONLINE_DAYS = 52 * WEEK  # the latest days, each tested against earlier days only
 ONLINE_HISTORY_DAYS = 36 * WEEK  # history of that test: half a year of errors, and the weeks before them
+# Adtributor (Bhagwan and others, NSDI 2014): the segments of a dimension that make up a flagged day's excess.
+LEAST_PART, ENOUGH_PARTS = 0.10, 0.67
+NOT_UNUSUAL = 0.05  # p-value in the light of later days, from which on a flag is taken back
+NEW_AFTER_DAYS = 4 * WEEK  # of the history: what appears earlier was there before
+NEW_DAYS = 3  # the first days of a new segment
+NEW_SHARE = 0.10  # of the cost of those days
 REFERENCE_DAYS = 4  # same weekdays, whose usage is what an expected day is made of
 MAX_PROFILE_SEGMENTS = 10  # the most expensive ones besides `all`, 168 rows each
 MIN_PROFILE_WEEKS = 2
@@ -74,19 +81,38 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("usage_date", DATE, "The flagged day (UTC); null where none is flagged"),
             SEGMENT,
             MEASURE,
-            described_field("value", NUMBER, "Cost of the day, USD"),
+            described_field(
+                "kind",
+                TEXT,
+                "shock: one dear day; level_shift: dear from that day on; new_segment: a key, model, user, workspace "
+                "or project that has just appeared. Null where no day is flagged",
+            ),
+            described_field("value", NUMBER, "Cost of the day, USD; of a level shift, the mean of its days so far"),
             described_field("expected", NUMBER, "Cost expected from the segment's history, USD"),
             described_field("excess", NUMBER, "value - expected, USD"),
-            described_field("score", NUMBER, "Robust z of log cost: above 5 by stl, above 3.5 by weekday"),
+            described_field(
+                "score", NUMBER, "Robust z of log cost; the factor of a level shift; null for other methods"
+            ),
             described_field(
                 "method",
                 TEXT,
-                "stl: closed history, trend and weekly season (STL), MAD z; weekday: the last 7 days against the "
-                "median of earlier same weekdays. Where idle days are common, both use the median of nearby days with "
-                "usage. A flag also needs an excess above anomaly_floor_usd and 30%; in segments other than all it "
-                "must also pass false-discovery control (Benjamini-Hochberg, 5%) over all days",
+                "weekday: the day against the median of earlier same weekdays; stl: against the closed history, trend "
+                "and weekly season (STL), z above 5; where idle days are common, both use the median of nearby days "
+                "with usage. part_of_all: the segments of a dimension that make up two thirds of the excess of a "
+                "flagged day of all. cusum: the errors of several days add up. first_days: cost of the first three "
+                "days. A flag needs an excess above anomaly_floor_usd, 30% and half a usual day; "
+                "and a p-value of at most 0.005 for all, while over single segments false discoveries among the "
+                "segments of a day are held at 0.5% (Benjamini-Hochberg)",
             ),
-            described_field("p_value", NUMBER, "The p-value used for false-discovery control"),
+            described_field(
+                "raised_on",
+                DATE,
+                "The day whose data raised the flag; it stays. Null for stl, which also uses later days",
+            ),
+            described_field("taken_back", TEXT, "Why later days no longer support the flag; null where they do"),
+            described_field(
+                "p_value", NUMBER, "Chance of so dear a day without a cause; null for shifts and new segments"
+            ),
             described_field(
                 "contributions",
                 TEXT,
@@ -234,19 +260,26 @@ def _no_cost(segments: Sequence[Segment]) -> str:
 
 @dataclass(frozen=True)
 class _Flag:
+    """A flagged day of a series; `place` is its index there."""
+
     series: Series
-    scores: DayScores
     place: int
-    offset: int
+    kind: str
+    method: str
+    value: float
+    expected: float
+    score: float | None = None
+    p_value: float | None = None
+    raised_on: dt.date | None = None
+    taken_back: str | None = None
 
     @property
     def day(self) -> dt.date:
-        return self.series.date(self.place + self.offset)
+        return self.series.date(self.place)
 
     @property
     def excess(self) -> Decimal:
-        value = self.scores.expected[self.place]
-        return _usd(self.series.days[self.place + self.offset]) - _usd(value)
+        return _usd(self.value) - _usd(self.expected)
 
 
 def _usd(value: float) -> Decimal:
@@ -254,42 +287,119 @@ def _usd(value: float) -> Decimal:
 
 
 def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
-    """Flagged days of `all`, and of the other segments where they also pass false-discovery control.
+    """Flagged days of all series, level shifts and new segments.
 
-    A rule that is wrong on 1 day in 100 is acceptable for one series; over fifty series it would be wrong every other
-    day. The online rule tests only the last days, but uses all its days to estimate the noise.
+    The whole is tested first, on its own; a flagged day of it is handed down to the segments that make it up. Single
+    segments are tested together: a rule that is wrong on 1 day in 200 is acceptable for one series, and over fifty
+    series it would be wrong every fourth day.
     """
-    flags: list[_Flag] = []
-    for method in ("stl", "weekday"):
-        scored = [(each, *_scores(method, each, floor_usd)) for each in series]
-        for each, scores, offset, first in scored:
-            if each.segment.dimension == "all":
-                flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first)]
-        parts = [entry for entry in scored if entry[0].segment.dimension != "all"]
-        if not parts:
-            continue
-        p_values = np.concatenate(allowing_for_tails([scores.p_value for _, scores, _, _ in parts]))
-        is_tested = np.concatenate([np.arange(len(scores.z)) >= first for _, scores, _, first in parts])
-        passes = benjamini_hochberg(np.where(is_tested, p_values, np.nan), FALSE_DISCOVERY_RATE)
-        start = 0
-        for each, scores, offset, first in parts:
-            passing = passes[start : start + len(scores.z)]
-            start += len(scores.z)
-            flags += [_Flag(each, scores, place, offset) for place in _flagged_from(scores, first) if passing[place]]
+    if not series:
+        return []
+    closed = [stl_days(each.days, floor_usd) for each in series]
+    online = [_online(each, floor_usd) for each in series]
+    flags = [
+        _shock(each, scores, int(place), centred)
+        for rule in (online, closed)
+        for each, scores, centred, together in zip(series, rule, closed, flagged_together(rule), strict=True)
+        for place in np.flatnonzero(together | (scores.flagged if each.segment.dimension == "all" else False))
+    ]
+    flags += [flag for each, scores in zip(series, online, strict=True) for flag in _shifts(each, scores)]
+    whole = series[0]
+    flags += [flag for each in series[1:] if (flag := _new_segment(each, whole, floor_usd))]
+    found = {(flag.series.segment.name, flag.day) for flag in flags}
+    for flag in [flag for flag in flags if flag.series is whole and flag.kind == "shock"]:
+        for part in _parts(flag, series[1:], online[1:]):
+            if (key := (part.series.segment.name, part.day)) not in found:
+                found.add(key)
+                flags.append(part)
     return flags
 
 
-def _scores(method: str, each: Series, floor_usd: float) -> tuple[DayScores, int, int]:
-    """Scores of a series, the index of their first day, and the index of the first tested score."""
-    if method == "stl":
-        return stl_days(each.days, floor_usd), 0, 0
-    offset = max(len(each.days) - ONLINE_HISTORY_DAYS, 0)
-    online = weekday_days(each.days[offset:], floor_usd)
-    return online, offset, max(len(online.z) - ONLINE_DAYS, 0)
+def _online(series: Series, floor_usd: float) -> DayScores:
+    """Scores of the latest days by the days before them; nan for those before."""
+    offset = max(len(series.days) - ONLINE_DAYS - ONLINE_HISTORY_DAYS, 0)
+    scores = weekday_days(series.days[offset:], floor_usd)
+    untested = max(len(series.days) - ONLINE_DAYS, 0)
+    return scores.moved(offset, untested)
 
 
-def _flagged_from(scores: DayScores, first: int) -> Iterator[int]:
-    return (int(place) for place in np.flatnonzero(scores.flagged) if place >= first)
+def _shock(series: Series, scores: DayScores, place: int, closed: DayScores) -> _Flag:
+    is_online = scores.method == "weekday"
+    return _Flag(
+        series,
+        place,
+        "shock",
+        scores.method,
+        value=float(series.days[place]),
+        expected=float(scores.expected[place]),
+        score=float(scores.z[place]),
+        p_value=float(scores.p_value[place]),
+        raised_on=series.date(place) if is_online else None,
+        taken_back=_taken_back(series, place, closed) if is_online else None,
+    )
+
+
+def _taken_back(series: Series, place: int, closed: DayScores) -> str | None:
+    """What speaks against a flag once four weeks have passed: a p-value of the closed history that is not small."""
+    later = len(series.days) - 1 - place
+    p_value = float(closed.p_value[place])
+    if later < CENTRED_WEEKS * WEEK or not p_value > NOT_UNUSUAL:
+        return None
+    return f"In the light of the {later} days after it, the day was not unusual (p = {p_value:.2f})."
+
+
+def _shifts(series: Series, online: DayScores) -> Iterator[_Flag]:
+    for shift in online.shifts:
+        days = series.days[shift.first : shift.shown + 1]
+        value = float(days.mean())
+        yield _Flag(
+            series,
+            shift.first,
+            "level_shift",
+            "cusum",
+            value=value,
+            expected=value / shift.factor,
+            score=shift.factor,
+            raised_on=series.date(shift.shown),
+        )
+
+
+def _new_segment(series: Series, whole: Series, floor_usd: float) -> _Flag | None:
+    """The first day on which the cost of a new segment since its first one is worth a word."""
+    first = (series.first_day - whole.first_day).days
+    if first < NEW_AFTER_DAYS:
+        return None
+    of_all = whole.days[first:]
+    for place in range(min(NEW_DAYS, len(series.days))):
+        so_far = float(series.days[: place + 1].sum())
+        if so_far > max(floor_usd, NEW_SHARE * float(of_all[: place + 1].sum())):
+            return _Flag(
+                series, place, "new_segment", "first_days", float(series.days[place]), 0.0, raised_on=series.date(place)
+            )
+    return None
+
+
+def _parts(flag: _Flag, parts: Sequence[Series], online: Sequence[DayScores]) -> Iterator[_Flag]:
+    """For each dimension, the fewest segments that make up most of a flagged day's excess."""
+    whole = flag.value - flag.expected
+    by_dimension: dict[str, list[_Flag]] = defaultdict(list)
+    for part, scores in zip(parts, online, strict=True):
+        place = (flag.day - part.first_day).days
+        if place < 0:
+            continue
+        expected = float(np.nan_to_num(scores.expected[place]))
+        child = replace(
+            flag, series=part, place=place, method="part_of_all", value=float(part.days[place]), expected=expected,
+            score=None,
+        )  # fmt: skip
+        if child.value - expected > LEAST_PART * whole:
+            by_dimension[part.segment.dimension].append(child)
+    for children in by_dimension.values():
+        explained = 0.0
+        for child in sorted(children, key=lambda each: -each.excess):
+            if explained < ENOUGH_PARTS * whole:
+                explained += child.value - child.expected
+                yield child
 
 
 class _Days:
@@ -305,7 +415,7 @@ class _Days:
 
     def reference(self, flag: _Flag) -> list[dt.date]:
         """Unflagged days with usage: the same weekdays before, then after; without any, the nearest other days."""
-        flagged, days = flag.place + flag.offset, flag.series.days
+        flagged, days = flag.place, flag.series.days
         same_weekdays = [*range(flagged - WEEK, -1, -WEEK), *range(flagged + WEEK, len(days), WEEK)]
         others = (place for place in range(len(days)) if place != flagged)
         nearest = sorted(others, key=lambda place: abs(place - flagged))
@@ -346,10 +456,10 @@ class _Days:
         name = flag.series.segment.name
         actual = self.lines.get((name, flag.day))
         typical = _together([self.lines[name, day] for day in self.reference(flag) if (name, day) in self.lines])
-        expected = float(flag.scores.expected[flag.place])
-        if actual is None or typical is None or expected <= 0:
+        # what a shift of several days or a new segment costs is not what its first day was made of
+        if actual is None or typical is None or flag.expected <= 0 or flag.kind != "shock":
             return None
-        before, after = comparable(typical.scaled(expected / float(typical.cost_usd)), actual)
+        before, after = comparable(typical.scaled(flag.expected / float(typical.cost_usd)), actual)
         parts = explain_excess(before, after, flag.excess)
         return "{" + ", ".join(f"{json.dumps(term)}: {usd:f}" for term, usd in parts.items()) + "}"
 
@@ -399,27 +509,28 @@ def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -
     rows: list[Row] = []
     for segment in segments:
         base = {"segment": segment.name, "measure": "day_cost_usd"}
-        flagged = sorted(by_segment.get(segment.name, []), key=lambda flag: (flag.day, flag.scores.method))
-        for flag in flagged:
-            value = float(flag.series.days[flag.place + flag.offset])
-            expected = float(flag.scores.expected[flag.place])
-            rows.append(
-                {
-                    **base,
-                    "usage_date": flag.day,
-                    "value": value,
-                    "expected": expected,
-                    "excess": value - expected,
-                    "score": float(flag.scores.z[flag.place]),
-                    "method": flag.scores.method,
-                    "p_value": float(flag.scores.p_value[flag.place]),
-                    "contributions": days.contributions(flag),
-                    "top_sessions": days.top_sessions(flag),
-                }
-            )
+        flagged = sorted(by_segment.get(segment.name, []), key=lambda flag: (flag.day, flag.kind, flag.method))
+        rows += [
+            {
+                **base,
+                "usage_date": flag.day,
+                "kind": flag.kind,
+                "value": flag.value,
+                "expected": flag.expected,
+                "excess": flag.value - flag.expected,
+                "score": flag.score,
+                "method": flag.method,
+                "raised_on": flag.raised_on,
+                "taken_back": flag.taken_back,
+                "p_value": flag.p_value,
+                "contributions": days.contributions(flag),
+                "top_sessions": days.top_sessions(flag),
+            }
+            for flag in flagged
+        ]
         if not flagged:
             n = lengths.get(segment.name, 0)
-            note = f"None of the {counted(n, 'day')} stands out."
+            note = f"None of the {counted(n, 'day')} was unusually expensive."
             if n < MIN_STL_DAYS:
                 note = f"too few: {counted(n, 'day')}, where a rule needs {MIN_STL_DAYS}."
             rows.append({**base, "note": note if segment.n else _no_cost([segment])})

@@ -26,10 +26,11 @@ STL_THRESHOLD = 5.0
 MASKING_Z = 10.0
 WEEKDAY_WEEKS = 8  # same weekdays for today's expectation
 MIN_WEEKDAY_WEEKS = 4
-# Iglewicz and Hoaglin (1993). Lower than for STL, whose fit passes through the day itself and so shrinks the scale.
-# Here a z of 5 would need a factor of 4 at a daily noise of 25%.
-WEEKDAY_THRESHOLD = 3.5
+FALSE_ALARM_RATE = 0.005  # of one rule on the days of one series: one false alarm in 200 days
+TREE_RATE = 0.005  # of false discoveries among all series of one day
 MIN_EXCESS_SHARE = 0.30  # of the expected cost; a smaller excess is no alarm, however regular the history
+USUAL_DAYS = 4 * WEEK  # before a day; their median is a usual day
+MIN_EXCESS_DAYS = 0.5  # usual days that an excess must reach: three times a quiet Sunday is no alarm
 MAD_TO_SD = 1.4826  # for normal noise
 MIN_LOG_SCALE = 0.02  # with less noise than 2%, any change would be an anomaly
 SMALLEST_SHARE = 0.01  # of the median, and the least that a day counts: a day without usage needs a logarithm
@@ -39,27 +40,64 @@ MIN_USED_DAYS = 5  # around a day, and for a scale
 ROWS_PER_FREEDOM = 3.0  # the MAD is 37% efficient: as uncertain as the sd of a third of the days
 MOST_FREEDOM = 30.0  # daily costs are never exactly lognormal
 LEAST_FREEDOM = 1.0  # of Student's t, for noise with heavier tails than assumed
-TAIL_QUANTILE = 0.98  # fewer days than the rest have a fault
-NORMAL_TAIL_RATIO = 2.326 / 0.6745  # ratio of that quantile to the median, for a half-normal distribution
-TOLERANCE_OF_ALL, TOLERANCE_OF_ONE = 0.05, 0.10  # for chance: the standard error for half a year of one segment is 0.1
-MIN_TAIL_SCORES = 100  # per side; with fewer, the outermost 2% are too few scores
+TAIL_SHARE = 0.2  # of the errors: their excess over the rest is the tail
+# Shape of a generalized Pareto law of log errors: 0 for an exponential tail, 0.2 for Student's t with 5 degrees of
+# freedom, below 0 for normal noise. A few dozen errors cannot tell these apart, so it is fixed on the safe side.
+TAIL_SHAPE = 0.05
+TRIMMED_SHARE = 0.05  # of the excesses: earlier shocks must not hide the next one
+# The mean of the rest, of an exponential law of mean 1.
+TRIMMED_MEAN = 1 + TRIMMED_SHARE * float(np.log(TRIMMED_SHARE)) / (1 - TRIMMED_SHARE)
+WEIGHT_OF_ALL_WEEKDAYS = 30  # errors that the common scale counts for in the scale of a weekday
+SHIFT_SLACK = 0.75  # robust deviations a day that a level may be off: half of the smallest shift worth finding
+SHIFT_LIMIT = 4.5  # of their sum beyond the slack (Page, 1954)
+MOST_OF_A_DAY = 2.5  # that one day adds to the sum: a shock of a day is no shift
+SHIFT_DAYS = 3  # the fewest days of a shift
 CENTRED_WEEKS = 4  # same weekdays on either side of a closed day, for its p-value
 USER_THRESHOLD = 5.0
 MIN_USER_ROWS = 20
 
 
 @dataclass(frozen=True)
+class Shift:
+    """A level that changed: the index of its first day and of the day that showed it, and the factor."""
+
+    first: int
+    shown: int
+    factor: float
+
+
+@dataclass(frozen=True)
 class DayScores:
     """For each day in order: the expectation in the unit of the values, z, its p-value, and whether it is flagged.
 
-    Days without enough history are nan and not flagged.
+    Days without enough history are nan and not flagged. `is_dear` tells whether the excess is large enough in money;
+    `flagged` also asks for a p-value of at most `FALSE_ALARM_RATE`. `shifts` are in the order in which they were shown.
     """
 
     method: Literal["stl", "weekday"]
     expected: Floats
     z: Floats
     p_value: Floats
+    is_dear: npt.NDArray[np.bool_]
     flagged: npt.NDArray[np.bool_]
+    shifts: tuple[Shift, ...] = ()
+
+    def moved(self, offset: int, untested: int) -> DayScores:
+        """The scores as those of a series that began `offset` days earlier, without its first `untested` days."""
+        columns = {
+            name: np.concatenate((np.full(offset, empty, dtype=getattr(self, name).dtype), getattr(self, name)))
+            for name, empty in (
+                ("expected", np.nan),
+                ("z", np.nan),
+                ("p_value", np.nan),
+                ("is_dear", 0),
+                ("flagged", 0),
+            )
+        }
+        columns["p_value"][:untested] = np.nan
+        columns["flagged"][:untested] = False
+        shifts = [Shift(each.first + offset, each.shown + offset, each.factor) for each in self.shifts]
+        return DayScores(self.method, **columns, shifts=tuple(each for each in shifts if each.shown >= untested))
 
 
 def _logs(days: Floats) -> Floats:
@@ -76,19 +114,34 @@ def _check_days(daily: npt.ArrayLike) -> Floats:
     return days
 
 
+def _usual_days(days: Floats) -> Floats:
+    """For each day the median of the used days among the `USUAL_DAYS` before it; the first ones share a median."""
+    used = np.where(days > 0, days, np.nan)
+    usual = np.zeros(len(days))
+    for place in range(len(days)):
+        window = used[max(place - USUAL_DAYS, 0) : max(place, USUAL_DAYS)]
+        usual[place] = np.nanmedian(window) if np.isfinite(window).any() else 0.0
+    return usual
+
+
 def _scores(
     method: Literal["stl", "weekday"],
     days: Floats,
     expected: Floats,
     z: Floats,
     p_value: Floats,
-    threshold: float,
     floor: float,
+    shifts: Sequence[Shift] = (),
 ) -> DayScores:
     excess = days - expected
     with np.errstate(invalid="ignore"):
-        flagged = (z > threshold) & (excess > floor) & (excess > MIN_EXCESS_SHARE * expected)
-    return DayScores(method, expected, z, p_value, flagged)
+        is_dear = (
+            (excess > floor) & (excess > MIN_EXCESS_SHARE * expected) & (excess > MIN_EXCESS_DAYS * _usual_days(days))
+        )
+        flagged = is_dear & (p_value <= FALSE_ALARM_RATE)
+        if method == "stl":
+            flagged &= z > STL_THRESHOLD
+    return DayScores(method, expected, z, p_value, is_dear, flagged, tuple(shifts))
 
 
 def _scale(residuals: Floats) -> float:
@@ -102,6 +155,44 @@ def _upper_p(z: Floats, rows: npt.ArrayLike) -> Floats:
 
     freedom = np.clip(np.asarray(rows) / ROWS_PER_FREEDOM, 1.0, MOST_FREEDOM)
     return np.asarray(special.stdtr(freedom, -z), dtype=np.float64)
+
+
+def tail_p(errors: Floats, error: float) -> float:
+    """P-value of an error above those of other days: the chance of one as large or larger.
+
+    Up to the largest fifth it is the share of the errors. Beyond it is a generalized Pareto law of the excesses over
+    that fifth (Pickands, 1975), which resolves p-values far below 1 / n. Its shape is `TAIL_SHAPE` + 1 / k for k
+    excesses: with an estimated scale, the predictive law of an exponential tail is a Pareto law of shape 1 / k.
+    """
+    threshold = float(np.quantile(errors, 1 - TAIL_SHARE))
+    above = np.sort(errors[errors > threshold]) - threshold
+    if error <= threshold or not len(above):
+        return float(((errors >= error).sum() + 1) / (len(errors) + 1))
+    scale = float(above[: max(int(len(above) * (1 - TRIMMED_SHARE)), 1)].mean()) / TRIMMED_MEAN
+    shape = TAIL_SHAPE + 1 / len(above)
+    distance = (error - threshold) / max(scale, MIN_LOG_SCALE)
+    return len(above) / len(errors) * float(np.power(1 + shape * distance, -1 / shape))
+
+
+def _tail_p_of(known: Floats, errors: Floats) -> Floats:
+    """`tail_p` of each of the errors; nan stays nan."""
+    return np.array([tail_p(known, error) if np.isfinite(error) else np.nan for error in errors])
+
+
+def _weekday_scales(errors: Floats, weekdays: npt.NDArray[np.intp]) -> Floats:
+    """Robust standard deviation of the errors (around 0) of each of the 7 weekdays, drawn towards that of all.
+
+    A quiet Sunday varies more on the log scale than a busy Tuesday, and would hide a dear Tuesday.
+    """
+    whole = max(MAD_TO_SD * float(np.median(np.abs(errors))), MIN_LOG_SCALE)
+    scales = np.full(WEEK, whole)
+    for weekday in range(WEEK):
+        own = errors[weekdays == weekday]
+        if len(own):
+            variance = (MAD_TO_SD * float(np.median(np.abs(own)))) ** 2
+            weight = len(own) / (len(own) + WEIGHT_OF_ALL_WEEKDAYS)
+            scales[weekday] = np.sqrt(weight * variance + (1 - weight) * whole**2)
+    return scales
 
 
 def _independent_share(errors: Floats) -> float:
@@ -118,7 +209,7 @@ def _independent_share(errors: Floats) -> float:
 
 
 def _centred_errors(logs: Floats) -> tuple[Floats, Floats]:
-    """For each day: the median of the same weekdays around it, without the day itself, and its z by the MAD of errors.
+    """For each day: the median of the same weekdays around it, without the day itself, and its z by its weekday's MAD.
 
     The residuals of STL give no p-values: a fit that follows a day leaves too small a residual, and one that does not
     leaves all of it. Their tail is therefore far heavier than their MAD suggests.
@@ -128,7 +219,9 @@ def _centred_errors(logs: Floats) -> tuple[Floats, Floats]:
     around = np.array([padded[CENTRED_WEEKS * WEEK + shift :][: len(logs)] for shift in shifts])
     usual = np.nanmedian(around, axis=0)
     errors = logs - usual
-    return usual, (errors - np.median(errors)) / _scale(errors)
+    errors -= np.median(errors)
+    weekdays = np.arange(len(errors)) % WEEK
+    return usual, errors / _weekday_scales(errors, weekdays)[weekdays]
 
 
 def _errors_of_used_days(days: Floats, back: int, ahead: int) -> tuple[Floats, Floats]:
@@ -155,23 +248,23 @@ def _has_idle_days(days: Floats) -> bool:
 
 
 def _scores_of_used_days(usual: Floats, errors: Floats, known: Floats) -> tuple[Floats, Floats, Floats]:
-    """Expectation, z and p-value of days; their scale is that of the errors of the used days in `known`."""
+    """Expectation, z and p-value of days; their scale and tail are those of the errors of the used days in `known`."""
     known = known[np.isfinite(known)]
     if len(known) < MIN_USED_DAYS:
         empty = np.full(len(usual), np.nan)
         return empty, empty, empty
     bias = float(np.median(known))
     z = (errors - bias) / _scale(known)
-    return np.exp(usual + bias), z, _upper_p(z, len(known))
+    return np.exp(usual + bias), z, np.maximum(_upper_p(z, len(known)), _tail_p_of(known, errors))
 
 
 def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     """Score each day of a closed history: STL of period 7 on logs, robust (Cleveland and others, 1990), MAD z above 5.
 
     `daily` holds every day from first to last, 0 for days without usage. A flag also needs an excess above `floor`, in
-    the unit of the values, and above 30% of the expectation. `p_value` comes from `_centred_errors`, for tests over
-    many segments. Where idle days are common, days with usage within four weeks replace STL. All results are nan with
-    fewer than `MIN_STL_DAYS` days or without usage.
+    the unit of the values, above 30% of the expectation and half a usual day, and a p-value (`tail_p` of
+    `_centred_errors`) of at most `FALSE_ALARM_RATE`. Where idle days are common, days with usage within four weeks
+    replace STL. All results are nan with fewer than `MIN_STL_DAYS` days or without usage.
 
     Raises:
         ValueError: a value is negative or not finite.
@@ -180,102 +273,108 @@ def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     days = _check_days(daily)
     if len(days) < MIN_STL_DAYS or not days.any():
         empty = np.full(len(days), np.nan)
-        return _scores("stl", days, empty, empty, empty, STL_THRESHOLD, floor)
+        return _scores("stl", days, empty, empty, empty, floor)
     if _has_idle_days(days):
         usual, errors = _errors_of_used_days(days, CENTRED_WEEKS * WEEK, CENTRED_WEEKS * WEEK)
-        return _scores("stl", days, *_scores_of_used_days(usual, errors, errors[days > 0]), STL_THRESHOLD, floor)
+        return _scores("stl", days, *_scores_of_used_days(usual, errors, errors[days > 0]), floor)
     from statsmodels.tsa.seasonal import STL
 
     logs = _logs(days)
-    usual, z = _centred_errors(logs)
-    parts = STL(np.where(z > MASKING_Z, usual, logs), period=WEEK, robust=True).fit()
+    usual, errors = _centred_errors(logs)
+    parts = STL(np.where(errors > MASKING_Z, usual, logs), period=WEEK, robust=True).fit()
     fitted = np.asarray(parts.trend + parts.seasonal, dtype=np.float64)
     residuals = logs - fitted
-    p_value = _upper_p(z, len(z))
-    return _scores("stl", days, np.exp(fitted), residuals / _scale(residuals), p_value, STL_THRESHOLD, floor)
+    return _scores("stl", days, np.exp(fitted), residuals / _scale(residuals), _tail_p_of(errors, errors), floor)
 
 
 def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
-    """Score each day by earlier days only: the median of up to eight same weekdays, and the MAD of past errors.
+    """Score each day by earlier days only: the median of up to eight same weekdays, and the errors of past days.
 
-    The online rule: it uses no later day, so scoring a history at once or day by day gives the same result. The scale
-    is the MAD of this expectation's errors over the last half year, which includes trend and correlation. Before there
-    are four weeks of errors, each day of the window is measured against its own weekday in the other weeks. Where idle
-    days are common, the days with usage of the last eight weeks replace the same weekdays. Flags need a z above 3.5 and
-    otherwise the same as in `stl_days`. The first `MIN_WEEKDAY_WEEKS` weeks are nan. Raises the same as `stl_days`.
+    The online rule: it uses no later day, so scoring a history at once or day by day gives the same result, and a flag
+    stays. z and p-value (`tail_p`) come from this expectation's errors over the last half year, each over the scale of
+    its weekday; they include trend and correlation. Before there are four weeks of errors, each day of the window is
+    measured against its own weekday in the other weeks. A level that changed (`_Level`) is expected from then on. Where
+    idle days are common, the days with usage of the last eight weeks replace the same weekdays, and no shift is looked
+    for. Flags need the same as in `stl_days`, but for z. The first `MIN_WEEKDAY_WEEKS` weeks are nan. Raises the same
+    as `stl_days`.
     """
     days = _check_days(daily)
-    expected, z, p_value = (np.full(len(days), np.nan) for _ in range(3))
-    errors: list[float] = []
+    expected, z, p_value, errors = (np.full(len(days), np.nan) for _ in range(4))
+    level = _Level(len(days))
     used_usual, used_errors = _errors_of_used_days(days, WEEKDAY_WEEKS * WEEK, 0)
     for today in range(MIN_WEEKDAY_WEEKS * WEEK, len(days)):
         before = slice(max(today - MAX_ERROR_DAYS, 0), today)
         if _has_idle_days(days[before]):
-            day, known = slice(today, today + 1), used_errors[before][days[before] > 0]
-            expected[day], z[day], p_value[day] = _scores_of_used_days(used_usual[day], used_errors[day], known)
+            day, used = slice(today, today + 1), used_errors[before][days[before] > 0]
+            expected[day], z[day], p_value[day] = _scores_of_used_days(used_usual[day], used_errors[day], used)
             continue
         weeks = min(today // WEEK, WEEKDAY_WEEKS)
-        window = days[today - weeks * WEEK : today]
-        if not window.any():
+        window = slice(today - weeks * WEEK, today)
+        if not days[window].any():
             continue
-        past = _logs(window).reshape(weeks, WEEK)
+        past = (_logs(days[window]) + level.change[window]).reshape(weeks, WEEK)
         medians = np.median(past, axis=0)
-        least = SMALLEST_SHARE * float(np.median(window[window > 0]))
-        error = float(np.log(max(days[today], least)) - medians[0])
-        if len(errors) >= MIN_WEEKDAY_WEEKS * WEEK:
-            recent = np.array(errors[-MAX_ERROR_DAYS:])
-            bias, scale = float(np.median(recent)), _scale(recent)
+        least = SMALLEST_SHARE * float(np.median(days[window][days[window] > 0]))
+        errors[today] = np.log(max(days[today], least)) - medians[0]
+        known = np.flatnonzero(np.isfinite(errors[before])) + before.start
+        if len(known) >= MIN_WEEKDAY_WEEKS * WEEK:
+            bias = float(np.median(errors[known]))
+            scales = _weekday_scales(errors[known] - bias, known % WEEK)
+            z[today] = (errors[today] - bias) / scales[today % WEEK]
+            p_value[today] = tail_p((errors[known] - bias) / scales[known % WEEK], z[today])
+            if shift := level.shown_by(today, z[today], errors - bias):
+                errors[shift.first : today + 1] -= np.log(shift.factor)
         else:
-            recent = np.array([past[week] - np.median(np.delete(past, week, axis=0), axis=0) for week in range(weeks)])
-            recent = recent.ravel()
-            bias, scale = 0.0, _scale(recent)
-        errors.append(error)
+            others = [past[week] - np.median(np.delete(past, week, axis=0), axis=0) for week in range(weeks)]
+            recent, bias = np.ravel(others), 0.0
+            z[today] = errors[today] / _scale(recent)
+            p_value[today] = _upper_p(z[today : today + 1], len(recent) * _independent_share(recent))[0]
         expected[today] = np.exp(medians[0] + bias)
-        z[today] = (error - bias) / scale
-        p_value[today] = _upper_p(z[today : today + 1], len(recent) * _independent_share(recent))[0]
-    return _scores("weekday", days, expected, z, p_value, WEEKDAY_THRESHOLD, floor)
+    rises = [shift for shift in level.shifts if shift.factor > 1]
+    return _scores("weekday", days, expected, z, p_value, floor, rises)
 
 
-def _noise_law(scores: Floats, tolerance: float) -> tuple[float, float] | None:
-    """Degrees of freedom and scale of a Student's t for the normal scores of mostly clean days; None if normal.
+class _Level:
+    """Finds changes of level as days come in: CUSUM of z in both directions (Page, 1954).
 
-    Faults are on one side only, so the lighter side shows the noise: the distance of its outermost 2% from the median.
-    `tolerance` is how much further than for a normal distribution they may be by chance.
+    `change` is what brings the log of each day to the present level.
     """
-    from scipy import special
 
-    finite = scores[np.isfinite(scores)]
-    sides = [side for side in (finite[finite > 0], -finite[finite < 0]) if len(side) >= MIN_TAIL_SCORES]
-    if not sides:
+    def __init__(self, length: int) -> None:
+        self.change = np.zeros(length)
+        self.shifts: list[Shift] = []
+        self._sums = {1: 0.0, -1: 0.0}
+        self._firsts = {1: 0, -1: 0}
+
+    def shown_by(self, today: int, z: float, errors: Floats) -> Shift | None:
+        """The change that today's z has shown; `errors` are the logs over their expectation up to today."""
+        for sign in self._sums:
+            if self._sums[sign] == 0:
+                self._firsts[sign] = today
+            self._sums[sign] = max(self._sums[sign] + min(sign * z, MOST_OF_A_DAY) - SHIFT_SLACK, 0.0)
+            first = self._firsts[sign]
+            if self._sums[sign] > SHIFT_LIMIT and today - first + 1 >= SHIFT_DAYS:
+                shift = Shift(first, today, float(np.exp(np.nanmedian(errors[first : today + 1]))))
+                self.change[:first] += np.log(shift.factor)
+                self.shifts.append(shift)
+                self._sums = dict.fromkeys(self._sums, 0.0)
+                return shift
         return None
-    middle, far = min((np.quantile(side, [0.5, TAIL_QUANTILE]) for side in sides), key=lambda ends: ends[1] / ends[0])
-    if far / middle <= NORMAL_TAIL_RATIO * (1 + tolerance):
-        return None
-    freedoms = np.geomspace(LEAST_FREEDOM, MOST_FREEDOM, 200)
-    ratios = special.stdtrit(freedoms, (1 + TAIL_QUANTILE) / 2) / special.stdtrit(freedoms, 0.75)
-    freedom = float(np.interp(-far / middle, -ratios, freedoms))
-    return freedom, middle / float(special.stdtrit(freedom, 0.75))
 
 
-def allowing_for_tails(p_values: Sequence[npt.ArrayLike]) -> list[Floats]:
-    """P-values of the days of each segment, raised where the noise has heavier tails than assumed (Efron, 2004).
+def flagged_together(scores: Sequence[DayScores]) -> list[npt.NDArray[np.bool_]]:
+    """Which days of each series are flagged where many series are tested at once; all of them end on the same day.
 
-    The normal scores of all segments together, and of each segment, are compared with a normal distribution. Where
-    either has heavier tails, p comes from a Student's t with such tails, and is never lowered. nan stays nan. At least
-    `MIN_TAIL_SCORES` scores per side are needed.
+    On each day Benjamini and Hochberg's procedure holds the share of false discoveries among all series at `TREE_RATE`:
+    on a day without a shock, one of them is flagged with at most that chance.
     """
-    from scipy import special
-
-    segments = [np.asarray(p, dtype=np.float64) for p in p_values]
-    scores = [-special.ndtri(np.clip(p, 1e-300, 1 - 1e-16)) for p in segments]
-    of_all = _noise_law(np.concatenate(scores), TOLERANCE_OF_ALL) if scores else None
-    raised = []
-    for p, score in zip(segments, scores, strict=True):
-        for law in (of_all, _noise_law(score, TOLERANCE_OF_ONE)):
-            if law:
-                p = np.maximum(p, special.stdtr(law[0], -score / law[1]))
-        raised.append(p)
-    return raised
+    length = max((len(each.p_value) for each in scores), default=0)
+    p_values = np.full((len(scores), length), np.nan)
+    for row, each in zip(p_values, scores, strict=True):
+        # a small excess is no candidate, and counts as a test that found nothing
+        row[length - len(each.p_value) :] = np.where(each.is_dear | np.isnan(each.p_value), each.p_value, 1.0)
+    passing = np.array([benjamini_hochberg(day, TREE_RATE) for day in p_values.T]).reshape(length, len(scores)).T
+    return [row[length - len(each.p_value) :] for row, each in zip(passing, scores, strict=True)]
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike, rate: float) -> npt.NDArray[np.bool_]:

@@ -84,7 +84,8 @@ class Usage:
 
     `tokens` and `usd_per_token` have the shape models x kinds of tokens, in the same order on both sides. An unknown
     rate (nan) is taken from the other side. `sessions` and `requests` may be None if the source does not count them:
-    they are then 1, and the next term includes their change. `discount` is 1 - billed / list.
+    the next term then includes their change, and where only sessions are counted, tokens per request are tokens per
+    session. `discount` is 1 - billed / list.
     """
 
     tokens: Floats
@@ -119,8 +120,10 @@ def _ratio(numerator: float, denominator: float) -> float:
 def _factors(usage: Usage, counts_requests: bool, counts_sessions: bool) -> _Factors:
     tokens = np.asarray(usage.tokens, dtype=np.float64)
     total = float(tokens.sum())
-    requests = float(usage.requests or 0) if counts_requests else 1.0 * (total > 0)
-    sessions = float(usage.sessions or 0) if counts_sessions else 1.0 * (requests > 0)
+    sessions = float(usage.sessions or 0) if counts_sessions else 1.0 * (total > 0)
+    # Where only one of the two is counted, the other one has no change of its own.
+    requests = float(usage.requests or 0) if counts_requests else sessions
+    sessions = sessions if counts_sessions else 1.0 * (requests > 0)
     by_model = tokens.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         model_share = by_model / total if total > 0 else np.full(len(tokens), np.nan)
@@ -168,7 +171,7 @@ def _comparable(expected: Usage, actual: Usage) -> tuple[_Factors, _Factors]:
         if np.shape(usage.usd_per_token) != np.shape(usage.tokens):
             raise ValueError("each model and kind needs a rate, or nan")
     has_requests = all(usage.requests for usage in (expected, actual) if np.sum(usage.tokens) > 0)
-    has_sessions = has_requests and all(usage.sessions for usage in (expected, actual) if np.sum(usage.tokens) > 0)
+    has_sessions = all(usage.sessions for usage in (expected, actual) if np.sum(usage.tokens) > 0)
     before = _factors(expected, has_requests, has_sessions)
     after = _factors(actual, has_requests, has_sessions)
     return _completed(before, after), _completed(after, before)
