@@ -63,7 +63,7 @@ def test_a_dear_day_is_flagged_and_its_sessions_are_named(marts, knobs):
     at = START + dt.timedelta(days=61, hours=3)
     insert(marts, "token_usage_sessions", [session(i, i, at=at) for i in range(1, 13)])
     found = days.usage_anomalies(marts, knobs)
-    row = one(found, segment="all", method="stl", usage_date=(START + dt.timedelta(days=61)).date())
+    row = one(found, segment="all", usage_date=(START + dt.timedelta(days=61)).date())
     assert row["excess"] == pytest.approx(60 - costs[61], abs=3)
     parts = excess(row)
     assert max(parts, key=parts.get) == "requests_per_session"
@@ -78,8 +78,7 @@ def test_a_dear_model_and_a_price_are_told_apart(marts, knobs):
     insert(marts, "token_usage_minutes", rows)
     found = days.usage_anomalies(marts, knobs)
     price, mix = (
-        excess(one(found, segment="all", method="stl", usage_date=(START + dt.timedelta(days=place)).date()))
-        for place in (60, 80)
+        excess(one(found, segment="all", usage_date=(START + dt.timedelta(days=place)).date())) for place in (60, 80)
     )
     assert max(price, key=price.get) == "price"
     assert max(mix, key=mix.get) == "model_mix"
@@ -129,11 +128,114 @@ def test_a_dear_day_of_a_weekday_that_is_always_idle_is_split_by_cause_too(marts
     insert(marts, "token_usage_minutes", [day(i, cost, int(cost * 1e5)) for i, cost in zip(places, costs, strict=True)])
     insert(marts, "token_usage_minutes", [day(82, 200.0, 20_000_000)])
     found = days.usage_anomalies(marts, knobs)
-    row = one(found, segment="all", method="stl")
+    row = one(found, segment="all")
     assert row["usage_date"] == (START + dt.timedelta(days=82)).date()
     assert row["expected"] == pytest.approx(10, rel=0.1)
     parts = excess(row)
     assert parts["tokens_per_request"] + parts["requests_per_session"] + parts["sessions"] > 150
+
+
+def busy(n, keys, seed=3):
+    """Daily costs of keys with a weekday profile and noise of 25%."""
+    rng = np.random.default_rng(seed)
+    weekday = np.where(np.arange(n) % 7 > 4, 0.3, 1)
+    return {key: level * weekday * np.exp(rng.normal(0, 0.25, n)) for key, level in keys.items()}
+
+
+def land(marts, costs, first=0):
+    """Usage of each key from day `first` on: 1e5 tokens a dollar, ten requests a day."""
+    rows = [
+        day(place, float(cost), int(cost * 1e5), api_key=key, workspace=f"of {key}")
+        for key, series in costs.items()
+        for place, cost in enumerate(series)
+        if place >= first and cost
+    ]
+    insert(marts, "token_usage_minutes", rows)
+
+
+def flags(marts, knobs, **wanted):
+    found = rows_of(days.usage_anomalies(marts, knobs), **wanted)
+    return [row for row in found if row["usage_date"]]
+
+
+def on(place):
+    return (START + dt.timedelta(days=place)).date()
+
+
+def test_a_flagged_day_of_the_whole_is_handed_down_to_the_segments_that_make_it(marts, knobs):
+    costs = busy(120, {"a": 40, "b": 30, "c": 30})
+    costs["b"][100] *= 12
+    land(marts, costs)
+    found = {row["segment"]: row for row in flags(marts, knobs, usage_date=on(100))}
+    assert {"all", "api_key=b", "workspace=of b"} <= set(found)
+    assert not {"api_key=a", "api_key=c"} & set(found)
+    assert found["api_key=b"]["raised_on"] == on(100)
+    assert max(excess(found["api_key=b"]).items(), key=lambda part: part[1])[0] == "tokens_per_request"
+
+
+def test_a_shock_of_a_small_key_is_told_though_the_whole_hardly_moves(marts, knobs):
+    costs = busy(120, {"a": 100, "b": 100, "c": 6})
+    costs["c"][100] *= 8
+    land(marts, costs)
+    assert not flags(marts, knobs, segment="all", usage_date=on(100))
+    assert flags(marts, knobs, segment="api_key=c", usage_date=on(100))
+
+
+def test_a_key_that_appears_and_a_level_that_rises_are_findings_of_their_own(marts, knobs):
+    costs = busy(130, {"a": 40, "b": 30, "new": 30})
+    costs["b"][100:] *= 2.5
+    costs["new"][:110] = 0
+    land(marts, costs)
+    (shift,) = flags(marts, knobs, segment="api_key=b", kind="level_shift")
+    assert on(98) <= shift["usage_date"] <= on(102)
+    assert shift["usage_date"] < shift["raised_on"] <= on(107)
+    assert shift["score"] == pytest.approx(2.5, rel=0.35)
+    assert not [row for row in flags(marts, knobs, segment="api_key=b") if row["usage_date"] > on(110)]
+    (new,) = flags(marts, knobs, segment="api_key=new", kind="new_segment")
+    assert on(110) <= new["usage_date"] <= on(112)
+    assert not flags(marts, knobs, segment="api_key=a", kind="new_segment")
+
+
+def test_a_flag_that_was_raised_stays_as_days_are_added(marts, knobs):
+    costs = busy(140, {"a": 40, "b": 30})
+    costs["a"][[90, 110]] *= 7
+    land(marts, {key: series[:115] for key, series in costs.items()})
+
+    def raised():
+        return {
+            (row["segment"], row["usage_date"], row["raised_on"]) for row in flags(marts, knobs) if row["raised_on"]
+        }
+
+    before = raised()
+    assert {day for _, day, _ in before} >= {on(90), on(110)}
+    land(marts, costs, first=115)
+    assert raised() >= before
+
+
+def test_later_days_can_take_a_flag_back_and_say_why(marts, knobs):
+    costs = busy(160, {"a": 40})
+    costs["a"][100:] *= np.where(np.random.default_rng(1).random(60) < 0.5, 5, 1)
+    costs["a"][100] = 250
+    land(marts, costs)
+    (row,) = flags(marts, knobs, segment="all", usage_date=on(100), kind="shock")
+    assert row["taken_back"].startswith("In the light of the 59 days after it")
+
+
+def test_sessions_are_a_cause_where_only_sessions_are_counted(marts, knobs):
+    costs = busy(100, {"a": 40})["a"]
+    costs[90] *= 8
+    usages = [day(place, float(cost), int(cost * 1e5), request_count=None) for place, cost in enumerate(costs)]
+    insert(marts, "token_usage_minutes", usages)
+    started = [
+        session(1000 * place + number, 1, at=START + dt.timedelta(days=place, hours=1))
+        for place in range(60, 100)
+        for number in range(int(costs[place]))
+    ]
+    insert(marts, "token_usage_sessions", started)
+    (row,) = flags(marts, knobs, segment="all", usage_date=on(90))
+    parts = excess(row)
+    assert parts["sessions"] > 0.8 * row["excess"]
+    assert parts["requests_per_session"] == 0
 
 
 def test_calm_segments_short_ones_and_none_at_all_say_so(marts, knobs):
@@ -152,7 +254,7 @@ def test_a_small_excess_is_no_alarm(marts, knobs, tmp_path):
     insert(marts, "token_usage_minutes", rows)
     assert one(days.usage_anomalies(marts, knobs), segment="all")["usage_date"] is None
     strict = Settings(home=tmp_path, anomaly_floor_usd=0.1)
-    assert one(days.usage_anomalies(marts, strict), segment="all", method="weekday")["usage_date"] is not None
+    assert one(days.usage_anomalies(marts, strict), segment="all")["usage_date"] is not None
 
 
 def test_a_month_is_forecast_with_intervals_and_its_record(marts, knobs):

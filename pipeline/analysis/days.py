@@ -297,20 +297,20 @@ def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
         return []
     closed = [stl_days(each.days, floor_usd) for each in series]
     online = [_online(each, floor_usd) for each in series]
-    flags = [
-        _shock(each, scores, int(place), centred)
-        for rule in (online, closed)
-        for each, scores, centred, together in zip(series, rule, closed, flagged_together(rule), strict=True)
-        for place in np.flatnonzero(together | (scores.flagged if each.segment.dimension == "all" else False))
-    ]
+    shocks: dict[tuple[str, dt.date], _Flag] = {}
+    for rule in (online, closed):  # where both see a day, the one that could see it at once
+        for each, scores, hindsight, together in zip(series, rule, closed, flagged_together(rule), strict=True):
+            is_flagged = together | scores.flagged if each.segment.dimension == "all" else together
+            for place in np.flatnonzero(is_flagged):
+                shock = _shock(each, scores, int(place), hindsight)
+                shocks.setdefault((each.segment.name, shock.day), shock)
+    flags = list(shocks.values())
     flags += [flag for each, scores in zip(series, online, strict=True) for flag in _shifts(each, scores)]
     whole = series[0]
     flags += [flag for each in series[1:] if (flag := _new_segment(each, whole, floor_usd))]
-    found = {(flag.series.segment.name, flag.day) for flag in flags}
-    for flag in [flag for flag in flags if flag.series is whole and flag.kind == "shock"]:
+    for flag in [flag for flag in shocks.values() if flag.series is whole]:
         for part in _parts(flag, series[1:], online[1:]):
-            if (key := (part.series.segment.name, part.day)) not in found:
-                found.add(key)
+            if (part.series.segment.name, part.day) not in shocks:
                 flags.append(part)
     return flags
 

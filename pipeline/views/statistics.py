@@ -195,7 +195,7 @@ def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Seq
         return str(tail["verdict_reason"])
     noun = column.measure.noun
     if column.measure.name == "day_cost_usd":
-        days = len({row["usage_date"] for row in flagged})
+        days = len({row["usage_date"] for row in flagged if row["kind"] == "shock" and not row["taken_back"]})
         peak = f", the most expensive one {tail['max_to_median']:,.1f} times as much" if tail["max_to_median"] else ""
         first = (
             f"A typical day costs {usd(tail['median'])}{peak}; {days or 'none'} of {tail['n']:,} days "
@@ -261,6 +261,10 @@ def _half(connection: duckdb.DuckDBPyConnection) -> str:
 
 def _causes(row: Row) -> str:
     """The causes of a flagged day in words, largest first."""
+    if row["kind"] == "level_shift":
+        return f"{row['score']:,.1f} times the former level from this day on"
+    if row["kind"] == "new_segment":
+        return "new: no usage before"
     if not row["contributions"]:
         return "no day to compare with"
     parts = json.loads(row["contributions"], parse_float=Decimal, parse_int=Decimal)

@@ -12,7 +12,7 @@ with forecast as (
 
 select
     (select verdict from analysis.tail_metrics where segment = 'all' and measure = 'session_cost_usd') as session_cost_tail,
-    (select count(distinct usage_date) from analysis.usage_anomalies where segment = 'all') as unusual_days,
+    (select count(distinct usage_date) from analysis.usage_anomalies where segment = 'all' and kind = 'shock') as unusual_days,
     (select month from forecast) as forecast_month,
     (select point from forecast) as forecast_usd,
     (select high_95 from forecast) as forecast_high_95_usd
