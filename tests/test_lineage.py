@@ -126,7 +126,7 @@ def read(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Read:
     exports = {name: content for name, content in sample.items() if name in EXPORTS}
     everything = exports | {name: content for name, content in sample.items() if name.startswith(LOGS)}
     every_model = [model.name for model in models.all]
-    settings = Settings(home=tmp_path_factory.mktemp("home"), analysis_segments=1, **WHAT_IF)
+    settings = Settings(home=tmp_path_factory.mktemp("home"), analysis_segments=2, **WHAT_IF)
     together: Read = defaultdict(set)
     for files in (everything, exports):
         with models.over(files, *every_model) as connection:
