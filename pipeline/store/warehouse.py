@@ -35,8 +35,8 @@ from pipeline.store.sqlfiles import identifier, literal, sql
 PUBLISHED_SCHEMAS = ("ingest", "marts", "analysis")
 # DuckDB 1.2 and later open files of this storage version; only the newest clients open the newest format.
 STORAGE_VERSION = "v1.2.0"
-# DuckDB's share of the setting memory_limit. Python and its libraries take about 450 MB beside it while models are
-# built: from a limit of 500 MB on, a run keeps within 300 MB of it.
+# DuckDB's share of the setting memory_limit. Python and its libraries take about 500 MB beside it: from a limit
+# of 700 MB on, a run keeps within 300 MB of it.
 DUCKDB_SHARE = 0.7
 
 # Messages of the system, SQLite and DuckDB about a full disk or an exhausted quota.
