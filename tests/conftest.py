@@ -86,13 +86,22 @@ class Home:
         assert failed == []
         return summary
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The private file, to read what stands in it: without the macros of ingest, which take most of an opening."""
+        if not self.settings.warehouse.exists():
+            with warehouse.connect(self.settings):
+                pass
+        with duckdb.connect(str(self.settings.warehouse), config=warehouse.connection_config(self.settings)) as opened:
+            yield opened
+
     def query(self, text: str, parameters: Sequence[Any] = ()) -> Rows:
-        with warehouse.connect(self.settings) as connection:
+        with self.opened() as connection:
             return connection.execute(text, list(parameters)).fetchall()
 
     def ledger(self, name: str) -> dict[str, Any]:
         """The ledger row of the file landed as `name`."""
-        with warehouse.connect(self.settings) as connection:
+        with self.opened() as connection:
             found = connection.execute("FROM ingest.files WHERE path = ?", [f"landing/{name}"])
             columns = [column[0] for column in found.description or []]
             (row,) = found.fetchall()
@@ -105,7 +114,7 @@ class Home:
 
     def tables(self, *schemas: str) -> dict[str, Rows]:
         """Every row of every table of `schemas`, sorted."""
-        with warehouse.connect(self.settings) as connection:
+        with self.opened() as connection:
             names = connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
             found = sorted(f"{schema}.{table}" for schema, table in names if schema in schemas)
             return {name: sorted(connection.execute(f"FROM {name}").fetchall(), key=repr) for name in found}
@@ -231,31 +240,30 @@ class Models:
             yield connection
 
 
-def compiled(known: settings.Settings, *selection: str) -> str:
-    """What dbt compiles in this home of the one node that is selected."""
+def compiled(known: settings.Settings, *selection: str) -> list[Any]:
+    """The nodes of a selection as dbt compiles them in this home, in the order in which it would run them."""
     from dbt.cli.main import dbtRunner
 
-    folder = known.dagster_home / "dbt"
+    folder = dbt_runner.write_profile(known)
     result = dbtRunner(manifest=dbt_runner.manifest()).invoke(
         ["compile", *selection, "--project-dir", str(dbt_runner.project_dir()), "--profiles-dir", str(folder),
-         "--target-path", str(folder / "inline"), "--log-path", str(folder / "logs"), "--quiet", "--no-version-check"]
+         "--target-path", str(folder / "compiled"), "--log-path", str(folder / "logs"), "--quiet", "--no-version-check"]
     )  # fmt: skip
     assert result.success, result.exception
-    (found,) = result.result.results
-    return str(found.node.compiled_code)
+    return [found.node for found in result.result.results]
 
 
-def compiled_hooks(known: settings.Settings, nodes: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+def compiled_hooks(known: settings.Settings, nodes: Sequence[Any]) -> dict[tuple[str, str], str]:
     """SQL of the models' hooks by model and `pre` or `post`; dbt itself renders them only when it runs a model."""
     texts = {
-        (key, kind): ";".join(hook.sql for hook in found).replace("(this)", f"(ref('{node.name}'))")
-        for key, node in nodes.items()
-        if node.resource_type == "model"
+        (node.unique_id, kind): ";".join(hook.sql for hook in found).replace("(this)", f"(ref('{node.name}'))")
+        for node in nodes
         for kind, found in (("pre", node.config.pre_hook), ("post", node.config.post_hook))
         if found
     }
     border = "\n-- next hook\n"
-    return dict(zip(texts, compiled(known, "--inline", border.join(texts.values())).split(border), strict=True))
+    (all_hooks,) = compiled(known, "--inline", border.join(texts.values()))
+    return dict(zip(texts, all_hooks.compiled_code.split(border), strict=True))
 
 
 @pytest.fixture(scope="session")
@@ -270,26 +278,24 @@ def compiled_models(empty: Home) -> list[dict[str, Any]]:
     """Fields of a `Model` for each model that dbt runs."""
     with warehouse.connect(empty.settings) as connection:
         tables.write_reference_tables(connection, empty.settings)
-    results = dbt_runner.build(empty.settings)
-    nodes = dbt_runner.manifest().nodes
-    hooks = compiled_hooks(empty.settings, nodes)
-    names = {key: f"{node.schema}.{node.name}" for key, node in nodes.items() if node.resource_type == "model"}
+        nodes = [node for node in compiled(empty.settings) if node.resource_type == "model"]
+        hooks = compiled_hooks(empty.settings, nodes)
+    names = {node.unique_id: f"{node.schema}.{node.name}" for node in nodes}
     return [
         {
-            "name": names[key],
-            "kind": nodes[key].config.materialized.upper(),
-            "text": nodes[key].compiled_code,
-            "reads": [names[read] for read in nodes[key].depends_on.nodes if read in names],
-            "scope_column": nodes[key].config.get("scope_column") or "",
-            "scope_of": nodes[key].config.get("scope_of") or "days",
-            "before": hooks.get((key, "pre"), ""),
-            "after": hooks.get((key, "post"), ""),
-            "start": f"intermediate.{nodes[key].config.get('start')}",
-            "side": nodes[key].config.get("side") or "",
-            "unique_key": nodes[key].config.get("unique_key") or [],
+            "name": names[node.unique_id],
+            "kind": node.config.materialized.upper(),
+            "text": node.compiled_code,
+            "reads": [names[read] for read in node.depends_on.nodes if read in names],
+            "scope_column": node.config.get("scope_column") or "",
+            "scope_of": node.config.get("scope_of") or "days",
+            "before": hooks.get((node.unique_id, "pre"), ""),
+            "after": hooks.get((node.unique_id, "post"), ""),
+            "start": f"intermediate.{node.config.get('start')}",
+            "side": node.config.get("side") or "",
+            "unique_key": node.config.get("unique_key") or [],
         }
-        for result in results
-        if (key := result.unique_id) in names
+        for node in nodes
     ]
 
 

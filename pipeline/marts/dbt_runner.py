@@ -202,18 +202,7 @@ def _digest(*suffixes: str) -> str:
 
 
 def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: Sequence[str] = ()) -> list[NodeResult]:
-    folder = settings.dagster_home / "dbt"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The configuration of `warehouse.connect`, so that dbt shares its open connection.
-    _write_profile(
-        folder,
-        path=str(settings.warehouse),
-        threads=1,
-        keep_open=False,
-        config_options=warehouse.connection_config(settings),
-        retries={"connect_attempts": 3},
-    )
-
+    folder = write_profile(settings)
     sql_seconds: Counter[str] = Counter()
 
     def observe(event: Any) -> None:
@@ -244,6 +233,22 @@ def _run_dbt(settings: Settings, on_node: Callable[[str], None] | None, select: 
         for run in result.result.results
         if run.node.resource_type in ("model", "test")
     ]
+
+
+def write_profile(settings: Settings) -> Path:
+    """Write the profile by which dbt opens the private file of a home, and return its folder."""
+    folder = settings.dagster_home / "dbt"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The configuration of `warehouse.connect`, so that dbt shares its open connection.
+    _write_profile(
+        folder,
+        path=str(settings.warehouse),
+        threads=1,
+        keep_open=False,
+        config_options=warehouse.connection_config(settings),
+        retries={"connect_attempts": 3},
+    )
+    return folder
 
 
 def _write_profile(folder: Path, **output: Any) -> None:
