@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 import itertools
 import os
 import shutil
@@ -33,8 +34,8 @@ Rows = list[tuple[Any, ...]]
 
 # Files whose tests wait for processes of their own, or build many times: one that begins last is waited for alone.
 LONGEST_FIRST = (
-    "test_crash", "test_cli", "test_incremental", "test_overlaps", "test_dagster", "test_wheel", "test_hostile",
-    "test_warehouse",
+    "test_crash", "test_cli", "test_incremental", "test_ingest", "test_provider_pages", "test_overlaps", "test_dagster",
+    "test_wheel", "test_call_logs", "test_copies", "test_real_data", "test_hostile",
 )  # fmt: skip
 
 
@@ -43,6 +44,9 @@ MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 << 30
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# Of a warehouse in memory; its tables are too small for a second thread to be worth its start.
+IN_MEMORY = {"TimeZone": "UTC", "autoinstall_known_extensions": "false", "threads": "1"}
 
 # An example that takes long says that the machine is busy.
 hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -53,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest files begin first; the order of the others stays."""
     place = {name: at for at, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, so that the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 class Home:
@@ -228,7 +238,7 @@ class Models:
         """A connection to the models `names` and those that they read, built from `files` of a landing."""
         home = Home(self._scratch(), **overrides)
         home.land(files)
-        with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}) as connection:
+        with duckdb.connect(config=IN_MEMORY) as connection:
             connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
             connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
             loader.ingest(connection, home.settings)
@@ -306,7 +316,7 @@ class Warehouse:
         """Keeps up the models `names` and those that they read; all of them where none is named."""
         self.models, self.home = models, home
         self.kept_up = models._up_to(*names) if names else models.all
-        self.connection = duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"})
+        self.connection = duckdb.connect(config=IN_MEMORY)
         self.connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
         self.connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
 
@@ -323,6 +333,9 @@ class Warehouse:
             for model in self.kept_up:
                 model.build(self.connection)
         increment.close(self.connection, "models")
+
+    def query(self, text: str) -> Rows:
+        return self.connection.execute(text).fetchall()
 
     def marts(self) -> dict[str, list[tuple[Any, ...]]]:
         names = self.connection.execute(

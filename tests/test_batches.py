@@ -165,9 +165,9 @@ def read_line_by_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=list(set(Phase) - {Phase.shrink})
+    max_examples=14, deadline=None, suppress_health_check=list(HealthCheck), phases=list(set(Phase) - {Phase.shrink})
 )
-@given(files=st.lists(transcript_files(), min_size=1, max_size=6))
+@given(files=st.lists(transcript_files(), min_size=1, max_size=10))
 def test_a_batch_gives_what_each_file_and_each_line_gives_alone(
     new_home: Callable[..., Home], monkeypatch: pytest.MonkeyPatch, files: list[bytes]
 ) -> None:

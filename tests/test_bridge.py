@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from marts import MARTS, insert, one, rows_of, usage
 
@@ -87,6 +87,7 @@ lines = st.lists(
 )
 
 
+@settings(max_examples=40)  # of up to a dozen lines each
 @given(lines, st.lists(st.tuples(st.integers(0, 88), amounts, st.sampled_from("abc"), st.booleans()), max_size=8))
 def test_the_terms_sum_to_the_change_of_the_bill_to_the_last_digit(used, costs):
     with duckdb.connect() as marts:

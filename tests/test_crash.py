@@ -1,7 +1,7 @@
 """What a killed run and a full disk leave: the last published state, and a home that the next run completes.
 
-Belongs here: whole runs that are disturbed at random moments, while somebody reads. Does not belong here: locks and
-publishing alone (test_warehouse), and what the tables hold (the other tests).
+Belongs here: whole runs that are disturbed at random moments, while somebody reads, and what Dagster then says of them.
+Does not belong here: locks and publishing alone (test_warehouse), and what the tables hold (the other tests).
 
 Every run is a process of its own, forked from one that has imported everything, so that it costs no start. By default
 four runs are killed and three told to stop; `make crash` does so with twenty each.
@@ -13,6 +13,7 @@ import contextlib
 import csv
 import datetime as dt
 import gc
+import hashlib
 import io
 import itertools
 import json
@@ -31,7 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
+import dagster as dg
 import pytest
 from commands import ENVIRONMENT, token_analytics
 
@@ -166,11 +167,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def _helper(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """This file as a process of its own, doing what `_main` says; it has said its first line."""
+def _python(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that has said its first line; it ends when its standard input is closed."""
     environment = ENVIRONMENT | QUIET
     with subprocess.Popen(
-        [sys.executable, __file__, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
@@ -194,7 +195,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    with _helper("serve", folder / "undisturbed") as process:
+    with _python(__file__, folder / "undisturbed") as process:
         yield Server(process)
 
 
@@ -292,27 +293,29 @@ select
 """
 
 
-def _poll(published: Path) -> None:
-    """Open the published file over and over until standard input ends; print each state that was new, and errors."""
-    _say("ready")
-    states: list[list[int]] = []
-    errors: list[str] = []
-    polls = 0
-    while not select.select([sys.stdin], [], [], 0.1)[0]:
-        if not (published.exists() or states):
-            continue
-        polls += 1
-        try:
-            with duckdb.connect(str(published), read_only=True, config={"threads": "1"}) as connection:
-                state = list(connection.execute(_STATE).fetchall()[0])
-                ties = connection.execute(_TIES).fetchall()
-        except duckdb.Error as error:
-            errors.append(str(error))
-            continue
-        if ties != [(True,)]:
-            errors.append(f"tables of different states: {state}")
-        states += [state] if [state] != states[-1:] else []
-    _say(json.dumps({"states": states, "errors": errors, "polls": polls}))
+# Opens the published file over and over until standard input ends; then prints each state that was new, and errors.
+_POLLER = """
+import json, select, sys
+from pathlib import Path
+import duckdb
+
+published, state_query, ties_query = Path(sys.argv[1]), *sys.argv[2:]
+print("ready", flush=True)
+states, errors, polls = [], [], 0
+while not select.select([sys.stdin], [], [], 0.2)[0]:
+    polls += 1
+    try:
+        with duckdb.connect(str(published), read_only=True, config={"threads": "1"}) as connection:
+            state = list(connection.execute(state_query).fetchall()[0])
+            ties = connection.execute(ties_query).fetchall()
+    except duckdb.Error as error:
+        errors.append(str(error))
+        continue
+    if ties != [(True,)]:
+        errors.append(f"tables of different states: {state}")
+    states += [state] if [state] != states[-1:] else []
+print(json.dumps({"states": states, "errors": errors, "polls": polls}), flush=True)
+"""
 
 
 # ------------------------------------------------------------------------------------------------------- kills
@@ -394,21 +397,22 @@ def test_a_run_killed_or_told_to_stop_at_any_moment_costs_nothing_and_its_reader
     files = small_landing()
     known = [state_of(files[:BEGUN])]
     planned = disturbances(begun.seconds)
-    with _helper("poll", home / "token_analytics.duckdb") as poller:
+    with _python("-c", _POLLER, home / "token_analytics.duckdb", _STATE, _TIES) as poller:
         killed_in: set[str] = set()
         for number, found in enumerate(planned):
             if number % 2 == 0:
                 landed = files[: BEGUN + (FILES - BEGUN) * number // len(planned)]
                 land(home, landed)
                 known.append(state_of(landed))
-            seconds = found.after_seconds
+            before, seconds = digest_of(home), found.after_seconds
             ended = server.run(home, found.stage, seconds, found.by)
             while ended.code == 0 and found.by == "SIGKILL":  # It had ended by then: sooner, once more.
-                seconds /= 2
+                before, seconds = digest_of(home), seconds / 2
                 ended = server.run(home, found.stage, seconds, found.by)
             if found.by == "SIGKILL":
                 assert ended.code == -signal.SIGKILL, ended.text
                 killed_in.add(ended.last_stage)
+                assert ended.last_stage == "Publishing" or digest_of(home) == before
             elif ended.code != 0:
                 assert_that_it_stopped_with_a_sentence(ended, found.by)
         land(home, files)
@@ -425,6 +429,18 @@ def test_a_run_killed_or_told_to_stop_at_any_moment_costs_nothing_and_its_reader
 
     assert tables(home) == tables(folder / "undisturbed")
     assert [path for path in home.rglob("*") if path.name.endswith(".next")] == []
+    with dg.DagsterInstance.from_config(str(runs.dagster_home(settings.load(home)))) as instance:
+        last, *others = [run.status for run in instance.get_runs()]
+    assert last == dg.DagsterRunStatus.SUCCESS
+    assert dg.DagsterRunStatus.FAILURE in others
+    ended_states = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+    assert {*others} <= ended_states, "nobody waits for a run that is dead"
+
+
+def digest_of(home: Path) -> dict[str, str]:
+    """What is published, byte by byte."""
+    files = [home / "token_analytics.duckdb", *(home / "outputs").glob("*.parquet")]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def assert_that_it_stopped_with_a_sentence(ended: Ended, by: str) -> None:
@@ -489,4 +505,4 @@ def fill(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": _serve, "poll": _poll}[sys.argv[1]](Path(sys.argv[2]))
+    _serve(Path(sys.argv[1]))

@@ -591,7 +591,8 @@ def ended(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFactor
         # With the limit as it is, of 256 MiB, a test would be slow.
         for module in (calls, provider_pages):
             patch.setattr(module, "MAX_DOCUMENT_BYTES", 16 << 20)
-        for name, value in {"SETTLE_SECONDS": "0", "MAX_REJECTED_SHARE": "1", "USER_IDS": "plain"}.items():
+        knobs = {"SETTLE_SECONDS": "0", "MAX_REJECTED_SHARE": "1", "USER_IDS": "plain", "ANALYSIS_SEGMENTS": "2"}
+        for name, value in knobs.items():
             patch.setenv(f"TOKEN_ANALYTICS_{name}", value)
         done = token_analytics("run", "--home", home.root)
     return Ended(home, done, rows, [*files])

@@ -265,9 +265,9 @@ def test_dbt_builds_days_of_one_export_and_of_several_into_the_rows_of_a_rebuild
     steps = [
         {f"alone_{number}.csv": text for number, text in enumerate(texts_of(alone))}
         | {"pull.jsonl": pull_of(bucket(anthropic(output_tokens=10), start=third), first=2)},
-        {f"again_{number}.csv": text for number, text in enumerate(texts_of([again]))},
         # a later pull stands for all rows of the first, and has none
-        {"none.jsonl": pull_of(first=2, pulled_on=2)},
+        {f"again_{number}.csv": text for number, text in enumerate(texts_of([again]))}
+        | {"none.jsonl": pull_of(first=2, pulled_on=2)},
     ]
     landed: dict[str, str] = {}
     for files in steps:

@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Warehouse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rows import (
@@ -301,7 +302,7 @@ def test_half_an_emoji_in_the_text_of_a_line_does_not_cost_its_usage(home):
     assert (home.ledger("t.jsonl")["rows_loaded"], home.rejected()) == (1, [])
 
 
-def test_calls_inside_of_a_response_count_once_however_often_it_is_repeated(home):
+def test_calls_inside_of_a_response_count_once_however_often_it_is_repeated(models):
     def repeat(seconds: int, output: int, *iterations: dict[str, Any], session: str = "s1") -> str:
         line = json.loads(transcript_line("m1", output, timestamp=f"2026-02-17T09:00:{seconds:02}Z"))
         line["sessionId"], line["requestId"] = session, "r1"
@@ -313,33 +314,34 @@ def test_calls_inside_of_a_response_count_once_however_often_it_is_repeated(home
     summary = {"type": "compaction", "input_tokens": 180, "output_tokens": 35, "cache_read_input_tokens": 4}
     lines = [repeat(1, 1), repeat(2, 2, own, adviser), repeat(3, 2, own, adviser, own, summary)]
     fork = [repeat(3, 2, own, adviser, own, summary, session="s2")]
-    home.land({"a.jsonl": "\n".join(lines), "b.jsonl": "\n".join(fork)})
-    home.build()
-    assert home.query("""
-        SELECT request_key, session_id, model_version, requested_at::varchar, total_tokens
-        FROM marts.requests ORDER BY request_key
-    """) == [
+    with models.over({"a.jsonl": "\n".join(lines), "b.jsonl": "\n".join(fork)}, "marts.requests") as marts:
+        requests = marts.execute("""
+            SELECT request_key, session_id, model_version, requested_at::varchar, total_tokens
+            FROM marts.requests ORDER BY request_key
+        """).fetchall()
+        files = marts.execute("SELECT path, rows_read, rows_loaded, rows_repeated FROM ingest.files ORDER BY path")
+        counted = files.fetchall()
+    assert requests == [
         ("m1#1:r1", "s1", "claude-opus-4-7", "2026-02-17 09:00:02", 80),
         ("m1#2:r1", "s1", "claude-haiku-4-5-20251001", "2026-02-17 09:00:03", 219),
         ("m1:r1", "s1", "claude-haiku-4-5-20251001", "2026-02-17 09:00:01", 3),
     ]
-    assert home.query("SELECT path, rows_read, rows_loaded, rows_repeated FROM ingest.files ORDER BY path") == [
+    assert counted == [
         ("landing/a.jsonl", 6, 3, 3),
         ("landing/b.jsonl", 3, 3, 0),
     ]
 
 
-def test_advisers_that_are_asked_alike_by_turns_of_one_id_are_calls_of_their_own(home):
+def test_advisers_that_are_asked_alike_by_turns_of_one_id_are_calls_of_their_own(models):
     lines = [json.loads(transcript_line("gateway", timestamp=f"2026-02-17T09:0{turn}:00Z")) for turn in range(3)]
     for turn, line in enumerate(lines):
         adviser = {"type": "advisor_message", "model": "claude-opus-4-7", "input_tokens": 50, "output_tokens": 30}
         line["message"]["usage"] |= {"input_tokens": 10 + turn, "iterations": [adviser]}
         line["uuid"] = f"u{turn}"
-    home.land({"a.jsonl": "\n".join(map(json.dumps, lines))})
-    home.build()
-    assert home.query(
-        "SELECT model_version, count(*), sum(total_tokens)::int FROM marts.requests GROUP BY 1 ORDER BY 1"
-    ) == [
+    query = "SELECT model_version, count(*), sum(total_tokens)::int FROM marts.requests GROUP BY 1 ORDER BY 1"
+    with models.over({"a.jsonl": "\n".join(map(json.dumps, lines))}, "marts.requests") as marts:
+        found = marts.execute(query).fetchall()
+    assert found == [
         ("claude-haiku-4-5-20251001", 3, 10 + 11 + 12 + 3 * 2),
         ("claude-opus-4-7", 3, 3 * 80),
     ]
@@ -432,15 +434,16 @@ def test_a_second_run_a_copy_and_a_new_name_change_no_row(home):
     assert after == before
 
 
-def test_a_log_that_grew_is_read_anew_and_nothing_counts_twice(home):
+def test_a_log_that_grew_is_read_anew_and_nothing_counts_twice(models, home):
+    kept_up = Warehouse(models, home, "marts.requests", "marts.token_usage_sessions")
     grown = [transcript_line("m1"), transcript_line("m2"), transcript_line("m3")]
     home.land({"t.jsonl": grown[0] + "\n" + grown[1][:-20], "s.csv": session_csv(session_row("x"))})
-    home.ingest()
+    kept_up.update(10**9)
     home.land({"t.jsonl": "\n".join(grown), "s.csv": session_csv(session_row("x", "70", "2026-02-17 10:00:00"))})
-    home.build()
-    assert home.query("SELECT count(*), sum(total_tokens)::bigint FROM marts.requests") == [(3, 9)]
-    assert home.query("SELECT total_tokens FROM marts.token_usage_sessions WHERE session_id = 'x'") == [(160,)]
-    assert home.query(LEDGER_IDENTITY) == [(0,)]
+    kept_up.update(10**9)
+    assert kept_up.query("SELECT count(*), sum(total_tokens)::bigint FROM marts.requests") == [(3, 9)]
+    assert kept_up.query("SELECT total_tokens FROM marts.token_usage_sessions WHERE session_id = 'x'") == [(160,)]
+    assert kept_up.query(LEDGER_IDENTITY) == [(0,)]
 
 
 # ------------------------------------------------------------------------------------------- another try after a fix
@@ -470,27 +473,31 @@ def older_product(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatc
         yield patch
 
 
-def test_another_try_after_a_fix_gives_the_marts_of_a_home_that_never_had_the_fault(home, new_home, older_product):
+def test_another_try_after_a_fix_gives_the_marts_of_a_home_that_never_had_the_fault(
+    models, home, new_home, older_product
+):
     files = {name: GOOD_FILES[name] for name in ("usage.csv", "cost.csv")}
+    ledger = "SELECT * EXCLUDE (loaded_at) FROM ingest.files WHERE path = 'landing/usage.csv'"
     home.land(files | {"other.txt": "hello"})
-    home.build()
-    assert home.query("SELECT sum(total_tokens)::bigint FROM marts.token_usage_minutes") == [(3,)]
+    mended = Warehouse(models, home)
+    mended.update(10**9)
+    assert mended.query("SELECT sum(total_tokens)::bigint FROM marts.token_usage_minutes") == [(3,)]
     assert len(list(home.settings.quarantine.iterdir())) == 1
 
     older_product.undo()
-    assert retry(home) == [
+    assert loader.retry_rejected(mended.connection, home.settings) == [
         "landing/cost.csv: was unrecognised, is now loaded with 0 rejected rows",
         "landing/usage.csv: was loaded with 1 rejected rows, is now loaded with 0 rejected rows",
         "1 files with the same result as before",
     ]
-    home.build()
-    fresh = new_home()
-    fresh.land(files)
-    fresh.build()
-    assert home.tables("marts", "intermediate") == fresh.tables("marts", "intermediate")
-    assert home.ledger("usage.csv") == fresh.ledger("usage.csv") | {"loaded_at": home.ledger("usage.csv")["loaded_at"]}
-    assert (home.rejected(), list(home.settings.quarantine.iterdir())) == ([], [])
-    assert home.ledger("other.txt")["status"] == "unrecognised"
+    mended.update(10**9)
+    fresh = Warehouse(models, new_home())
+    fresh.home.land(files)
+    fresh.update(10**9)
+    assert mended.marts() == fresh.marts()
+    assert mended.query(ledger) == fresh.query(ledger)
+    assert (mended.query("FROM ingest.rejected_rows"), list(home.settings.quarantine.iterdir())) == ([], [])
+    assert mended.query("SELECT status FROM ingest.files WHERE path = 'landing/other.txt'") == [("unrecognised",)]
 
 
 AWKWARD_FILES = {

@@ -1,35 +1,30 @@
 """The files of a home: one writer at a time, readers that nobody disturbs, publishing as one step, private modes.
 
-Belongs here: locks, publishing, and what a killed run leaves. Does not belong here: what the tables hold.
+Belongs here: locks, publishing, and what a killed publish leaves. Does not belong here: runs that are killed
+(test_crash), and what the tables hold.
 """
 
 from __future__ import annotations
 
 import contextlib
 import grp
-import hashlib
 import os
 import re
-import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
 import duckdb
 import pytest
-from commands import CONSOLE_FILES, ENVIRONMENT, SAMPLE, command_line, land, token_analytics
+from commands import CONSOLE_FILES, ENVIRONMENT, land, token_analytics
 
 from pipeline import settings
-from pipeline.cli import runs
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import warehouse
-from pipeline.store.sqlfiles import sql
 
 # The number of DuckDB 1.2's storage format, in the eight bytes behind `DUCK`; 1.2 refuses a file with a greater one.
 STORAGE_OF_1_2 = 65
@@ -303,56 +298,7 @@ def test_a_shell_on_the_private_file_is_named_in_one_line(found: Settings, monke
     assert f"PID {shell.pid}" in ended
 
 
-# ----------------------------------------------------------------------------------------------- a killed run
-
-
-def _kill_at(stage: str, home: Path) -> None:
-    """Start a run as a process of its own, and kill it when it says that it has reached `stage`."""
-    with subprocess.Popen(
-        command_line("run", "--home", home), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr
-        for line in process.stderr:
-            if line.startswith(stage):
-                process.kill()
-        assert process.wait(30) == -signal.SIGKILL
-
-
-def _published_state(home: Path) -> dict[str, str]:
-    files = [home / "token_analytics.duckdb", *sorted((home / "outputs").glob("*.parquet"))]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def test_a_killed_run_leaves_the_last_state_readable_and_the_next_run_completes_it(
-    new_home: Callable[..., Any],
-) -> None:
-    first = new_home()
-    first.land({CONSOLE_FILES[0]: (SAMPLE / CONSOLE_FILES[0]).read_bytes()})
-    first.build()
-    with warehouse.connect(first.settings) as connection:
-        warehouse.publish(connection, first.settings)
-    warehouse.release_lock(first.settings)
-    home = first.root
-    before = _published_state(home)
-
-    land(home, CONSOLE_FILES[1])
-    _kill_at("Building marts", home)
-    assert _published_state(home) == before
-
-    assert token_analytics("run", "--home", home, keeps_history=True).code == 0
-    with warehouse.connect_published(settings.load(home)) as connection:
-        names = connection.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall()
-        completed = {
-            f"marts.{name}": sorted(connection.execute(f"FROM marts.{name}").fetchall(), key=repr) for (name,) in names
-        }
-    undisturbed = new_home()
-    undisturbed.land({name: (SAMPLE / name).read_bytes() for name in CONSOLE_FILES})
-    undisturbed.build()
-    assert completed == undisturbed.tables("marts")
-
-    with dg.DagsterInstance.from_config(str(runs.dagster_home(settings.load(home)))) as instance:
-        ended = [run.status for run in instance.get_runs()]
-    assert ended == [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+# ------------------------------------------------------------------------------------------------ a damaged file
 
 
 def test_a_damaged_private_file_is_one_sentence_that_says_what_to_do(found: Settings) -> None:
