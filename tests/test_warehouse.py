@@ -25,6 +25,7 @@ from commands import CONSOLE_FILES, ENVIRONMENT, land, token_analytics
 from pipeline import settings
 from pipeline.settings import ConfigurationError, Settings
 from pipeline.store import warehouse
+from pipeline.store.sqlfiles import sql
 
 # The number of DuckDB 1.2's storage format, in the eight bytes behind `DUCK`; 1.2 refuses a file with a greater one.
 STORAGE_OF_1_2 = 65
