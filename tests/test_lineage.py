@@ -35,7 +35,7 @@ from pipeline.views import contracts, reconciliation, statistics
 GRAPH = defs.resolve_asset_graph()
 KEYS = GRAPH.get_all_asset_keys()
 WHAT_IF = {"what_if": {"batch": {"usage_type": "batch"}}}
-EXPORTS = {f"console/claude_api_{of}_2025_{month}.csv" for of in ("tokens", "cost") for month in (10, 11)}
+EXPORTS = {f"console/claude_api_{of}_2025_{month}.csv" for of in ("tokens", "cost") for month in ("08", "09", 10, 11)}
 LOGS = ("sessions/token_usage_sessions_2025_11", "tracker/", "claude_projects/-srv-example-search-index/")
 # What dbt builds is in its manifest; what is loaded, pulled or published is no query.
 STAGES = {"analysis", "reference", "validation_report", "reconciliation_report", "statistics_report", "pricing_report"}
@@ -126,7 +126,7 @@ def read(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Read:
     exports = {name: content for name, content in sample.items() if name in EXPORTS}
     everything = exports | {name: content for name, content in sample.items() if name.startswith(LOGS)}
     every_model = [model.name for model in models.all]
-    settings = Settings(home=tmp_path_factory.mktemp("home"), analysis_segments=2, **WHAT_IF)
+    settings = Settings(home=tmp_path_factory.mktemp("home"), analysis_segments=1, **WHAT_IF)
     together: Read = defaultdict(set)
     for files in (everything, exports):
         with models.over(files, *every_model) as connection:
