@@ -11,7 +11,7 @@ listed as (
     from marts.unpriced_usage
 ),
 
-silent as (
+unlisted as (
     select minutes.source, count(*) as rows_silently_unpriced
     from minutes
     anti join listed
@@ -41,7 +41,7 @@ select
     counted.source,
     counted.rows_checked,
     counted.rows_unpriced,
-    coalesce(silent.rows_silently_unpriced, 0) as rows_silently_unpriced
+    coalesce(unlisted.rows_silently_unpriced, 0) as rows_silently_unpriced
 from counted
-left join silent on counted.source is not distinct from silent.source
+left join unlisted on counted.source is not distinct from unlisted.source
 order by all

@@ -11,7 +11,7 @@ files as (
     where status in ('loaded', 'failed') and rows_read > 0 and getvariable('max_rejected_share') is not null
 ),
 
-judged as (
+shares as (
     select
         path as subject,
         rows_rejected / rows_read as rejected_share
@@ -24,11 +24,11 @@ judged as (
     from files
 ),
 
-over as (
+above_limit as (
     select
         subject,
         rejected_share
-    from judged
+    from shares
     where rejected_share > getvariable('max_rejected_share')::double
 ),
 
@@ -49,7 +49,7 @@ named as (
             ),
             ''
         ) as first_subjects
-    from over
+    from above_limit
 )
 
 select

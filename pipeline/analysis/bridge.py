@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.analysis.causes import KINDS, Lines, RateRatios, billed, comparable, priced, tokens_of, total
-from pipeline.analysis.measures import TEXT, as_table, described_field, described_schema
+from pipeline.analysis.measures import MONEY, TEXT, as_table, described_field, described_schema
 from pipeline.analysis.stats.decomposition import BRIDGE_TERMS, month_bridge
 from pipeline.settings import Settings
 from pipeline.store.connection import Row, rows_of
@@ -32,7 +32,6 @@ from pipeline.store.sqlfiles import sql
 MAX_MONTHS = 24  # only the latest changes are published
 MAX_KEYS = 200  # the most expensive keys are tracked one by one; all others count as one key
 OTHERS = "(others)"
-MONEY = pa.decimal128(38, 12)
 Key = tuple[str, str, str]  # provider, workspace, api_key
 
 SCHEMA = described_schema(

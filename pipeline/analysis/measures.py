@@ -188,6 +188,7 @@ def described_schema(description: str, fields: Sequence[pa.Field]) -> pa.Schema:
 
 
 TEXT, COUNT, NUMBER, FLAG, TIME = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us")
+MONEY = pa.decimal128(38, 12)
 SEGMENT = described_field(
     "segment",
     TEXT,

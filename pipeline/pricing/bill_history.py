@@ -28,6 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.analysis.measures import MONEY
+from pipeline.analysis.measures import described_field as field
 from pipeline.pricing.bill_model import (
     BLOCK_DAYS,
     MONTH_DAYS,
@@ -62,17 +64,7 @@ SESSION_CAP_QUANTILE = 0.95  # the default cap: one session in twenty costs more
 YEAR_MONTHS = 12  # consecutive simulated months, for contracts that depend on earlier months
 _BATCHES = 20  # of 500 simulated months each; their spread gives the simulation error
 FALLBACK_DIMENSIONS = ("api_key", "workspace")
-MONEY = pa.decimal128(38, 12)
-
-
 _MECHANISM = f"{', '.join(MECHANISM_NAMES)}, or the name of a mechanism or quote of the settings"
-
-
-def field(name: str, kind: pa.DataType, description: str) -> pa.Field:
-    """A column with its description."""
-    return pa.field(name, kind, metadata={"description": description})
-
-
 _STATUS_OF_BILL = (
     "ok: contracts are priced on this bill; partial_month: the history covers only a part of this first or last month, "
     "and has three months or more; unattributed: the rows name no customer; unpriced: no row of the bill has a price; "

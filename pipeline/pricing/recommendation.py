@@ -19,8 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.analysis.measures import MONEY
+from pipeline.analysis.measures import described_field as field
 from pipeline.pricing import bill_history
-from pipeline.pricing.bill_history import MONEY, ORGANISATION, Pool, field
+from pipeline.pricing.bill_history import ORGANISATION, Pool
 from pipeline.pricing.frontier import MECHANISMS, PRINCIPLES, Choice, Market
 from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY, measure, solvency_loading
 from pipeline.pricing.terms import Contract, Ledger, Usd, break_even, classics_at_equal_revenue

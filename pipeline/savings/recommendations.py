@@ -21,7 +21,7 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 
-from pipeline.analysis.measures import COUNT, TEXT, as_table, described_field, described_schema
+from pipeline.analysis.measures import COUNT, MONEY, TEXT, as_table, described_field, described_schema
 from pipeline.reference import rates
 from pipeline.savings import repricing
 from pipeline.settings import ConfigurationError, Settings, WhatIf
@@ -30,7 +30,6 @@ from pipeline.store.connection import Row, rows_of
 from pipeline.store.sqlfiles import literal, sql
 from pipeline.words import counted, usd
 
-MONEY = pa.decimal128(38, 12)
 MONTH_DAYS = 30
 LEAST_DAYS, LEAST_REQUESTS = 7, 20  # with fewer of either, the confidence is one level lower
 # Kinds with the same saving are applied in this order.

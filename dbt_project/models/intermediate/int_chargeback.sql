@@ -114,7 +114,7 @@ parts as (
     group by all
 ),
 
-weighed as (
+weighted_parts as (
     select
         *,
         sum(part_usd) over (partition by {{ piece }}) as parts_usd,
@@ -131,7 +131,7 @@ pieces as (
             when parts_usd = amount_usd then part_usd
             else {{ part_of('amount_usd', 'weight', piece, 'user_id, project') }}
         end as cost_usd
-    from weighed
+    from weighted_parts
 ),
 
 -- The line with the most filled cells counts, then the latest valid_from, then the last in the file.

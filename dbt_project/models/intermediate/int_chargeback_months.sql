@@ -36,7 +36,7 @@ teams as (
     where share = 'direct'
 ),
 
-weighed as (
+pool_weights as (
     select month, basis, sum(weight) as weight
     from teams
     group by all
@@ -46,7 +46,7 @@ weighed as (
 pools as (
     select month, basis, cost_usd as pool_usd
     from by_month
-    semi join weighed using (month, basis)
+    semi join pool_weights using (month, basis)
     where share = 'shared'
 ),
 
@@ -67,8 +67,8 @@ booked as (
     union all
     select by_month.month, by_month.basis, 'unallocated' as share, {{ target }}, by_month.cost_usd
     from by_month
-    left join weighed using (month, basis)
-    where share = 'unallocated' or (share = 'shared' and weighed.month is null)
+    left join pool_weights using (month, basis)
+    where share = 'unallocated' or (share = 'shared' and pool_weights.month is null)
 ),
 
 months as (

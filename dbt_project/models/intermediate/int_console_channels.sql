@@ -44,7 +44,7 @@ channel_days as (
 ),
 
 -- Days that the preferred channel covers only in part, and on which the other one has more tokens outside of that part.
-given_over as (
+exceptions as (
     select distinct
         preferred.provider,
         preferred.usage_date
@@ -78,10 +78,10 @@ select
     channel_days.usage_date,
     channel_days.provider,
     coalesce(
-        max(channel_days.channel) filter (where channel_days.is_preferred = (given_over.usage_date is null)),
+        max(channel_days.channel) filter (where channel_days.is_preferred = (exceptions.usage_date is null)),
         max(channel_days.channel)
     ) as channel_in_force
 from channel_days
-left join given_over
-    on channel_days.provider = given_over.provider and channel_days.usage_date = given_over.usage_date
+left join exceptions
+    on channel_days.provider = exceptions.provider and channel_days.usage_date = exceptions.usage_date
 group by channel_days.provider, channel_days.usage_date

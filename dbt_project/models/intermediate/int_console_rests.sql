@@ -122,7 +122,7 @@ checked as (
 ),
 
 -- Without a request count, the rest has none either.
-lessened as (
+reduced as (
     select
         file_sha256,
         usage_start,
@@ -163,4 +163,4 @@ select
     cache_split_assumed,
     has_finer_rows,
     rest_was_negative
-from lessened
+from reduced

@@ -47,7 +47,7 @@ by_side as (
 ),
 
 -- The bill takes precedence over usage.
-believed as (
+preferred as (
     select * from by_side
     where
         side = 'billed'
@@ -65,14 +65,14 @@ select
     logs.provider,
     case
         when rules.is_declared then 'unassigned'
-        when believed.key_count = 1 then 'inferred'
-        when believed.key_count > 1 then 'collapsed'
+        when preferred.key_count = 1 then 'inferred'
+        when preferred.key_count > 1 then 'collapsed'
         -- no key of the account has usage on the days of these logs: they belong to another account
         else 'unknown'
     end as scope,
-    case when believed.key_count = 1 and not rules.is_declared then believed.api_key else '' end as api_key,
-    case when believed.key_count = 1 and not rules.is_declared then believed.workspace end as workspace
+    case when preferred.key_count = 1 and not rules.is_declared then preferred.api_key else '' end as api_key,
+    case when preferred.key_count = 1 and not rules.is_declared then preferred.workspace end as workspace
 from (select distinct source_format, provider from days_without_key) as logs
 cross join rules
-left join believed
-    on logs.source_format = believed.source_format and logs.provider = believed.provider
+left join preferred
+    on logs.source_format = preferred.source_format and logs.provider = preferred.provider

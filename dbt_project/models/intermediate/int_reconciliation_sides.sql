@@ -143,7 +143,7 @@ joined as (
 
 ---------- which sides take part
 
-taking_part as (
+present_sides as (
     select
         joined.*,
         days.is_console_day or joined.console_tokens is not null as has_console,
@@ -179,7 +179,7 @@ scoped as (
         *,
         is_unassigned or is_subscription or (is_other_key and (is_logged_day or not (has_console and has_billed)))
             as is_outside
-    from taking_part
+    from present_sides
 )
 
 select

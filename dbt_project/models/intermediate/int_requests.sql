@@ -112,7 +112,7 @@ of_gateways as (
     having min(input_hash) <> max(input_hash)
 ),
 
-told_apart as (
+distinct_calls as (
     select
         {{ star_except(['request_key', 'input_tokens'], 'recorded') }},
         if(
@@ -130,7 +130,7 @@ named as (
     select
         *,
         {{ is_own_request }} as is_own_turn
-    from told_apart
+    from distinct_calls
     where coalesce(message_id, '') = ''
 ),
 
@@ -146,7 +146,7 @@ unnamed as (
                 rows between unbounded preceding and 1 preceding
             ), true
         ) as opens
-    from told_apart
+    from distinct_calls
     where message_id <> ''
 ),
 
@@ -205,7 +205,7 @@ stored as (
     select
         *,
         {{ is_own_request }} as is_own_turn
-    from told_apart
+    from distinct_calls
 ),
 
 {% endif -%}
@@ -230,7 +230,7 @@ originals as (
 ),
 
 -- The calls that each session made itself, to find the originals of copies.
-made as (
+own_calls as (
     select
         session_id as ancestor,
         copy_key,
@@ -266,9 +266,9 @@ inherited as (
         held_in,
         copy_key,
         -- if it is uncertain which file made the call, the oldest
-        arg_min(made.request_key, (made_rank, made_at, made.request_key)) as original_key
+        arg_min(own_calls.request_key, (made_rank, made_at, own_calls.request_key)) as original_key
     from lineage
-    inner join made using (ancestor, copy_key)
+    inner join own_calls using (ancestor, copy_key)
     group by held_in, copy_key
 ),
 
@@ -278,14 +278,14 @@ copied as (
         min(
             coalesce(
                 inherited.original_key,
-                made.request_key,
+                own_calls.request_key,
                 originals.request_key
             )
         ) as original_key
     from copyable
     inner join originals using (copy_key)
     left join inherited using (held_in, copy_key)
-    left join made on copyable.copied_from = made.ancestor and copyable.copy_key = made.copy_key
+    left join own_calls on copyable.copied_from = own_calls.ancestor and copyable.copy_key = own_calls.copy_key
     where
         -- a copy may have the key of its original
         rank = key_rank
@@ -293,7 +293,7 @@ copied as (
         and (
             rank = 2
             or copyable.copied_from = ''
-            or coalesce(inherited.original_key, made.request_key) is not null
+            or coalesce(inherited.original_key, own_calls.request_key) is not null
         )
     group by copyable.request_key
 ),

@@ -8,7 +8,7 @@ days as (
     from {{ ref('int_commitment_days') }}
 ),
 
-reached as (
+history as (
     select max(usage_date) as last_day from days
 ),
 
@@ -33,9 +33,9 @@ select
     coalesce(spent.spent_usd, 0)::decimal(38, 12) as spent_usd,
     greatest(commitments.committed_usd_per_month - coalesce(spent.spent_usd, 0), 0)::decimal(38, 12) as shortfall_usd,
     greatest(commitments.committed_usd_per_month, coalesce(spent.spent_usd, 0))::decimal(38, 12) as due_usd,
-    reached.last_day >= last_day(months.month) as is_complete
+    history.last_day >= last_day(months.month) as is_complete
 from months
-cross join reached
+cross join history
 inner join commitments
     on
         months.month >= commitments.valid_from

@@ -132,7 +132,7 @@ touched as (
     from touches
 ),
 
-judged as (
+assessed as (
     select
         shared.*,
         is_conversation and cached_before_tokens > 0 and coalesce(gap_seconds > lifetime_seconds, false) as is_pause,
@@ -165,10 +165,10 @@ lost as (
         *,
         if(is_pause and cached_tokens >= cached_before_tokens, greatest(cached_before_tokens - read_tokens, 0), 0)
             as lost_tokens
-    from judged
+    from assessed
 ),
 
-parted as (
+amounts as (
     select
         *,
         least(lost_tokens, write_5m_tokens) as lost_5m_tokens,
@@ -181,27 +181,27 @@ parted as (
 
 select
     ---------- ids
-    parted.request_key,
-    parted.session_id,
-    parted.thread,
-    parted.source_format,
-    parted.requested_at,
+    amounts.request_key,
+    amounts.session_id,
+    amounts.thread,
+    amounts.source_format,
+    amounts.requested_at,
 
     ---------- dimensions
-    parted.provider,
-    parted.model,
-    parted.api_key,
-    parted.workspace,
-    parted.project,
-    parted.is_sidechain,
+    amounts.provider,
+    amounts.model,
+    amounts.api_key,
+    amounts.workspace,
+    amounts.project,
+    amounts.is_sidechain,
 
     ---------- numerics
-    parted.write_5m_tokens,
-    parted.write_1h_tokens,
-    parted.read_tokens,
-    parted.input_tokens,
-    parted.output_tokens,
-    parted.estimated_cost_usd,
+    amounts.write_5m_tokens,
+    amounts.write_1h_tokens,
+    amounts.read_tokens,
+    amounts.input_tokens,
+    amounts.output_tokens,
+    amounts.estimated_cost_usd,
     (
         {{ difference_of('read_tokens', 'cache_read', 'input_no_cache') }}
         + {{ difference_of('write_5m_tokens', 'cache_write_5m', 'input_no_cache') }}
@@ -215,41 +215,41 @@ select
         {{ difference_of('(write_5m_tokens - held_by_1h_tokens)', 'cache_write_5m', 'cache_write_1h') }}
         + {{ difference_of('held_by_1h_tokens', 'cache_write_5m', 'cache_read') }}
     )::decimal(38, 12) as saved_by_1h_usd,
-    parted.read_later_tokens,
-    parted.is_followed,
+    amounts.read_later_tokens,
+    amounts.is_followed,
     greatest(coalesce(
         {{ difference_of('unread_5m_tokens', 'cache_write_5m', 'input_no_cache') }}
         + {{ difference_of('(unread_tokens - unread_5m_tokens)', 'cache_write_1h', 'input_no_cache') }}, 0
     ), 0)::decimal(38, 12) as saved_if_unread_usd,
-    if(parted.is_pause, parted.gap_seconds, null) as pause_seconds,
-    if(parted.is_pause, parted.lifetime_seconds, null)::bigint as lifetime_seconds,
-    parted.lost_tokens,
+    if(amounts.is_pause, amounts.gap_seconds, null) as pause_seconds,
+    if(amounts.is_pause, amounts.lifetime_seconds, null)::bigint as lifetime_seconds,
+    amounts.lost_tokens,
     (
         {{ difference_of('lost_5m_tokens', 'cache_write_5m', 'cache_read') }}
         + {{ difference_of('(lost_tokens - lost_5m_tokens)', 'cache_write_1h', 'cache_read') }}
     )::decimal(38, 12) as rewritten_usd,
     if(
-        parted.is_pause,
-        {{ money('parted.cached_before_tokens', 'rates.cache_read_usd_per_mtok') }}
+        amounts.is_pause,
+        {{ money('amounts.cached_before_tokens', 'rates.cache_read_usd_per_mtok') }}
         + {{ money('1', 'rates.output_usd_per_mtok') }}, 0
     )::decimal(38, 12) as keep_alive_usd,
     -- the end of a session is unknown, so its cache would be kept alive in vain
     if(
-        parted.is_conversation and parted.is_last and parted.cached_tokens > 0,
-        coalesce(parted.own_lifetime_seconds, parted.lifetime_seconds), null
+        amounts.is_conversation and amounts.is_last and amounts.cached_tokens > 0,
+        coalesce(amounts.own_lifetime_seconds, amounts.lifetime_seconds), null
     )::bigint as last_lifetime_seconds,
     if(
-        parted.is_conversation and parted.is_last,
-        {{ money('parted.cached_tokens', 'rates.cache_read_usd_per_mtok') }}
+        amounts.is_conversation and amounts.is_last,
+        {{ money('amounts.cached_tokens', 'rates.cache_read_usd_per_mtok') }}
         + {{ money('1', 'rates.output_usd_per_mtok') }}, 0
     )::decimal(38, 12) as last_keep_alive_usd,
-    greatest(coalesce(parted.surcharge_usd, 0), 0)::decimal(38, 12) as surcharge_usd,
+    greatest(coalesce(amounts.surcharge_usd, 0), 0)::decimal(38, 12) as surcharge_usd,
     case
-        when parted.priced_context_window like '%k-%' then split_part(parted.priced_context_window, 'k-', 1)::bigint * 1000
-        else try_cast(split_part(parted.priced_context_window, '-', 1) as bigint)
+        when amounts.priced_context_window like '%k-%' then split_part(amounts.priced_context_window, 'k-', 1)::bigint * 1000
+        else try_cast(split_part(amounts.priced_context_window, '-', 1) as bigint)
     end as base_rate_tokens,
-    parted.session_id <> '' and coalesce(parted.input_tokens > parted.input_before_tokens, false)
-    and parted.gap_seconds <= 300 as is_growing
-from parted
-left join rates on {{ at_rate('parted', 'rates', 'priced_') }}
-order by parted.requested_at, parted.request_key
+    amounts.session_id <> '' and coalesce(amounts.input_tokens > amounts.input_before_tokens, false)
+    and amounts.gap_seconds <= 300 as is_growing
+from amounts
+left join rates on {{ at_rate('amounts', 'rates', 'priced_') }}
+order by amounts.requested_at, amounts.request_key

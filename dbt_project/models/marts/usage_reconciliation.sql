@@ -87,7 +87,7 @@ tested as (
 
 ---------- the first that holds
 
-classed as (
+with_status as (
     select
         *,
         case
@@ -116,7 +116,7 @@ detected as (
             (rounding_tolerance_usd + abs(billed_cost_usd - computed_cost_usd))::double / nullif(computed_cost_usd, 0)::double,
             null
         ) as detectable_rate_change
-    from classed
+    from with_status
 )
 
 select

@@ -191,7 +191,7 @@ summed as (
     from cached
 ),
 
-told as (
+inclusion as (
     select
         *,
         ${is_inclusive} and not only_exclusive(input_count, cached_tokens, output_count, total_as_stated) as is_inclusive
@@ -204,10 +204,10 @@ netted as (
         total_of_all(${is_inclusive} and not is_inclusive, total_as_stated, input_count, cached_tokens, output_count)
             as stated_total_tokens,
         input_count - if(is_inclusive, cached_tokens, 0) as no_cache_tokens
-    from told
+    from inclusion
 ),
 
-parted as (
+with_parts as (
     select
         *,
         part_tokens(
@@ -218,7 +218,7 @@ parted as (
     from netted
 ),
 
-judged as (
+with_reasons as (
     select
         *,
         case kind
@@ -235,15 +235,13 @@ judged as (
                 'web searches ' || tokens_problem(stated.web_searches),
                 parts_problem(stated),
                 parts_too_great(parts, no_cache_tokens, read_tokens, output_count),
-                if(
-                    logged_at is null,
-                    coalesce(time_problem, 'no timestamp') || ' ('
-                    || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)',
-                    null
+                no_time_problem(
+                    logged_at, time_problem,
+                    no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count
                 )
             )
         end as reason
-    from parted
+    from with_parts
 )
 
 select
@@ -263,4 +261,4 @@ select
         when logged_at < session_started_at then true
     end as is_copied,
     if(reason is null, '', md5(line)) as line_md5
-from judged
+from with_reasons

@@ -4,7 +4,7 @@
 -- alone is a call that the counter leaves out, such as a compaction. The file is the session of its first session_meta.
 -- A fork starts with its parent's history, which does not count: lines older than the file, and lines at its beginning
 -- that were written faster than any model answers.
-with headed as (
+with with_headers as (
     select
         rowid as place,
         *,
@@ -30,7 +30,7 @@ named as (
             and (opens_headers or coalesce(lag(opens_headers and session_id = file_session) over (order by place), false)),
             session_id, null
         ) as copied_header
-    from headed
+    from with_headers
 ),
 
 in_force as (
@@ -192,7 +192,7 @@ identified as (
 ),
 
 -- A line with an unchanged counter repeats the last call that changed it.
-told as (
+numbered_usages as (
     select
         usages.*,
         if(
@@ -209,7 +209,7 @@ select
     codex_lines.line,
     case
         when codex_lines.is_malformed then codex_lines.line
-        when told.place is null then '{}'
+        when numbered_usages.place is null then '{}'
         else to_json({
             key: identified.call_key,
             copy_key: identified.copy_key,
@@ -219,11 +219,11 @@ select
             is_copied: coalesce(identified.is_copied::varchar, 'unknown'),
             response_id: identified.response_id,
             session_id: identified.owner,
-            logged_at: told.logged_at,
-            provider: coalesce(told.provider, 'openai'),
-            model: told.model,
-            cwd: told.cwd,
-            service_tier: told.service_tier,
+            logged_at: numbered_usages.logged_at,
+            provider: coalesce(numbered_usages.provider, 'openai'),
+            model: numbered_usages.model,
+            cwd: numbered_usages.cwd,
+            service_tier: numbered_usages.service_tier,
             input_tokens: identified.usage[1],
             cached_input_tokens: identified.usage[2],
             output_tokens: identified.usage[3],
@@ -232,5 +232,5 @@ select
         })::varchar
     end as document
 from codex_lines
-left join told on codex_lines.rowid = told.place
-left join identified on told.call_number = identified.call_number
+left join numbered_usages on codex_lines.rowid = numbered_usages.place
+left join identified on numbered_usages.call_number = identified.call_number

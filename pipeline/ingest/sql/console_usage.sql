@@ -20,7 +20,7 @@ typed as (
 
 -- Nearly every row is plain: one check of all of its counts replaces the search for a problem in each. (Nine digits are
 -- below any possible limit.)
-looked_at as (
+with_plainness as (
     select
         *,
         regexp_full_match(
@@ -53,12 +53,12 @@ checked as (
             {column_name: 'usage_output_tokens', value: usage_output_tokens},
             {column_name: 'web_search_count', value: web_searches}
         ]), lambda found: found.reason is not null) [1] end as found
-    from looked_at
+    from with_plainness
 ),
 
 -- All rows of a file have one grain: minutes, if any row is not at a full hour. (A scan of one column up to the first
 -- such row; a window function would hold the whole file in memory.)
-grained as (
+with_grain as (
     select
         *,
         exists(
@@ -102,4 +102,4 @@ select
             }
     end as problem,
     case when found is not null then cells end as cells
-from grained
+from with_grain

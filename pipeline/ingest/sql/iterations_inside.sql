@@ -1,7 +1,5 @@
--- Anthropic's usage.iterations: the counts of a response include only its own iterations of type `message`, not other
--- calls that the provider made within it. If another model served the response (`fallback_message`), the counts are
--- that model's, and each `message` is a declined attempt, which is billed if it has output. Some loggers add up all
--- iterations in the record's counts: if these equal the sums, the counts of the record's own iterations are used.
+-- Anthropic's usage.iterations (see is_call_inside in macros.sql). Some loggers add up all iterations in the record's
+-- counts: if these equal the sums, the counts of the record's own iterations are used.
 iterated as (
     select
         *,
@@ -62,10 +60,7 @@ chosen as (
             iterations,
             lambda each: each.kind = if(is_fallback, 'fallback_message', 'message') or (each.kind = '' and not is_fallback)
         ) as own,
-        list_filter(
-            iterations,
-            lambda each: each.kind not in ('', 'fallback_message') and (each.kind <> 'message' or (is_fallback and each.output > 0))
-        ) as further
+        list_filter(iterations, lambda each: is_call_inside(each.kind, is_fallback, each.output > 0)) as further
     from typed_inside
 ),
 

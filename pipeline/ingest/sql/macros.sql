@@ -122,6 +122,15 @@ create or replace temp macro parts_too_great(parts, no_cache, cache_read, output
         when parts.output_audio_tokens + parts.output_image_tokens > output
             then 'more audio and image tokens than output tokens'
     end;
+-- Whether an entry of Anthropic's usage.iterations is a call of its own. The counts of a response include only its own
+-- entries of type `message`, not other calls that the provider made within it. If another model served the response
+-- (`fallback_message`), the counts are that model's, and each `message` is a declined attempt, which is billed if it has
+-- output.
+create or replace temp macro is_call_inside(kind, is_fallback, has_output) as
+    kind not in ('', 'fallback_message') and (kind <> 'message' or (is_fallback and has_output));
+-- Why a call without a time is rejected, with its tokens; null if it has a time.
+create or replace temp macro no_time_problem(logged_at, time_problem, token_count) as
+    if(logged_at is null, coalesce(time_problem, 'no timestamp') || ' (' || token_count || ' tokens)', null);
 -- Counts of a Codex rollout: input, cached, output, reasoning, total, cache writes; null if not stated.
 create or replace temp macro codex_counts(usage) as
     nullif(

@@ -7,7 +7,7 @@ with cells as (
 ),
 
 -- The dimensions that a file states: those of the request if known, else those that a row names.
-stating as (
+stated_units as (
     select
         coalesce(${grouped_by}, list_filter([
             if(bool_or(api_key <> ''), 'api_key', null),
@@ -33,7 +33,7 @@ typed as (
         ${item_tier} as item_tier,
         ${item_window} as item_window
     from cells
-    cross join stating
+    cross join stated_units
 ),
 
 checked as (

@@ -7,7 +7,7 @@ with cells as (
 ),
 
 -- The dimensions that a file states: those of the request if known, else all that a row names.
-stating as (
+stated_units as (
     select
         coalesce(${grouped_by}, list_filter([
             if(bool_or(api_key <> ''), 'api_key', null),
@@ -41,7 +41,7 @@ typed as (
         moment_or_null(ends) as ends_at,
         epoch_us(ends_at) - epoch_us(starts_at) as width_us
     from cells
-    cross join stating
+    cross join stated_units
 ),
 
 counted as (

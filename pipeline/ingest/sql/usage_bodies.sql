@@ -29,19 +29,13 @@ opened as (
     from classified
 ),
 
--- The counts of a response include only its iterations of type `message`, not other calls that the provider made within
--- it. If another model served the response (`fallback_message`), the counts are that model's, and each `message` is a
--- declined attempt, which is billed if it has output.
 iterated as (
     select
         *,
-        list_filter(iterations, lambda each: case coalesce(json_extract_string(each, '$$.type'), '')
-            when '' then false
-            when 'fallback_message' then false
-            when 'message'
-                then len(fallbacks) > 0 and coalesce(json_extract_string(each, '$$.output_tokens'), '0') <> '0'
-            else json_type(each) = 'OBJECT'
-        end) as calls_inside
+        list_filter(iterations, lambda each: is_call_inside(
+            coalesce(json_extract_string(each, '$$.type'), ''), len(fallbacks) > 0,
+            coalesce(json_extract_string(each, '$$.output_tokens'), '0') <> '0'
+        )) as calls_inside
     from opened
 ),
 
@@ -317,7 +311,7 @@ cached as (
     from typed
 ),
 
-told as (
+inclusion as (
     select
         *,
         (shape in ('gemini', 'chat', 'responses') or (shape = 'bedrock' and stated.sdk_read is not null))
@@ -330,10 +324,10 @@ netted as (
         *,
         total_of_all(not is_inclusive, total_as_stated, input_stated, cached_tokens, output_count) as stated_total_tokens,
         input_stated - if(is_inclusive, cached_tokens, 0) as no_cache_tokens
-    from told
+    from inclusion
 ),
 
-disjoint as (
+with_parts as (
     select
         *,
         part_tokens(
@@ -368,14 +362,12 @@ select
             'web_search_requests ' || tokens_problem(web_searches_text),
             parts_problem(stated),
             parts_too_great(parts, no_cache_tokens, read_tokens, output_count),
-            if(
-                logged_at is null,
-                coalesce(time_problem, 'no timestamp') || ' ('
-                || (no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count) || ' tokens)',
-                null
+            no_time_problem(
+                logged_at, time_problem,
+                no_cache_tokens + write_5m_tokens + write_1h_tokens + read_tokens + output_count
             )
         )
     end as reason
-from disjoint
+from with_parts
 -- Calls within a rejected line are rejected too.
 where part = '' or reason is null

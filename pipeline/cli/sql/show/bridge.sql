@@ -9,7 +9,7 @@ with chosen as (
         )
 ),
 
-told as (
+steps as (
     select month, segment, 1 as place, term, usd, source, note, previous_usd + month_usd as size
     from chosen
     where segment = 'all' or usd <> 0
@@ -34,5 +34,5 @@ select
     usd,
     source,
     note
-from told
+from steps
 order by segment <> 'all', size desc, segment, place, abs(usd) desc, term

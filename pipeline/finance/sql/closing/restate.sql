@@ -1,6 +1,6 @@
 -- Every cell of a closed month that differs from its last stated value: as booked, or as restated since.
 insert into raw.restatements by name
-with said_costs as (
+with known_costs as (
     select month, side, provider, model, api_key, workspace, token_kind, tokens, unpriced_tokens, cost_usd, rates
     from raw.booked_costs
     union all by name
@@ -12,7 +12,7 @@ with said_costs as (
 ),
 
 last_costs as (
-    select * from said_costs
+    select * from known_costs
     qualify row_number() over (
         partition by month, side, provider, model, api_key, workspace, token_kind order by noticed_at desc nulls last
     ) = 1
@@ -67,7 +67,7 @@ changed as (
         or old_unpriced_tokens is distinct from new_unpriced_tokens
 ),
 
-said_chargeback as (
+known_chargeback as (
     select
         month, team, cost_centre, product, environment,
         (direct_usd + shared_usd + unallocated_usd)::decimal(38, 12) as total_usd,
@@ -80,7 +80,7 @@ said_chargeback as (
 ),
 
 last_chargeback as (
-    select * from said_chargeback
+    select * from known_chargeback
     qualify row_number() over (
         partition by month, team, cost_centre, product, environment order by noticed_at desc nulls last
     ) = 1
