@@ -2,8 +2,8 @@
 
     python bench/compare.py before/token_analytics.duckdb after/token_analytics.duckdb
 
-Prints one line for each table that differs, with up to three rows of each side, and exits 1 where any does.
-What differs between any two runs (when a file was loaded, where it lay) is left out. Numbers of type DOUBLE are
+Prints one line for each table that differs, with up to three rows of each side, and exits with 1 if any table differs.
+Columns that differ between any two runs (time of loading, path of a file) are left out. Numbers of type DOUBLE are
 compared to twelve significant digits, since the order of a sum may change the last ones.
 """
 
@@ -42,7 +42,7 @@ def projection(columns: dict[str, str]) -> str:
 
 
 def compare(before: Path, after: Path) -> list[str]:
-    """One paragraph for each difference; none where both hold the same."""
+    """One paragraph per difference; none if both databases are equal."""
     differences = []
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{before}' AS before (READ_ONLY); ATTACH '{after}' AS after (READ_ONLY)")

@@ -25,7 +25,7 @@ MEMORY_BOUND_MB = 600
 
 
 def work(home: Path) -> None:
-    """Ingest the landing of `home`; prints what it took and what the ledger says."""
+    """Ingest the landing of `home`; prints time, memory and the counts of the ledger."""
     from pipeline import settings
     from pipeline.ingest import loader
     from pipeline.store import warehouse
@@ -38,11 +38,11 @@ def work(home: Path) -> None:
 
 
 def peer(path: Path) -> None:
-    """Read the file with pyarrow; the rows that it refuses are skipped."""
+    """Read the file with pyarrow, skipping the rows that it refuses."""
     import pyarrow.csv
 
     options = pyarrow.csv.ParseOptions(invalid_row_handler=lambda row: "skip")
-    # A count that is no number would end the read: pyarrow gets text there, which costs it less, not more.
+    # A count that is not a number would end the read, so pyarrow reads these columns as text, which is faster.
     kinds = {"usage_output_tokens": "string", "usage_input_tokens_no_cache": "string"}
     convert = pyarrow.csv.ConvertOptions(column_types=kinds)
     rows, measured = run_call(
@@ -80,12 +80,12 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         (home / "landing").mkdir(parents=True)
         (home / "landing" / path.name).hardlink_to(path)
         for name, arguments in {"pyarrow.csv": ["--peer", str(path)], "ours": ["--work", str(home)]}.items():
-            output = folder / "told.json"
+            output = folder / "result.json"
             process = run_process([sys.executable, __file__, *arguments], {}, output)
-            told = json.loads(output.read_text(encoding="utf-8"))
-            inside = Measured(**told["measured"])
+            result = json.loads(output.read_text(encoding="utf-8"))
+            inside = Measured(**result["measured"])
             runs[name].append(Measured(inside.wall, inside.cpu, process.megabytes))
-            summary = told.get("summary", summary)
+            summary = result.get("summary", summary)
         for file in sorted(home.rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
     found = {name: median(part) for name, part in runs.items()}

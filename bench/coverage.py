@@ -1,4 +1,4 @@
-"""How often the 95% intervals of `pipeline.analysis.stats.intervals` hold the truth, on simulated columns.
+"""How often the 95% intervals of `pipeline.analysis.stats.intervals` contain the true value, on simulated columns.
 
 usage: python bench/coverage.py [--repetitions 2000 --seed 20251122]
 

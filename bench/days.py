@@ -1,12 +1,12 @@
-"""One day added to a history: what the models cost then, against a full rebuild.
+"""Cost of the models when one day is added to a history, compared with a full rebuild.
 
 usage: python bench/days.py [--rows 10000000 --history 36 365 --memory-limit 1GB]
 
 For each length of history a fresh home gets its days as one console export of minutes (--rows is for 365 days; a
-shorter history has as many rows a day), is built, gets one more day, and is built again; then everything is rebuilt.
+shorter history has as many rows per day), is built, gets one more day, and is built again; then everything is rebuilt.
 Each build is a process of its own. "models' SQL" is what DuckDB spends on the statements of the models: the elapsed
 times of dbt's SQLQueryStatus events, from BEGIN to COMMIT and with the deletes, of models and not of data tests. dbt's
-own work on top of it (rendering, opening connections, its results) is the same for each build and stands in "build".
+own work (rendering, opening connections, its results) is the same for each build and is part of "build".
 Bounds: the added day at most 1/100 of the rebuild, the same within 1.2 times for each length of history, and at most
 1.25 GB (1e9 bytes) for the whole process.
 """
@@ -47,7 +47,7 @@ def work(home: Path, memory_limit: str, full_refresh: bool) -> None:
     warehouse.release_lock(known)
     failed = [node.unique_id for node in nodes if not node.succeeded]
     if summary.rows_rejected:
-        # Rows in quarantine cost nothing to build: the day added would look cheaper than it is.
+        # Rows in quarantine cost nothing to build; with them, the added day would look too cheap.
         failed.append(f"{summary.rows_rejected} rows were rejected")
     models = {node.unique_id.rsplit(".", 1)[-1]: node.sql_seconds for node in nodes if node.kind == "model"}
     report({"ingest": ingested, "build": built, "models": models, "failed": failed, "rows": summary.rows_loaded})
@@ -55,13 +55,13 @@ def work(home: Path, memory_limit: str, full_refresh: bool) -> None:
 
 def build(home: Path, memory_limit: str, full_refresh: bool) -> tuple[Measured, Measured, dict[str, float], float]:
     """One `work` in a process of its own: ingest, build, seconds of each model's SQL, peak MB."""
-    output = home / "told.json"
+    output = home / "result.json"
     command = [sys.executable, __file__, "--work", str(home), "--memory-limit", memory_limit]
     process = run_process(command + ["--full-refresh"] * full_refresh, {}, output)
-    told = json.loads(output.read_text(encoding="utf-8"))
-    if told["failed"]:
-        raise SystemExit(f"failed: {', '.join(told['failed'])}")
-    return Measured(**told["ingest"]), Measured(**told["build"]), told["models"], process.megabytes
+    result = json.loads(output.read_text(encoding="utf-8"))
+    if result["failed"]:
+        raise SystemExit(f"failed: {', '.join(result['failed'])}")
+    return Measured(**result["ingest"]), Measured(**result["build"]), result["models"], process.megabytes
 
 
 def main() -> None:

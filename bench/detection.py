@@ -1,4 +1,4 @@
-"""How well `detection.classify` tells heavy tails from light ones on labelled draws of many laws.
+"""How well `detection.classify` distinguishes heavy tails from light ones, on labelled draws of many laws.
 
 usage: python bench/detection.py [--seeds 5 --repetitions 6 --sizes 1000 5000 --first-seed 31]
 
@@ -6,7 +6,7 @@ Draws are made here, with ranges, shares and laws of their own, rounded to whole
 inside a family; `hard`, near the border between heavy and light; `contaminated`, core draws with 3% to 25% of the rows
 at one value, 0.3% to 5% at a cap, and half of the time 5% short fixed-size rows; `unseen`, laws outside the candidates.
 Beside `classify` stand the p95/median > 3 rule and a plain BIC vote: one-kind families on the column as it is, no
-priors. Balanced accuracy is the mean of the shares of heavy and of light columns that are told; `family` is the share
+priors. Balanced accuracy is the mean of the shares of heavy and of light columns called right; `family` is the share
 of exact names.
 """
 
@@ -142,20 +142,20 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     print(machine("numpy", "scipy"), f"seeds {list(seeds)}, {arguments.repetitions} repetitions", sep="\n")
-    print("\n| tier | rows | rule | balanced accuracy | heavy told | light told | family | ms of CPU | |")
+    print("\n| tier | rows | rule | balanced accuracy | heavy found | light found | family | ms of CPU | |")
     print("|---|---|---|---|---|---|---|---|---|")
     for tier in ("core", "hard", "contaminated", "unseen"):
         for n in arguments.sizes:
             drawn = [column for seed in seeds for column in columns(tier, n, arguments.repetitions, seed)]
             for rule, judge in RULES.items():
                 started = time.process_time()
-                told = [judge(rows) for rows, _, _ in drawn]
+                answers = [judge(rows) for rows, _, _ in drawn]
                 spent = (time.process_time() - started) / len(drawn) * 1000
                 right = np.array(
-                    [answer["heavy_tailed"] == heavy for answer, (_, heavy, _) in zip(told, drawn, strict=True)]
+                    [answer["heavy_tailed"] == heavy for answer, (_, heavy, _) in zip(answers, drawn, strict=True)]
                 )
                 is_heavy_law = np.array([heavy for _, heavy, _ in drawn])
-                named = np.mean([answer["family"] == name for answer, (_, _, name) in zip(told, drawn, strict=True)])
+                named = np.mean([answer["family"] == name for answer, (_, _, name) in zip(answers, drawn, strict=True)])
                 heavy, light = float(right[is_heavy_law].mean()), float(right[~is_heavy_law].mean())
                 accuracy = (heavy + light) / 2
                 goal = GOALS.get((tier, n)) if rule == "classify" else None

@@ -60,14 +60,14 @@ def main() -> None:
     methods = ("weekday", "ets") if arguments.ets else ("weekday",)
     inside: list[bool] = []
     for number, kind in enumerate(KINDS):
-        told: dict[str, list[tuple[MonthForecast, float]]] = {method: [] for method in methods}
+        forecasts: dict[str, list[tuple[MonthForecast, float]]] = {method: [] for method in methods}
         for repetition in range(arguments.histories):
             days, known, first, total = history(np.random.default_rng([arguments.seed, number, repetition]), kind)
-            told["weekday"].append((forecast_month(days[:known], first), total))
+            forecasts["weekday"].append((forecast_month(days[:known], first), total))
             if arguments.ets and (smooth := forecast_month_ets(days[:known], first, repetition)) is not None:
-                told["ets"].append((smooth, total))
+                forecasts["ets"].append((smooth, total))
         for method in methods:
-            found = [(each, total) for each, total in told[method] if each.low_80 is not None]
+            found = [(each, total) for each, total in forecasts[method] if each.low_80 is not None]
             in_80 = [each.low_80 <= total <= each.high_80 for each, total in found]
             in_95 = [each.low_95 <= total <= each.high_95 for each, total in found]
             error = np.mean([each.point / total - 1 for each, total in found])

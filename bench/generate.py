@@ -202,13 +202,13 @@ class TranscriptShape:
     """How transcripts look; shares are of assistant lines or of files.
 
     Attributes:
-        repeats: share of assistant lines that stream a response on: same ids, growing output_tokens.
+        repeats: share of assistant lines that continue a streamed response: same ids, growing output_tokens.
         line_bytes: bytes on disk for each assistant line, other lines included.
         user_lines: lines of the user for each assistant line.
-        subagent_files: share of files that lie in `<session>/subagents/`.
-        forked_files: share of session files that open with the lines of another session.
+        subagent_files: share of files in `<session>/subagents/`.
+        forked_files: share of session files that start with the lines of another session.
         cut_files: share of files whose last line is half-written.
-        replays: share of a subagent's responses that also stand in its session, without a requestId.
+        replays: share of a subagent's responses that its session repeats without a requestId.
         days: the sessions start on these many days from 2025-01-01.
         seed: of everything.
 
@@ -266,7 +266,7 @@ def _texts(mean_bytes: float, seed: int, count: int = 4096) -> list[str]:
 
 
 class Transcripts:
-    """Lines of transcripts: each file's are a function of its number alone, so that any can be made again."""
+    """Lines of transcripts: a file depends only on its number, so any file can be made again."""
 
     def __init__(self, shape: TranscriptShape) -> None:
         self.shape = shape

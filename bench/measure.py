@@ -1,6 +1,6 @@
-"""What the benchmarks share: measuring a whole process, medians, and the Markdown table with machine and versions.
+"""Shared by the benchmarks: measuring a whole process, medians, and the Markdown table with machine and versions.
 
-Belongs here: how something is measured and shown. Does not belong here: what is measured, and inputs (generate.py).
+Belongs here: measuring and printing. Does not belong here: the measured commands, and inputs (generate.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value")
-# How often the memory of a running command is looked at; the system keeps the peak, so that only its end is missed.
+# Interval of memory samples; the system keeps the peak, so only a peak in the last interval can be missed.
 WATCHED_SECONDS = 0.2
 
 
@@ -53,12 +53,12 @@ def run_process(command: Sequence[str], environment: Mapping[str, str], output: 
         watching.join()
     if status:
         raise subprocess.CalledProcessError(status, command, stderr=error.decode(errors="replace"))
-    # Of all processes the system itself tells only the largest.
+    # The system reports only the largest process.
     return Measured(wall, usage.ru_utime + usage.ru_stime, max(usage.ru_maxrss, sum(peaks.values())) / 1024)
 
 
 def _watch(process: int, peaks: dict[int, int], has_ended: threading.Event) -> None:
-    """Note the peak of memory (kB) of a process and of all that it has begun, for as long as they run."""
+    """Record the peak memory (kB) of a process and its children while they run."""
     while not has_ended.wait(WATCHED_SECONDS):
         waiting = [process]
         while waiting:
@@ -80,7 +80,7 @@ def run_call(call: Callable[[], Value]) -> tuple[Value, Measured]:
 
 
 def _cpu() -> float:
-    """CPU seconds of this process and of those that it has begun and that have ended."""
+    """CPU seconds of this process and of its ended children."""
     used = (resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_utime + each.ru_stime for each in used)
 
@@ -120,5 +120,5 @@ def ratio(name: str, ours: Measured, theirs: Measured, bounds: tuple[float | Non
 
 
 def report(value: object) -> None:
-    """Print what a worker process hands back: one line of JSON."""
+    """Print the result of a worker process as one line of JSON."""
     print(json.dumps(value, default=lambda found: vars(found) if hasattr(found, "__dict__") else str(found)))

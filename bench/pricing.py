@@ -1,4 +1,4 @@
-"""What pricing costs in a run: the rate card, the join that prices each row, and the tables of rates and charges.
+"""Cost of pricing in a run: the rate card, the join that prices each row, and the tables of rates and charges.
 
 usage: python bench/pricing.py [--rows 10000000 --memory-limit 2GB]
 
@@ -40,7 +40,7 @@ PRICE_MODELS = (
 
 
 def seconds_of(connection: duckdb.DuckDBPyConnection, query: str) -> float:
-    """Wall time of building a table of a query: the least of three, since a busy machine only ever adds to it."""
+    """Wall time of creating a table from a query: the minimum of three, since other load can only add to it."""
     times = []
     for _ in range(3):
         started = time.perf_counter()

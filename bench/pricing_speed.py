@@ -33,7 +33,7 @@ ORACLE_BOUND = 0.001  # three digits
 
 
 def seconds(call: Callable[[], object], runs: int) -> tuple[float, float]:
-    """Median wall and CPU time of some runs, after one that does not count."""
+    """Median wall and CPU time of some runs, after a warm-up."""
     call()
     walls, cpus = [], []
     for _ in range(runs):
@@ -45,7 +45,7 @@ def seconds(call: Callable[[], object], runs: int) -> tuple[float, float]:
 
 
 def vectorised(path: str) -> object:
-    """Parquet to the table of the four mechanisms."""
+    """From Parquet to the table of the four mechanisms."""
     from pipeline.pricing.recommendation import conversation_rows
 
     with duckdb.connect() as connection:
@@ -54,7 +54,7 @@ def vectorised(path: str) -> object:
 
 
 def loop(frame: pd.DataFrame) -> list[dict[str, float]]:
-    """The same by a loop over rows."""
+    """The same with a loop over rows."""
     from pipeline.pricing.terms import classics_at_equal_revenue
 
     terms = {contract.name: contract.params() for contract in classics_at_equal_revenue(frame["cost_usd"].to_numpy())}
@@ -111,7 +111,7 @@ def oracle() -> None:
 
 
 def verdict(value: float, bound: float, at_least: bool = False) -> str:
-    """Whether a number keeps its bound."""
+    """Whether a number meets its bound."""
     holds = value >= bound if at_least else value <= bound
     return f"{'holds' if holds else 'MISSED'}: at {'least' if at_least else 'most'} {bound:g}"
 

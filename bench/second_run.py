@@ -1,4 +1,4 @@
-"""A run over the sample that has nothing new to do, against a bare `dbt build` of the same project.
+"""A run of the sample without new files, compared with a bare `dbt build` of the same project.
 
 usage: python bench/second_run.py [--repetitions 3]
 
@@ -37,7 +37,7 @@ def main() -> None:
             str(BIN / "dbt"), "build", "--project-dir", project, "--profiles-dir", str(home / "dagster" / "dbt"),
             "--target-path", f"{folder}/target", "--log-path", f"{folder}/logs", "--exclude-resource-type", "unit_test",
         ]  # fmt: skip
-        run_process(run, {})  # it writes the profile, with which a build touches only what is in the increment: nothing
+        run_process(run, {})  # this run writes the profile that limits a build to the increment, which is empty
         run_process(build, {})  # the first build parses the project
         runs: dict[str, list[Measured]] = defaultdict(list)
         for _ in range(repetitions):

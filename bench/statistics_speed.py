@@ -68,7 +68,7 @@ def cpu_seconds(call: Callable[[], object], runs: int) -> float:
 
 
 def nine_families(rows: np.ndarray) -> None:
-    """What `scipy_nine` does, on pairs."""
+    """The same as `scipy_nine`, on pairs."""
     from pipeline.analysis.stats.families import fit_families
 
     fit_families(*np.unique(rows, return_counts=True), families=NINE)
@@ -86,7 +86,7 @@ def scipy_nine(rows: np.ndarray) -> None:
 
 
 def whole(path: str, only_group: bool) -> None:
-    """Parquet to pairs, and unless `only_group` to description, fits and tails; prints times and memory."""
+    """From Parquet to pairs and, unless `only_group`, to description, fits and tails; prints times and memory."""
     from pipeline.analysis.stats import describe, detection, families, tails
 
     nine_families(draw(1000, 1))  # imports and first calls
@@ -133,10 +133,10 @@ def intervals_of_a_run(rows: np.ndarray) -> None:
 def child(arguments: list[str]) -> Measured | dict[str, float]:
     """Run a part of this file in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "told.json"
+        output = Path(folder) / "result.json"
         process = run_process([sys.executable, __file__, *arguments], {}, output)
-        told = json.loads(output.read_text())
-    return Measured(told["wall"], told["cpu"], process.megabytes) if "wall" in told else told
+        result = json.loads(output.read_text())
+    return Measured(result["wall"], result["cpu"], process.megabytes) if "wall" in result else result
 
 
 def verdict(value: float, bound: float, at_least: bool) -> str:
@@ -165,11 +165,11 @@ def main() -> None:
     nine_families(draw(1000, 1))
     million = draw(10**6, 2)
     ours = cpu_seconds(lambda: nine_families(million), arguments.runs)
-    theirs, told = "", ""
+    theirs, bound_met = "", ""
     if not arguments.skip_scipy:
         spent = cpu_seconds(lambda: scipy_nine(million), 1)
-        theirs, told = f"{spent:.1f}", verdict(spent / ours, 500, True)
-    print(f"| nine families and KS, 1e6 rows (CPU) | {theirs} | {ours:.3f} | {told} |", flush=True)
+        theirs, bound_met = f"{spent:.1f}", verdict(spent / ours, 500, True)
+    print(f"| nine families and KS, 1e6 rows (CPU) | {theirs} | {ours:.3f} | {bound_met} |", flush=True)
     if arguments.powerlaw_python:
         from pipeline.analysis.stats.tails import power_law
 

@@ -1,9 +1,9 @@
-"""What tracking a call costs, and whether every acknowledged event arrives once while processes are killed.
+"""Cost of tracking a call, and whether every acknowledged event arrives exactly once while processes are killed.
 
     python bench/tracker.py                          # both: 200,000 events, 4 processes of 32 threads, 40 kills
     python bench/tracker.py --events 20000 --no-cost
 
-Prints one Markdown table; the exit code is 1 where a bound is missed. The processes are forked from one that has
+Prints one Markdown table; the exit code is 1 if a bound is missed. The processes are forked from one that has
 tracked before them; each killed one (SIGKILL) is started again and goes on with the calls without acknowledgement.
 """
 
@@ -45,7 +45,7 @@ RESPONSE = {
 
 
 def main() -> int:
-    """Run what was asked for, print it, and say whether the bounds hold."""
+    """Run the requested parts, print them, and return whether the bounds hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--processes", type=int, default=4)
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def print_cost(folder: Path) -> bool:
-    """Processor time of one call against json.dumps and os.write of the very event that it wrote."""
+    """CPU time of one call, compared with json.dumps and os.write of the same event."""
     tracker = TokenTracker("anthropic", folder, api_key="backend", workspace="Default")
     details = {"conversation_id": "conversation-0001", "user_id": "user-42", "metadata": {"project": "webshop"}}
     tracker.track(response=RESPONSE, **details)
@@ -91,7 +91,7 @@ def print_cost(folder: Path) -> bool:
 
 
 def work(tracker: TokenTracker, units: list[int], acknowledged: Path, threads: int) -> None:
-    """Track each unit once, and note its acknowledgement by one write after the tracker's."""
+    """Track each unit once, and record its acknowledgement in a second write after the tracker's."""
     notes = os.open(acknowledged, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def track(mine: list[int]) -> None:
@@ -118,7 +118,7 @@ def acknowledgements(folder: Path, share: str = "*") -> dict[int, str]:
 
 
 def print_kills(folder: Path, arguments: argparse.Namespace) -> bool:
-    """Track in processes that are killed and started again; then compare what was acknowledged with what arrived."""
+    """Track in processes that are killed and restarted; then compare acknowledged events with stored ones."""
     events, notes = folder / "events", folder / "acknowledged"
     notes.mkdir()
     chance = random.Random(arguments.seed)
@@ -152,7 +152,7 @@ def print_kills(folder: Path, arguments: argparse.Namespace) -> bool:
                 killed += 1
                 start(share)
         written = sum(path.stat().st_size for path in notes.iterdir())
-        # All are due before 80% of the calls are tracked: one that has ended cannot be killed.
+        # All kills are due before 80% of the calls are tracked: an ended process cannot be killed.
         due = min(arguments.kills, int(written / bytes_a_note / arguments.events * arguments.kills / 0.8))
         alive = [child for child in running if child not in doomed]
         if alive and len(doomed) < due:

@@ -34,7 +34,7 @@ Daily = dict[tuple[str, str], tuple[int, ...]]  # day, model_version -> tokens b
 
 
 def work(home: Path, tree: Path) -> None:
-    """What the started process does: ingest, then the query; prints both measurements, the ledger's sums and rows."""
+    """Ingest, then query, in the started process; prints both measurements, the sums of the ledger, and rows."""
     import pandas  # noqa: F401 - pyarrow asks for it when it is first used, which belongs to the start
 
     from pipeline import settings
@@ -44,7 +44,7 @@ def work(home: Path, tree: Path) -> None:
     known = settings.load(home, sources=(tree,), settle_seconds=0)
     with warehouse.connect(known) as connection:
         summary, ingested = run_call(lambda: loader.ingest(connection, known))
-        # Up to its limit DuckDB keeps what it has read, however little of it is needed.
+        # DuckDB keeps what it has read, up to its limit, even if it needs little of it.
         connection.execute("SET memory_limit = '300MB'")
         rows, queried = run_call(lambda: connection.execute(DAILY.read_text(encoding="utf-8")).fetchall())
     warehouse.release_lock(known)
@@ -55,8 +55,8 @@ def ours(home: Path, tree: Path) -> tuple[dict[str, Measured], Daily, dict[str, 
     """One run of `work` in a process of its own, in parts and as a whole."""
     output = home.with_suffix(".json")
     process = run_process([sys.executable, __file__, "--work", str(home), str(tree)], {"TZ": "UTC"}, output)
-    told = json.loads(output.read_text(encoding="utf-8"))
-    ingested, queried = Measured(**told["ingest"]), Measured(**told["query"])
+    result = json.loads(output.read_text(encoding="utf-8"))
+    ingested, queried = Measured(**result["ingest"]), Measured(**result["query"])
     parts = {
         "ours: ingest": ingested,
         "ours: daily query": queried,
@@ -65,9 +65,9 @@ def ours(home: Path, tree: Path) -> tuple[dict[str, Measured], Daily, dict[str, 
     }
     daily: Daily = {
         (str(day), model): (no_cache, write_5m + write_1h, read, output_tokens)
-        for day, model, _, no_cache, write_5m, write_1h, read, output_tokens in told["rows"]
+        for day, model, _, no_cache, write_5m, write_1h, read, output_tokens in result["rows"]
     }
-    return parts, daily, told["summary"]
+    return parts, daily, result["summary"]
 
 
 def theirs(ccusage: Path, tree: Path, output: Path) -> tuple[Measured, Daily]:

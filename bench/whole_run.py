@@ -1,4 +1,4 @@
-"""What the run that people wait for costs, stage by stage: a first run, one more session, and a run with nothing new.
+"""Cost of a run, stage by stage: a first run, a run with one more session, and a run with nothing new.
 
 usage: python bench/whole_run.py [--lines 200000 --files 1000 --threads 0 --ccusage DIR] [--sample]
 
@@ -31,15 +31,15 @@ BOUNDS = dict(zip(STEPS, (4.0, 1.2, None), strict=True))
 
 
 def run(home: Path, tree: Path, threads: int) -> tuple[Measured, list[dict[str, Any]]]:
-    """One run as a process, and what its stages cost."""
-    said = home.parent / "said.json"
+    """One run as a process, and the cost of its stages."""
+    output = home.parent / "output.json"
     environment = {
         "TOKEN_ANALYTICS_SOURCES": json.dumps([str(tree)]),
         "TOKEN_ANALYTICS_SETTLE_SECONDS": "0",
     } | ({"TOKEN_ANALYTICS_THREADS": str(threads)} if threads else {})
     command = [str(Path(sys.executable).parent / "token-analytics"), "run", "--json", "--home", str(home)]
-    measured = run_process(command, environment, said)
-    stages: list[dict[str, Any]] = json.loads(said.read_text(encoding="utf-8"))["stages"]
+    measured = run_process(command, environment, output)
+    stages: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))["stages"]
     return measured, stages
 
 

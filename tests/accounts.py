@@ -1,6 +1,6 @@
-"""Random accounts of a provider, and the exports and transcripts that tell of them, overlapping as they do.
+"""Random accounts of a provider, and overlapping exports and transcripts of their usage.
 
-Belongs here: what an account used, and files of it. Does not belong here: which of them counts (oracle, test_overlaps).
+Belongs here: usage of an account, and files of it. Does not belong here: which file counts (oracle, test_overlaps).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ COLUMNS = {
     "usage_output_tokens,web_search_count,inference_geo,speed",
 }
 
-# What the console writes for a value of the canonical vocabulary.
+# The console's spelling of each canonical value.
 WRITTEN = {"(workbench)": "", "0-200k": "≤ 200k", "200k-1M": "200k-1M", "Default": "default"}
 STAMPS = {MINUTE: "%Y-%m-%d %H:%M", HOUR: "%Y-%m-%d %H:00", WHOLE_DAY: "%Y-%m-%d"}
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one minute and key, and when the console's reports came to know of them."""
+    """Tokens of one minute and key, and when they appear in the console's reports."""
 
     minute: dt.datetime
     known_at: dt.datetime
@@ -52,7 +52,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Request:
-    """An export as somebody asks the console for it; hours count from the beginning of the account's history."""
+    """The request for an export; hours count from the start of the account's history."""
 
     grain: int
     generation: int
@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Account:
-    """Two days of usage, and the exports that were taken of it. Accounts of one landing lie on days of their own."""
+    """Two days of usage and its exports. No two accounts of a landing share a day."""
 
     begin: dt.datetime
     history: tuple[Usage, ...]
@@ -78,9 +78,9 @@ class Account:
         return cls(begin, tuple(usage_history(begin, seed)), tuple(requests))
 
     def exports(self) -> list[tuple[Request, list[oracle.ConsoleRow]]]:
-        """What was asked for, with the rows that came, where any did."""
+        """Each request with its rows; requests without rows are left out."""
         exports = [(request, taken(self.history, self.begin, request)) for request in self.requests]
-        # A minute file whose every row stands on a full hour cannot be told from an hour file.
+        # A minute file with rows only at full hours looks like an hour file.
         return [
             (request, rows)
             for request, rows in exports
@@ -89,7 +89,7 @@ class Account:
 
 
 def usage_history(begin: dt.datetime, seed: int, days: int = 2, moments: int = 26) -> list[Usage]:
-    """Usage at a few dozen moments of two days, under few enough keys that exports meet in every one of them."""
+    """Usage at a few dozen moments of two days, with so few keys that exports overlap in each."""
     chance = random.Random(seed)
     history = []
     for _ in range(moments):
@@ -114,7 +114,7 @@ def usage_history(begin: dt.datetime, seed: int, days: int = 2, moments: int = 2
 
 
 def taken(history: Sequence[Usage], begin: dt.datetime, request: Request) -> list[oracle.ConsoleRow]:
-    """The rows that the console would give for `request`."""
+    """The rows that the console would return for `request`."""
     first = begin + dt.timedelta(hours=request.first_hour)
     last = first + dt.timedelta(hours=request.hours)
     now = begin + dt.timedelta(hours=request.taken_after_hours)
@@ -176,7 +176,7 @@ def texts_of(accounts: Sequence[Account]) -> dict[str, tuple[oracle.ConsoleRow, 
 
 
 def landing(accounts: Sequence[Account], seed: int) -> dict[str, str]:
-    """The exports under names that say nothing, in any order, and one of them twice, byte by byte."""
+    """The exports under arbitrary names, in any order, and one of them twice, byte for byte."""
     files = list(texts_of(accounts))
     random.Random(seed).shuffle(files)
     named = {f"{i:02}/{hashlib.sha256(text.encode()).hexdigest()[: i % 7 + 1]}": text for i, text in enumerate(files)}
@@ -184,7 +184,7 @@ def landing(accounts: Sequence[Account], seed: int) -> dict[str, str]:
 
 
 def accounts(requests: st.SearchStrategy[Request], at_least: int) -> st.SearchStrategy[list[Account]]:
-    """One to four accounts, which together have some export at all."""
+    """One to four accounts with at least one export in total."""
     drawn = st.tuples(st.integers(0, 10_000), st.lists(requests, min_size=at_least, max_size=6))
     made = st.lists(drawn, min_size=1, max_size=4).map(lambda all_: [Account.of(i, *one) for i, one in enumerate(all_)])
     return made.filter(texts_of)
@@ -221,13 +221,13 @@ def lines_of(chance: random.Random, sessions: Sequence[str], begin: dt.datetime)
     lines = []
     for _ in range(chance.randint(1, 4)):
         streamed = chance.randrange(60_000)
-        told = usage | {"output_tokens": 1 if streamed < 15_000 else 40 if streamed < 45_000 else 900}
+        body = usage | {"output_tokens": 1 if streamed < 15_000 else 40 if streamed < 45_000 else 900}
         if chance.random() < 0.7:
-            told |= {"service_tier": tier or None, "inference_geo": geo or "not_available", "speed": speed or None}
+            body |= {"service_tier": tier or None, "inference_geo": geo or "not_available", "speed": speed or None}
         if chance.random() < 0.2:
-            told["server_tool_use"] = {"web_search_requests": chance.randrange(3)}
+            body["server_tool_use"] = {"web_search_requests": chance.randrange(3)}
         if chance.random() < 0.2:
-            told["iterations"] = inside[: chance.randrange(4)]
+            body["iterations"] = inside[: chance.randrange(4)]
         entry = {
             "type": "assistant",
             "uuid": f"{chance.randrange(10**6)}",
@@ -237,7 +237,7 @@ def lines_of(chance: random.Random, sessions: Sequence[str], begin: dt.datetime)
             "message": {
                 "id": message,
                 "model": chance.choice(["claude-sonnet-4-5", "claude-haiku-4-5"]),
-                "usage": told,
+                "usage": body,
             },
         }
         if request_id:

@@ -1,4 +1,4 @@
-"""Transcripts that are read many at once, and all that a landing of them gave.
+"""Transcripts that are read in batches, and everything that a landing of them produced.
 
 Does not belong here: how they are read (test_batches, test_reading).
 """
@@ -21,7 +21,7 @@ LEDGER = """
 
 
 def everything(home: Home) -> list[Any]:
-    """What a landing gave: raw rows, ledger, rejected rows and the text in quarantine."""
+    """The result of a landing: raw rows, ledger, rejected rows and the text in quarantine."""
     texts = {path.name: gzip.decompress(path.read_bytes()) for path in home.settings.quarantine.glob("*.gz")}
     asked = (
         "FROM raw.requests ORDER BY ALL",

@@ -1,4 +1,4 @@
-"""Calling `token-analytics` as people do, and landings taken from the committed sample.
+"""Calling `token-analytics` as users do, on landings copied from the committed sample.
 
 Belongs here: what the tests of the outer faces (command, Dagster, publishing) share. Does not belong here: homes whose
 stages a test calls one by one (conftest).
@@ -34,7 +34,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(CHECKOUT)}
 
 @dataclass(frozen=True)
 class Done:
-    """What a call of `token-analytics` left: its exit code, and what it wrote."""
+    """The result of a call of `token-analytics`: exit code and output."""
 
     code: int
     out: str
@@ -42,7 +42,7 @@ class Done:
 
     @property
     def problem(self) -> str:
-        """The one line that an unusable input or setting gives, with exit code 2 and nothing on standard output."""
+        """The one line printed for an unusable input or setting, with exit code 2 and an empty standard output."""
         assert (self.code, self.out) == (2, ""), self
         (line,) = self.err.splitlines()
         return line
@@ -66,12 +66,12 @@ def token_analytics(*arguments: str | Path, keeps_history: bool = False) -> Done
 
 
 def command_line(*arguments: str | Path) -> list[str]:
-    """The command as a process of its own; start it with `env=ENVIRONMENT`, in any folder."""
+    """The command for a separate process; start it with `env=ENVIRONMENT`, in any folder."""
     return [sys.executable, "-P", "-m", "pipeline.cli", *map(str, arguments)]
 
 
 def land(home: Path, *names: str) -> Path:
-    """Copy files and folders of the sample's landing into that of `home`; all of it where none is named."""
+    """Copy the named files and folders of the sample's landing into that of `home`; without names, all."""
     for name in names or [path.name for path in SAMPLE.iterdir()]:
         target = home / "landing" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,44 +83,44 @@ def land(home: Path, *names: str) -> Path:
 
 
 def few_segments(home: Path) -> Path:
-    """Let runs of `home` analyse two segments beside `all`: for tests that are not about statistics."""
+    """Let runs of `home` analyse only two segments besides `all`: for tests that are not about statistics."""
     (home / "token_analytics.toml").write_text("analysis_segments = 2\n", encoding="utf-8")
     return home
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A home that a run has completed, and what that run said."""
+    """A home after a complete run, and the output of that run."""
 
     home: Path
     run: Done
 
 
 class CompletedHomes:
-    """Homes that one run has completed for all tests of a session; each who asks gets a copy of its own."""
+    """Homes after one run for all tests of a session; each test gets its own copy."""
 
     def __init__(self, once: Once, copies: Path) -> None:
         self._once, self._copies = once, copies
 
     def sample(self) -> Completed:
-        """The whole sample, by a process of its own that was asked for JSON."""
+        """The whole sample, run with --json in a separate process."""
         return self._copy("sample", lambda home: _started("run", "--json", "--home", land(home)))
 
     def console(self) -> Completed:
-        """Console exports and nothing else, by a run that was asked for its timings."""
+        """Only console exports, run with --timings."""
         return self._copy(
             "console", lambda home: token_analytics("run", "--timings", "--home", land(home, *CONSOLE_FILES))
         )
 
     def _copy(self, name: str, run: Callable[[Path], Done]) -> Completed:
         original = self._once.folder / name / "home"
-        said = self._once(name, lambda: asdict(run(original)))
-        # A process keeps the lock of a home that it has written.
+        result = self._once(name, lambda: asdict(run(original)))
+        # A process keeps the lock of a home that it wrote.
         warehouse.release_lock(settings.load(original))
         home = self._copies / f"{name}-{len([*self._copies.iterdir()])}" / "home"
         shutil.copytree(original, home)
         there, here = str(original), str(home)
-        return Completed(home, Done(said["code"], said["out"].replace(there, here), said["err"].replace(there, here)))
+        return Completed(home, Done(result["code"], *(result[name].replace(there, here) for name in ("out", "err"))))
 
 
 def _started(*arguments: str | Path) -> Done:

@@ -32,14 +32,14 @@ from pipeline.store.sqlfiles import sql
 
 Rows = list[tuple[Any, ...]]
 
-# Files whose tests wait for processes of their own, or build many times: one that begins last is waited for alone.
+# Slow files, which wait for other processes or build many times: the others should not wait for one of them at the end.
 LONGEST_FIRST = (
     "test_crash", "test_cli", "test_incremental", "test_ingest", "test_provider_pages", "test_overlaps", "test_dagster",
     "test_wheel", "test_call_logs", "test_copies", "test_real_data", "test_hostile",
 )  # fmt: skip
 
 
-# Homes of tests lie in memory where there is room for them: on a disk the suite waits a third of its time for it.
+# Homes of tests are in memory if there is room: on a disk, the suite waits a third of its time for it.
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 4 << 30
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
@@ -48,13 +48,13 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
 # Of a warehouse in memory; its tables are too small for a second thread to be worth its start.
 IN_MEMORY = {"TimeZone": "UTC", "autoinstall_known_extensions": "false", "threads": "1"}
 
-# An example that takes long says that the machine is busy.
+# A slow example only means that the machine is busy.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the longest files begin first; the order of the others stays."""
+    """Start the slowest files first; the order of the others stays."""
     place = {name: at for at, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
@@ -123,7 +123,7 @@ class Home:
         )
 
     def tables(self, *schemas: str) -> dict[str, Rows]:
-        """Every row of every table of `schemas`, sorted."""
+        """All rows of all tables of `schemas`, sorted."""
         with self.opened() as connection:
             names = connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
             found = sorted(f"{schema}.{table}" for schema, table in names if schema in schemas)
@@ -132,7 +132,7 @@ class Home:
 
 @pytest.fixture(scope="session")
 def new_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Home]]:
-    """Makes empty homes; keyword arguments are settings."""
+    """A function that makes empty homes; keyword arguments are settings."""
     made: list[Home] = []
 
     def make(**overrides: Any) -> Home:
@@ -214,14 +214,14 @@ class Model:
 
 
 class Models:
-    """dbt's models, compiled once, and run as plain SQL in memory: milliseconds where a build by dbt takes seconds."""
+    """dbt's models, compiled once and run as plain SQL in memory: milliseconds instead of seconds by dbt."""
 
     def __init__(self, models: Sequence[Model], scratch: Callable[[], Path]) -> None:
         self.all = models
         self._scratch = scratch
 
     def _up_to(self, *names: str) -> list[Model]:
-        """The models `names` (schema.name), and all that they read, in an order in which they can be built."""
+        """The models `names` (schema.name) and all models that they read, in build order."""
         wanted = set(names)
         for model in reversed(self.all):
             wanted.update(model.reads if model.name in wanted else ())
@@ -235,7 +235,7 @@ class Models:
     def over(
         self, files: Mapping[str, str | bytes], *names: str, **overrides: Any
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to the models `names` and those that they read, built from `files` of a landing."""
+        """A connection with the models `names` and those that they read, built from `files` of a landing."""
         home = Home(self._scratch(), **overrides)
         home.land(files)
         with duckdb.connect(config=IN_MEMORY) as connection:
@@ -310,10 +310,10 @@ def compiled_models(empty: Home) -> list[dict[str, Any]]:
 
 
 class Warehouse:
-    """A warehouse in memory whose marts are kept up to date by the compiled models, as a build by dbt would do it."""
+    """A warehouse in memory. The compiled models keep its marts up to date, as dbt builds would."""
 
     def __init__(self, models: Models, home: Home, *names: str) -> None:
-        """Keeps up the models `names` and those that they read; all of them where none is named."""
+        """Keeps the models `names` and those that they read up to date; without names, all models."""
         self.models, self.home = models, home
         self.kept_up = models._up_to(*names) if names else models.all
         self.connection = duckdb.connect(config=IN_MEMORY)
@@ -345,7 +345,7 @@ class Warehouse:
         return {name: sorted(self.connection.execute(f"FROM {name}").fetchall(), key=repr) for (name,) in sorted(names)}
 
     def rebuilt(self) -> dict[str, list[tuple[Any, ...]]]:
-        """The marts as a full build makes them, in a copy of the raw tables and the ledger."""
+        """The marts of a full build, from a copy of the raw tables and the ledger."""
         copy = Warehouse(self.models, self.home, *(model.name for model in self.kept_up))
         for schema, table in self.connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE schema_name IN ('raw', 'ingest')"
@@ -359,5 +359,5 @@ class Warehouse:
 
 
 def utc(text: str) -> dt.datetime:
-    """`2026-02-17 10:00` as the naive UTC time that the warehouse holds."""
+    """`2026-02-17 10:00` as the naive UTC time stored in the warehouse."""
     return dt.datetime.fromisoformat(text)

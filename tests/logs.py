@@ -1,6 +1,6 @@
-"""Logs of agents, gateways and tracers: lines and documents with the calls that a test states.
+"""Logs of agents, gateways and tracers: lines and documents with the calls of a test.
 
-Belongs here: how each logger writes a call. Does not belong here: what the calls count as (test_call_logs).
+Belongs here: how each logger writes a call. Does not belong here: how the calls count (test_call_logs).
 """
 
 from __future__ import annotations

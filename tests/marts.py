@@ -1,4 +1,4 @@
-"""Marts that a test fills by hand: their tables, and rows with all that a test does not state.
+"""Marts that a test fills by hand: their tables, and rows with default values for all other columns.
 
 Does not belong here: how the models fill them (test_models).
 """

@@ -1,6 +1,6 @@
-"""What takes seconds to make is made once a session, by the worker that asks first, and kept for the others.
+"""Slow fixtures are made once per session, by the first worker that needs them, and shared with the others.
 
-Does not belong here: what is made so (conftest, commands).
+Does not belong here: the fixtures themselves (conftest, commands).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import pytest
 
 
 class Once:
-    """A folder that all workers of a session know, and what they have made in it."""
+    """A folder shared by all workers of a session, and the results stored in it."""
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:
         base = factory.getbasetemp()
-        # A worker's own folder lies in that of the session.
+        # The folder of a worker is inside that of the session.
         self.folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
         self.folder.mkdir(exist_ok=True)
 
     def __call__(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` gave when it was called in this session, which is anything that JSON can hold."""
+        """The result of the session's only call of `make`, a JSON value."""
         made = self.folder / f"{name}.json"
         with (self.folder / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,8 +1,7 @@
 """The counting rules of the input formats, stated a second time in plain Python, to test the SQL against.
 
-Belongs here: which of overlapping console exports and bills is in force and how much of it counts, what a set of Claude
-Code transcripts adds up to, and what one call costs. Does not belong here: reading files, and anything taken from the
-product's own code.
+Belongs here: which of overlapping console exports and bills is in force and how much of it counts, the calls in a set
+of Claude Code transcripts, and the cost of one call. Does not belong here: reading files, and any code of the product.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ class ConsoleRow:
         return frozenset(name for name, _ in self.key)
 
     def on(self, columns: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """The key, as far as it lies in `columns`."""
+        """The part of the key in `columns`."""
         return tuple(pair for pair in self.key if pair[0] in columns)
 
 
 @dataclass(frozen=True)
 class ConsoleExport:
-    """One export: its rows, and the sha256 that its bytes happen to have."""
+    """One export: its rows and the sha256 of its bytes."""
 
     sha256: str
     rows: tuple[ConsoleRow, ...]
@@ -55,7 +54,7 @@ class ConsoleExport:
 
 @dataclass(frozen=True)
 class InForce:
-    """What counts of one row of one export."""
+    """The part of one row of one export that counts."""
 
     row: ConsoleRow
     counts: Counts
@@ -81,8 +80,8 @@ def summed(export: ConsoleExport) -> list[ConsoleRow]:
 def winners(exports: Iterable[ConsoleExport]) -> list[ConsoleRow]:
     """For each interval and key the export in force.
 
-    The export whose latest interval is later wins; on a tie the greater total; then the greater sha256. Before the
-    sha256 an export that tells the two kinds of cache writes apart beats one that does not: it is the finer of the two.
+    The export with the later last interval wins; on a tie the greater total, then an export that separates the two
+    kinds of cache writes, then the greater sha256.
     """
     best: dict[tuple[Any, ...], tuple[tuple[Any, ...], ConsoleRow]] = {}
     for export in exports:
@@ -96,10 +95,10 @@ def winners(exports: Iterable[ConsoleExport]) -> list[ConsoleRow]:
 
 
 def console_usage(exports: Iterable[ConsoleExport]) -> list[InForce]:
-    """How much of each row counts, when each token of overlapping exports shall count once.
+    """How much of each row counts, so that each token of overlapping exports counts once.
 
-    Finer rows stand; coarser ones (in time, then in the columns stated) keep what is beyond the finer rows inside them,
-    kind by kind, compared on the columns that both state. Would any kind be negative, the whole rest is zero.
+    Finer rows count fully. Coarser rows (in time, then in the columns stated) keep the difference to the finer rows
+    inside them, kind by kind, compared on the columns that both state. If any kind is negative, the whole rest is zero.
     """
     levels: dict[tuple[int, int, tuple[str, ...]], list[ConsoleRow]] = defaultdict(list)
     for row in winners(exports):
@@ -111,7 +110,7 @@ def console_usage(exports: Iterable[ConsoleExport]) -> list[InForce]:
 
 
 def _beyond(level: list[InForce], finer: Sequence[InForce]) -> list[InForce]:
-    """`level` less the finer rows inside it; those that lack fewest of its columns are taken off first."""
+    """`level` minus the finer rows inside it; rows with most of its columns are subtracted first."""
     columns = level[0].row.columns
     lacking: dict[frozenset[str], list[InForce]] = defaultdict(list)
     for found in finer:
@@ -133,10 +132,10 @@ def _beyond(level: list[InForce], finer: Sequence[InForce]) -> list[InForce]:
 
 
 def _less(group: list[InForce], inside: Sequence[InForce]) -> list[InForce]:
-    """A group of coarser rows, which differ only in what the finer rows `inside` do not state, less those rows."""
+    """A group of coarser rows minus the finer rows `inside`; they differ only in columns that these lack."""
     have, taken = _sum(found.counts for found in group), list(_sum(found.counts for found in inside))
     if not all(found.row.tells_write_kinds for found in [*group, *inside]):
-        # One side knows cache writes as a single number, counted as 5m: compare that number.
+        # One side has cache writes as a single number, counted as 5m: compare that number.
         writes = taken[WRITE_5M] + taken[WRITE_1H]
         taken[WRITE_5M] = min(writes, have[WRITE_5M])
         taken[WRITE_1H] = writes - taken[WRITE_5M]
@@ -151,15 +150,16 @@ def _less(group: list[InForce], inside: Sequence[InForce]) -> list[InForce]:
     return result
 
 
-# What a bill tells apart -> value; and an amount.
+# Dimension of a bill -> value; and an amount.
 Charge = tuple[Mapping[str, str], Decimal]
 
 
 def billed(exports: Iterable[tuple[frozenset[str], Sequence[Charge]]]) -> Decimal:
-    """What one day cost, by bills in different groupings: each a set of dimensions, and amounts told apart by them.
+    """The cost of one day, from bills in different groupings: each a set of dimensions, and amounts by these.
 
-    The bill that tells most apart stands, one by `kind` before others; each further one adds what is beyond all before
-    it, compared on what both state. (Here no two bills have one grouping, and nothing is rounded.)
+    The bill with most dimensions counts fully, one by `kind` before others. Each further bill adds its difference to
+    all bills before it, compared on the dimensions that both state. (Here no two bills have the same grouping, and
+    nothing is rounded.)
     """
     kept: list[tuple[frozenset[str], list[Charge]]] = []
     in_order = sorted(exports, key=lambda each: (-len(each[0]), "kind" not in each[0], sorted(each[0])))
@@ -173,7 +173,7 @@ def billed(exports: Iterable[tuple[frozenset[str], Sequence[Charge]]]) -> Decima
 
 
 def _beyond_bill(charges: Sequence[Charge], finer: Sequence[Charge], common: Sequence[str]) -> list[Charge]:
-    """The amounts beyond the finer ones, in one sum for each group that shares what both state."""
+    """The amounts minus the finer ones, summed by the dimensions that both state."""
     groups: dict[tuple[str, ...], list[Charge]] = defaultdict(list)
     for charge in charges:
         groups[tuple(charge[0][name] for name in common)].append(charge)
@@ -218,9 +218,9 @@ class Request:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line that reports usage, or a call inside of one: its message's id has the call's place then.
+    """A line that reports usage, or a call inside one: its message id then ends in the call's place.
 
-    Responses that share a message's id share those of the calls inside, too, which `around`, their input, tells apart.
+    Responses with the same message id also share the ids of the calls inside; `around`, their input, separates them.
     """
 
     message_id: str
@@ -258,7 +258,7 @@ class _Line:
 
     @property
     def lane(self) -> str:
-        """Who asked: under a gateway's id, which all responses share, no two lanes share a response."""
+        """The caller: under a gateway's id, which all responses share, no two lanes share a response."""
         if self.is_providers:
             return ""
         return str(self.entry.get("agentId") or ("sidechain" if self.entry.get("isSidechain") else ""))
@@ -276,13 +276,13 @@ class _Line:
         return self.usage["output_tokens"], self.seen, self.entry["uuid"]
 
 
-# No two lines of one response are further apart.
+# The greatest distance of two lines of one response.
 PAUSE = dt.timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What one file tells of one response."""
+class _FileResponse:
+    """One response as one file reports it."""
 
     lines: tuple[_Line, ...]
 
@@ -317,28 +317,28 @@ class _Told:
 
 
 def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict[str, FileCounts]]:
-    """What the transcripts `files` (lines by name) add up to: the calls, and the ledger of each file."""
-    told: list[_Told] = []
+    """The calls in the transcripts `files` (lines by name), and the ledger of each file."""
+    responses: list[_FileResponse] = []
     ledger: dict[str, FileCounts] = {}
     for name, texts in files.items():
         found, rejected, ignored = _usage_lines([text for text in texts if text.strip()])
-        mine = _told(found)
+        mine = _file_responses(found)
         ledger[name] = FileCounts(len(found) + rejected + ignored, len(mine), rejected, ignored, len(found) - len(mine))
-        told += mine
-    named = [each for each in told if each.is_named]
-    keys: list[tuple[_Told, Any, Any]] = [(each, each.lines[0].message_id, each.name) for each in named]
-    for turn in _turns([each for each in told if not each.is_named]):
-        # The same message and input beside a request's id is that call; of several the nearest.
+        responses += mine
+    named = [each for each in responses if each.is_named]
+    keys: list[tuple[_FileResponse, Any, Any]] = [(each, each.lines[0].message_id, each.name) for each in named]
+    for turn in _turns([each for each in responses if not each.is_named]):
+        # A line with the same message and input and a request id is the same call; of several, the nearest.
         alike = [each for each in named if each.message == turn[0].message]
         near = min(((abs(each.began - part.began), each.name) for each in alike for part in turn), default=None)
         name = turn[0].kept.turn
         first = f"{name}@{min(each.began for each in turn)}"
-        # Under a gateway's id a sidechain's call is its own.
+        # Under a gateway's id, the call of a sidechain is separate.
         response = turn[0].lines[0].message_id if near else name
         keys += [(each, response, near[1] if near else first) for each in turn]
 
-    # A sidechain's line whose id and input stand on a main line is that call again: of its own key, else the first.
-    # Under a gateway's id, which is the same for all, another request is another call.
+    # A sidechain line with the id and input of a main line repeats that call: of the same key, else the first.
+    # Under a gateway's id, which all calls share, another request is another call.
     main: dict[Any, tuple[dt.datetime, str]] = {}
     for each, response, key in keys:
         if not each.is_sidechain:
@@ -353,8 +353,8 @@ def transcripts(files: Mapping[str, Sequence[str]]) -> tuple[list[Request], dict
     return [_request(parts) for parts in calls.values()], ledger
 
 
-def _told(lines: Iterable[_Line]) -> list[_Told]:
-    """The responses of one file: by message and request; without a request's id by session, input and time."""
+def _file_responses(lines: Iterable[_Line]) -> list[_FileResponse]:
+    """The responses of one file: by message and request; without a request id, by session, input and time."""
     groups: dict[Any, list[_Line]] = defaultdict(list)
     for line in sorted(lines, key=lambda line: line.seen):
         if line.entry.get("requestId"):
@@ -365,13 +365,13 @@ def _told(lines: Iterable[_Line]) -> list[_Told]:
         while (place, run) in groups and line.seen - groups[place, run][-1].seen > PAUSE:
             run += 1
         groups[place, run].append(line)
-    return [_Told(tuple(parts)) for parts in groups.values()]
+    return [_FileResponse(tuple(parts)) for parts in groups.values()]
 
 
-def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
-    """What files tell without a request's id, in turns: of one message and input, and one session, time or uuid."""
+def _turns(responses: Sequence[_FileResponse]) -> list[list[_FileResponse]]:
+    """Responses without a request id, in turns: of the same message and input, and the same session, time or uuid."""
 
-    def belongs(one: _Told, other: _Told) -> bool:
+    def belongs(one: _FileResponse, other: _FileResponse) -> bool:
         if one.message != other.message or one.lines[0].around != other.lines[0].around:
             return False
         if (
@@ -388,8 +388,8 @@ def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
         )
         return same_lane and late.began - early.kept.seen <= PAUSE
 
-    turns: list[list[_Told]] = []
-    for each in told:
+    turns: list[list[_FileResponse]] = []
+    for each in responses:
         joined = [turn for turn in turns if any(belongs(each, part) for part in turn)]
         turns = [turn for turn in turns if turn not in joined]
         turns.append([each, *(part for turn in joined for part in turn)])
@@ -397,7 +397,7 @@ def _turns(told: Sequence[_Told]) -> list[list[_Told]]:
 
 
 def _usage_lines(texts: Iterable[str]) -> tuple[list[_Line], int, int]:
-    """Lines that report usage, the number of rejected lines, and of those without usage."""
+    """Lines that report usage, and the numbers of rejected lines and of lines without usage."""
     found: list[_Line] = []
     rejected = ignored = 0
     for text in texts:
@@ -427,7 +427,7 @@ def _usage_lines(texts: Iterable[str]) -> tuple[list[_Line], int, int]:
 
 
 def _request(lines: Sequence[_Line]) -> Request:
-    """Of the lines of one response, over all files, what counts."""
+    """The line of one response, over all files, that counts."""
     kept = max(lines, key=lambda line: line.precedence)
     in_order = sorted(lines, key=lambda line: (line.seen, line.entry["sessionId"]))
     tier, geo, speed = (
@@ -448,7 +448,7 @@ def _request(lines: Sequence[_Line]) -> Request:
 
 @dataclass(frozen=True)
 class Session:
-    """A session of an agent, as it was: its own calls, and how many of its parent's history it began with."""
+    """A session of an agent: its own calls, and how many calls of its parent's history it started with."""
 
     name: str
     calls: tuple[str, ...]
@@ -457,28 +457,28 @@ class Session:
 
     @property
     def history(self) -> tuple[tuple[Session, str], ...]:
-        """Every call that the session could look back on, each with the session that made it."""
+        """Every call in the session's history, each with the session that made it."""
         before = self.parent.history[: self.inherited] if self.parent else ()
         return before + tuple((self, call) for call in self.calls)
 
 
-def calls_told(landed: Iterable[tuple[Session, Sequence[str]]]) -> dict[str, str]:
-    """Each call that some landed file tells of, once, and the session that made it.
+def reported_calls(landed: Iterable[tuple[Session, Sequence[str]]]) -> dict[str, str]:
+    """Each call that a landed file reports, once, and the session that made it.
 
-    A file is a session and the calls that it holds, whether its own or taken over. Of a session without a file of its
-    own the calls belong to it all the same where the fork names it, so `landed` must not leave out two generations.
+    A file is a session and the calls in it, its own or copied. The calls of a session without a file also belong to it
+    if a fork names it, so `landed` must not leave out two generations.
     """
     return {call: maker.name for session, held in landed for maker, call in session.history if call in held}
 
 
-# ---------- one call, and what it costs
+# ---------- one call and its cost
 
 PARTS = ("input_audio", "input_image", "cache_read_audio", "cache_read_image", "output_audio", "output_image")
 
 
 @dataclass(frozen=True)
 class Call:
-    """What one call used, in counts that do not overlap; of `parts` each lies inside of one of them."""
+    """The usage of one call, in counts that do not overlap; each of `parts` is inside one of them."""
 
     no_cache: int
     write_5m: int
@@ -505,7 +505,7 @@ class Call:
         return self.input + self.output
 
     def kinds(self) -> dict[str, int]:
-        """Tokens, and searches, by the kind that has a rate: text is what is neither audio nor an image."""
+        """Tokens and searches by priced kind: text is everything except audio and images."""
         wholes = {"input_no_cache": self.no_cache, "cache_read": self.read, "output": self.output}
         for part, tokens in self.parts.items():
             whole = part.rpartition("_")[0]
@@ -515,7 +515,7 @@ class Call:
 
 
 def cost(call: Call, rates: Mapping[str, Decimal | None]) -> tuple[Decimal | None, int]:
-    """USD of a call by the rates of a million of each kind, None where one lacks; and how many tokens have no rate."""
+    """USD of a call at rates per million of each kind, None if a rate is missing; and the tokens without a rate."""
     used = {kind: count for kind, count in call.kinds().items() if count}
     lacking = sum(count for kind, count in used.items() if rates[kind] is None)
     if lacking:

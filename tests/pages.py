@@ -1,4 +1,4 @@
-"""Pages of the usage and cost APIs of Anthropic and OpenAI, with the results that a test states.
+"""Pages of the usage and cost APIs of Anthropic and OpenAI, with the results of a test.
 
 Belongs here: what a page looks like. Does not belong here: what it counts as (test_provider_pages), and who answers
 with it (providers).

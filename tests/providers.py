@@ -25,7 +25,7 @@ WIDTHS = {"1m": 60, "1h": 3600, "1d": 86400}
 
 @dataclass
 class Call:
-    """One call of the account: where it stands, and its tokens."""
+    """One call of the account: its dimensions and tokens."""
 
     at: dt.datetime
     dimensions: dict[str, Any]
@@ -33,7 +33,7 @@ class Call:
 
 
 def calls_of_a_week(seed: int = 1, count: int = 160) -> list[Call]:
-    """Calls under few keys, some of the Workbench and of the default workspace, which the APIs give as null."""
+    """Calls under few keys, some of the Workbench and the default workspace, which the APIs return as null."""
     chance = random.Random(seed)
     calls = []
     for _ in range(count):
@@ -52,7 +52,7 @@ def calls_of_a_week(seed: int = 1, count: int = 160) -> list[Call]:
 
 @dataclass
 class FakeProvider:
-    """What the server answers, and how it goes wrong.
+    """The answers of the server, and its faults.
 
     `fault` is asked before each answer: a status with headers, `cut` (the connection ends inside the body), `torn` (a
     body that is no JSON, complete as it seems), or None.
@@ -62,14 +62,14 @@ class FakeProvider:
     key: str = KEY
     buckets_of_a_page: int = 500
     fault: Callable[[], Any] = lambda: None
-    # beside each page, an empty one that says that there are more
+    # besides each page, an empty one with has_more
     empty_pages: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
     base_url: str = ""
 
     def answer(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
-        """The page that is asked for; its cursor is the number of its first bucket."""
+        """The requested page; its cursor is the number of its first bucket."""
         is_openai = "start_time" in query
         first, last = (
             dt.datetime.fromtimestamp(int(query[name][0]), dt.UTC)
@@ -184,7 +184,7 @@ def _cost_result(call: Call) -> dict[str, Any]:
 
 @contextmanager
 def serving(provider: FakeProvider) -> Iterator[FakeProvider]:
-    """Serve `provider` on a free port of loopback; its `base_url` says where."""
+    """Serve `provider` at its `base_url`, on a free loopback port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -196,11 +196,11 @@ def serving(provider: FakeProvider) -> Iterator[FakeProvider]:
             if stated != provider.key:
                 fault = (401, {})
             if isinstance(fault, tuple):
-                # what a provider says of a key may quote it
+                # a provider's message on a key may quote it
                 error = {"type": "invalid_request_error", "message": f"Incorrect API key provided: {stated}"}
                 self._send(fault[0], json.dumps({"error": error}).encode(), fault[1])
                 return
-            # indented, as some proxies do it: a page is then no line
+            # indented, as some proxies do: a page then has several lines
             body = json.dumps(provider.answer(url.path, query), indent=1).encode()
             if fault == "torn":
                 self._send(200, body[: len(body) // 2], {})
@@ -223,7 +223,7 @@ def serving(provider: FakeProvider) -> Iterator[FakeProvider]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

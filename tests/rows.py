@@ -1,4 +1,4 @@
-"""Rows of exports, sessions and transcripts that are sound but for what a test states.
+"""Valid rows of exports, sessions and transcripts, except for the values of a test.
 
 Does not belong here: logs of other systems (logs), pages of APIs (pages), whole accounts (accounts).
 """

@@ -1,4 +1,4 @@
-"""Real servers of a test's own, on a free port of the loopback: PostgreSQL and Redis.
+"""Real PostgreSQL and Redis servers for one test, on a free loopback port.
 
 Belongs here: starting and stopping them; who has not installed one sees the test skipped. Does not belong here: what
 the tests do with them.
@@ -27,7 +27,7 @@ SECONDS_TO_START = 30.0
 
 
 def free_port() -> int:
-    """A port of the loopback on which nobody listens just now."""
+    """A loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A PostgreSQL server; its databases are for the tests to make."""
+    """A PostgreSQL server; tests create the databases."""
 
     port: int
     password: str
@@ -47,14 +47,14 @@ class Postgres:
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[Postgres]:
-    """A server that asks for passwords, in a folder of its own; it runs as another user where the test is root."""
+    """A server that asks for passwords, in its own folder; if the test is root, it runs as another user."""
     pytest.importorskip("adbc_driver_postgresql", reason="the package adbc-driver-postgresql is not installed")
     found = [shutil.which("initdb"), *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), reverse=True)]
     initdb = next((Path(path).resolve() for path in found if path), None)
     if initdb is None:
         pytest.skip("PostgreSQL is not installed: no initdb")
     password = "s3cret /@:?%'\\"  # every character that a DSN has to escape
-    # Not below pytest's own folder, into which no other user may look.
+    # Not below pytest's own folder, which other users cannot read.
     with tempfile.TemporaryDirectory(prefix="token-analytics-postgres-", ignore_cleanup_errors=True) as folder:
         as_user: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:  # PostgreSQL refuses to be run by root
@@ -83,7 +83,7 @@ def postgres_server() -> Iterator[Postgres]:
 
 @dataclass
 class Redis:
-    """A Redis server, which a test may kill and start again; what it holds is kept in its log."""
+    """A Redis server that a test may kill and restart; its log keeps the data."""
 
     folder: Path
     port: int
@@ -137,7 +137,7 @@ def _redis_program() -> str:
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    """Until somebody listens."""
+    """Wait until the server listens."""
     deadline = time.monotonic() + SECONDS_TO_START
     while server.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

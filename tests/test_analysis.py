@@ -33,7 +33,7 @@ def knobs(tmp_path):
     return Settings(home=tmp_path)
 
 
-# ---------------------------------------------------------------- what every table promises
+# ---------------------------------------------------------------- all tables
 
 
 def test_what_a_subscription_covers_is_no_cost_but_its_tokens_count(marts, knobs):
@@ -378,7 +378,7 @@ def test_the_excess_of_a_dear_session_is_split_by_cause_exactly(marts, knobs):
     assert [causes[f"s00{i}"] for i in (300, 301, 302)] == ["requests_per_session", "price", "model_mix"]
 
 
-# ---------------------------------------------------------------- what the run before said
+# ---------------------------------------------------------------- the previous verdict
 
 
 def test_a_verdict_that_changed_says_so(marts, knobs):

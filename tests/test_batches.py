@@ -1,7 +1,7 @@
-"""Transcripts that are read many at once give exactly what each gives when it is read alone.
+"""A batch of transcripts gives exactly the same rows as each transcript alone.
 
-Belongs here: the batch against the single file and the single line, row for row, whatever stands in them. Does not
-belong here: what the format's rules are (test_ingest, test_overlaps), and their speed (bench/transcripts.py).
+Belongs here: the batch against the single file and the single line, row for row, for any content. Does not belong here:
+the rules of the format (test_ingest, test_overlaps), and speed (bench/transcripts.py).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ counts = st.one_of(st.integers(0, 3), st.sampled_from([250, 10**9 - 1]), st.inte
 
 
 def iterations(outputs: st.SearchStrategy[Any]) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """The samplings inside of a response."""
+    """The samplings inside a response."""
     kinds = st.sampled_from(["message", "compaction", "advisor_message", "fallback_message"])
     optional = {
         "model": st.sampled_from(["claude-opus-4-7", None]),
@@ -138,7 +138,7 @@ OPENING = b'{"type":"user","sessionId":"s1","timestamp":"2026-02-17T08:00:00.000
 
 @st.composite
 def transcript_files(draw: st.DrawFn) -> bytes:
-    """A transcript: mostly good lines, sometimes odd ones, sometimes with its end cut off."""
+    """A transcript: mostly valid lines, some odd ones, sometimes a half-written last line."""
     lines = draw(st.lists(st.one_of(good_lines, good_lines, good_lines, odd_lines), max_size=8))
     end = draw(st.sampled_from([b"\n", b"\n", b"\r\n"]))
     content = end.join([OPENING, *lines]) + draw(st.sampled_from([end, b""]))
@@ -147,7 +147,7 @@ def transcript_files(draw: st.DrawFn) -> bytes:
 
 
 def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each file in a transaction of its own, and in pieces of few lines."""
+    """Each file in its own transaction, in pieces of few lines."""
     with monkeypatch.context() as patched:
         patched.setattr(transcripts, "_is_transcript", lambda path, head: False)
         patched.setattr(claude_code, "_PIECE_BYTES", 64)
@@ -155,7 +155,7 @@ def read_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read_line_by_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if there were something unusual in each file."""
+    """As if each file had an unusual line."""
     decoded = claude_code._decoded
     with monkeypatch.context() as patched:
         patched.setattr(

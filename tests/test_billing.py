@@ -1,4 +1,4 @@
-"""The pricing tables as a reader meets them: which rows make a bill, what is left out, and what is said about it."""
+"""The pricing tables: which rows make a bill, what is left out, and the reasons given."""
 
 from __future__ import annotations
 
@@ -441,7 +441,7 @@ def session(connection: duckdb.DuckDBPyConnection, started: datetime, cost: str,
 
 
 def fill_with_sessions(connection: duckdb.DuckDBPyConnection, **columns: Any) -> None:
-    """Three months in which ana has a session of 10 USD a day, and one of 100 USD on the 5th of each month."""
+    """Three months in which ana has one session of 10 USD per day, and one of 100 USD on the 5th of each month."""
     for day in days(date(2026, 1, 1), date(2026, 3, 31)):
         cost = Decimal(110 if day.day == 5 else 10)
         add(connection, day, cost, user_id="ana", **columns)
@@ -456,7 +456,7 @@ def quoted(**quotes: dict[str, Any]) -> Settings:
 
 
 def test_a_quote_is_answered_with_what_the_last_year_would_have_cost(marts):
-    # 200 USD in odd months, 50 in even ones; the first four months lie before the last twelve.
+    # 200 USD in odd months, 50 in even ones; the first four months are before the last twelve.
     for number in range(16):
         month = date(2025 + number // 12, number % 12 + 1, 1)
         last = (month + timedelta(days=32)).replace(day=1) - timedelta(days=1)

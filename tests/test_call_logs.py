@@ -1,7 +1,7 @@
-"""Logs with one record a call: each format's oddities, and that a file's tokens are all stored or listed.
+"""Logs with one record per call: the oddities of each format, and that all tokens of a file are stored or listed.
 
-Belongs here: what each format's records mean, fixtures named after the oddity that they hold, and the same call in the
-logs of several systems. Does not belong here: transcripts of Claude Code (test_ingest), usage bodies
+Belongs here: the meaning of each format's records, fixtures named after their oddity, and the same call in the logs of
+several systems. Does not belong here: transcripts of Claude Code (test_ingest), usage bodies
 (test_experiment_records), and real logs (test_real_data).
 """
 
@@ -90,7 +90,7 @@ def test_of_a_counter_without_its_last_step_the_difference_to_the_total_before_i
     assert kinds(home, lines(meta("a"), *events, without_step(tokens(70, 0, 4)))) == [
         (90, 0, 0, 0, 10),
         (45, 0, 0, 0, 5),
-        # it has begun anew
+        # the counter starts again
         (63, 0, 0, 0, 7),
     ]
 
@@ -220,7 +220,7 @@ def step(*counts: int) -> dict[str, Any]:
 
 def test_each_step_of_a_message_of_opencode_is_a_call_unless_the_message_holds_them_all(home):
     document = json.loads(opencode(*[{"input": 5, "output": 7, "cache": {"read": 3, "write": 2}}] * 3))
-    # the last step's counts, those of both, of a message that was broken off
+    # counts of the last step, of both steps, of an interrupted message
     document["messages"][1]["parts"] = [step(100, 50, 3, 2), step(5, 7, 3, 2)]
     document["messages"][2]["parts"] = [step(4, 4, 1, 1), step(1, 3, 2, 1)]
     document["messages"][3]["parts"] = [step(9, 8, 6, 5)]
@@ -371,7 +371,7 @@ def in_force(models: Any, files: dict[str, str]) -> list[tuple[Any, ...]]:
 
 
 def four_logs(n: int, with_ids: bool, spread: float) -> dict[str, str]:
-    """Logs of `n` calls in four systems, whose clocks differ by up to four seconds."""
+    """Logs of `n` calls in four systems; their clocks differ by up to four seconds."""
     place = [number * spread for number in range(n)]
     ids = {"gen_ai.response.id": "msg_{}"} if with_ids else {}
     return {
@@ -449,7 +449,7 @@ def without_time(entry: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def conserved(name: str, counts: list[tuple[int, int, int, bool]]) -> str:
-    """A log of calls, each of input without cache, cache reads and output; those whose flag is false have no time."""
+    """A log of calls, each of input without cache, cache reads and output; a false flag means a call without a time."""
     if name == "codex":
         entries, total = [], 0
         for number, (no_cache, read, output, _) in enumerate(counts):
@@ -546,7 +546,7 @@ def test_a_span_that_adds_up_the_spans_right_below_it_counts_no_call_in_whicheve
     chance = random.Random(3)
     spans, calls = [], 0
     for tree in range(12):
-        # Parents of parents, some of which tell of no usage; below each of them some calls.
+        # Parents of parents, some without usage; each has some calls below it.
         counts: dict[str, int] = {}
         above: dict[str, str | None] = {"0": None}
         for number in range(1, chance.randint(2, 7)):
@@ -602,7 +602,7 @@ def test_a_span_without_usage_that_comes_last_or_goes_joins_and_parts_those_abov
 
 
 DETAILS: dict[str, tuple[dict[str, Any], list[tuple[Any, ...]]]] = {
-    # name: what a span states, and its calls: input without cache, writes, reads, output, audio output, model
+    # name: attributes of a span, and its calls: input without cache, writes, reads, output, audio output, model
     "thoughts lie inside of output, as pydantic-ai counts": (
         {"input_tokens": 100, "output_tokens": 59, "details.thoughts_tokens": 58}, [(100, 0, 0, 59, 0, MODEL)],
     ),
@@ -683,7 +683,7 @@ def test_a_detail_of_an_unknown_kind_is_at_stake_in_the_total(home):
     assert home.query(f"SELECT stated_total_tokens, {KINDS.replace(', ', ' + ')} FROM raw.requests") == [(134, 109)]
 
 
-# ---------- calls inside of calls
+# ---------- calls inside calls
 
 
 def test_calls_inside_of_a_response_are_calls_whether_or_not_the_record_adds_them_up(home):

@@ -1,7 +1,7 @@
-"""The command line: exit codes, what stands on which output, tables for people and JSON for machines.
+"""The command line: exit codes, standard output and error, tables for people and JSON for machines.
 
 Belongs here: `token-analytics` as people and scripts call it, on homes that its own runs filled. Does not belong here:
-what the numbers are (test_models, test_sample), and locks and files (test_warehouse).
+the numbers (test_models, test_sample), and locks and files (test_warehouse).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ MEASURED = [
 
 @pytest.fixture(scope="module")
 def console(completed_homes: CompletedHomes) -> Completed:
-    """Console exports and nothing else."""
+    """Only console exports."""
     return completed_homes.console()
 
 
@@ -85,7 +85,7 @@ def console_run(console: Completed) -> Done:
 
 @pytest.fixture(scope="module")
 def sessions_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Logs and nothing else."""
+    """Only logs."""
     home = few_segments(land(tmp_path_factory.mktemp("sessions") / "home", *SESSION_FILES))
     assert token_analytics("run", "--home", home).code == 0
     return home
@@ -93,7 +93,7 @@ def sessions_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sample(completed_homes: CompletedHomes) -> Completed:
-    """The whole sample, after a first run with --json as a process of its own."""
+    """The whole sample, after a first run with --json in a separate process."""
     return completed_homes.sample()
 
 
@@ -115,7 +115,7 @@ USAGE_HEAD = (
 
 
 def usage_csv(month: str, *outputs: object) -> str:
-    """A usage export of the first days of a month, with these output tokens a day."""
+    """A usage export of the first days of a month, with these output tokens per day."""
     rows = [
         f"{month}-{day:02},claude-haiku-4-5,alpha,Default,standard,1,0,0,0,{output},0"
         for day, output in enumerate(outputs, 1)
@@ -125,7 +125,7 @@ def usage_csv(month: str, *outputs: object) -> str:
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """January and February, of which a row is bad, a file that is none, and one that this version did not know."""
+    """January and February with one bad row, an unrecognised file, and a file that this version did not know."""
     home = tmp_path_factory.mktemp("small") / "home"
     (home / "landing").mkdir(parents=True)
     few_segments(home)
@@ -143,7 +143,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_home(small_run: Path, tmp_path: Path) -> Path:
-    """A copy, for a test to change."""
+    """A copy that a test may change."""
     shutil.copytree(small_run, tmp_path / "home")
     return tmp_path / "home"
 
@@ -190,7 +190,7 @@ def test_an_unknown_view_is_refused_with_the_known_ones() -> None:
     assert [view for view in VIEWS if view not in done.err] == []
 
 
-# ------------------------------------------------------------------------------------- what cannot be worked with
+# ------------------------------------------------------------------------------------------------- unusable input
 
 
 def test_an_empty_landing_is_one_line_that_names_the_folder(tmp_path: Path) -> None:
@@ -357,19 +357,19 @@ def test_a_run_with_json_writes_json_and_nothing_else(sample_run: Done, sample_h
 
 def test_what_the_stages_of_a_run_cost_adds_up_to_the_run_and_is_published(sample_run: Done, sample_home: Path) -> None:
     summary = json.loads(sample_run.out)
-    told = {cost["stage"]: cost for cost in summary["stages"]}
-    assert list(told) == MEASURED
-    assert sum(cost["seconds"] for cost in told.values()) == pytest.approx(summary["seconds"], rel=0.5)
-    assert all(cost["cpu_seconds"] > 0 and cost["peak_mb"] > 50 for cost in told.values())
-    assert told["landing"]["rows"] == summary["landing"]["rows_read"]
+    costs = {cost["stage"]: cost for cost in summary["stages"]}
+    assert list(costs) == MEASURED
+    assert sum(cost["seconds"] for cost in costs.values()) == pytest.approx(summary["seconds"], rel=0.5)
+    assert all(cost["cpu_seconds"] > 0 and cost["peak_mb"] > 50 for cost in costs.values())
+    assert costs["landing"]["rows"] == summary["landing"]["rows_read"]
     query = "SELECT stage, seconds, cpu_seconds, peak_mb, rows, run_id FROM ingest.run_stages"
     stored = json.loads(token_analytics("query", query, "--json", "--home", sample_home).out)
     assert [row["stage"] for row in stored] == MEASURED
     assert len({row["run_id"] for row in stored}) == 1
-    # Publishing ends after it has copied this table.
+    # Publishing copies this table before it ends.
     for row in stored[:-1]:
-        assert row["seconds"] == pytest.approx(told[row["stage"]]["seconds"], abs=0.001)
-        assert row["rows"] == told[row["stage"]]["rows"]
+        assert row["seconds"] == pytest.approx(costs[row["stage"]]["seconds"], abs=0.001)
+        assert row["rows"] == costs[row["stage"]]["rows"]
 
 
 def test_the_summary_shows_every_token_of_the_sample(sample_run: Done) -> None:
@@ -399,7 +399,7 @@ def test_what_a_run_leaves_is_for_its_user_only(console_run: Done, console_home:
 
 
 def _everything(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All that is published, but for the moment in which this copy of the landing was made."""
+    """Everything published, except the time at which this copy of the landing was made."""
     columns = "COLUMNS(lambda name: name <> 'changed_ns')"
     with duckdb.connect(str(home / "token_analytics.duckdb"), read_only=True) as connection:
         names = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()").fetchall()
@@ -411,7 +411,7 @@ def _everything(home: Path) -> dict[str, list[tuple[Any, ...]]]:
 def test_a_full_refresh_gives_the_same_rows_again_without_reading_a_file(small_home: Path) -> None:
     (small_home / "landing" / "cost.csv").unlink()
     before = _numbers(small_home)
-    # What is kept of earlier computations is not asked.
+    # Kept results of earlier computations are not used.
     with duckdb.connect(str(small_home / "warehouse.duckdb")) as connection:
         connection.execute("UPDATE scope.results SET result = 'damaged'")
     done = token_analytics("run", "--full-refresh", "--json", "--home", small_home)
@@ -423,7 +423,7 @@ def test_a_full_refresh_gives_the_same_rows_again_without_reading_a_file(small_h
     assert kept[0][0] > 0 == kept[0][1]
 
 
-# --------------------------------------------------------------------------------------- taking out, trying again
+# ---------------------------------------------------------------------------------------------- forget and retry
 
 
 def test_a_forgotten_file_leaves_the_marts_and_is_not_loaded_again(small_home: Path) -> None:
@@ -487,7 +487,7 @@ def test_a_limit_can_be_tried_on_what_is_published(small_run: Path, monkeypatch:
 
 
 def _numbers(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Marts and analysis, without what the run before said."""
+    """Marts and analysis, without columns on the previous run."""
     columns = "COLUMNS(lambda name: name NOT IN ('previous_verdict', 'verdict_changed'))"
     with duckdb.connect(str(home / "token_analytics.duckdb"), read_only=True) as connection:
         names = connection.execute(
@@ -533,13 +533,13 @@ def test_a_run_writes_the_page_of_the_reconciliation_and_show_says_the_same(
 
 def test_a_run_writes_the_page_of_the_statistics(sample_run: Done) -> None:
     page = Path(json.loads(sample_run.out)["statistics_report"]).read_text(encoding="utf-8")
-    for said in (
+    for sentence in (
         "From October 2025 to November 2025",
         "cause half of the cost",
         "December 2025 is forecast at $",
         "Lorenz",
     ):
-        assert said in page
+        assert sentence in page
     assert "default-src 'none'" in page
     assert "<script src" not in page
     assert page.count("<details open>") == 6
@@ -547,7 +547,7 @@ def test_a_run_writes_the_page_of_the_statistics(sample_run: Done) -> None:
 
 def test_a_run_writes_the_page_of_pricing(sample_run: Done) -> None:
     page = Path(json.loads(sample_run.out)["pricing_report"]).read_text(encoding="utf-8")
-    for said in (
+    for sentence in (
         "The organisation's bill",
         "Bills by user_id",
         "Remove 75% of the variance of a bill",
@@ -555,7 +555,7 @@ def test_a_run_writes_the_page_of_pricing(sample_run: Done) -> None:
         "Loss ratio by number of customers",
         "Possible savings",
     ):
-        assert said in html.unescape(page)
+        assert sentence in html.unescape(page)
     assert "<script" not in page
     assert "http" not in page.replace('http-equiv="', "")
 

@@ -1,7 +1,7 @@
-"""Sessions of agents that copy their parent's calls: whichever files are landed, in whatever order, each counts once.
+"""Sessions of agents that copy their parent's calls: each call counts once, for any landed files in any order.
 
-Belongs here: random families of sessions against what they really called (oracle.calls_told), and each way in which a
-copy is told from a call that is merely equal. Does not belong here: what else a format's records mean (test_call_logs).
+Belongs here: random families of sessions against their actual calls (oracle.reported_calls), and each way to tell a
+copy from an equal call. Does not belong here: other rules of the formats (test_call_logs).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conftest import Warehouse
-from oracle import Session, calls_told
+from oracle import Session, reported_calls
 
 START = dt.datetime(2026, 3, 2, 9)
 Counts = tuple[int, int, int, int]  # input with cached, cached, written to the cache, output
@@ -52,7 +52,7 @@ class Family:
             calls = []
             for place in range(chance.randint(1, 4)):
                 call = f"{name}/{place}"
-                # The first calls of siblings are equal, and are calls of their own.
+                # The first calls of siblings are equal, but separate calls.
                 self.counts[call] = equals[parent.name] if parent and place == 0 else self._counts()
                 self.seconds[call] = self.began[name] + 60 * (place + 1) + chance.random()
                 calls.append(call)
@@ -77,7 +77,7 @@ def line(second: float, kind: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 class Rollout:
-    """The rollout of one session, in one of the ways in which versions of Codex write it."""
+    """The rollout of one session, as one of the versions of Codex writes it."""
 
     def __init__(self, family: Family, session: Session, parent: Rollout | None, is_parent_landed: bool) -> None:
         self.family, self.session, self.chance = family, session, family.chance
@@ -86,7 +86,7 @@ class Rollout:
         self.entries: list[dict[str, Any]] = []
         self.held: list[str] = []
         self.total: Counts = (0, 0, 0, 0)
-        # New times that look like calls can only be known for a copy by what the parent's file says.
+        # Copies with plausible new times can only be recognised with the parent's file.
         self.pace = self.chance.choice(["burst", "old"] + ["new", "slow"] * is_parent_landed)
         self.steps = family.chance.choice(["stated", "stated", "cumulative"])
         self._write()
@@ -95,12 +95,12 @@ class Rollout:
         session, began = self.session, self.family.began[self.session.name]
         header = {"id": session.name, "cwd": "/w/shop", "model_provider": "openai", "timestamp": at(began)}
         if session.parent:
-            said = self.chance.choice(
+            stated_ids = self.chance.choice(
                 [["id"], ["forked_from_id"], ["parent_thread_id", "id"], ["forked_from_id", "id"]]
             )
-            header |= {name: session.parent.name for name in said if name != "id"}
+            header |= {name: session.parent.name for name in stated_ids if name != "id"}
         self.entries.append(line(began, "session_meta", header))
-        if session.parent and "id" in said:
+        if session.parent and "id" in stated_ids:
             self.entries.append(line(began, "session_meta", {"id": session.parent.name}))
         inherited = session.history[: session.inherited]
         for number, (_, call) in enumerate(inherited):
@@ -112,7 +112,7 @@ class Rollout:
             }
             self._call(call, pace[self.pace], is_copy=True)
         if inherited and self.chance.random() < 0.2:
-            # A resumed session counts anew.
+            # A resumed session starts its counter again.
             self.total = (0, 0, 0, 0)
         self.entries.append(line(began + 50, "turn_context", {"cwd": "/w/shop", "model": "gpt-5"}))
         for call in session.calls:
@@ -120,7 +120,7 @@ class Rollout:
 
     def _call(self, call: str, second: float, is_copy: bool) -> None:
         counts = self.family.counts[call]
-        # As the call was written in the first place: a compaction by a record alone, as some other calls beside it.
+        # As first written: a compaction has only a record, and so have some other calls.
         kind = random.Random(call).choice(["count", "count", "both", "compaction"])
         record = {"thread_id": call.split("/")[0], "response_id": f"resp-{call}", "usage": usage(counts)}
         if kind in ("both", "compaction") and not is_copy:
@@ -143,7 +143,7 @@ class Rollout:
 
 
 def rollouts(family: Family) -> tuple[dict[str, str], dict[str, str]]:
-    """Files of a family, some of them not landed, and what they tell of."""
+    """Files of a family, some of them not landed, and the calls that they report."""
     missing = family.sessions[0].name if family.chance.random() < 0.3 else ""
     written: dict[str, Rollout] = {}
     for session in family.sessions:
@@ -151,16 +151,16 @@ def rollouts(family: Family) -> tuple[dict[str, str], dict[str, str]]:
         written[session.name] = Rollout(family, session, parent, session.parent is family.sessions[0] and not missing)
     landed = {name: rollout for name, rollout in written.items() if name != missing}
     files = {f"rollout-{name}.jsonl": lines(*rollout.entries) for name, rollout in landed.items()}
-    return files, calls_told((rollout.session, rollout.held) for rollout in landed.values())
+    return files, reported_calls((rollout.session, rollout.held) for rollout in landed.values())
 
 
 # ---------- OpenCode, Pi and Gemini
 
 
 def opencode(family: Family) -> tuple[dict[str, str], dict[str, str]]:
-    files, told = {}, []
+    files, histories = {}, []
     states_times, keeps_ids = family.chance.random() < 0.5, family.chance.random() < 0.3
-    # Its ids of sessions fall with time.
+    # Its session ids decrease with time.
     names = {session.name: f"ses_{9 - number}{session.name}" for number, session in enumerate(family.sessions)}
     for session in family.sessions:
         began = family.began[session.name] if states_times else -(START - dt.datetime(1970, 1, 1)).total_seconds()
@@ -175,8 +175,8 @@ def opencode(family: Family) -> tuple[dict[str, str], dict[str, str]]:
             messages.append({"info": info | model | {"tokens": tokens, "time": {"created": created}}})
         info = {"id": names[session.name], "time": {"created": epoch(began)}}
         files[f"{session.name}.json"] = json.dumps({"info": info, "messages": messages}, indent=1)
-        told.append((session, [call for _, call in session.history]))
-    makers = calls_told(told)
+        histories.append((session, [call for _, call in session.history]))
+    makers = reported_calls(histories)
     return files, {call: names[maker] if states_times else "" for call, maker in makers.items()}
 
 
@@ -185,7 +185,7 @@ def epoch(second: float) -> int:
 
 
 def pi(family: Family) -> tuple[dict[str, str], dict[str, str]]:
-    files, told = {}, []
+    files, histories = {}, []
     keeps_ids = family.chance.random() < 0.7
     for session in family.sessions:
         header = {"type": "session", "version": 3, "id": session.name, "timestamp": at(family.began[session.name])}
@@ -201,12 +201,12 @@ def pi(family: Family) -> tuple[dict[str, str], dict[str, str]]:
                 message = {"role": kind, "usage": counts, "provider": "anthropic", "model": "claude-opus-4-5"}
                 entries.append(entry | {"type": "message", "message": message})
         files[f"{session.name}.jsonl"] = lines(*entries)
-        told.append((session, [call for _, call in session.history]))
-    return files, calls_told(told)
+        histories.append((session, [call for _, call in session.history]))
+    return files, reported_calls(histories)
 
 
 def gemini(family: Family) -> tuple[dict[str, str], dict[str, str]]:
-    files, told = {}, []
+    files, histories = {}, []
     keeps_ids = family.chance.random() < 0.7
     for session in family.sessions:
         # Some forks state the time of their parent.
@@ -222,16 +222,16 @@ def gemini(family: Family) -> tuple[dict[str, str], dict[str, str]]:
             })  # fmt: skip
         header = {"sessionId": session.name, "projectHash": "h", "startTime": at(family.began[began.name])}
         files[f"{session.name}.json"] = json.dumps(header | {"messages": messages}, indent=1)
-        told.append((session, [call for _, call in session.history]))
-    return files, calls_told(told)
+        histories.append((session, [call for _, call in session.history]))
+    return files, reported_calls(histories)
 
 
 # ---------- Claude Code
 
 
 @dataclass(frozen=True)
-class Told:
-    """How a transcript tells of a call: when, and by which ids."""
+class Report:
+    """A call as a transcript reports it: time and ids."""
 
     second: float
     uuid: str
@@ -239,52 +239,52 @@ class Told:
 
 
 class Transcripts:
-    """The transcripts of a family: ids of the provider or of a gateway, with or without a request's."""
+    """The transcripts of a family: ids of the provider or of a gateway, with or without a request id."""
 
     def __init__(self, family: Family) -> None:
         self.family, self.chance = family, family.chance
         self.is_gateways, self.states_requests = self.chance.random() < 0.5, self.chance.random() < 0.5
         self.missing = family.sessions[0].name if self.chance.random() < 0.3 else ""
-        # Under an id that a gateway gives to all, copies are known by their times or by their own ids.
+        # Under a gateway's id, which all calls share, copies are recognised by their times or their own ids.
         changes = (
             ("times", "ids", "") if self.is_gateways and not self.states_requests else ("times", "ids", "both", "")
         )
         self.change = {session.name: self.chance.choice(changes) for session in family.sessions}
         if self.missing and self.is_gateways and not self.states_requests:
             self.change = dict.fromkeys(self.change, self.chance.choice(changes))
-        self.told: dict[str, dict[str, Told]] = {}
+        self.reports: dict[str, dict[str, Report]] = {}
         self.by_agents = {call for call in family.counts if self.chance.random() < 0.2}
 
     def files(self) -> tuple[dict[str, str], dict[str, str]]:
         files: dict[str, str] = {}
         for session in self.family.sessions:
-            self.told[session.name] = held = self._held(session)
+            self.reports[session.name] = held = self._held(session)
             main = [call for call in held if call not in self.by_agents]
             files[f"{session.name}.jsonl"] = self._lines(session, main)
             agents = [call for call in held if call in self.by_agents]
             if agents:
                 files[f"{session.name}/subagents/agent-1.jsonl"] = self._lines(session, agents)
         landed = [session for session in self.family.sessions if session.name != self.missing]
-        makers = calls_told((session, [*self.told[session.name]]) for session in landed)
-        # What only copies tell of is the call of the one that was written first.
+        makers = reported_calls((session, [*self.reports[session.name]]) for session in landed)
+        # A call that only copies report belongs to the copy written first.
         for call in makers:
-            holders = [session.name for session in landed if call in self.told[session.name]]
-            makers[call] = min(holders, key=lambda name: (at(self.told[name][call].second), name))
+            holders = [session.name for session in landed if call in self.reports[session.name]]
+            makers[call] = min(holders, key=lambda name: (at(self.reports[name][call].second), name))
         return {
             name: text for name, text in files.items() if name.split("/")[0].removesuffix(".jsonl") != self.missing
         }, makers
 
-    def _held(self, session: Session) -> dict[str, Told]:
-        change, parent = self.change[session.name], self.told.get(session.parent.name if session.parent else "", {})
+    def _held(self, session: Session) -> dict[str, Report]:
+        change, parent = self.change[session.name], self.reports.get(session.parent.name if session.parent else "", {})
         drops_requests = self.chance.random() < 0.3 and not self.is_gateways
         held = {}
         for maker, call in session.history:
             if maker is session:
                 request = f"req_{call}" if self.states_requests else None
-                held[call] = Told(self.family.seconds[call], f"u-{call}", request)
+                held[call] = Report(self.family.seconds[call], f"u-{call}", request)
             elif call in parent and call not in self.by_agents:
                 was = parent[call]
-                held[call] = Told(
+                held[call] = Report(
                     was.second + (5000 if change in ("times", "both") else 0),
                     was.uuid + (f"+{session.name}" if change in ("ids", "both") else ""),
                     None if drops_requests else was.request,
@@ -295,8 +295,8 @@ class Transcripts:
         entries = []
         for call in calls:
             wholly, read, write, output = self.family.counts[call]
-            told = self.told[session.name][call]
-            # What is streamed is written down as it grows.
+            report = self.reports[session.name][call]
+            # A streamed response is written several times as it grows.
             outputs = sorted({*random.Random(call).choices(range(1, output + 1), k=2), output})
             for place, so_far in enumerate(outputs):
                 usage = {
@@ -306,11 +306,11 @@ class Transcripts:
                 number = hashlib.md5(call.encode(), usedforsecurity=False).hexdigest()[:20]
                 name = "msg_1" if self.is_gateways else f"msg_{number}"
                 entry = {
-                    "type": "assistant", "sessionId": session.name, "uuid": f"{told.uuid}.{place}", "cwd": "/w/shop",
-                    "isSidechain": call in self.by_agents, "timestamp": at(told.second + place / 10),
+                    "type": "assistant", "sessionId": session.name, "uuid": f"{report.uuid}.{place}", "cwd": "/w/shop",
+                    "isSidechain": call in self.by_agents, "timestamp": at(report.second + place / 10),
                     "message": {"id": name, "model": "claude-sonnet-4-5", "usage": usage},
                 }  # fmt: skip
-                entry |= {"requestId": told.request} if told.request else {}
+                entry |= {"requestId": report.request} if report.request else {}
                 entries.append(entry | ({"agentId": "1"} if call in self.by_agents else {}))
         return lines(*entries)
 
@@ -335,9 +335,9 @@ def test_each_call_of_a_family_of_sessions_counts_once_and_for_the_session_that_
     for name, (write, count) in WRITERS.items():
         for number in range(count):
             family = Family(f"{name}{number}", chance)
-            written, told = write(family)
+            written, makers = write(family)
             files |= written
-            for call, maker in told.items():
+            for call, maker in makers.items():
                 wanted[name, maker].append(family.counts[call])
     names = chance.sample(sorted(files), len(files))
     kept_up = Warehouse(models, new_home(), "marts.requests")

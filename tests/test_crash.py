@@ -1,10 +1,10 @@
-"""What a killed run and a full disk leave: the last published state, and a home that the next run completes.
+"""After a killed run or on a full disk, the last published state remains, and the next run completes the home.
 
 Belongs here: whole runs that are disturbed at random moments, while somebody reads, and what Dagster then says of them.
 Does not belong here: locks and publishing alone (test_warehouse), and what the tables hold (the other tests).
 
 Every run is a process of its own, forked from one that has imported everything, so that it costs no start. By default
-four runs are killed and three told to stop; `make crash` does so with twenty each.
+four runs are killed and three are asked to stop; `make crash` does so with twenty each.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ KILLS = int(os.environ.get("TOKEN_ANALYTICS_TEST_KILLS", "4"))
 INTERRUPTS = int(os.environ.get("TOKEN_ANALYTICS_TEST_INTERRUPTS", "3"))
 SEED = 20260117
 FILES = 60
-BEGUN = 16  # files that a home holds before it is disturbed
+BEGUN = 16  # files in a home before the interrupted run
 FILLER = "filler"
 START = "Starting"
-# What a run says on its way, in this order; it begins before it says anything.
+# The progress messages of a run, in this order; the run starts before the first.
 STAGES = (START, *(text for stage, text in runs.STAGES.items() if stage != "waiting"))
 QUIET = {
     "TOKEN_ANALYTICS_SETTLE_SECONDS": "0",
@@ -61,7 +61,7 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Landed:
-    """A file, and the tokens that the marts must hold of it, by source."""
+    """A file, and its tokens in the marts by source."""
 
     name: str
     content: bytes
@@ -70,7 +70,7 @@ class Landed:
 
 
 def small_landing() -> list[Landed]:
-    """Small files of every format in a seeded order; no two hold the same usage, so each adds its tokens."""
+    """Small files of every format in a seeded order; no two share usage, so each adds its tokens."""
     chance = random.Random(SEED)
     truth = sample.ground_truth()
     days: dict[dt.date, list[sample.Request]] = {}
@@ -126,17 +126,17 @@ def land(home: Path, files: Sequence[Landed]) -> None:
 
 
 def state_of(files: Sequence[Landed]) -> list[int]:
-    """What the poller must see when all of these are published: loaded files, tokens of console and of sessions."""
+    """The state after all of these are published: loaded files, tokens of console and of sessions."""
     loaded = sum(file.name != "notes.txt" for file in files)
     return [loaded, sum(file.console_tokens for file in files), sum(file.session_tokens for file in files)]
 
 
-# ---------------------------------------------------------------------------------------- runs that are disturbed
+# ------------------------------------------------------------------------------------------------ interrupted runs
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: its exit code (negative: the signal), what it said, and when it reached which stage (s)."""
+    """The end of a run: exit code (negative: the signal), output, and when it reached each stage (s)."""
 
     code: int
     text: str
@@ -189,7 +189,7 @@ def _python(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the homes lie."""
+    """The folder of the homes."""
     return tmp_path_factory.mktemp("crash")
 
 
@@ -200,7 +200,7 @@ def server(folder: Path) -> Iterator[Server]:
 
 
 def _serve(folder: Path) -> None:
-    """An undisturbed run in this process, which imports and parses all there is; then fork a run for each order."""
+    """An undisturbed run in this process, which imports and parses everything; then fork one run per order."""
     import tqdm
 
     # Its watchdog is a thread, and a fork has none of its parent's threads.
@@ -216,12 +216,12 @@ def _serve(folder: Path) -> None:
 
 
 def _forked(home: str, disturb_at: str, after_seconds: float, by: str) -> Ended:
-    said, says = os.pipe()
+    read_end, write_end = os.pipe()
     began = time.monotonic()
     child = os.fork()
     if not child:
-        _become_a_run(home, says)
-    os.close(says)
+        _become_a_run(home, write_end)
+    os.close(write_end)
     stages, text, deadline = {START: 0.0}, b"", float("inf")
     while True:
         now = time.monotonic() - began
@@ -235,8 +235,8 @@ def _forked(home: str, disturb_at: str, after_seconds: float, by: str) -> Ended:
                 os.killpg(child, signal.SIGKILL)
             else:
                 os.kill(child, signal.Signals[by])
-        if select.select([said], [], [], min(0.5, max(0.0, deadline - now)))[0]:
-            read = os.read(said, 65536)
+        if select.select([read_end], [], [], min(0.5, max(0.0, deadline - now)))[0]:
+            read = os.read(read_end, 65536)
             if not read:
                 break
             text += read
@@ -244,7 +244,7 @@ def _forked(home: str, disturb_at: str, after_seconds: float, by: str) -> Ended:
                 stage = line.split(" (")[0].strip()
                 if stage in STAGES:
                     stages.setdefault(stage, time.monotonic() - began)
-    os.close(said)
+    os.close(read_end)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return Ended(code, text.decode(errors="replace"), stages, time.monotonic() - began)
@@ -254,12 +254,12 @@ def _reached(stages: Mapping[str, float], wanted: str) -> bool:
     return max(map(STAGES.index, stages)) >= STAGES.index(wanted)
 
 
-def _become_a_run(home: str, says: int) -> None:
+def _become_a_run(home: str, write_end: int) -> None:
     code = 70
     try:
         os.setsid()
-        os.dup2(says, 1)
-        os.dup2(says, 2)
+        os.dup2(write_end, 1)
+        os.dup2(write_end, 2)
         sys.argv = ["token-analytics", "run", "--home", home]
         commands.main()
         code = 0
@@ -322,7 +322,7 @@ print(json.dumps({"states": states, "errors": errors, "polls": polls}), flush=Tr
 
 
 def tables(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All that is published, sorted, without the times of loading and what the last run cost."""
+    """Everything published, sorted, without times of loading and the cost of the last run."""
     found = {}
     with warehouse.connect_published(settings.load(home)) as connection:
         for schema, table in connection.execute(
@@ -330,7 +330,7 @@ def tables(home: Path) -> dict[str, list[tuple[Any, ...]]]:
         ).fetchall():
             what = "* EXCLUDE (loaded_at)" if (schema, table) == ("ingest", "files") else "*"
             what = "* EXCLUDE (modified_ns, changed_ns)" if (schema, table) == ("ingest", "paths") else what
-            # what the run before said, which differs with the runs and not with the data
+            # columns on the previous run, which depend on the runs and not on the data
             what = "* EXCLUDE (previous_verdict, verdict_changed)" if table == "tail_metrics" else what
             rows = connection.execute(f"SELECT {what} FROM {schema}.{table}").fetchall()
             found[f"{schema}.{table}"] = sorted(rows, key=repr)
@@ -406,7 +406,7 @@ def test_a_run_killed_or_told_to_stop_at_any_moment_costs_nothing_and_its_reader
                 known.append(state_of(landed))
             before, seconds = digest_of(home), found.after_seconds
             ended = server.run(home, found.stage, seconds, found.by)
-            while ended.code == 0 and found.by == "SIGKILL":  # It had ended by then: sooner, once more.
+            while ended.code == 0 and found.by == "SIGKILL":  # The run had already ended: again, with a shorter delay.
                 before, seconds = digest_of(home), seconds / 2
                 ended = server.run(home, found.stage, seconds, found.by)
             if found.by == "SIGKILL":
@@ -444,7 +444,7 @@ def digest_of(home: Path) -> dict[str, str]:
 
 
 def assert_that_it_stopped_with_a_sentence(ended: Ended, by: str) -> None:
-    """Said at its end, after the stages that it had reached."""
+    """The sentence comes last, after the stages reached."""
     assert ended.code == 128 + signal.Signals[by], ended
     *stages, sentence = ended.text.splitlines()
     assert sentence == interrupts.SENTENCE

@@ -1,4 +1,4 @@
-"""The Dagster face: the graph as the UI shows it, its job, schedule and sensor, and *Materialize all* in a fresh UI.
+"""Dagster: the graph in the UI, its job, schedule and sensor, and *Materialize all* in a new UI.
 
 Belongs here: what Dagster makes of the definitions. Does not belong here: what the assets compute (test_models,
 test_analysis, test_billing) and what the checks judge (test_validation).
@@ -142,7 +142,7 @@ ASSETS = [
     "statistics_report",
     "validation_report",
 ]
-# Laws that nothing wrong may pass on its way to analysis and to people.
+# Suites that must pass before analysis and publishing.
 BLOCKING = {
     "cache_shares",
     "finance_agrees",
@@ -265,9 +265,9 @@ def test_a_group_holds_more_than_one_asset_and_what_people_open_is_the_last_one(
 
 
 def test_every_check_says_in_words_what_holds() -> None:
-    said = {key.name: GRAPH.get_check_spec(key).description or "" for key in GRAPH.asset_check_keys}
-    assert [name for name, words in said.items() if words.count(" ") < 2 or not words.endswith(".")] == []
-    assert said["requests_count_each_request_once"] == "requests count each request once (request_key)."
+    descriptions = {key.name: GRAPH.get_check_spec(key).description or "" for key in GRAPH.asset_check_keys}
+    assert [name for name, words in descriptions.items() if words.count(" ") < 2 or not words.endswith(".")] == []
+    assert descriptions["requests_count_each_request_once"] == "requests count each request once (request_key)."
 
 
 def test_what_is_published_goes_stale_after_a_missed_night() -> None:
@@ -286,12 +286,12 @@ def test_the_definitions_load_without_a_warning(tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
-    said = checked.stdout + checked.stderr
-    assert checked.returncode == 0, said
-    assert "All code locations passed validation" in said
-    warned = [line for line in said.splitlines() if re.search(r"\w*Warning:|WARNING", line)]
+    output = checked.stdout + checked.stderr
+    assert checked.returncode == 0, output
+    assert "All code locations passed validation" in output
+    warned = [line for line in output.splitlines() if re.search(r"\w*Warning:|WARNING", line)]
     ours = [line for line in warned if "/pipeline/" in line or re.search(r"(Beta|Preview)Warning", line)]
-    # What Dagster says about the command that this test calls, and what a dependency says about one of its own.
+    # Warnings of Dagster about the command that this test calls, and of a dependency about its own dependency.
     foreign = ("SupersessionWarning: Function `definitions_validate", "DeprecationWarning: sqlglotrs")
     assert ours == []
     assert [line for line in warned if not any(text in line for text in foreign)] == []
@@ -301,14 +301,14 @@ def test_the_definitions_load_without_a_warning(tmp_path: Path) -> None:
 
 
 class Looks:
-    """One look of the sensor after another, each with the cursor that the last one left."""
+    """Evaluations of the sensor, each with the cursor of the one before."""
 
     def __init__(self, home: Path) -> None:
         self._home = Home(path=str(home))
         self._cursor: str | None = None
 
     def __call__(self) -> list[str]:
-        """Keys of the runs that this look asks for."""
+        """Keys of the runs requested by this evaluation."""
         context = dg.build_sensor_context(cursor=self._cursor, resources={"home": self._home})
         found = landing_changed(context)
         if isinstance(found, dg.SkipReason):
@@ -382,14 +382,14 @@ def test_a_table_that_cannot_be_computed_is_named_and_all_others_are_published_u
 ) -> None:
     (published_home / "token_analytics.toml").write_text(
         "analysis_segments = 2\npool_customers = 999\n"
-    )  # so that pricing is done anew
+    )  # so that pricing is computed again
     with monkeypatch.context() as broken:
         broken.setattr(recommendation, "_provider", _fails)
         first = token_analytics("run", "--home", published_home, "--json")
     again = token_analytics("run", "--home", published_home, "--json")
-    told = json.loads(first.out)
-    assert (first.code, told["failed_stages"]) == (1, ["published"])
-    (error,) = told["errors"]
+    summary = json.loads(first.out)
+    assert (first.code, summary["failed_stages"]) == (1, ["published"])
+    (error,) = summary["errors"]
     assert error.endswith(
         "all is published but what could not be computed: pricing_provider (OverflowError: too large)"
     )
@@ -403,7 +403,7 @@ def _fails(*_: object) -> None:
     raise OverflowError("too large")
 
 
-# ------------------------------------------------------------------------------------------- a law that is broken
+# -------------------------------------------------------------------------------------------------- a failed suite
 
 
 @pytest.fixture(scope="module")
@@ -476,7 +476,7 @@ _METADATA = """query($key: AssetKeyInput!){assetOrError(assetKey: $key){... on A
 
 
 class Ui:
-    """A running UI, asked the way its own pages ask it."""
+    """A running UI, called as its own pages call it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -493,7 +493,7 @@ class Ui:
         return node["name"], node["location"]["name"]
 
     def materialize_all(self) -> str:
-        """What the button sends: all assets that can be made, with all their checks. Returns the run's id."""
+        """Send the button's request: all assets that can be materialized, with their checks. Returns the run id."""
         nodes = [node for node in self.ask(_ASSETS) if node["isMaterializable"]]
         checks = [
             {"name": check["name"], "assetKey": node["assetKey"]}
@@ -514,7 +514,7 @@ class Ui:
         return str(launched["run"]["runId"])
 
     def metadata(self, *key: str) -> dict[str, Any]:
-        """What the page of an asset shows of its last materialization: texts, numbers and addresses."""
+        """Metadata of an asset's last materialization: texts, numbers and addresses."""
         (made,) = self.ask(_METADATA, key={"path": key})["assetMaterializations"]
         entries = ([*entry.values()] for entry in made["metadataEntries"])
         return {label: value[0] for label, *value in entries if value}
@@ -540,7 +540,7 @@ def _until(look: Any, seconds: float) -> Any:
 
 @pytest.fixture
 def home_of_a_killed_run(tmp_path: Path) -> Path:
-    """A home whose history still calls a run running: its process was killed."""
+    """A home with a killed run that its history still lists as running."""
     home = land(tmp_path / "home", *CONSOLE_FILES)
     found = settings.load(home)
     warehouse.make_home(found)
@@ -556,7 +556,7 @@ def home_of_a_killed_run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ui(home_of_a_killed_run: Path, tmp_path: Path) -> Iterator[tuple[Ui, Path]]:
-    """`token-analytics ui` in a process group of its own, and its log.
+    """`token-analytics ui` in its own process group, and its log.
 
     It is started in a folder with modules whose names its own code uses.
     """
@@ -580,7 +580,7 @@ def ui(home_of_a_killed_run: Path, tmp_path: Path) -> Iterator[tuple[Ui, Path]]:
         _until(found.repository, seconds=60)
         yield found, log
     finally:
-        # As Ctrl-C in a terminal: all of them are told.
+        # Like Ctrl-C in a terminal: the whole group gets the signal.
         os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
@@ -590,7 +590,7 @@ def ui(home_of_a_killed_run: Path, tmp_path: Path) -> Iterator[tuple[Ui, Path]]:
 
 
 def _status(port: int, method: str, path: str, body: str | None = None, **headers: str) -> int:
-    """How a request of a page of another origin is answered."""
+    """Status of the answer to a request from another origin."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     status = connection.getresponse().status

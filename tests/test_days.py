@@ -1,4 +1,4 @@
-"""Days that stand out and why, forecasts, and patterns in time."""
+"""Unusual days and their causes, forecasts, and patterns in time."""
 
 from __future__ import annotations
 

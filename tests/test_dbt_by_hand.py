@@ -1,7 +1,7 @@
-"""dbt by hand, as docs/models.md tells: plain `dbt` on a home, after a change of a model and with a mart of one's own.
+"""dbt by hand, as in docs/models.md: plain `dbt` on a home, after a change of a model and with a new mart.
 
-Belongs here: which rows it sees and replaces, what the next run makes of that, and whose home it may open. Does not
-belong here: the models themselves (test_models).
+Belongs here: which rows it reads and replaces, the effect on the next run, and which home it may open. Does not belong
+here: the models themselves (test_models).
 """
 
 from __future__ import annotations

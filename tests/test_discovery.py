@@ -1,4 +1,4 @@
-"""Which files are looked at, which are left out, and that each of the others says what it gave.
+"""Which files are read and which are left out, and that the ledger states the result of each.
 
 Belongs here: folders with a dot, litter, side files of tools, what cannot be read, and files that look like a format
 and are none. Does not belong here: what the formats hold (test_ingest, test_call_logs).
@@ -64,7 +64,7 @@ def test_side_files_of_tools_are_counted_and_no_problem(home: Home) -> None:
         "copied/s.meta.json", "copied/s/workflows/w/journal.jsonl",
     )  # fmt: skip
     home.land({name: f'{{"name": "{name}", "display": "usage"}}' for name in side})
-    # What a session has read or said again, as it was: usage that counts elsewhere, or nowhere.
+    # Quoted or repeated usage within a session, which counts elsewhere or nowhere.
     copies = (
         ".claude/projects/p/s/tool-results/t.txt",
         "copied/s/tool-results/t.csv",

@@ -1,4 +1,4 @@
-"""Experiment records: which of a provider's numbers are which kind of token, and that a file's tokens all count once.
+"""Experiment records: the kind of token of each provider's counts, and that all tokens of a file count once.
 
 Belongs here: recognition, the usage bodies of each provider, repeats, and what is rejected. Does not belong here: how
 records are compared with a bill (test_reconciliation).
@@ -50,7 +50,7 @@ KNOWN_BODIES = {
         },
         (10, 20, 50, 5, 3),
     ),
-    "anthropic before it told 5 minutes from 1 hour": (
+    "anthropic before it separated 5 minutes and 1 hour": (
         {"input_tokens": 10, "cache_creation_input_tokens": 70, "cache_read_input_tokens": None, "output_tokens": 3},
         (10, 70, 0, 0, 3),
     ),
@@ -130,7 +130,7 @@ def usage_of(body: Body) -> Body | None:
     return body.get("usage") or body.get("usageMetadata")
 
 
-# A count that only one kind of body has, and the provider and interface whose kind that is.
+# A count that only one kind of body has, with the provider and interface of that kind.
 NATURAL = {
     "promptTokenCount": ("google", "default"),
     "prompt_tokens": ("openai", "chat"),
@@ -144,7 +144,7 @@ def natural_of(body: Body) -> tuple[str, str] | None:
 
 
 def counts_of(usage: dict[str, int]) -> tuple[int, int, int, int]:
-    """Input, writes, reads and output of a normalised usage, whose input contains the cached tokens."""
+    """Input, writes, reads and output of a normalised usage; its input contains the cached tokens."""
     reads, writes = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
     return usage.get("input_tokens", 0) - reads - writes, writes, reads, usage.get("output_tokens", 0)
 
@@ -158,12 +158,12 @@ def test_real_usage_bodies_hold_what_genai_prices_extracts_from_them(home, capsy
     found = {
         int((at - start).total_seconds()): (no_cache, write_5m + write_1h, read, output)
         for at, no_cache, write_5m, write_1h, read, output in home.query(
-            # but for the calls inside of a response, which the library leaves out
+            # except calls inside a response, which the library leaves out
             f"SELECT requested_at, {KINDS} FROM raw.requests WHERE NOT contains(request_key, '#')"
         )
     }
     reasons = {row[0] - 1: row[2] for row in home.rejected()}
-    told: list[str] = []
+    report: list[str] = []
     for provider, flavor in NATURAL.values():
         theirs = {
             number: counts_of(way["usage"])
@@ -173,21 +173,21 @@ def test_real_usage_bodies_hold_what_genai_prices_extracts_from_them(home, capsy
             if (provider, flavor) in {(each["provider_id"], each["api_flavor"]) for each in way["extractors"]}
         }
         equal = {number for number, counts in theirs.items() if found.get(number) == counts}
-        told.append(f"{provider} ({flavor}): {len(equal)} of {len(theirs)} bodies give the normalised counts")
+        report.append(f"{provider} ({flavor}): {len(equal)} of {len(theirs)} bodies give the normalised counts")
         for number in sorted(theirs.keys() - equal):
             what = (
                 f"{found[number]}, not {theirs[number]}" if number in found else reasons.get(number, "no usage in it")
             )
-            told.append(f"  body {number}: {what}")
+            report.append(f"  body {number}: {what}")
         assert len(theirs) > 20
-        assert theirs.keys() == equal, told
+        assert theirs.keys() == equal, report
     others = [entry["body"] for entry in entries if natural_of(entry["body"]) not in NATURAL.values()]
-    told.append(f"{len(others)} bodies are of other shapes")
+    report.append(f"{len(others)} bodies are of other shapes")
     with capsys.disabled():
-        sys.stdout.write("\n" + "\n".join(told) + "\n")
+        sys.stdout.write("\n" + "\n".join(report) + "\n")
     every = {number: {counts_of(way["usage"]) for way in entry["extracted"]} for number, entry in enumerate(entries)}
     assert [number for number, counts in found.items() if counts not in every[number]] == []
-    # Cohere's bodies, which state billed units beside tokens, and entries without usage
+    # Cohere's bodies, with billed units besides tokens, and entries without usage
     assert len(entries) - len(found) == 8
 
 
@@ -196,7 +196,7 @@ counts = st.integers(0, 10**9)
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[Body, int]:
-    """A usage body, and all the tokens that it stands for."""
+    """A usage body, and all of its tokens."""
     a, b, c, d = draw(counts), draw(counts), draw(counts), draw(counts)
     return draw(
         st.sampled_from(

@@ -1,7 +1,7 @@
-"""What finance takes from the bill: chargeback, closed months, invoices, the FOCUS export, what-if and the rate check.
+"""Finance: chargeback, closed months, invoices, the FOCUS export, what-if and the rate check.
 
 Belongs here: that amounts are split, kept, exported and repriced to the last decimal, on random and on hand-made bills.
-Does not belong here: which rate holds (test_rates), and single models (their unit tests stand beside them).
+Does not belong here: which rate applies (test_rates), and single models (they have unit tests).
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ def test_a_month_is_not_closed_on_marts_that_are_out_of_date(booked: Warehouse) 
 
 @pytest.fixture(scope="module")
 def exported(new_home: Callable[..., Home]) -> Path:
-    """The CSV of a small account; the Parquet file lies beside it."""
+    """The CSV of a small account; the Parquet file is in the same folder."""
     home = new_home()
     home.land(
         {
@@ -414,7 +414,7 @@ def test_the_same_card_makes_no_difference(history: duckdb.DuckDBPyConnection) -
     found = repricing.reprice(history, None, {})
     assert found.total("difference_usd") == 0
     assert all(row["difference_usd"] == 0 for row in found.rows)
-    # the provider's own usage counts where it lists the day, logs on the others
+    # the provider's usage counts on days that it lists, logs on the others
     (spent,) = rows_of(
         history,
         "SELECT sum(cost_usd) FROM marts.charges WHERE source = 'console' OR usage_date = '2026-02-02'",

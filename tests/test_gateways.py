@@ -1,8 +1,8 @@
-"""Records of gateways, tracers and provider bodies: however they nest their counts, each token is priced as what it is.
+"""Records of gateways, tracers and provider bodies: each token gets the price of its kind, however counts are nested.
 
-Belongs here: random calls, written in every nesting of their formats, against what they used and what that costs
-(oracle.Call); and by whose prices resold models go. Does not belong here: what else a format's records mean
-(test_call_logs, test_experiment_records), and the rate card itself (test_rates).
+Belongs here: random calls, written in every nesting of their formats, against their usage and cost (oracle.Call); and
+whose prices apply to resold models. Does not belong here: other rules of the formats (test_call_logs,
+test_experiment_records), and the rate card itself (test_rates).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MODELS = {
     "gpt-5-mini": "openai",
 }
 SPELT = {"openai": ("openai", "azure"), "google": ("gemini", "vertex_ai"), "anthropic": ("anthropic",)}
-# Far from any sum of counts, so that a wrong total says nothing of how counts lie in each other.
+# Far from any sum of counts, so that a wrong total does not show which counts contain others.
 OFF = 1_000_003
 
 
@@ -55,9 +55,9 @@ def some_call(chance: random.Random) -> Call:
 
 
 def stated(chance: random.Random, call: Call, is_beside: bool) -> tuple[int | None, int]:
-    """A total that a record states of a call, or None, and by how many tokens it is off.
+    """The stated total of a call, or None, and its error in tokens.
 
-    Where cached tokens lie beside input, a total of input and output leaves them out, and is right.
+    If input excludes cached tokens, a total of input and output leaves them out and is correct.
     """
     off = chance.choice((0, 0, OFF))
     right = [(None, 0), (call.total + off, off)]
@@ -69,7 +69,7 @@ def split(call: Call) -> dict[str, int]:
 
 
 def of_input(call: Call, kind: str, is_beside: bool) -> int:
-    """Audio or image tokens of input: with the cached ones, as input is, unless these lie beside it."""
+    """Audio or image tokens of input, including cached ones if input includes them."""
     return call.parts[f"input_{kind}"] + (0 if is_beside else call.parts[f"cache_read_{kind}"])
 
 
@@ -222,7 +222,7 @@ def test_each_token_of_a_call_is_stored_as_what_it_is_and_priced_by_its_own_rate
         entries = []
         for number in range(80):
             model, call = chance.choice(list(MODELS)), some_call(chance)
-            # what can only be read so, wherever else input contains cached tokens
+            # these counts allow only one reading, even where input usually contains cached tokens
             is_beside = name != "langfuse" and call.no_cache < call.cached and chance.random() < 0.5
             total, off = stated(chance, call, is_beside)
             second = (number * len(WRITERS) + list(WRITERS).index(name)) * 60
@@ -300,7 +300,7 @@ def spans(number: int, provider: str, model: str) -> dict[str, Any]:
 
 
 BEDROCK = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-# Who a record says called which model, who that is in the marts, and USD per million tokens of output.
+# Provider and model in a record, provider in the marts, and USD per million tokens of output.
 SOLD = [
     (claude_code, (BEDROCK,), "aws", "16.5"),
     (claude_code, ("global.anthropic.claude-sonnet-4-5-20250929-v1:0",), "aws", "15"),

@@ -1,8 +1,8 @@
-"""A landing of hostile rows and files among valid ones: a whole run ends, the valid ones are exact, the rest is listed.
+"""Hostile rows and files among valid ones: a whole run ends, valid rows count exactly, and the rest is listed.
 
-Belongs here: values that no usage can have, texts that are damaged or meant to harm, and files that are none, in every
-format at once, in one home that is run once. Does not belong here: what a format's own records mean (test_ingest,
-test_call_logs, test_provider_pages), and reports of servers (test_pull, test_stream).
+Belongs here: impossible values, damaged or malicious texts, and invalid files, in every format at once, in one home
+with one run. Does not belong here: the rules of the formats (test_ingest, test_call_logs, test_provider_pages), and
+messages of servers (test_pull, test_stream).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from pipeline import limits, settings
 from pipeline.ingest.sources import calls, provider_pages
 
 CHANCE = random.Random(20260117)
-# Stands in the text of every bad row and file, and must stand nowhere but in the quarantine.
+# Part of the text of every bad row and file; it must not appear outside the quarantine.
 CANARY = "XYZZYPLUGHCANARY"
 SECRET_MARK = "SECRETcanary42"
 SECRETS = (
@@ -75,7 +75,7 @@ Record = dict[str, Any]
 Record = dict[str, Any]
 Place = tuple[str | int, ...]
 DAY = 86_400
-# Odd, and a name all the same.
+# Odd, but valid names.
 NAMES = (
     "NUL \0 inside", "half \ud83d of a pair", "k" * 10_000, "'; drop table marts.requests; --",
     "<script>alert(1)</script>",
@@ -86,7 +86,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Format:
-    """Records of a format, and where in one of them a hostile value goes.
+    """Records of a format, and the places for a hostile value in one of them.
 
     Attributes:
         record: makes the record of a number, whose tokens (or dollars) are `worth(number)`.
@@ -152,7 +152,7 @@ def session(number: int) -> Record:
 
 
 def at(number: int) -> float:
-    """When a call was made: no two within what two loggers may differ by."""
+    """Time of a call: no two are as close as the tolerance between loggers."""
     return number * 300.0
 
 
@@ -336,7 +336,7 @@ FORMATS: Mapping[str, Format] = {
 }  # fmt: skip
 
 
-# What a record has to state as it is, to be one.
+# Fields that identify a record of the format and must not change.
 KEPT_FIELDS = (
     "time", "date", "start", "ending", "type", "role", "object", "currency", "amount", "key", "created", "cache_hit",
     "tokens", "requests", "quantity", "units",
@@ -345,7 +345,7 @@ KEPT_TEXTS = ("chat", "api_key")
 
 
 def with_secret(value: Any, secret: str, name: str = "") -> Any:
-    """A record with a secret in each of its texts but those that make it one."""
+    """A record with a secret in each of its texts, except those that identify the format."""
     if isinstance(value, dict):
         return {key: with_secret(inner, secret, key) for key, inner in value.items()}
     if isinstance(value, list):
@@ -356,7 +356,7 @@ def with_secret(value: Any, secret: str, name: str = "") -> Any:
 
 @dataclass
 class Landed:
-    """A file of a format: what it holds, valid (with their worth), bad, or odd and all the same valid."""
+    """A file of a format with valid records (and their worth), bad ones, and odd but valid ones."""
 
     content: str | bytes
     valid: int
@@ -365,7 +365,7 @@ class Landed:
 
 
 def hostile_file(kind: Format, chance: random.Random) -> Landed:
-    """Valid records, and among them as many bad ones of every sort that the format can have."""
+    """Valid records, mixed with bad ones of every kind possible in the format."""
     numbers = iter(range(1, 1000))
     bad: list[Any] = []
 
@@ -411,7 +411,7 @@ USAGE = usage_csv(usage_row(key="hostile", tokens="7", output="3"))
 
 
 def bomb(begin: str, mebibytes: int) -> bytes:
-    """A file that unpacks to some more than it says."""
+    """A file that unpacks to a little more than it states."""
     return gzip.compress(begin.encode() + b" " * (mebibytes << 20), 1)
 
 
@@ -441,7 +441,7 @@ def in_one_page(**result: Any) -> str:
 
 
 def hostile_files(folder: Path) -> dict[str, str | bytes]:
-    """Files in which no usage stands, or none that can be read; each by what is wrong with it."""
+    """Files without readable usage, by their fault."""
     row = usage_row(key=CANARY)
     wide = ",".join(f"c{number}" for number in range(30_000))
     random_bytes = CHANCE.randbytes(50_000)
@@ -498,7 +498,7 @@ def land_what_is_no_file(folder: Path) -> None:
 
 
 def canary_landing() -> dict[str, str | bytes]:
-    """Files with the canary in every field that could hold somebody's text, and in lines that cannot be read."""
+    """Files with the canary in every field that could hold text of a user, and in unreadable lines."""
     line = json.loads(transcript_line("m1"))
     line |= {
         "cwd": f"/home/{CANARY}/shop", "gitBranch": CANARY, "version": CANARY, "slug": CANARY, "userType": CANARY,
@@ -550,12 +550,12 @@ def canary_logs() -> dict[str, str]:
             message |= {"content": CANARY, "parts": [{"text": CANARY}], "toolCalls": [{"args": CANARY}], CANARY: CANARY}
         documents[name] = json.dumps(document | {"title": CANARY, "summary": {"diffs": CANARY}}, indent=1)
     prompt = {"type": "response_item", "timestamp": logs.at(1), "payload": {"content": CANARY, "id": CANARY}}
-    said = {"type": "message", "id": "9", "timestamp": logs.at(1), "message": {"role": "user", "content": CANARY}}
+    prompt = {"type": "message", "id": "9", "timestamp": logs.at(1), "message": {"role": "user", "content": CANARY}}
     texts = {"messages": [CANARY], "response": CANARY, "request_tags": [CANARY], "proxy_server_request": CANARY}
     attributes = {"gen_ai.prompt": CANARY, "gen_ai.input.messages": CANARY, CANARY: CANARY}
     return documents | {
         "codex": logs.lines(logs.meta("a"), prompt, logs.tokens(100, 100, 1), f'{{"payload": "{CANARY}'),
-        "pi": logs.pi(logs.PI) + logs.lines(said, CANARY),
+        "pi": logs.pi(logs.PI) + logs.lines(prompt, CANARY),
         "litellm": logs.lines(logs.spend(100, **texts), f'{{"messages": "{CANARY}'),
         "otel": logs.lines(logs.otlp(logs.span(200, **attributes)), f'{{"resourceSpans": "{CANARY}'),
         "langfuse": logs.lines(logs.observation(300, input=CANARY, output=CANARY, metadata={"x": CANARY}, name=CANARY)),
@@ -565,7 +565,7 @@ def canary_logs() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Ended:
-    """What the run said, what it read, and where it stands."""
+    """Output of the run, its input, and its home."""
 
     home: Home
     done: Done
@@ -588,7 +588,7 @@ def ended(new_home: Callable[..., Home], tmp_path_factory: pytest.TempPathFactor
     home.land({f"named/{secret.replace('/', '-')}.csv": usage_csv(usage_row(key=secret)) for secret in SECRETS})
     home.land({f"texts/{name}": content for name, content in canary_landing().items()})
     with pytest.MonkeyPatch.context() as patch:
-        # With the limit as it is, of 256 MiB, a test would be slow.
+        # With the actual limit of 256 MiB, a test would be slow.
         for module in (calls, provider_pages):
             patch.setattr(module, "MAX_DOCUMENT_BYTES", 16 << 20)
         knobs = {"SETTLE_SECONDS": "0", "MAX_REJECTED_SHARE": "1", "USER_IDS": "plain", "ANALYSIS_SEGMENTS": "2"}
@@ -618,7 +618,7 @@ def test_the_valid_rows_are_exact_and_the_others_are_listed_with_their_place_and
         f"SELECT count(*), sum({worth})::bigint FROM {kind.table} WHERE file_sha256 = ?", [ledger["file_sha256"]]
     )
     assert (ledger["status"], found) == ("loaded", [(landed.valid, landed.worth)])
-    # A line that is JSON and no object belongs to no format, and some take it for a line of another kind.
+    # A JSON line that is not an object belongs to no format; some formats count it as ignored.
     assert 0 <= landed.bad - ledger["rows_rejected"] <= 3
     listed = ended.home.query(
         "SELECT count(*), count(DISTINCT line), min(line) FROM ingest.rejected_rows "
@@ -632,13 +632,13 @@ def test_every_row_of_every_file_is_accounted_for(ended: Ended) -> None:
         "SELECT path FROM ingest.files WHERE rows_read <> rows_loaded + rows_rejected + rows_ignored + rows_repeated "
         "OR (status <> 'loaded' AND message = '')"
     ) == []  # fmt: skip
-    told = {Path(path).name for (path,) in ended.home.query("SELECT path FROM ingest.files")}
-    told |= {Path(path).name for (path,) in ended.home.query("SELECT path FROM ingest.paths")}
-    assert len(told) >= len(ended.files)
+    known_names = {Path(path).name for (path,) in ended.home.query("SELECT path FROM ingest.files")}
+    known_names |= {Path(path).name for (path,) in ended.home.query("SELECT path FROM ingest.paths")}
+    assert len(known_names) >= len(ended.files)
 
 
 def texts_of(home: Home) -> Iterator[tuple[str, bytes]]:
-    """All that the home holds beside landing and quarantine: files as they are, and what packed ones hold."""
+    """Everything in the home except landing and quarantine: files, and the content of compressed ones."""
     for path in sorted(home.root.rglob("*")):
         if (
             not path.is_file()
@@ -671,5 +671,5 @@ def test_neither_a_secret_nor_the_text_of_a_bad_row_is_kept_or_shown(ended: Ende
 def test_no_setting_lets_the_sums_of_ten_million_rows_leave_64_bits() -> None:
     with pytest.raises(settings.ConfigurationError, match="max_row_tokens"):
         settings.load(max_row_tokens=limits.MAX_ROW_TOKENS + 1)
-    # Input and output, each with what lies beside it, cached tokens, and what was written to both caches.
+    # Input and output, each with counts outside of it, cached tokens, and writes to both caches.
     assert 10_000_000 * 7 * limits.MAX_ROW_TOKENS < 2**63

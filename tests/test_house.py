@@ -1,6 +1,6 @@
-"""The plan of the house: which stage may import which, what is pure, and where SQL lies.
+"""Architecture: which stage may import which, which packages are pure, and where SQL belongs.
 
-Belongs here: statements about the code as a whole. Does not belong here: what any of it does.
+Belongs here: rules for the code as a whole. Does not belong here: behaviour.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def modules(place: str = "") -> list[Path]:
 
 
 def imported(module: Path) -> Iterator[str]:
-    """Dotted names of what a module imports, also inside functions."""
+    """Dotted names of the imports of a module, also inside functions."""
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -69,7 +69,7 @@ def test_each_sql_file_is_used_by_its_name():
         stage, inside = file.relative_to(PIPELINE).parts[0], file.relative_to(PIPELINE).parts[2:]
         name = "/".join((stage, *inside)).removesuffix(".sql")
         seen += 1
-        # By its whole name, by its own where the folder is fixed, or by a name that is put together.
+        # By its whole name, by its file name if the folder is fixed, or by a composed name.
         if not any(text in code for text in (f'"{name}"', f'"{file.stem}"', f'"{name.rpartition("/")[0]}/{{')):
             unused.append(name)
     assert seen > 50
@@ -82,7 +82,7 @@ def test_only_the_settings_read_the_environment():
         for module in modules()
         if "os.environ" in module.read_text(encoding="utf-8") and stage_of(module) != "settings"
     }
-    # These pass it on to a process that they start, or set what a library reads: its threads, its telemetry.
+    # These pass it to a child process, or set a library's variables: threads, telemetry.
     assert readers == {"__init__.py", "cli/dagster_ui.py", "marts/dbt_runner.py", "validation/suites.py"}
 
 

@@ -1,4 +1,4 @@
-"""One rule says which usage counts, and all that reads usage follows it: the same sum wherever a reader looks."""
+"""One rule decides which usage counts, and every table follows it: the sums are equal everywhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Row = tuple[str, str, str, int]  # day, model, key, output tokens
 
 
 def random_usage(seed: int) -> tuple[list[Row], list[Row]]:
-    """What the provider's export and what our logs say; some days have one of them, some rows list nothing."""
+    """Usage in the provider's export and in our logs; some days have only one of them, some rows have no tokens."""
     chance = random.Random(seed)
     listed: list[Row] = []
     logged: list[Row] = []
@@ -45,7 +45,7 @@ def random_usage(seed: int) -> tuple[list[Row], list[Row]]:
 
 
 def counted(listed: list[Row], logged: list[Row]) -> Decimal:
-    """Plainly: of each day, provider and mode what the export lists, where it lists any tokens; else what logs say."""
+    """The rule in plain Python: per day, provider and mode, the export if it lists any tokens, else the logs."""
     accounts = {(day, MODELS[model], KEYS[key]) for day, model, key, tokens in listed if tokens}
     kept = [row for row in logged if (row[0], MODELS[row[1]], KEYS[row[2]]) not in accounts]
     return sum(

@@ -1,4 +1,4 @@
-"""A build that takes in only what is new gives the same marts, row for row, as a build of everything.
+"""An incremental build gives the same marts, row for row, as a full build.
 
 Belongs here: random histories that land, repeat and are forgotten in batches. Does not belong here: which rows are
 right (test_overlaps).
@@ -97,7 +97,7 @@ def pull_of(
 
 
 def loggers(chance: random.Random) -> dict[str, str]:
-    """Logs of several systems, of calls that are alike and close together, around a midnight; some files grow."""
+    """Logs of several systems with similar calls close together, around a midnight; some files grow."""
     files: dict[str, str] = {}
     midnight = 15 * 3600
     for number in range(chance.randrange(6)):
@@ -163,7 +163,7 @@ def test_marts_after_each_step_equal_a_full_rebuild(models, new_home, seed):
 def cached_call(
     number: int, second: int, session: str, written: int, read: int, lifetime: str = "1h"
 ) -> dict[str, Any]:
-    """A call of the one key whose sessions share a cache."""
+    """A call of the key with a cache shared by its sessions."""
     usage = {
         "input_tokens": 10,
         "cache_creation": {f"ephemeral_{lifetime}_input_tokens": written},
@@ -211,9 +211,9 @@ def test_calls_before_and_after_a_midnight_change_what_the_other_day_saves(model
     for number, call in enumerate(
         [
             cached_call(1, midnight - 600, "a", written=500, read=0),
-            # Another session reads on the next day what the first one wrote, and more than five minutes later.
+            # Another session reads the first one's writes on the next day, more than five minutes later.
             cached_call(2, midnight + 600, "b", written=0, read=500),
-            # Calls that read it meanwhile keep a cache of five minutes alive for it; the one a day before is too early.
+            # Calls that read it in between keep a five-minute cache alive; the one a day before is too early.
             cached_call(3, midnight - 1, "c", written=0, read=500),
             cached_call(4, midnight + 400, "c", written=0, read=500),
         ]
@@ -247,7 +247,7 @@ def test_a_later_pull_an_export_and_forgetting_either_change_the_days_that_they_
 
     both = pull_of(bucket(anthropic(output_tokens=10), start=first), bucket(anthropic(output_tokens=20), start=second))
     assert after(("both.jsonl", both)) == [("17", 10), ("18", 20)]
-    # the second day has no usage any more, and the first one is of another key
+    # the second day no longer has usage, and the first has another key
     later = pull_of(bucket(anthropic(output_tokens=7, api_key_id="moved"), start=first), pulled_on=2)
     assert after(("later.jsonl", later)) == [("17", 7)]
     assert after(("none.jsonl", pull_of(first=1, pulled_on=3))) == [("17", 7)]
@@ -265,7 +265,7 @@ def test_dbt_builds_days_of_one_export_and_of_several_into_the_rows_of_a_rebuild
     steps = [
         {f"alone_{number}.csv": text for number, text in enumerate(texts_of(alone))}
         | {"pull.jsonl": pull_of(bucket(anthropic(output_tokens=10), start=third), first=2)},
-        # a later pull stands for all rows of the first, and has none
+        # a later pull replaces all rows of the first, and has none
         {f"again_{number}.csv": text for number, text in enumerate(texts_of([again]))}
         | {"none.jsonl": pull_of(first=2, pulled_on=2)},
     ]
@@ -327,7 +327,7 @@ def test_a_build_takes_no_other_turns_of_a_gateway_that_gives_all_of_them_one_id
             increment.close(connection, "")
     turns_of_a = ["1000.0.0", "1001.0.0", "1002.0.0", "1003.0.0"]
     turns_of_b = ["1004.0.0", "1005.0.0"]
-    # What states its request may be any of them.
+    # Any file that states its request qualifies.
     assert taken == [turns_of_a, turns_of_b, turns_of_a[:1], ["relay", *turns_of_a, *turns_of_b]]
 
 
@@ -352,7 +352,7 @@ shared,,,Default,2026-02-19,
 
 
 def close_something(connection: duckdb.DuckDBPyConnection, chance: random.Random) -> bool:
-    """Close the month of the history: the next build has to show it as booked, whatever comes after."""
+    """Close the month of the history: later builds must show it as booked."""
     month = DAY.date().replace(day=1)
     used = connection.execute("SELECT count(*) FROM marts.charges").fetchall()[0][0]
     closed = connection.execute("SELECT count(*) FROM raw.closed_months").fetchall()[0][0]

@@ -1,4 +1,4 @@
-"""What ingest does with one file, good or bad: rows loaded, rows rejected with their place, and the ledger.
+"""Ingest of one file, valid or not: rows loaded, rows rejected with their place, and the ledger.
 
 Belongs here: recognition, reading, quarantine, idempotence and privacy. Does not belong here: which of several records
 of the same usage counts (test_overlaps), and real files (test_real_data).
@@ -446,7 +446,7 @@ def test_a_log_that_grew_is_read_anew_and_nothing_counts_twice(models, home):
     assert kept_up.query(LEDGER_IDENTITY) == [(0,)]
 
 
-# ------------------------------------------------------------------------------------------- another try after a fix
+# ----------------------------------------------------------------------------------------------- retry after a fix
 
 
 def retry(home: Any) -> list[str]:
@@ -579,7 +579,7 @@ def test_a_file_that_brings_only_usage_from_before_a_forgotten_day_counts_as_for
 
 
 def quarantined(home: Any) -> tuple[list[str], set[str]]:
-    """Paths that have rejected rows, and the contents whose rejected text is kept."""
+    """Paths with rejected rows, and the sha256 of contents with kept rejected text."""
     paths = [path for (path,) in home.query("SELECT DISTINCT path FROM ingest.rejected_rows ORDER BY path")]
     return paths, {path.name.partition(".")[0] for path in home.settings.quarantine.iterdir()}
 
@@ -814,7 +814,7 @@ def test_a_row_with_a_cell_too_many_is_rejected_though_the_last_one_is_empty(hom
             "one.csv": usage_csv(row, extra, row, ""),
             "short.csv": usage_csv(row, extra, row.rpartition(",")[0], row),
             "quoted.csv": usage_csv(row.replace("alpha", '"al,pha"'), extra, row.replace("alpha", '"al,pha"')),
-            # cells that every row has are no shift
+            # extra cells in every row do not shift values
             "all.csv": usage_csv(*[extra] * 3),
             "most.csv": usage_csv(*[extra] * 2, extra + ",", row),
         }

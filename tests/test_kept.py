@@ -1,6 +1,6 @@
-"""A column of statistics that is as it was keeps its rows, and who computes the others changes none of them.
+"""An unchanged column of statistics keeps its rows, and the others do not depend on the process that computes them.
 
-Belongs here: what is kept between runs, and work that processes share. Does not belong here: what the rows say
+Belongs here: results kept between runs, and work shared by processes. Does not belong here: the content of the rows
 (test_analysis, test_stats), and how processes end with the run (test_reading).
 """
 
@@ -30,7 +30,7 @@ PLACE = "CREATE SCHEMA scope; CREATE TABLE scope.results (stage VARCHAR, item VA
 
 @pytest.fixture
 def kept() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Marts of a home that has had runs."""
+    """Marts of a home with earlier runs."""
     with duckdb.connect() as connection:
         connection.execute(MARTS)
         connection.execute(PLACE)
@@ -44,7 +44,7 @@ def knobs(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The tasks that are computed, as they are."""
+    """The tasks that are computed, in order."""
     tasks: list[Any] = []
 
     def noting(task: Any) -> str:
@@ -64,7 +64,7 @@ def statistics(connection: duckdb.DuckDBPyConnection, knobs: Settings, tables: i
 
 
 def anew(connection: duckdb.DuckDBPyConnection, knobs: Settings, folder: Path, tables: int | None = 2) -> list[Any]:
-    """The statistics of the same marts in a home that has had no run."""
+    """The statistics of the same marts in a home without earlier runs."""
     copy = folder / "anew.duckdb"
     connection.execute(f"ATTACH '{copy}' AS copy; CREATE SCHEMA copy.marts")
     for (name,) in connection.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall():
@@ -108,7 +108,7 @@ def test_only_the_columns_that_a_session_touches_are_computed_again(kept, knobs,
     assert computed == []
     insert(kept, "token_usage_sessions", [session(9999, 3.5, user_id="b")])
     statistics(kept, wide)
-    # One user's sessions are as they were; a model, key and workspace hold all of them.
+    # The sessions of one user are unchanged; a model, key and workspace contain all of them.
     assert sorted({int(task.counts.sum()) for task in computed}) == [91, 151]
 
 
@@ -158,7 +158,7 @@ def test_more_processes_give_the_same_rows(kept, knobs, tmp_path, monkeypatch, t
     assert multiprocessing.active_children() == []
 
 
-# ---------------------------------------------------------------- work that is shared
+# ---------------------------------------------------------------- shared work
 
 
 def squared(number: int) -> tuple[int, int]:
@@ -166,7 +166,7 @@ def squared(number: int) -> tuple[int, int]:
 
 
 def dies_elsewhere(number: int) -> int:
-    """The square, but only of the process that the test runs in."""
+    """The square; dies in any process other than that of the test."""
     if multiprocessing.parent_process():
         os.kill(os.getpid(), signal.SIGKILL)
     return number**2

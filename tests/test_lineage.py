@@ -1,7 +1,7 @@
 """The edges of the asset graph, compared with the tables that the stages read when they run on the sample.
 
-Belongs here: that a dependency is a table that is read, and every table that is read a dependency. Does not belong
-here: which assets there are and when they run (test_dagster), and what dbt's models read, which dbt itself knows.
+Belongs here: every dependency is a table that is read, and every table that is read is a dependency. Does not belong
+here: which assets exist and when they run (test_dagster), and the inputs of dbt's models, which dbt itself knows.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ KEYS = GRAPH.get_all_asset_keys()
 WHAT_IF = {"what_if": {"batch": {"usage_type": "batch"}}}
 EXPORTS = {f"console/claude_api_{of}_2025_{month}.csv" for of in ("tokens", "cost") for month in ("08", "09", 10, 11)}
 LOGS = ("sessions/token_usage_sessions_2025_11", "tracker/", "claude_projects/-srv-example-search-index/")
-# What dbt builds is in its manifest; what is loaded, pulled or published is no query.
+# dbt's manifest has the edges of its models; loading, pulling and publishing are not queries.
 STAGES = {"analysis", "reference", "validation_report", "reconciliation_report", "statistics_report", "pricing_report"}
 DERIVED = sorted(key.to_user_string() for key in KEYS if key.path[0] in STAGES)
 
 
 class Recorded:
-    """A connection that notes the stored tables that its statements read, also behind temporary tables and views."""
+    """A connection that records which stored tables its statements read, also through temporary tables and views."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -81,7 +81,7 @@ Read = dict[str, set[dg.AssetKey]]
 
 
 def judge(connection: Any) -> None:
-    """Judge by every suite, and fetch the rows that broke its law, whether it is broken or not."""
+    """Run every suite and its query for offending rows, even if the suite passes."""
     suites.run_suites(connection)
     for suite in suites.load_suites():
         if suite.offending_sql:
@@ -89,7 +89,7 @@ def judge(connection: Any) -> None:
 
 
 def read_on(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Read:
-    """What each derived asset reads of the marts that `connection` holds, as its stage runs."""
+    """The tables of `connection` that each derived asset reads when its stage runs."""
     found: Read = {}
 
     def run(build: Callable[[Any], Any], *assets: str) -> Any:
@@ -121,7 +121,7 @@ def read_on(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Read:
 
 @pytest.fixture(scope="module")
 def read(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Read:
-    """What each asset reads where there is everything, with a closed month, or where there are exports alone."""
+    """The tables that each asset reads with all inputs and a closed month, or with exports only."""
     sample = {str(file.relative_to(SAMPLE)): file.read_bytes() for file in SAMPLE.rglob("*") if file.is_file()}
     exports = {name: content for name, content in sample.items() if name in EXPORTS}
     everything = exports | {name: content for name, content in sample.items() if name.startswith(LOGS)}
@@ -139,7 +139,7 @@ def read(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Read:
 
 
 def made_together(key: dg.AssetKey) -> set[dg.AssetKey]:
-    """Assets of the same step: what it reads of them is what the run before has left."""
+    """Assets of the same step: it reads their state from the previous run."""
     return {key} | set(GRAPH.get(key).execution_set_asset_keys)
 
 

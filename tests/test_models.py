@@ -1,6 +1,6 @@
-"""The dbt project: its unit tests, what its data tests guard, and that every table and column says what it is.
+"""The dbt project: its unit tests, its data tests, and that every table and column has a description.
 
-Belongs here: the models as dbt knows them. The unit tests themselves stand beside the models, in
+Belongs here: the models as dbt knows them. The unit tests themselves are with the models, in
 dbt_project/models/**/*.yml. Does not belong here: how files get into the raw tables (test_ingest).
 """
 
@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 from pipeline.store import warehouse
 from tools import dictionary
 
-# One worker builds the empty project, and runs dbt, for all of these.
+# One worker builds the empty project and runs dbt for all of these.
 pytestmark = pytest.mark.xdist_group("models")
 
 DESCRIBED_SCHEMAS = ["ingest", "staging", "intermediate", "marts"]
@@ -49,7 +49,7 @@ def dbt_test(settings: Settings, select: str) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def empty(new_home: Callable[..., Any]) -> Settings:
-    """A home whose tables are all built, and empty."""
+    """A home with all tables built and empty."""
     settings: Settings = new_home().settings
     with warehouse.connect(settings) as connection:
         tables.write_reference_tables(connection, settings)

@@ -1,4 +1,4 @@
-"""Overlapping sources count once: every rule against the oracle on random histories, and the plain cases by hand.
+"""Overlapping sources count once: every rule against the oracle on random histories, and simple cases by hand.
 
 Belongs here: which of several records of the same tokens is in force. Does not belong here: single files (test_ingest)
 and real ones (test_real_data).
@@ -46,7 +46,7 @@ def examples(count: int) -> settings:
 
 
 def exports_of(accounts: Sequence[Account]) -> list[oracle.ConsoleExport]:
-    """What the oracle is told of the same landing."""
+    """The same landing as input of the oracle."""
     return [
         oracle.ConsoleExport(hashlib.sha256(text.encode()).hexdigest(), rows)
         for text, rows in texts_of(accounts).items()
@@ -114,9 +114,9 @@ late_request = st.builds(
     only=st.sampled_from(ONLY),
 )
 WHOLE = {"first_hour": 0, "hours": 48, "taken_after_hours": 100}
-# An hour of 12 columns inside a day of 14: both tell context windows apart, so they are compared window by window.
+# An hour of 12 columns inside a day of 14: both have context windows, so they are compared window by window.
 TWELVE_IN_FOURTEEN = Account.of(0, 2, [Request(WHOLE_DAY, 14, **WHOLE), Request(HOUR, 12, 10, 1, 100)])
-# Hours with one column for all cache writes inside a day that tells 5 minutes from 1 hour: the sums are compared.
+# Hours with one column for all cache writes inside a day that separates 5 minutes and 1 hour: sums are compared.
 ONE_WRITE_COLUMN = Account.of(1, 2, [Request(WHOLE_DAY, 14, **WHOLE), Request(HOUR, 10, 0, 11, 100)])
 
 
@@ -185,7 +185,7 @@ def test_any_transcripts_give_exactly_the_requests_that_were_paid_for(models, se
 def turn(
     minute: float, tokens: int, message: str = "relay", session: str = "s1", output: int = 1, **fields: Any
 ) -> str:
-    """A line of a transcript without a request's id, as gateways leave it out."""
+    """A line of a transcript without a request id, which gateways leave out."""
     usage = {"input_tokens": tokens, "output_tokens": output}
     entry = {
         "type": "assistant",
@@ -200,8 +200,8 @@ def turn(
 OWN = "msg_01XFDUDYJgAACzvnptvVoYEL"
 
 
-def said(minute: float, kind: str = "text", **fields: Any) -> str:
-    """A line of a transcript that somebody wrote, or a tool."""
+def prompt(minute: float, kind: str = "text", **fields: Any) -> str:
+    """A line of a transcript by the user or a tool."""
     entry = {
         "type": "user",
         "uuid": f"said-{minute}",
@@ -258,7 +258,16 @@ WITHOUT_REQUESTS: dict[str, tuple[list[list[str]], list[int]]] = {
         [10, 10, 10, 10],
     ),
     "a prompt in between begins another turn, the result of a tool does not": (
-        [[turn(0, 10), said(0.1), turn(0.2, 10), said(0.3, "tool_result"), turn(0.4, 10), said(0.5, isSidechain=True)]],
+        [
+            [
+                turn(0, 10),
+                prompt(0.1),
+                turn(0.2, 10),
+                prompt(0.3, "tool_result"),
+                turn(0.4, 10),
+                prompt(0.5, isSidechain=True),
+            ]
+        ],
         [10, 10],
     ),
     "output that falls begins another turn": ([[turn(0, 10, output=5), turn(0.1, 10, output=2)]], [10, 10]),
@@ -268,7 +277,7 @@ WITHOUT_REQUESTS: dict[str, tuple[list[list[str]], list[int]]] = {
     ),
     "a message of the provider is one call, whatever its session, time and id": (
         [
-            [turn(0, 10, OWN, output=5), said(0.05), turn(0.1, 10, OWN, output=7)],
+            [turn(0, 10, OWN, output=5), prompt(0.05), turn(0.1, 10, OWN, output=7)],
             [turn(900, 10, OWN, "s2", output=7, uuid="new"), turn(901, 12, OWN, "s2")],
         ],
         [10, 12],

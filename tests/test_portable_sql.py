@@ -32,13 +32,13 @@ BY_MACROS = {
     "function arg_max_null": r"\barg_max_null\(",
     "function to_json": r"\bto_json\(",
 }
-# Functions that sqlglot does not know, and both databases do.
+# Functions that both databases have, but sqlglot does not know.
 OF_BOTH = {"hash"}
 WIDE = {exp.DataType.Type.INT128, exp.DataType.Type.UINT128, exp.DataType.Type.UBIGINT, exp.DataType.Type.UINT}
 
 
 def constructs(text: str) -> Iterator[str]:
-    """Names of what a statement holds that Spark does not read, also after sqlglot has translated it."""
+    """Names of the constructs of a statement that Spark cannot read, even after translation by sqlglot."""
     tree = sqlglot.parse_one(text, read="duckdb")
     for node in tree.walk():
         match node:

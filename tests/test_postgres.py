@@ -1,6 +1,6 @@
-"""token_usage_sessions from a real PostgreSQL: every token once, old schema or new, and no word of the password.
+"""token_usage_sessions from a real PostgreSQL: every token once, with old and new schema, and no trace of the password.
 
-Belongs here: what a pull lands, and the migrations of docs/. Does not belong here: reading landed files (test_ingest)
+Belongs here: the files of a pull, and the migrations of docs/. Does not belong here: reading landed files (test_ingest)
 and which state of a session is in force (test_overlaps).
 """
 
@@ -30,7 +30,7 @@ from pipeline.settings import ConfigurationError
 from pipeline.store import warehouse
 
 MIGRATIONS = CHECKOUT / "docs" / "migrations"
-# As the application made it: with a column of content, which nobody but the application may read.
+# As the application created it: with a column of content, which only the application may read.
 OLD_TABLE = """
     create table token_usage_sessions (
         session_id uuid primary key, user_id text, session_started_at timestamptz not null,
@@ -58,7 +58,7 @@ def server() -> Iterator[Postgres]:
 
 @dataclass(frozen=True)
 class Database:
-    """A database of one test, and the role that the pipeline reads it with."""
+    """A database of one test, and the role of the pipeline."""
 
     server: Postgres
     name: str
@@ -83,7 +83,7 @@ class Database:
         self.run(OLD_INSERT.format(name=name, first=first, last=last))
 
     def migrate(self, name: str) -> None:
-        """Run a file of docs/ as the docs say."""
+        """Run a file of docs/ as documented."""
         program = shutil.which("psql")
         if program is None:
             pytest.skip("psql is not installed")
@@ -102,7 +102,7 @@ _numbers = count()
 
 @pytest.fixture
 def database(server: Postgres) -> Database:
-    """A database with the table as the application made it first, and 100 sessions."""
+    """A database with the table in its first version, and 100 sessions."""
     made = Database(server, f"app_{next(_numbers)}")
     Database(server, "postgres").run(
         f"create database {made.name}",
@@ -115,7 +115,7 @@ def database(server: Postgres) -> Database:
 
 @pytest.fixture
 def marts(models: Models, home: Home) -> Warehouse:
-    """The marts of that home, kept up from step to step."""
+    """The marts of that home, updated from step to step."""
     return Warehouse(models, home, "marts.token_usage_sessions", "marts.token_usage_minutes")
 
 
@@ -127,7 +127,7 @@ def home(new_home: Any, database: Database) -> Home:
 
 
 def table_sums(database: Database) -> tuple[Any, ...]:
-    """What the application's table holds."""
+    """Sums of the application's table."""
     return database.row(
         "select count(*), sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cache_read_tokens)::bigint, "
         "sum(cache_creation_tokens)::bigint from token_usage_sessions"
@@ -135,7 +135,7 @@ def table_sums(database: Database) -> tuple[Any, ...]:
 
 
 def sums_in_force(marts: Warehouse) -> tuple[Any, ...]:
-    """What the marts hold, after loading what is new."""
+    """Sums of the marts, after loading new files."""
     marts.update(10**9)
     ((row),) = marts.connection.execute(
         "SELECT count(*), sum(input_tokens_no_cache)::bigint, sum(output_tokens)::bigint, "
@@ -146,7 +146,7 @@ def sums_in_force(marts: Warehouse) -> tuple[Any, ...]:
 
 
 def stored_sums(home: Home) -> tuple[Any, ...]:
-    """The same without a build: of each session the state that its rule prefers."""
+    """The same without a build: the preferred state of each session."""
     home.ingest()
     ((row),) = home.query(
         "SELECT count(*), sum(input_tokens_no_cache)::bigint, sum(output_tokens)::bigint, "
@@ -220,7 +220,7 @@ def test_the_migration_may_run_twice_old_statements_go_on_and_old_rows_mean_what
     database.migrate("token_usage_sessions.sql")
     assert postgres.pull(home.settings, everything=True).rows == 100
     assert sums_in_force(marts) == before
-    # The migration says `default`, where nothing was said before.
+    # The migration writes `default` where the value was missing.
     assert marts.connection.execute(rows.format("* REPLACE ('' AS workspace)")).fetchall() == old
 
     database.insert(101, 110)
@@ -269,7 +269,7 @@ def test_no_odd_value_of_the_table_stops_a_pull_and_what_is_no_row_is_quarantine
     assert postgres.pull(home.settings).rows == 100
     summary = home.ingest()
     assert (summary.rows_loaded, summary.rows_rejected) == (94, 6)
-    # Rows without a time are asked for by each pull, and landed once.
+    # Each pull queries rows without a time; they are landed once.
     assert postgres.pull(home.settings).rows == 0
 
 
@@ -367,7 +367,7 @@ def test_a_pull_can_change_nothing_in_the_database(home: Home, database: Databas
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         (lambda dsn: re.sub(r":[^:]*@", ":WRONG-CANARY@", dsn), "refused the user or the password"),
         (lambda dsn: dsn.replace("postgresql://", "postgresql//"), "is no DSN"),
@@ -379,13 +379,13 @@ def test_a_pull_can_change_nothing_in_the_database(home: Home, database: Databas
     ],
 )
 def test_a_failed_connection_is_one_clear_line_without_a_part_of_the_dsn(
-    new_home: Any, database: Database, change: Any, said: str, monkeypatch: pytest.MonkeyPatch
+    new_home: Any, database: Database, change: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home: Home = new_home()
     dsn = change(database.reader)
     monkeypatch.setenv("TOKEN_ANALYTICS_POSTGRES_DSN", dsn)
     done = token_analytics("pull-postgres", "--home", home.root)
-    assert said in done.problem
+    assert sentence in done.problem
     for part in ("CANARY", "word", "pass/", "reader%", "nowhere.invalid", dsn):
         assert part not in done.problem.replace("password", "").replace("~/.pgpass", "")
     assert not any(part in repr(settings.load(home.root)) for part in ("CANARY", "pass%2F", "127.0.0.1"))
@@ -428,7 +428,7 @@ def test_no_part_of_the_password_is_stored_told_or_shown(
 
     home: Home = new_home()
     monkeypatch.setenv("TOKEN_ANALYTICS_POSTGRES_DSN", database.reader)
-    told = []
+    records = []
     with dg.DagsterInstance.ephemeral() as instance:
         for password in (READERS_PASSWORD, "WRONG-CANARY"):
             monkeypatch.setenv("TOKEN_ANALYTICS_POSTGRES_DSN", database.server.dsn(database.name, "reader", password))
@@ -438,16 +438,16 @@ def test_no_part_of_the_password_is_stored_told_or_shown(
                 instance=instance,
                 raise_on_error=False,
             )
-            told += [repr(event) for event in result.all_events]
-            told += [repr(record) for record in instance.all_logs(result.run_id)]
+            records += [repr(event) for event in result.all_events]
+            records += [repr(record) for record in instance.all_logs(result.run_id)]
             assert result.success == (password == READERS_PASSWORD)
     assert token_analytics("pull-postgres", "--home", home.root).code == 2
     monkeypatch.setenv("TOKEN_ANALYTICS_POSTGRES_DSN", database.reader)
-    told.append(repr(token_analytics("pull-postgres", "--home", home.root, "--json")))
+    records.append(repr(token_analytics("pull-postgres", "--home", home.root, "--json")))
     home.ingest()
-    told.append(repr(home.tables("ingest", "raw", "scope")))
+    records.append(repr(home.tables("ingest", "raw", "scope")))
     secrets = (READERS_PASSWORD, "pass%2Fword", "WRONG-CANARY", "reader:")
-    assert not [secret for secret in secrets if secret in "".join(told)]
+    assert not [secret for secret in secrets if secret in "".join(records)]
     files = [path.read_bytes() for path in home.root.rglob("*") if path.is_file()]
     assert files
     assert not [secret for secret in secrets if any(secret.encode() in content for content in files)]

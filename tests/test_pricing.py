@@ -487,7 +487,7 @@ def test_a_break_even_is_where_a_quote_becomes_cheaper_or_dearer_and_not_where_i
     assert break_even(Tiered((0, 100), (1.2, 0.8), "volume")) == [100]
 
 
-@settings(deadline=None, max_examples=25)  # a hundred convolutions an example
+@settings(deadline=None, max_examples=25)  # a hundred convolutions per example
 @given(varied_bills, st.data())
 def test_the_frontier_is_what_each_contract_measures(bills, data):
     customers = np.sort(data.draw(st.lists(st.integers(0, 4), min_size=bills.size, max_size=bills.size)))
@@ -674,7 +674,7 @@ print(stop_loss(bills, customers).variance_reduction.tobytes().hex())
 
 
 def test_sums_over_many_bills_are_the_same_on_any_number_of_threads():
-    said = [
+    results = [
         subprocess.run(
             [sys.executable, "-c", _OF_MANY_BILLS],
             env=os.environ | {f"{library}_NUM_THREADS": threads for library in ("OPENBLAS", "OMP", "MKL")},
@@ -684,5 +684,5 @@ def test_sums_over_many_bills_are_the_same_on_any_number_of_threads():
         ).stdout
         for threads in ("1", "2")
     ]
-    assert "insurance" in said[0]
-    assert said[0] == said[1]
+    assert "insurance" in results[0]
+    assert results[0] == results[1]

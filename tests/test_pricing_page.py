@@ -1,4 +1,4 @@
-"""The page of pricing, from tables that were built of marts filled by hand."""
+"""The page of pricing, from tables built on marts filled by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NINE = (
 
 
 def filled(*users, days=151, **knobs):
-    """Marts with a session a day and user, and the tables of pricing that are made of them."""
+    """Marts with one session per day and user, and the tables of pricing built from them."""
     connection = duckdb.connect()
     connection.execute(MARTS)
     connection.execute("CREATE SCHEMA analysis")
@@ -65,21 +65,21 @@ def plain():
 
 @pytest.fixture(scope="module")
 def offered():
-    """One customer of an evil name, with quotes, a mechanism of one's own, and a budget."""
+    """One customer with a malicious name, quotes, a custom mechanism and a budget."""
     quotes = {"acme": {"commitment_usd": 5, "discount": 0.1}, EVIL: {"fee_usd": 9}}
     return filled(EVIL, quotes=quotes, mechanisms={f"{EVIL} too": {"discount": 0.5}}, budget_usd=60)
 
 
 @pytest.fixture
 def saved(plain):
-    """The plain marts; what a test saves there is gone after it."""
+    """The plain marts; changes of a test are undone after it."""
     connection, settings = plain
     yield connection, settings
     connection.execute("DROP TABLE IF EXISTS analysis.recommendations")
 
 
 def save(marts, *rows):
-    """analysis.recommendations, with what a row leaves out as null."""
+    """analysis.recommendations; missing values are null."""
     marts.execute(
         "CREATE TABLE analysis.recommendations (rank BIGINT, kind VARCHAR, subject VARCHAR, "
         "saving_usd_per_month DECIMAL(38, 12), confidence VARCHAR, evidence VARCHAR, sql VARCHAR, action VARCHAR, "

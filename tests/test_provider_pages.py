@@ -1,7 +1,7 @@
 """Pages of the providers' usage and cost APIs, and OpenAI's CSV exports: each oddity, and which channel counts.
 
-Belongs here: what such files mean, and Console exports beside API pages of the same days. Does not belong here: asking
-for pages (test_pull), and overlaps within one channel (test_overlaps).
+Belongs here: the meaning of such files, and Console exports and API pages of the same days. Does not belong here:
+requests for pages (test_pull), and overlaps within one channel (test_overlaps).
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def test_openai_batch_and_tier_are_one_usage_type(home, batch, tier, usage_type)
 
 
 def test_openai_line_items_name_model_and_kind(models):
-    said = {
+    meanings = {
         "gpt-5-2025-08-07, input": ("gpt-5", "input_no_cache"),
         "gpt-5-2025-08-07, cached input": ("gpt-5", "cache_read"),
         "gpt-5-2025-08-07, output": ("gpt-5", "output"),
@@ -275,13 +275,13 @@ def test_openai_line_items_name_model_and_kind(models):
         "web search tool calls | gpt-5": ("", "web_search"),
         "Image models": ("", "other"),
     }
-    text = page(openai_bucket(*(openai_cost(0.06, line_item) for line_item in said)))
+    text = page(openai_bucket(*(openai_cost(0.06, line_item) for line_item in meanings)))
     with models.over({"page.json": text}, "marts.billed_costs") as connection:
         found = connection.execute("SELECT model, token_kind, workspace, cost_usd::double FROM marts.billed_costs")
-        assert sorted(found.fetchall()) == sorted((*named, "proj_1", 0.06) for named in said.values())
+        assert sorted(found.fetchall()) == sorted((*named, "proj_1", 0.06) for named in meanings.values())
     law = json.loads((EXPECTATIONS / "billed_token_kinds.json").read_text(encoding="utf-8"))
     known = {kind for each in law["expectations"] for kind in each["kwargs"].get("value_set", [])}
-    assert {kind for _, kind in said.values()} <= known
+    assert {kind for _, kind in meanings.values()} <= known
 
 
 def test_openai_exports_as_csv_are_read_like_pages(home):
@@ -332,7 +332,7 @@ PARTS = (
             {"input_image_tokens": 20, "input_cached_image_tokens": 10, "output_image_tokens": 60},
             (0, 20, 0, 10, 0, 60),
         ),
-        # before cached audio tokens were told apart, those of input held them too: 200 of the 1,000 were not cached
+        # before cached audio tokens were separate, audio input included them: 200 of the 1,000 were not cached
         ({"input_audio_tokens": 900}, (200, 0, 700, 0, 0, 0)),
     ],
 )  # fmt: skip
@@ -358,7 +358,7 @@ def test_usage_of_embeddings_and_moderations_has_no_output_and_what_counts_no_to
 
 
 def openai_csv(columns: str, *rows: Mapping[str, str], day: int = 0) -> str:
-    """An export of OpenAI: what a row does not state is empty, as in the real ones."""
+    """An export of OpenAI: missing values are empty, as in real ones."""
     start = MIDNIGHT + day * 86400
     iso = [f"{dt.datetime.fromtimestamp(at, dt.UTC):%Y-%m-%dT%H:%M:%S+00:00}" for at in (start, start + 86400)]
     times = dict(zip(columns.split(",")[:4], [str(start), str(start + 86400), *iso], strict=True))
@@ -457,7 +457,7 @@ def test_exports_of_one_day_in_any_groupings_bill_it_once(models):
             for key, amount in held:
                 group = tuple((name, key[name]) for name in values if name in grouping)
                 sums[group] = sums.get(group, Decimal(0)) + amount
-            # what a file states is told from its rows
+            # the dimensions of a file follow from its rows
             stated = frozenset(name for name in grouping if any(dict(group)[name] for group in sums))
             rows = [
                 {names[name]: value for name, value in group}
@@ -475,7 +475,7 @@ def test_exports_of_one_day_in_any_groupings_bill_it_once(models):
             "SELECT usage_date, sum(cost_usd), bool_and(cost_usd >= 0 or token_kind = 'credit') "
             "FROM marts.billed_costs GROUP BY usage_date"
         ).fetchall()
-    # a day of which nothing is left has no row
+    # a day without remaining usage has no row
     assert {day: usd for day, usd, _ in found if usd} == {day: usd for day, usd in truth.items() if usd}
     assert all(row[2] for row in found)
 
@@ -535,7 +535,7 @@ def api_page(*rows: tuple[str, int, int]) -> str:
     )
 
 
-# Each case has a day of its own, so that all of them are built at once.
+# Each case has its own day, so that all of them are built at once.
 CASES = {
     "export_and_page_differ": [console_csv(("2026-03-01", 1000)), api_page(("2026-03-01 00:00", 86400, 1010))],
     "page_alone": [api_page(("2026-03-02 00:00", 86400, 500))],
@@ -592,7 +592,7 @@ def counted(models: Any, files: Mapping[str, str], **overrides: Any) -> dict[str
 
 @pytest.fixture(scope="module")
 def days(models: Any) -> dict[str, tuple[list[Any], list[Any]]]:
-    """Of each day of `CASES`: the minutes that count, and the channel in force with the gap to the other one."""
+    """For each day of `CASES`: the minutes that count, and the channel in force with its gap to the other."""
     return counted(models, {f"{name}_{n}": text for name, texts in CASES.items() for n, text in enumerate(texts)})
 
 

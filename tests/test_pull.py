@@ -1,4 +1,4 @@
-"""Pulling from the providers' APIs: everything that goes wrong on the way, what is landed, and that no key is told.
+"""Pulling from the providers' APIs: faults of the server, landed files, and that no key is revealed.
 
 Belongs here: the client, its files, the command and the Dagster assets. Does not belong here: what pages mean
 (test_provider_pages).
@@ -50,7 +50,7 @@ def configured(provider: FakeProvider, *sources: str, **more: Any) -> dict[str, 
 
 
 class Waits(list[float]):
-    """A sleep that returns at once and remembers how long it should have been."""
+    """A sleep that returns at once and records the requested time."""
 
     def __call__(self, seconds: float) -> None:
         self.append(seconds)
@@ -66,7 +66,7 @@ def pulled(
     waits: Callable[[float], None] | None = None,
     **more: Any,
 ) -> dict[str, bytes]:
-    """Pull, and every file that lies in landing then, also hidden ones."""
+    """Pull, and return every file in landing afterwards, also hidden ones."""
     found = settings.load(home.root, settle_seconds=0, pull=configured(provider, *sources, **more))
     providers.pull(found, first, last, sleep=Waits() if waits is None else waits, now=lambda: now)
     return landed(home)
@@ -188,7 +188,7 @@ def test_a_provider_that_asks_for_an_hour_is_left_alone(home, provider):
 
 
 def test_a_day_that_fails_in_the_middle_is_not_landed_and_the_days_before_it_are(home, provider):
-    # three pages a day: the fifth answer is the second page of the second day
+    # three pages per day: the fifth answer is the second page of the second day
     provider.fault = once(*[None] * 4, *[(500, {})] * 99)
     with pytest.raises(providers.PullError, match="did not answer 3 times, last: status 500"):
         pulled(home, provider, last=LAST, attempts=3)
@@ -198,7 +198,7 @@ def test_a_day_that_fails_in_the_middle_is_not_landed_and_the_days_before_it_are
     assert len(pulled(home, provider, last=LAST, now=NOW + dt.timedelta(hours=1))) == 8
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "is refused"), (403, "may not read")])
+@pytest.mark.parametrize(("status", "sentence"), [(401, "is refused"), (403, "may not read")])
 @pytest.mark.parametrize(
     ("source", "variable", "permission"),
     [
@@ -207,11 +207,11 @@ def test_a_day_that_fails_in_the_middle_is_not_landed_and_the_days_before_it_are
     ],
 )
 def test_a_refused_key_ends_the_pull_at_once_and_is_named_by_its_variable(
-    home, provider, status, said, source, variable, permission
+    home, provider, status, sentence, source, variable, permission
 ):
     provider.fault = lambda: (status, {})
     waits = Waits()
-    with pytest.raises(providers.PullError, match=f"the key in {variable} {said}") as caught:
+    with pytest.raises(providers.PullError, match=f"the key in {variable} {sentence}") as caught:
         pulled(home, provider, source, waits=waits)
     assert permission in str(caught.value)
     assert (len(provider.asked), waits, landed(home)) == (1, [], {})
@@ -316,7 +316,7 @@ def test_a_pull_of_days_to_come_covers_them_up_to_its_own_time(home, provider):
 def test_a_later_pull_of_the_same_days_counts_with_all_that_it_says_and_does_not_say(models, home, provider):
     tuesday = FIRST + dt.timedelta(days=1)
     pulled(home, provider, last=tuesday)
-    # an hour later: one call has grown, one is of another key, and one day has none any more
+    # an hour later: one call has grown, one has another key, and one day has no calls any more
     first, second, *rest = [call for call in provider.calls if call.at.date() == FIRST]
     grown = Call(first.at, first.dimensions, first.tokens | {"output": 77})
     moved = Call(second.at, second.dimensions | {"api_key_id": "apikey_99"}, second.tokens)
@@ -369,10 +369,10 @@ def test_the_command_lands_the_last_days_and_tells_the_key_to_nobody(tmp_path, p
     assert "the key in OPENAI_ADMIN_KEY is refused (401)" in refused.err
     assert token_analytics("pull", "--home", home, "--source", "gemini").code == 2
 
-    told = done.out + done.err + refused.out + refused.err
+    output = done.out + done.err + refused.out + refused.err
     files = [path for path in home.rglob("*") if path.is_file()]
     assert [path for path in files if KEY.encode() in path.read_bytes() or KEY in str(path)] == []
-    assert KEY not in told
+    assert KEY not in output
     assert [oct(path.stat().st_mode & 0o777) for path in files if "pulled" in path.parts] == ["0o600"] * len(
         [path for path in files if "pulled" in path.parts]
     )
@@ -456,10 +456,10 @@ def test_in_a_dagster_run_too_a_source_that_fails_does_not_stop_the_others(tmp_p
     )
     assert [event.asset_key.path[-1] for event in done.get_asset_materialization_events()] == ["openai_costs"]
     (failure,) = [event for event in done.all_events if event.is_step_failure]
-    said = failure.step_failure_data.error.cause.message
-    assert "anthropic_usage: there is no key in ANTHROPIC_ADMIN_KEY" in said
-    assert "anthropic_cost: there is no key in ANTHROPIC_ADMIN_KEY" in said
-    assert "openai" not in said
+    message = failure.step_failure_data.error.cause.message
+    assert "anthropic_usage: there is no key in ANTHROPIC_ADMIN_KEY" in message
+    assert "anthropic_cost: there is no key in ANTHROPIC_ADMIN_KEY" in message
+    assert "openai" not in message
 
 
 def test_a_refused_key_is_in_no_event_of_a_dagster_run(tmp_path, provider):
@@ -473,8 +473,8 @@ def test_a_refused_key_is_in_no_event_of_a_dagster_run(tmp_path, provider):
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-        told = "".join(str(record) for record in instance.all_logs(done.run_id))
+        log = "".join(str(record) for record in instance.all_logs(done.run_id))
     assert not done.success
-    assert "the key in ANTHROPIC_ADMIN_KEY may not read" in told
-    assert KEY not in told
+    assert "the key in ANTHROPIC_ADMIN_KEY may not read" in log
+    assert KEY not in log
     assert [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []

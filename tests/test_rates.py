@@ -1,4 +1,4 @@
-"""The rate card prices what genai-prices prices, and the user's own rates lie over it day by day."""
+"""The rate card has the prices of genai-prices, and the user's own rates override them day by day."""
 
 from __future__ import annotations
 
@@ -616,7 +616,7 @@ def test_the_periods_of_a_key_never_overlap_and_the_winner_is_the_one_by_the_rul
 
 
 def _expected(lines: list[str], plain: list[Row], model: str, day: date, key: dict[str, str]) -> Decimal | None:
-    """The rule of docs/rates.md in its plainest form: one key, one day, every line looked at."""
+    """The rule of docs/rates.md in its simplest form: one key, one day, all lines compared."""
     wanted = [model, "output", *key.values()]
     plain_values = {"usage_type": "standard", "inference_geo": "", "speed": "standard"}
     candidates: list[tuple[tuple[int, str, int], Decimal]] = []
@@ -642,7 +642,7 @@ def test_the_card_is_the_same_whatever_the_order_of_the_models(card: list[Row]) 
     assert rate_card(reversed(MODELS_IN_USE), None).to_pylist() == card
 
 
-# ---------- who sells a model, and the kinds that lie inside of others
+# ---------- who sells a model, and kinds that are parts of others
 
 SOLD = [("openai", "gpt-5-mini"), ("azure", "gpt-5-mini"), ("openrouter", "openai/gpt-5-mini")]
 
@@ -651,7 +651,7 @@ SOLD = [("openai", "gpt-5-mini"), ("azure", "gpt-5-mini"), ("openrouter", "opena
     ("lines", "wanted"),
     [
         (["gpt-5-mini,output,,,,,,1,,,azure"], "2 1 2"),
-        # the maker's price is the one by which resellers go
+        # resellers have the maker's price
         (["gpt-5-mini,output,,,,,,1,,,openai"], "1 1 1"),
         (["gpt-5-mini,output,,,,,,1,,,openai", "gpt-5-mini,output,,,,,,3,,,azure"], "1 3 1"),
         (["gpt-5-mini,output,,,,,,3,,,azure", "gpt-5-mini,output,,,,,,1,,,openai"], "1 3 1"),

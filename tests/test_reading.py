@@ -1,7 +1,7 @@
-"""Further processes that read files change nothing but the time it takes, whatever becomes of them.
+"""Worker processes that read files change only the time of a run, even if they die.
 
-Belongs here: who reads, in which order it comes, and how the processes end. Does not belong here: what stands in the
-files (test_batches), and the time (bench/transcripts.py).
+Belongs here: which process reads, the order of results, and how the processes end. Does not belong here: the content of
+the files (test_batches), and time (bench/transcripts.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LANDED = {
 
 @pytest.fixture
 def pools(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The pools that are made; small files are worth one, and two of them make a portion."""
+    """The pools that are created; small files suffice for one, and two of them make a portion."""
     made: list[Any] = []
     make = transcripts.pool
 
@@ -55,7 +55,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def expected(new_home: Callable[..., Home]) -> list[Any]:
-    """What the landing gives that is read by one process."""
+    """The result of the landing when one process reads it."""
     home = new_home()
     home.land(LANDED)
     home.ingest()
@@ -148,12 +148,12 @@ def test_they_end_with_the_one_that_began_them_and_say_nothing(tmp_path: Path, n
     os.kill(child, 0)
     # Ctrl-C reaches the whole group.
     os.killpg(parent.pid, number) if number == signal.SIGINT else parent.send_signal(number)
-    _, said = parent.communicate()
+    _, output = parent.communicate()
     deadline = time.monotonic() + 20
     while _runs(child) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _runs(child)
-    assert said.count("Traceback") == (number == signal.SIGINT), "of the process that began them alone"
+    assert output.count("Traceback") == (number == signal.SIGINT), "of the process that began them alone"
 
 
 def _runs(process: int) -> bool:

@@ -1,7 +1,7 @@
 """The README's commands, as it prints them, on a home that a run has completed.
 
-Belongs here: that each line of the README which calls the product does what is said beside it. Does not belong here:
-what commands print (test_cli).
+Belongs here: each command in the README does what the README states. Does not belong here: the output of commands in
+detail (test_cli).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from commands import CHECKOUT, Completed, CompletedHomes, Done, token_analytics
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
-# FILE is one's own; here an export that a later one replaces, so that forgetting it changes no number.
+# FILE stands for any file; here an export that a later one replaces, so that forgetting it changes no number.
 FILE = "landing/console/2025-10-20/claude_api_tokens_2025_10.csv"
 
 
@@ -27,8 +27,8 @@ def blocks() -> Iterator[str]:
 
 
 def commands(program: str) -> list[list[str]]:
-    """Each call of `program` in a block, as a shell takes it apart."""
-    # A command goes on where a quote is open.
+    """Each call of `program` in a block, split as by a shell."""
+    # A command continues while a quote is open.
     call = re.compile(rf'^    {program} (?:[^"\n]|"[^"]*")*', re.MULTILINE)
     return [shlex.split(text, comments=True)[1:] for block in blocks() for text in call.findall(block)]
 
@@ -43,7 +43,7 @@ COMMANDS = commands("token-analytics")
 
 @pytest.fixture(scope="module")
 def answers(sample: Completed) -> list[Done]:
-    """What the commands of the README answer, one after the other."""
+    """The output of the README's commands, in order."""
     return [
         token_analytics(*(FILE if word == "FILE" else word for word in words), "--home", sample.home)
         for words in COMMANDS
@@ -54,7 +54,7 @@ def test_the_readme_names_targets_that_make_knows() -> None:
     named = {words[0] for words in commands("make")} | set(re.findall(r"`make (\w+)`", README))
     assert {"run", "test", "ui"} <= named
     assert [name for name in named if not re.search(rf"^{name}:", MAKEFILE, re.MULTILINE)] == []
-    # What `make run` stands for is how the homes of these tests are completed.
+    # The homes of these tests are the result of `make run`.
     assert re.search(r"^run:.*\n\t\$\(BIN\)/token-analytics run", MAKEFILE, re.MULTILINE)
 
 

@@ -1,7 +1,7 @@
-"""Real exports and logs, whose totals are known: each test states one of them.
+"""Real exports and logs with known totals: each test states one of them.
 
-Belongs here: files of ../shared/data, which are no part of the repository; without them these tests are skipped. All of
-them lie in one landing, so each total also says that no other file disturbs it. Does not belong here: made-up files
+Belongs here: files of ../shared/data, which are not part of the repository; without them these tests are skipped. All
+of them are in one landing, so each total also shows that no other file changes it. Does not belong here: made-up files
 (test_ingest, test_overlaps).
 """
 
@@ -71,7 +71,7 @@ def files_of(folder: str) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", params=["declared", "inferred"])
 def june(request, models):
-    """Cells of June 2026, where records of experiments meet the bill; how they came to their key; and the report."""
+    """Cells of June 2026, with records of experiments and a bill; the scope of the records; and the report."""
     scope = {"scope": {"experiment_records": "Tokenomics"}} if request.param == "declared" else {}
     names = ("marts.usage_reconciliation", "marts.rate_evidence", "marts.invoices")
     with models.over(files_of("console_vs_runs"), *names, reconciliation=scope) as connection:
@@ -217,7 +217,7 @@ def test_each_transcript_holds_the_requests_that_it_is_known_to_hold(home, expec
 
 
 def sums_of(home, where: str) -> tuple[Any, ...]:
-    """Input, cache reads and output in force of the requests that `where` names, and their number."""
+    """Input, cache reads and output in force of the requests selected by `where`, and their number."""
     ((row),) = home.query(f"""
         SELECT coalesce(sum(input_tokens_no_cache), 0)::bigint, coalesce(sum(input_tokens_cache_read), 0)::bigint,
             coalesce(sum(output_tokens), 0)::bigint, count(*)
@@ -283,7 +283,7 @@ def test_empty_transcripts_are_reported_and_nothing_is_fatal(home):
 
 
 def test_what_is_no_log_is_unrecognised(home):
-    """Descriptions of runs, prices, bodies without a time, traces of requests: they hold tokens, and are no usage."""
+    """Descriptions of runs, prices, bodies without a time, traces of requests: they have tokens, but are not usage."""
     no_logs = [path for folder in ("genai_prices", "traces") for path in (DATA / folder).rglob("*") if path.is_file()]
     no_logs += DATA.rglob("metadata.json")
     found = home.query("SELECT paths.path, files.status FROM ingest.paths INNER JOIN ingest.files USING (file_sha256)")
@@ -294,7 +294,7 @@ def test_what_is_no_log_is_unrecognised(home):
 
 @pytest.fixture(scope="module")
 def one_by_one(models, new_home):
-    """A warehouse to which each file came in a run of its own, in random order, and then left landing.
+    """A warehouse in which each file was loaded by a separate run, in random order, and then deleted from landing.
 
     The marts are built after the last file; with TOKEN_ANALYTICS_TEST_EACH_RUN=1 after each, which takes minutes.
     """

@@ -1,4 +1,4 @@
-"""What could have been saved: found to the cent, never twice, and not where nothing is wasted.
+"""Possible savings: found to the cent, never twice, and none where nothing is wasted.
 
 Belongs here: analysis.recommendations, from the planted cases of the sample, from random histories against a second
 statement of the rules in plain Python, and the rows that are no savings. Does not belong here: what-if pricing itself
@@ -50,7 +50,7 @@ def reproduced(connection: duckdb.DuckDBPyConnection, row: Row) -> Row:
 
 
 def tracked(seed: int, careful: bool) -> dict[str, bytes]:
-    """The log of the five keys that waste, and nothing else of the sample."""
+    """Only the log of the sample's five wasteful keys."""
     requests = [request for waste in sample.wastes(seed, careful) for request in waste.requests]
     return {sample.TRACKER_FILE: sample.tracker_events(requests, seed)}
 
@@ -164,9 +164,9 @@ def test_usage_that_a_subscription_covers_and_usage_without_a_price_are_left_out
         rows = rows_of(connection)
     assert sample.REVIEW not in {row["api_key"] for row in rows}
     assert "house-model-1" not in {row["model"] for row in rows}
-    (said,) = [row["evidence"] for row in rows if row["kind"] == "unavailable"]
-    assert "covered by a subscription: API-equivalent" in said
-    assert "have no price" in said
+    (evidence,) = [row["evidence"] for row in rows if row["kind"] == "unavailable"]
+    assert "covered by a subscription: API-equivalent" in evidence
+    assert "have no price" in evidence
 
 
 OVERRIDES = (
@@ -220,7 +220,7 @@ def test_a_question_about_a_model_that_was_never_used_is_an_error_that_names_it(
 
 
 def test_logs_that_hold_first_counts_of_outputs_show_no_runaway_session(models: Models) -> None:
-    """Of some Claude Code logs most outputs count 1; the sessions in them are as long and grow as loops do."""
+    """In some Claude Code logs most outputs count 1; their sessions are as long and grow as loops do."""
     loop = next(waste for waste in sample.wastes() if waste.kind == "runaway_sessions")
 
     def lines(output: int, first: int) -> bytes:
@@ -249,9 +249,9 @@ def test_logs_that_hold_first_counts_of_outputs_show_no_runaway_session(models: 
             assert {row["kind"] for row in rows_of(connection)} == kinds
 
 
-# -------------------- the law of the sum
+# -------------------- the sum of savings
 
-# However busy the machine is.
+# No deadline: the machine may be busy.
 UNHURRIED = effort(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 USD = st.integers(-1000, 1000).map(Decimal)
 PARTS = st.lists(
@@ -309,7 +309,7 @@ KEEP_SECONDS = 15 * 60
 
 @dataclass(frozen=True)
 class Call:
-    """A request of a random history; `session` '' states none."""
+    """A request of a random history; `session` '' means none."""
 
     at: int  # seconds, no two alike
     session: str
@@ -322,7 +322,7 @@ class Call:
 
     @property
     def thread(self) -> tuple[str, bool]:
-        """Its session; where it states none, its day."""
+        """Its session, or its day if it has none."""
         return self.session or f"{START + dt.timedelta(seconds=self.at):%j}", self.is_sidechain
 
     @property
@@ -339,7 +339,7 @@ class Call:
 
     @property
     def life(self) -> int | None:
-        """How long its own writes live."""
+        """The lifetime of its own writes."""
         return 300 if self.write_5m else 3600 if self.write_1h else None
 
     @property
@@ -378,7 +378,7 @@ def histories(draw: st.DrawFn) -> list[Call]:
 
 
 def stated(calls: Sequence[Call], number: int, after: int = 2) -> Row:
-    """What docs/savings.md says of one request: savings in USD, by themselves."""
+    """The savings of one request by docs/savings.md, in USD, each applied alone."""
     call = calls[number]
     thread = [each for each in calls if is_same(each, call)]
     earlier = [each for each in thread if each.at < call.at]
@@ -439,7 +439,7 @@ def is_same(one: Call, other: Call) -> bool:
 
 
 def steps(calls: Sequence[Call], call: Call) -> int:
-    """Requests without output in a row, up to `call` with it."""
+    """Consecutive requests without output, up to and including `call`."""
     count = 0
     thread = [each for each in calls if is_same(each, call) and each.at <= call.at]
     for before, each in itertools.pairwise(thread):
@@ -450,7 +450,7 @@ def steps(calls: Sequence[Call], call: Call) -> int:
 
 @pytest.fixture(scope="module")
 def empty(models: Models) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Tables of which random histories fill the requests."""
+    """Tables; random histories fill the requests."""
     with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}) as connection:
         connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
         connection.execute("CREATE SCHEMA marts; CREATE SCHEMA raw; CREATE SCHEMA scope")
@@ -498,7 +498,7 @@ def empty(models: Models) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def land(connection: duckdb.DuckDBPyConnection, models: Models, histories_by_key: Mapping[str, Sequence[Call]]) -> None:
-    """Each history under an API key of its own: planning a replay takes longer than running it."""
+    """Each history under its own API key: planning a replay takes longer than running it."""
     connection.execute("DELETE FROM marts.requests")
     connection.executemany(
         "INSERT INTO marts.requests (api_key, request_key, requested_at, session_id, is_sidechain, "
@@ -527,7 +527,7 @@ def land(connection: duckdb.DuckDBPyConnection, models: Models, histories_by_key
 
 
 def replayed(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Row]]:
-    """What the replay says of each request, by key and in order of time."""
+    """The replay of each request, by key and in order of time."""
     window = recommendations.Window(START.date(), START.date() + dt.timedelta(days=2), WANTED)
     found = connection.execute(f"SELECT * FROM ({window.replay()}) ORDER BY request_key")
     names = [column[0] for column in found.description or ()]

@@ -1,4 +1,4 @@
-"""What the comparison of usage, logs and bill says of made-up accounts, and what its report says of that.
+"""The reconciliation of usage, logs and bill of made-up accounts, and its report.
 
 Belongs here: cells by way of all models from int_reconciliation on, the scope of logs, sessions across midnight, wrong
 rates, subscriptions, the page. Does not belong here: single models (dbt_project) and real exports (test_real_data).
@@ -104,7 +104,7 @@ UNSTATED = {"VARCHAR": "", "BOOLEAN": False, "DATE": None, "TIMESTAMP": None}
 
 @pytest.fixture(scope="module")
 def no_cells(models: Any) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A warehouse without usage whose models are built up to int_reconciliation."""
+    """A warehouse without usage, with models built up to int_reconciliation."""
     with models.over({"notes.txt": "no usage"}, "intermediate.int_reconciliation") as connection:
         yield connection
 
@@ -128,7 +128,7 @@ def test_cells_are_compared_as_the_case_says(models, no_cells, case):
 
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
-    """Let a table hold `rows` alone, without its constraints: a row states only what its case is about."""
+    """Replace a table with `rows`, without its constraints: a row states only the columns of its case."""
     columns = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {table})").fetchall()
     connection.execute(f"CREATE OR REPLACE TABLE {table} AS FROM {table} LIMIT 0")
     unstated = {name: UNSTATED.get(kind, 0) for name, kind in columns}
@@ -260,7 +260,7 @@ def test_usage_that_a_subscription_covers_stays_out_of_the_comparison(models):
 @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**6))
 def test_usage_inside_the_bounds_of_sessions_is_consistent_and_outside_of_them_it_is_not(models, seed):
-    """Sessions spend each token at some moment between begin and end; a console that saw it lies within the bounds."""
+    """Sessions use each token at some moment between begin and end; the console's count is within the bounds."""
     chance = random.Random(seed)
     first = date(2026, 2, 1)
     spent: dict[date, int] = defaultdict(int)
@@ -302,7 +302,7 @@ def test_usage_inside_the_bounds_of_sessions_is_consistent_and_outside_of_them_i
 
 
 def account_of(seed: int, days: int = 28) -> dict[tuple[str, str, str], int]:
-    """Tokens by day, model and kind: from cells of parts of a cent to cells of many dollars."""
+    """Tokens by day, model and kind: cells from fractions of a cent to many dollars."""
     chance = random.Random(seed)
     return {
         (str(date(2026, 2, 1) + timedelta(days=n)), model, kind): int(10 ** chance.uniform(1.5, 6.5))
@@ -314,7 +314,7 @@ def account_of(seed: int, days: int = 28) -> dict[tuple[str, str, str], int]:
 
 
 def exports_of(tokens: dict[tuple[str, str, str], int]) -> tuple[dict[str, str], dict[tuple[str, str, str], Decimal]]:
-    """The account's two exports, and what each cell was billed at list prices."""
+    """The account's two exports, and the bill of each cell at list prices."""
     billed = {key: cents(Decimal(n) * RATES[key[1:]] / 1_000_000) for key, n in tokens.items()}
     rows = sorted({(day, model) for day, model, _ in tokens})
     used = [
@@ -457,9 +457,9 @@ def test_each_gap_says_what_it_is_and_what_to_check(models):
     assert [abs(gap.row["gap_usd"]) for gap in report.gaps] == sorted(
         (abs(gap.row["gap_usd"]) for gap in report.gaps), reverse=True
     )
-    said = {gap.row["status"]: gap.what for gap in report.gaps}
-    assert "$12.00 was billed for output of claude-sonnet-4-5" in said["mispriced"]
-    assert "between $11.99 and $12.01 per million" in said["mispriced"]
+    explanations = {gap.row["status"]: gap.what for gap in report.gaps}
+    assert "$12.00 was billed for output of claude-sonnet-4-5" in explanations["mispriced"]
+    assert "between $11.99 and $12.01 per million" in explanations["mispriced"]
     assert all(gap.check.endswith((".", "?", ")")) for gap in report.gaps if gap.check)
     assert set(reconciliation.MEANINGS) >= statuses
 

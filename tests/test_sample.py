@@ -1,4 +1,4 @@
-"""What the committed sample holds, read back with plain readers: the pipeline takes no part here."""
+"""The content of the committed sample, read without the pipeline."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def tracker_events() -> list[Line]:
 
 
 def kept_responses() -> dict[str, Line]:
-    """One line a response, by FORMATS' rule: main lines before sidechains, then the greatest output."""
+    """One line per response: main lines before sidechains, then the greatest output."""
     lines = [line for _, line in responses()]
     on_main = {line["message"]["id"] for line in lines if not line["isSidechain"]}
     kept: dict[str, Line] = {}
@@ -107,7 +107,7 @@ def kept_responses() -> dict[str, Line]:
 
 
 def session_rows() -> list[Line]:
-    """Every row of every export of token_usage_sessions that is whole."""
+    """Every row of every complete export of token_usage_sessions."""
     rows: list[Line] = []
     for path in sorted(LANDING.glob("sessions/*.csv")):
         rows += read_csv(path)

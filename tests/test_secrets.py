@@ -1,4 +1,4 @@
-"""A secret in place of a name is stored as a fingerprint, whatever the format, the field and the provider of the key.
+"""A secret in place of a name is stored as a fingerprint, in any format and field, for keys of any provider.
 
 Belongs here: shapes of secrets, and objects in place of names, planted in the text fields of each format. Does not
 belong here: text that is never read (the canary of test_hostile), and messages of servers (test_pull, test_stream,

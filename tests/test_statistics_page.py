@@ -1,4 +1,4 @@
-"""The page of the statistics, from tables that were built of marts filled by hand, and what a browser makes of it."""
+"""The page of the statistics, from tables built on marts filled by hand, also in a browser."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def page(marts, tmp_path):
 
 
 class Parts(HTMLParser):
-    """What a browser finds in a page: its scripts (type, text), the addresses that it would load, its policy."""
+    """Parts of a page: scripts (type, text), addresses that a browser would load, policy."""
 
     def __init__(self, text):
         super().__init__()
@@ -109,7 +109,7 @@ def one_dear_day(marts, *, last_day=None, **names):
 
 @dataclass(frozen=True)
 class Full:
-    """The page of sessions with a cap (`TOKENS`) and of a hundred days, one dear; `tables` holds schema analysis."""
+    """The page of sessions with a cap (`TOKENS`) and of a hundred days, one expensive; `tables` is schema analysis."""
 
     tables: duckdb.DuckDBPyConnection
     path: Path
@@ -159,7 +159,7 @@ def test_names_of_users_and_keys_stay_text(marts, tmp_path):
 def test_data_of_figures_cannot_end_their_block(full):
     (data,) = (script for kind, script in full.parts.scripts if kind == "application/json")
     assert not set("<>&\u2028\u2029") & set(data)
-    assert "<extra>" in json.dumps(full.parts.figures)  # what had to be written otherwise
+    assert "<extra>" in json.dumps(full.parts.figures)  # escaped characters
 
 
 def test_the_page_runs_what_it_carries_and_loads_nothing(full):
@@ -264,14 +264,14 @@ def test_a_forecast_of_nothing_is_told_and_not_drawn(marts, tmp_path):
 
 
 def pieces(document):
-    """Names of figures, and what of the document is between each and the next."""
+    """Names of figures, and the part of the document between each and the next."""
     parts = re.split(r'data-figure="([^"]*)"', document)
     return zip(parts[1::2], parts[2::2], strict=True)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """A browser: it opens a file and gives its document after its scripts, and what it complained of."""
+    """A browser: it opens a file and returns the document after its scripts, and the console's errors."""
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next((found for name in names if (found := shutil.which(name))), None)
     if program is None:

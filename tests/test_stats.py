@@ -354,14 +354,14 @@ def test_on_a_raw_column_with_an_atom_the_mixture_is_fitted_but_not_chosen():
 def test_the_first_two_families_are_compared_by_vuong_or_by_the_likelihood_ratio_of_a_case():
     rng = np.random.default_rng(RNG_SEED)
     rows = rng.lognormal(8, 1, 3000)
-    told = families.fit_families(*pairs(rows), families=("lognormal", "gamma")).comparison
-    assert (told.first, told.second, told.method) == ("lognormal", "gamma", "vuong")
+    comparison = families.fit_families(*pairs(rows), families=("lognormal", "gamma")).comparison
+    assert (comparison.first, comparison.second, comparison.method) == ("lognormal", "gamma", "vuong")
     one, other = (by_family(families.fit_families(*pairs(rows)))[name] for name in ("lognormal", "gamma"))
     ratio = stats.lognorm.logpdf(rows, *scipy_shape("lognormal", one.params)) - stats.gamma.logpdf(
         rows, *scipy_shape("gamma", other.params)
     )
-    assert told.statistic == pytest.approx(np.sqrt(len(rows)) * ratio.mean() / ratio.std())
-    assert told.p_value < 0.001
+    assert comparison.statistic == pytest.approx(np.sqrt(len(rows)) * ratio.mean() / ratio.std())
+    assert comparison.p_value < 0.001
     case = families.fit_families(*pairs(rng.exponential(9, 3000)), families=("exponential", "weibull")).comparison
     assert (case.first, case.method) == ("exponential", "likelihood_ratio")
     assert case.p_value > 0.01
@@ -648,17 +648,17 @@ def mean_and_cv(q, a, b):
 def test_the_weight_of_a_family_is_its_likelihood_averaged_over_its_prior(family, moved):
     rows = np.random.default_rng(RNG_SEED).gamma(1.6, 1000, 150)
     (fit,) = families.fit_families(*pairs(rows), families=(family,)).fits
-    told = evidence.log_evidence(fit, *pairs(rows), None)
-    assert told == pytest.approx(integrated(family, rows, moved, evidence.SHAPE_PRIORS[family]), abs=0.3)
+    log_evidence = evidence.log_evidence(fit, *pairs(rows), None)
+    assert log_evidence == pytest.approx(integrated(family, rows, moved, evidence.SHAPE_PRIORS[family]), abs=0.3)
 
 
 def test_a_column_that_two_families_describe_goes_to_the_one_with_fewer_shapes():
     rows = np.random.default_rng(RNG_SEED).exponential(1000, 2000)
     values, counts = pairs(rows)
     fits = families.fit_families(values, counts, families=("exponential", "weibull", "gamma", "lomax", "burr12"))
-    told = {fit.family: evidence.log_evidence(fit, values, counts, None) for fit in fits.fits}
-    assert max(told, key=told.get) == "exponential"
-    assert told["exponential"] - told["burr12"] > 2
+    log_evidences = {fit.family: evidence.log_evidence(fit, values, counts, None) for fit in fits.fits}
+    assert max(log_evidences, key=log_evidences.get) == "exponential"
+    assert log_evidences["exponential"] - log_evidences["burr12"] > 2
 
 
 @pytest.mark.parametrize(("draw", "rows"), [("lognormal", 60), ("lognormal", 3000), ("exponential", 3000)])
@@ -777,12 +777,12 @@ def test_two_kinds_of_light_requests_are_not_called_heavy():
 
 def test_a_forced_choice_names_a_side_and_a_family():
     rng = np.random.default_rng(RNG_SEED)
-    told = detection.classify(np.rint(rng.lognormal(8, 1.1, 2000)))
-    assert (told["heavy_tailed"], told["family"], told["verdict"]) == (True, "lognormal", "heavy")
-    told = detection.classify(np.rint(rng.gamma(3, 500, 2000)))
-    assert (told["heavy_tailed"], told["family"]) == (False, "gamma")
-    told = detection.classify(np.rint(rng.normal(5000, 1000, 2000)))
-    assert (told["heavy_tailed"], told["family"]) == (False, "normal")
+    answer = detection.classify(np.rint(rng.lognormal(8, 1.1, 2000)))
+    assert (answer["heavy_tailed"], answer["family"], answer["verdict"]) == (True, "lognormal", "heavy")
+    answer = detection.classify(np.rint(rng.gamma(3, 500, 2000)))
+    assert (answer["heavy_tailed"], answer["family"]) == (False, "gamma")
+    answer = detection.classify(np.rint(rng.normal(5000, 1000, 2000)))
+    assert (answer["heavy_tailed"], answer["family"]) == (False, "normal")
     assert detection.classify([7, 7, 7])["family"] == ""
 
 
@@ -830,9 +830,9 @@ def test_a_top_decile_that_says_the_opposite_leaves_the_vote_undetermined():
     values, counts = pairs(np.random.default_rng(RNG_SEED).lognormal(8, 1, 2000))
     found = detection.find_artefacts(values, counts)
     bounded = tails.GeneralizedPareto(xi=-0.4, scale=1.0, threshold=1.0, n=200, likelihood_ratio=20.0)
-    told = judged(values, counts, found, bounded)
-    assert told.verdict == "undetermined"
-    assert "-0.40" in told.reason
+    verdict = judged(values, counts, found, bounded)
+    assert verdict.verdict == "undetermined"
+    assert "-0.40" in verdict.reason
 
 
 @settings(deadline=None, max_examples=60)
@@ -840,10 +840,10 @@ def test_a_top_decile_that_says_the_opposite_leaves_the_vote_undetermined():
 def test_every_column_gets_a_verdict_and_one_sentence(chosen):
     values, counts = chosen
     found = detection.find_artefacts(values, counts)
-    told = judged(values, counts, found, None)
-    assert told.verdict in ("heavy", "light", "undetermined", "too_few")
-    assert "nan" not in told.reason
-    assert told.reason
+    verdict = judged(values, counts, found, None)
+    assert verdict.verdict in ("heavy", "light", "undetermined", "too_few")
+    assert "nan" not in verdict.reason
+    assert verdict.reason
 
 
 # ---------------------------------------------------------------- reference numbers of public traces
@@ -852,7 +852,7 @@ needs_traces = pytest.mark.skipif(not TRACES.is_dir(), reason="../shared/data/tr
 
 
 def trace(name):
-    """Input and output tokens a request."""
+    """Input and output tokens per request."""
     if name == "azure":
         with (TRACES / "AzureLLMInferenceTrace_conv.csv").open(encoding="utf-8") as file:
             rows = [(int(row["ContextTokens"]), int(row["GeneratedTokens"])) for row in csv.DictReader(file)]
@@ -888,7 +888,7 @@ def test_the_description_of_a_public_trace_is_the_published_one(name, kind, expe
 
 
 def best_simple(pairs_of_column):
-    """The first of the families of one kind of requests: not the mixture."""
+    """The best family except mixtures."""
     fits = families.fit_families(*pairs_of_column).fits
     return next(fit for fit in fits if fit.family != "lognormal_mixture")
 

@@ -1,4 +1,4 @@
-"""Statistics of a history: days that stand out, why a cost differs, and what a month will cost."""
+"""Statistics of a history: unusual days, causes of a difference in cost, and the forecast of a month."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def history(days, seed=SEED, noise=0.25):
     return 100 * PROFILE[np.arange(days) % 7] * np.exp(np.random.default_rng(seed).normal(0, noise, days))
 
 
-# ---------------------------------------------------------------- days that stand out
+# ---------------------------------------------------------------- unusual days
 
 
 @pytest.mark.parametrize("rule", [stl_days, weekday_days])
@@ -142,7 +142,7 @@ def test_a_user_is_measured_against_its_own_sessions():
     assert user_rule(rows[: MIN_USER_ROWS - 1], np.ones(MIN_USER_ROWS - 1, dtype=int)) is None
 
 
-# ---------------------------------------------------------------- why a cost differs
+# ---------------------------------------------------------------- causes
 
 tables = st.integers(1, 3).flatmap(
     lambda models: st.lists(
@@ -262,28 +262,28 @@ def test_parts_that_do_not_make_the_whole_are_refused():
         explain_excess(usage(), Usage(np.ones((1, 5)), np.ones((1, 5))))
 
 
-# ---------------------------------------------------------------- what a month will cost
+# ---------------------------------------------------------------- forecast
 
 
 def test_a_month_is_what_was_used_and_the_mean_of_four_same_weekdays_for_each_day_to_come():
     first = dt.date(2026, 1, 5)
     days = history(100)
-    told = forecast_month(days, first)
+    forecast = forecast_month(days, first)
     as_of = first + dt.timedelta(days=99)
-    assert (told.as_of, told.month) == (as_of, as_of.replace(day=1))
+    assert (forecast.as_of, forecast.month) == (as_of, as_of.replace(day=1))
     left = (dt.date(2026, 5, 1) - as_of).days - 1
-    assert told.days_left == left
-    assert told.so_far == pytest.approx(days[100 - as_of.day :].sum())
+    assert forecast.days_left == left
+    assert forecast.so_far == pytest.approx(days[100 - as_of.day :].sum())
     rest = sum(days[[100 + ahead % 7 - 7 * week for week in (1, 2, 3, 4)]].mean() for ahead in range(left))
-    assert told.point == pytest.approx(told.so_far + rest)
-    assert told.low_95 < told.low_80 < told.point < told.high_80 < told.high_95
-    assert told.low_95 > told.so_far
+    assert forecast.point == pytest.approx(forecast.so_far + rest)
+    assert forecast.low_95 < forecast.low_80 < forecast.point < forecast.high_80 < forecast.high_95
+    assert forecast.low_95 > forecast.so_far
 
 
 def test_the_last_day_of_a_month_starts_the_next():
-    told = forecast_month(history(31), dt.date(2026, 1, 1))
-    assert (told.month, told.so_far, told.days_left) == (dt.date(2026, 2, 1), 0, 28)
-    assert (told.low_80, told.high_95) == (None, None)
+    forecast = forecast_month(history(31), dt.date(2026, 1, 1))
+    assert (forecast.month, forecast.so_far, forecast.days_left) == (dt.date(2026, 2, 1), 0, 28)
+    assert (forecast.low_80, forecast.high_95) == (None, None)
 
 
 @pytest.mark.parametrize(("known", "least"), [(75, 0.70), (221, 0.65)])
@@ -291,16 +291,16 @@ def test_a_month_in_its_interval_is_as_frequent_as_it_says_after_few_weeks_too(k
     inside = []
     for seed in range(100):
         days = history(known + 31, seed)
-        told = forecast_month(days[:known], dt.date(2026, 1, 5))
-        total = told.so_far + days[known : known + told.days_left].sum()
-        inside.append(told.low_80 <= total <= told.high_80)
+        forecast = forecast_month(days[:known], dt.date(2026, 1, 5))
+        total = forecast.so_far + days[known : known + forecast.days_left].sum()
+        inside.append(forecast.low_80 <= total <= forecast.high_80)
     assert least <= np.mean(inside) <= 0.97
 
 
 def test_the_check_on_a_history_counts_closed_months_and_bounds_their_share():
-    told = backtest(history(400), dt.date(2025, 1, 1))
-    assert 8 <= told.months <= 12
-    assert told.low <= told.hits / told.months <= told.high
+    check = backtest(history(400), dt.date(2025, 1, 1))
+    assert 8 <= check.months <= 12
+    assert check.low <= check.hits / check.months <= check.high
     assert backtest(history(40), dt.date(2025, 1, 1)).months == 0
 
 
@@ -317,10 +317,10 @@ def test_exponential_smoothing_needs_eight_weeks_and_follows_growth():
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=90), st.dates(dt.date(2024, 1, 1), dt.date(2027, 1, 1)))
 def test_any_history_has_a_forecast(days, first):
-    told = forecast_month(np.array(days, dtype=float), first)
-    assert told.point >= told.so_far >= 0
-    if told.low_80 is not None:
-        assert told.so_far <= told.low_80 <= told.high_80
+    forecast = forecast_month(np.array(days, dtype=float), first)
+    assert forecast.point >= forecast.so_far >= 0
+    if forecast.low_80 is not None:
+        assert forecast.so_far <= forecast.low_80 <= forecast.high_80
 
 
 def test_a_day_of_twenty_times_the_usual_does_not_hide_in_its_own_fit() -> None:

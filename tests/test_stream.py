@@ -1,6 +1,6 @@
-"""The tracker's Redis stream on a real server: every event once in the warehouse, whatever dies on the way.
+"""The tracker's Redis stream on a real server: every event once in the warehouse, even if drains or the server die.
 
-Belongs here: draining, acknowledging, recovering. Does not belong here: what the tracker writes into the stream
+Belongs here: draining, acknowledging, recovering. Does not belong here: the events that the tracker writes
 (test_tracker) and reading events from files (test_tracker_events).
 """
 
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @pytest.fixture
 def client(server: Redis) -> Iterator[Any]:
-    """A client of the server, which holds nothing."""
+    """A client of the empty server."""
     import redis
 
     with redis.Redis.from_url(server.url, protocol=2) as made:
@@ -170,7 +170,7 @@ def test_a_drain_that_dies_delivers_its_events_again_and_they_count_once(
     assert stream.waiting(home.settings)
     again = stream.drain(home.settings)
     assert (again.entries, again.recovered) == (311, 301)
-    # What was landed without being acknowledged makes the same file: no bad entry stands in the quarantine twice.
+    # Entries landed without acknowledgement give the same file: no bad entry is in the quarantine twice.
     assert set(before) < set(landed(home))
     assert len(landed(home)) == 2
     assert stored(home) == (310, sum(range(310)))
@@ -217,7 +217,7 @@ POISON = (
 def test_an_entry_that_is_no_event_is_quarantined_and_holds_up_nothing(home: Home, client: Any) -> None:
     add(client, *POISON, event(1), json.dumps(json.loads(event(2)), indent=1).encode())
     client.xadd(STREAM, {"other": b"a field \x00 of \xff another sort", "more": "1"})
-    # Lines by which other formats are known, and an object without usage.
+    # Lines that identify other formats, and an object without usage.
     add(
         client, b'{"type": "assistant", "sessionId": "s"}', b'{"schema": "token-analytics-tracker-session/1"}', event(3)
     )
@@ -281,7 +281,7 @@ def test_drained_entries_are_deleted_where_the_settings_say_so(new_home: Any, se
 def test_every_event_counts_once_though_drains_and_the_server_are_killed_at_random(
     new_home: Any, tmp_path: Path
 ) -> None:
-    """Drains are killed after a random time; so is the server, while a producer sends each event until it is taken."""
+    """Drains are killed after a random time, and so is the server; a producer sends each event until it is accepted."""
     rng = random.Random(20260301)
     with redis_server(tmp_path) as server:
         import redis
@@ -313,7 +313,7 @@ def test_every_event_counts_once_though_drains_and_the_server_are_killed_at_rand
             drain.send_signal(signal.SIGKILL)
             killed += drain.wait() == -signal.SIGKILL
             drain.stdout.close()
-            # The answer to what was sent last may have been lost: it is sent again.
+            # The answer to the last event may have been lost: it is sent again.
             add(client, *(event(n) for n in range(sent - 3, sent)))
         assert killed > 0
         stream.drain(home.settings)
@@ -324,7 +324,7 @@ def test_every_event_counts_once_though_drains_and_the_server_are_killed_at_rand
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         (lambda url: url.replace("s3cret", "CANARY"), "wants another user or password"),
         (lambda url: "redis://" + url.split("@")[1], "wants another user or password"),
@@ -334,12 +334,12 @@ def test_every_event_counts_once_though_drains_and_the_server_are_killed_at_rand
     ],
 )
 def test_a_failed_connection_is_one_clear_line_without_a_part_of_the_url(
-    new_home: Any, server: Redis, change: Any, said: str, monkeypatch: pytest.MonkeyPatch
+    new_home: Any, server: Redis, change: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home: Home = new_home()
     monkeypatch.setenv("TOKEN_ANALYTICS_STREAM_URL", change(server.url))
     problem = token_analytics("drain", "--home", home.root).problem
-    assert said in problem
+    assert sentence in problem
     assert not any(part in problem for part in ("s3cret", "CANARY", "127.0.0.1"))
     assert "CANARY" not in repr(settings.load(home.root))
 
@@ -366,7 +366,7 @@ def test_no_part_of_the_password_is_stored_told_or_shown(
     add(client, event(1))
     home: Home = new_home()
     monkeypatch.setenv("TOKEN_ANALYTICS_STREAM_URL", server.url)
-    told = []
+    records = []
     with dg.DagsterInstance.ephemeral() as instance:
         for url in (server.url, server.url.replace("s3cret", "WRONG")):
             monkeypatch.setenv("TOKEN_ANALYTICS_STREAM_URL", url)
@@ -377,12 +377,12 @@ def test_no_part_of_the_password_is_stored_told_or_shown(
                 raise_on_error=False,
             )
             assert result.success == (url == server.url)
-            told += [repr(entry) for entry in instance.all_logs(result.run_id)]
+            records += [repr(entry) for entry in instance.all_logs(result.run_id)]
     monkeypatch.setenv("TOKEN_ANALYTICS_STREAM_URL", server.url)
-    told.append(repr(token_analytics("drain", "--home", home.root, "--json")))
+    records.append(repr(token_analytics("drain", "--home", home.root, "--json")))
     assert stored(home) == (1, 1)
-    told.append(repr(home.tables("ingest", "raw")))
-    assert not [secret for secret in ("s3cret", "CANARY", "WRONG") if secret in "".join(told)]
+    records.append(repr(home.tables("ingest", "raw")))
+    assert not [secret for secret in ("s3cret", "CANARY", "WRONG") if secret in "".join(records)]
     files = [path.read_bytes() for path in home.root.rglob("*") if path.is_file()]
     assert not any(b"CANARY" in content or b"s3cret" in content for content in files)
 

@@ -1,4 +1,4 @@
-"""Tables in a terminal: whatever its width, no value is cut, and what is left out is named."""
+"""Tables in a terminal: at any width, no value is cut, and omitted columns are named."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Rows = list[dict[str, Any]]
 def printed(
     monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], width: int, minor: tuple[str, ...] = ()
 ) -> str:
-    """What a terminal of `width` shows of `rows`."""
+    """The output of `rows` in a terminal of `width`."""
     written = io.StringIO()
     terminal = Console(file=written, force_terminal=True, width=width, color_system=None, highlight=False)
     monkeypatch.setattr(output, "out", terminal)
@@ -82,7 +82,7 @@ def test_no_value_is_ever_cut(rows: Rows, width: int, minor: list[str]) -> None:
     assert max(map(len, table.splitlines())) <= width
     for name in VALUES.keys() - {"name", *left_out}:
         assert [row[name] for row in rows if output.cell(row[name]) not in table] == []
-    # A name may go on in a further line, and loses nothing there.
+    # A name may continue on the next line, and loses no character.
     if "name" not in left_out:
         letters = Counter("".join(row["name"] for row in rows).replace(" ", ""))
         assert letters <= Counter(table)

@@ -1,7 +1,7 @@
-"""The tracker that an application imports: what it writes of a call, what it never writes, and that no event is lost.
+"""The tracker that an application imports: what it writes about a call, what it never writes, and no lost events.
 
-Belongs here: events and the session's file as they stand on the disk. Does not belong here: reading them into the
-warehouse, and what tracking costs (bench/tracker.py, of which a short run is done here).
+Belongs here: events and the session file on the disk. Does not belong here: reading them into the warehouse, and the
+cost of tracking (bench/tracker.py; a short run is tested here).
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def test_a_session_file_holds_the_events_of_its_conversations_under_the_same_ids
 
 
 class Hostile:
-    """Raises at every look."""
+    """Raises at every access."""
 
     def __getattr__(self, name: str) -> object:
         raise RuntimeError("CANARY")

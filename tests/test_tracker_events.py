@@ -1,6 +1,6 @@
-"""What the tracker wrote, read into the warehouse: every token once, whichever of its files tell of it.
+"""Events of the tracker in the warehouse: every token once, whichever of its files report it.
 
-Belongs here: the way from a tracked call to its row. Does not belong here: what the tracker writes (test_tracker) and
+Belongs here: the way from a tracked call to its row. Does not belong here: the tracker's files (test_tracker) and
 events that others wrote in its shape (test_call_logs).
 """
 
@@ -69,7 +69,7 @@ def tracker(home: Home) -> Iterator[TokenTracker]:
 
 
 def stored(home: Home) -> list[tuple[int, ...]]:
-    """The tokens of each request, however many files hold it."""
+    """The tokens of each request, which may be in several files."""
     return [tuple(row) for row in home.query(f"SELECT DISTINCT ON (request_key) {KINDS} FROM raw.requests")]
 
 
@@ -206,10 +206,10 @@ def test_what_the_tracker_leaves_out_of_a_usage_body_changes_no_count(home: Home
             usage = body.get("usage") or body["usageMetadata"]
             whole.append({"event_id": f"w-{number}", "timestamp": AT.isoformat(), "provider": "anthropic"})
             whole[-1] |= {"conversation_id": f"whole-{number}", "usage": usage}
-    tracker.errors = 0  # of the bodies that hold no usage
+    tracker.errors = 0  # of the bodies without usage
     home.land({"whole.jsonl": "".join(json.dumps(event) + "\n" for event in whole)})
     home.ingest()
-    # A call inside of a response is one more.
+    # A call inside a response is a separate call.
     call = "replace(session_id, 'whole-', '') || coalesce(nullif(regexp_extract(request_key, '#.*'), ''), '')"
     kinds = home.query(f"SELECT {call} AS call, {KINDS} FROM raw.requests")
     assert len(kinds) == 2 * len({call for call, *_ in kinds}) > 1500

@@ -1,4 +1,4 @@
-"""The reports beside the Dagster UI: which files of a home a browser gets, and what it may do with them.
+"""The reports served with the Dagster UI: which files of a home a browser gets, and what it may do with them.
 
 Belongs here: single requests, without a server. Does not belong here: a running UI, and who is answered (test_dagster).
 """
@@ -18,7 +18,7 @@ PAGE = '<!doctype html><meta http-equiv="Content-Security-Policy" content="defau
 
 @pytest.fixture
 def reports(tmp_path: Path) -> Path:
-    """A folder of reports in a home, with ways out of it."""
+    """A folder of reports in a home, with links out of it."""
     folder = tmp_path / "home" / "reports"
     (folder / "pricing").mkdir(parents=True)
     (folder / "pricing" / "index.html").write_text(PAGE, encoding="utf-8")
@@ -35,7 +35,7 @@ def reports(tmp_path: Path) -> Path:
 
 
 def asked(folder: Path, path: str, method: str = "GET", kind: str = "http") -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of an answer; 299 is what the application behind it says."""
+    """Status, headers and body of an answer; 299 is the status of the application behind it."""
     sent: list[Any] = []
 
     async def behind(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Validation: each law passes on sound marts, fails on the row that breaks it, and never passes for want of rows."""
+"""Validation: each suite passes on sound marts, fails on a row that breaks its rule, and never passes without rows."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ insert into ingest.files values
     ('a4', 'notes.txt', 'unrecognised', 0, 0, 0, 0, 0, 'unrecognised');
 """
 
-# 30 days of two models in both sources; the sessions are half of what the account shows, in the same proportions.
+# 30 days of two models in both sources; the sessions have half of the account's tokens, in the same proportions.
 USAGE = """
 insert into marts.token_usage_minutes
 select
@@ -162,7 +162,7 @@ from marts.token_usage_minutes group by all;
 
 
 def warehouse(*changes: str, landed: bool = True, usage: bool = True) -> duckdb.DuckDBPyConnection:
-    """Sound marts, then what `changes` does to them."""
+    """Sound marts, then `changes`."""
     connection = duckdb.connect(config={"preserve_insertion_order": "false"})
     connection.execute(SCHEMA + (LANDED if landed else "") + (USAGE if usage else "") + DERIVED)
     for change in changes:
@@ -340,7 +340,7 @@ WARNED = [
         "insert into marts.requests select * replace ('otel_genai' as source_format, "
         "request_key || '-span' as request_key, requested_at + interval 5 second as requested_at) from marts.requests",
     ),
-    # one too many and one too few hide nothing
+    # one too many and one too few do not cancel out
     (
         "stated_totals",
         "update marts.requests set stated_total_tokens = total_tokens + if(day(requested_at) = 1, 5, -5)",
@@ -383,7 +383,7 @@ def test_a_half_written_last_line_of_a_short_log_is_no_warning() -> None:
     assert outcome(warehouse(change), "rejected_share").status == "passed"
 
 
-# ------------------------------------------------------------------------------- the limit that the settings set
+# -------------------------------------------------------------------------------------- the limit of the settings
 
 UNFIT = "update ingest.files set rows_rejected = 29, rows_loaded = 51 where file_sha256 = 'a2'"  # of 80 rows
 
@@ -532,7 +532,7 @@ def test_every_suite_of_a_mart_has_a_rows_law() -> None:
 
 
 def test_no_judged_column_can_pass_by_being_null() -> None:
-    """Great Expectations skips nulls: a judged number must be a count, which has none, or be expected to be there."""
+    """Great Expectations skips nulls: a checked number must be a count, which is never null, or be checked for null."""
     connection = warehouse()
     suites.share_views(connection)
     for suite in load_suites():

@@ -1,4 +1,4 @@
-"""The files of a home: one writer at a time, readers that nobody disturbs, publishing as one step, private modes.
+"""The files of a home: one writer at a time, undisturbed readers, publishing in one step, private file modes.
 
 Belongs here: locks, publishing, and what a killed publish leaves. Does not belong here: runs that are killed
 (test_crash), and what the tables hold.
@@ -47,7 +47,7 @@ def found(tmp_path: Path) -> Iterator[Settings]:
 
 @contextlib.contextmanager
 def python(code: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that has said its first line; it ends when its standard input is closed, or is killed."""
+    """A Python process that has printed its first line; it ends when its standard input is closed or it is killed."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -61,7 +61,7 @@ def python(code: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]
 
 
 def write_state(connection: duckdb.DuckDBPyConnection, rows: int) -> None:
-    """A mart and an analysis table of `rows` rows each, and a private table beside them."""
+    """A mart and an analysis table of `rows` rows each, and a private table."""
     for schema in ("marts", "analysis", "raw"):
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
         connection.execute(f"CREATE OR REPLACE TABLE {schema}.state AS SELECT range AS i FROM range({rows})")
@@ -113,7 +113,7 @@ def test_what_a_killed_publish_left_does_not_hinder_the_next_one(found: Settings
 
 
 _STATE = "SELECT (SELECT count(*) FROM marts.state), (SELECT count(*) FROM analysis.state)"
-# A client that keeps the file open, and asks it over and over.
+# A client that keeps the file open and queries it repeatedly.
 _HOLDER = """
 import sys, threading, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=True)
@@ -192,7 +192,7 @@ def test_a_publish_that_is_killed_at_any_moment_leaves_a_complete_state(found: S
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:
-    """A user whose new files everybody may read."""
+    """A umask with which everybody may read new files."""
     former = os.umask(0o000)
     yield
     os.umask(former)
@@ -248,16 +248,16 @@ sys.stdin.read()
 
 def test_a_second_run_waits_says_for_whom_and_goes_on(found: Settings) -> None:
     patient = found.model_copy(update={"lock_timeout_seconds": 30})
-    told: list[str] = []
+    notices: list[str] = []
     with python(_LOCKER, found.home) as holder:
 
         def on_wait(text: str) -> None:
-            told.append(text)
+            notices.append(text)
             assert holder.stdin
             holder.stdin.close()
 
         warehouse.acquire_lock(patient, on_wait)
-        (text,) = told
+        (text,) = notices
         assert f"process {holder.pid} on {socket.gethostname()}, since 20" in text
         assert str(found.home) in text
 

@@ -1,7 +1,7 @@
-"""The wheel alone, as `uvx` or `pipx run` use it: installed apart from the checkout, run in an empty folder.
+"""The wheel alone, as `uvx` or `pipx run` use it: installed outside the checkout, run in an empty folder.
 
-Belongs here: what the wheel carries, and that it needs nothing else of the checkout. Does not belong here: what a run
-computes (test_sample) and what the command prints (test_cli).
+Belongs here: the content of the wheel, and that it needs nothing else of the checkout. Does not belong here: the
+results of a run (test_sample) and the output of the command (test_cli).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUNDLED = "pipeline/_bundled/"
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheels of this checkout, built in an environment of their own."""
+    """A folder with the wheels of this checkout, built in a separate environment."""
     folder = tmp_path_factory.mktemp("wheels")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     projects = [str(CHECKOUT), str(CHECKOUT / "tracker")]
@@ -44,7 +44,7 @@ def wheel(wheels: Path) -> Path:
 
 @dataclass(frozen=True)
 class Installed:
-    """The wheel in a virtual environment that takes its dependencies, and nothing else, from that of the tests."""
+    """The wheel in a virtual environment that takes only its dependencies from that of the tests."""
 
     root: Path
 
@@ -56,9 +56,9 @@ class Installed:
         return {path for path in (self.packages / "pipeline").rglob("*") if "__pycache__" not in path.parts}
 
     def call(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Call the command in `folder`, with a cache of its own and none of the variables that name a home.
+        """Call the command in `folder`, with its own cache and without the variables that name a home.
 
-        Statistics of few segments are enough to see that all of the package is there.
+        Statistics of few segments are enough to show that the package is complete.
         """
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_ANALYTICS_")}
         environment.pop("PYTHONPATH", None)
@@ -114,7 +114,7 @@ def test_the_tracker_is_a_typed_wheel_of_its_own_that_needs_nothing_else(wheels:
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
     assert [line for line in required if "extra ==" not in line] == []
     assert len(required) == 1
-    # -I and -S: nothing is importable but the standard library and the wheel itself.
+    # -I and -S: only the standard library and the wheel itself can be imported.
     program = (
         f"import sys; sys.path.insert(0, {str(found)!r}); from token_analytics_tracker import TokenTracker; "
         "print(TokenTracker('anthropic', sys.argv[1]).track(conversation_id='c', input_tokens=1, output_tokens=2))"
