@@ -1,6 +1,6 @@
 """token-analytics: from landing files to a reconciled, validated and priced warehouse.
 
-A stage is a package; its SQL lies beside its code. In the order of the flow: `fetch`, `ingest`, `reference`, `marts`
+A stage is a package with its SQL in `sql/`. In the order of the flow: `fetch`, `ingest`, `reference`, `marts`
 (which runs dbt_project), `analysis`, `pricing`, `savings`, `finance`, `views`, `validation`. `store` and `settings`
 serve them all. `definitions` and `assets` wire them into Dagster; `cli` is the other entry point. A stage imports only
 earlier stages. Nothing is re-exported here.

@@ -1,4 +1,4 @@
-"""What exists and when it runs: assets, checks, jobs, schedules and sensors; those of a source stand beside its assets.
+"""What exists and when it runs: assets, checks, jobs, schedules and sensors (those of a source are with its assets).
 
 Schedules run in each started UI or daemon; those of a source do nothing until a setting names it. Sensors look once a
 minute and are off until they are switched on: landing may be the folder of a live log, and each pause would be a run.
@@ -29,7 +29,7 @@ daily = dg.ScheduleDefinition(
 
 @dg.sensor(job=daily_refresh, minimum_interval_seconds=60, description="A run when files in landing have settled.")
 def landing_changed(context: dg.SensorEvaluationContext, home: Home) -> dg.SensorResult | dg.SkipReason:
-    """Two looks in a row must find the same files: a file that is still being copied is left alone."""
+    """Two evaluations in a row must find the same files, so that a file that is being copied is not read."""
     settings = home.settings()
     digest = discovery.digest(settings)
     seen, _, handled = (context.cursor or "").partition("|")

@@ -372,7 +372,7 @@ def test_a_pull_can_change_nothing_in_the_database(home: Home, database: Databas
         (lambda dsn: re.sub(r":[^:]*@", ":WRONG-CANARY@", dsn), "refused the user or the password"),
         (lambda dsn: dsn.replace("postgresql://", "postgresql//"), "is no DSN"),
         (lambda dsn: dsn.replace("%40", "@").replace("%3A", ":"), "TOKEN_ANALYTICS_POSTGRES_DSN"),
-        (lambda dsn: re.sub(r"127.0.0.1:\d+", "127.0.0.1:1", dsn), "nobody listens"),
+        (lambda dsn: re.sub(r"127.0.0.1:\d+", "127.0.0.1:1", dsn), "no server listens"),
         (lambda dsn: re.sub(r"127.0.0.1:\d+", "nowhere.invalid", dsn), "is not known"),
         (lambda dsn: dsn + "_nowhere", "no such database"),
         (lambda dsn: dsn + "?nonsense=" + dsn[-8:], "TOKEN_ANALYTICS_POSTGRES_DSN"),

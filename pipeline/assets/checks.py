@@ -1,6 +1,6 @@
 """Stage 3: the suites of expectations/ as asset checks of the validation report; all later stages go through it.
 
-The work is done by `validation`. The checks stand on the report, not on the marts that they guard: marts feed one
+The work is done by `validation`. The checks belong to the report, not on the marts that they guard: marts feed one
 another inside one dbt build, so a blocking check on one of them would have to run in the middle of it.
 """
 

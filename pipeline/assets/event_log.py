@@ -29,7 +29,7 @@ class EventLog(SqliteEventLogStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """Of the section `event_log_storage` of dagster.yaml."""
+        """From the section `event_log_storage` of dagster.yaml."""
         return cls(inst_data=inst_data, **config_value)
 
     def run_connection(self, run_id: str | None = None) -> AbstractContextManager[Connection]:
@@ -37,7 +37,7 @@ class EventLog(SqliteEventLogStorage):
         return self._transaction(str(run_id))
 
     def index_connection(self) -> AbstractContextManager[Connection]:
-        """A transaction on what is looked up over all runs."""
+        """A transaction on the index of all runs."""
         return self._transaction(INDEX_SHARD_NAME)
 
     def dispose(self) -> None:
@@ -49,7 +49,7 @@ class EventLog(SqliteEventLogStorage):
     @contextmanager
     def _transaction(self, shard: str) -> Iterator[Connection]:
         with self._lock:
-            # The base forgets its files when they are wiped, and creates those that it does not know.
+            # The base creates files that it does not know, and forgets wiped ones.
             if shard not in self._initialized_dbs or shard not in self._engines:
                 with self._connect(shard):
                     self._keep(shard)

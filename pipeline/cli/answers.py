@@ -244,7 +244,7 @@ def quote_add(
         "discount": discount,
         "allowance_usd": allowance_usd,
         "overage_rate": overage_rate,
-        "tiers": (),  # of a quote of the same name nothing stays
+        "tiers": (),  # replaces a quote of the same name completely
     }
     settings = settings_module.load(home)
     terms = settings_module.load(home, quotes={name: given}).quotes[name]

@@ -1,7 +1,7 @@
-"""The Dagster UI as `token-analytics ui` starts it: `dagster dev`, whose web server answers its own pages alone.
+"""The Dagster UI of `token-analytics ui`: `dagster dev` with a web server that answers only its own pages.
 
-Belongs here: who is answered, and the reports of the home, which the UI links to. Does not belong here: what Dagster
-shows (definitions), starting this (dagster_ui), and what stands in a report (views).
+Belongs here: which requests are answered, and the reports that the UI links to. Does not belong here: what Dagster
+shows (definitions), starting this (dagster_ui), and the content of a report (views).
 
 Any page that is open in a browser may send requests to an address of this machine. Dagster's web server does not ask
 where they come from, and even a GET may change things. A browser opens no file:// link from a page of a server, so the
@@ -66,7 +66,7 @@ class OwnPagesOnly:
         return ""
 
     def _own(self, scope: _Scope) -> set[str]:
-        """What a browser may call this server: a name that is this machine's alone, or the address it listens on."""
+        """Valid host names of this server: a name of this machine only, or the address it listens on."""
         server = scope.get("server") or ("127.0.0.1", 80)
         address, port = str(server[0]), server[1]
         names = [*LOOPBACK]
@@ -78,7 +78,7 @@ class OwnPagesOnly:
 
 
 class Reports:
-    """An ASGI application that answers GET of /reports/... from a folder of pages, and passes on all else.
+    """An ASGI application that answers GET of /reports/... from a folder of pages, and passes on everything else.
 
     Only HTML files inside of the folder are read, whatever a path or a symbolic link says. A page gets the policy
     that it states itself, as a header, and an origin of its own (`sandbox`): no script in it may speak to Dagster.
@@ -101,7 +101,7 @@ class Reports:
             await _answer(send, 200, text, content_type="text/html", content_security_policy=_policy(page))
 
     def _read(self, path: str) -> str | None:
-        """The page at `path`, or None; of a folder its index."""
+        """The page at `path` (for a folder, its index), or None."""
         folder = self._folder.resolve()
         try:
             file = (folder / path.lstrip("/")).resolve()
@@ -123,7 +123,7 @@ def _policy(page: str) -> str:
 
 
 async def _answer(send: _Send, status: int, text: str, content_type: str = "text/plain", **headers: str) -> None:
-    """A whole answer that nobody keeps or takes for something else."""
+    """A complete answer that browsers neither cache nor interpret as another type."""
     headers = {"content_type": f"{content_type}; charset=utf-8", "x_content_type_options": "nosniff", **headers}
     headers |= {"cache_control": "no-store", "referrer_policy": "no-referrer"}
     sent = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]

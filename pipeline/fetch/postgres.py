@@ -85,7 +85,7 @@ def _state(settings: Settings) -> Path:
 
 @contextlib.contextmanager
 def _connected(dsn: str, settings: Settings) -> Iterator[Any]:
-    """A cursor that reads only, whose statements end in time and which tells times in UTC."""
+    """A read-only cursor with a statement timeout and times in UTC."""
     from adbc_driver_postgresql import dbapi
 
     for option in (f"connect_timeout={CONNECT_TIMEOUT_SECONDS}", "application_name=token-analytics"):
@@ -311,7 +311,7 @@ _CONNECTING = {
     "no pg_hba.conf entry": "the server does not let this user in from here (pg_hba.conf)",
     "could not translate host name": f"the host of {_DSN} is not known (in a URL, special characters of a password "
     "have to be percent-encoded)",
-    "Connection refused": f"nobody listens at the host and port of {_DSN}",
+    "Connection refused": f"no server listens at the host and port of {_DSN}",
     "timeout expired": f"the host of {_DSN} does not answer",
     "does not exist": f"the server has no such database or user as {_DSN} names",
     "connection info string": f"{_DSN} is no DSN: give it as postgresql://user@host/database",

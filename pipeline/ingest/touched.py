@@ -15,7 +15,7 @@ from pipeline.store.sqlfiles import sql
 
 
 def add_below_links(connection: duckdb.DuckDBPyConnection, sha256s: Sequence[str]) -> None:
-    """Add responses that may lie below spans without usage of these files."""
+    """Add responses that may be below spans without usage of these files."""
     connection.execute(sql("ingest/touched/span_links"), [sha256s])
 
 

@@ -317,7 +317,7 @@ class _Key(NamedTuple):
 class _Span(NamedTuple):
     """One rate from `start` (inclusive) to `end` (exclusive, None: open), and its source.
 
-    `list_usd` is the list price of the same key and days (None: there is none), `price_list` the version of the list
+    `list_usd` is the list price of the same key and days (None: no list price), `price_list` the version of the list
     behind the rate (`''`: none), `line` that of the overrides file.
     """
 

@@ -1,7 +1,7 @@
 """Worker processes of a run: starting them, and ending them with the run.
 
 Belongs here: the pool, whose processes ignore Ctrl-C and end when the run does, even a killed one; and work that this
-process shares with them. Does not belong here: what they do (ingest, analysis). They write nothing.
+process shares with them. Does not belong here: their tasks (ingest, analysis). They write nothing.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def _end_with_parent() -> None:
 class Shared(Generic[Key, Task, Result]):
     """Tasks for this process, and for worker processes once the weight of waiting tasks reaches `worth`.
 
-    `work` is a function of a module, so that other processes find it, and its result depends on its task alone: who did
-    what changes nothing. Where a process dies, this one does the rest. Leaving the context ends the processes.
+    `work` is a function of a module, so that other processes find it, and its result depends only on its task, not on
+    the process that did it. If a process dies, this one does the rest. Leaving the context ends the processes.
     """
 
     def __init__(self, work: Callable[[Task], Result], processes: int, worth: int) -> None:

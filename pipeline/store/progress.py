@@ -37,7 +37,7 @@ class Cost:
 
 
 class _Meter:
-    """Adds the time since the last look to the stage that it was spent on."""
+    """Adds the time since the last measurement to the current stage."""
 
     def __init__(self, wall: float, cpu: float) -> None:
         self.stages = {_START: Cost(_START)}

@@ -48,7 +48,7 @@ _FULL_BYTES = 1 << 20
 _QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
 _EXPLAIN = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(analyze\b\s*)?(\([^)]*\))?", re.IGNORECASE | re.DOTALL)
 
-# What DuckDB says of a file that it has opened before it finds the damage.
+# Messages of DuckDB if it finds the damage only after opening the file.
 _DAMAGED = re.compile(r"Corrupt database file[^\n]*|Could not read enough bytes from file[^\n]*")
 _locks: dict[Path, IO[str]] = {}
 # Homes whose tables this process has created or checked, while it holds their lock.

@@ -280,7 +280,7 @@ def _ephemeral_context() -> Any:
 
 
 class _Judge:
-    """Checks each suite's frame in one ephemeral context; the same suite finds the same in the same frame again."""
+    """Checks each suite's frame in one ephemeral context, unless the result of the same suite and frame is kept."""
 
     def __init__(self, kept: memo.Kept) -> None:
         self._kept = kept
@@ -322,7 +322,7 @@ class _Judge:
 
 @cache
 def _version() -> str:
-    """Another version of the library, or of this module, judges anew."""
+    """Version of the kept outcomes: that of the library and of this module."""
     return f"{metadata.version('great-expectations')} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
 
 
@@ -363,7 +363,7 @@ def _run_suite(
 
 
 def _unanswered(suite: Suite, error: duckdb.Error) -> SuiteResult:
-    """A suite whose query did not run; DuckDB's message is not shown, because it can quote values."""
+    """The result of a suite with a failed query; DuckDB's message is not shown, because it can quote values."""
     reason = "a table or column that it reads is missing" if isinstance(error, _MISSING) else type(error).__name__
     statement = "The frame of this suite can be computed"
     outcome = ExpectationResult("query", statement, passed=False, observed=reason, failing_lines=0)

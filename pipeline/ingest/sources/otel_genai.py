@@ -27,7 +27,7 @@ def _own(kind: str, *places: str) -> tuple[str, ...]:
     return (f"$.own.{kind}", *places)
 
 
-# Names of each kind of tokens; what the details say beyond a name stands in `own` (otel_details.sql).
+# Names of each kind of tokens; other values of the details are in `own` (otel_details.sql).
 _COUNTS = {
     "input": ("input_tokens", "prompt_tokens"),
     "input_beside": (),
