@@ -301,6 +301,7 @@ def _store(
         file_sha256=literal(sha256),
         source_format=literal(shape.format),
         logger=literal(shape.logger),
+        counting_record=sql("ingest/counting_record").rstrip(),
         named_by="coalesce(nullif(response_id, ''), own_key)" if shape.is_keyed_by_response else "own_key",
     )
     loaded = store_records(connection, "call_records", insert, rejected, unread)

@@ -34,5 +34,5 @@ def load(connection: duckdb.DuckDBPyConnection, probe: Probe, sha256: str, body:
         connection,
         probe,
         partial(sql, "ingest/usage_bodies", body=body),
-        sql(calls, file_sha256=literal(sha256)),
+        sql(calls, file_sha256=literal(sha256), counting_record=sql("ingest/counting_record").rstrip()),
     )

@@ -4,6 +4,7 @@
 with keyed as (
     select
         *,
+        {output: output_count, seen: logged_at, id: own_key} as quality,
         ${source_format} || ':' || ${named_by} as request_key
     from call_records
     where kind = 'usage' and reason is null
@@ -20,10 +21,7 @@ calls as (
         arg_min(session_id, {seen: logged_at, id: session_id}) as session_id,
         bool_and(is_sidechain) as is_sidechain,
         min(logged_at) as requested_at,
-        arg_max(logged_at, {output: output_count, seen: logged_at, id: own_key}) as kept_at,
-        arg_max(own_key, {output: output_count, seen: logged_at, id: own_key}) as kept_id,
-        arg_max(provider, {output: output_count, seen: logged_at, id: own_key}) as provider,
-        arg_max(model_version, {output: output_count, seen: logged_at, id: own_key}) as model_version,
+        ${counting_record},
         arg_min(project, {seen: logged_at, id: project}) as project,
         coalesce(arg_min(user_id, {seen: logged_at, id: user_id}) filter (where user_id <> ''), '') as user_id,
         coalesce(arg_min(api_key, {seen: logged_at, id: api_key}) filter (where api_key <> ''), '') as api_key,
@@ -32,26 +30,13 @@ calls as (
         coalesce(arg_min(inference_geo, {seen: logged_at, id: inference_geo}) filter (where inference_geo <> ''), '')
             as inference_geo,
         coalesce(arg_min(speed, {seen: logged_at, id: speed}) filter (where speed <> ''), '') as speed,
-        arg_max(no_cache_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_no_cache,
-        arg_max(write_5m_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_write_5m,
-        arg_max(write_1h_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_write_1h,
-        arg_max(read_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_tokens_cache_read,
-        arg_max(output_count, {output: output_count, seen: logged_at, id: own_key}) as output_tokens,
-        arg_max(web_search_count, {output: output_count, seen: logged_at, id: own_key}) as web_search_count,
-        arg_max(parts.input_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_audio_tokens,
-        arg_max(parts.input_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as input_image_tokens,
-        arg_max(parts.cache_read_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_audio_tokens,
-        arg_max(parts.cache_read_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as cache_read_image_tokens,
-        arg_max(parts.output_audio_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_audio_tokens,
-        arg_max(parts.output_image_tokens, {output: output_count, seen: logged_at, id: own_key}) as output_image_tokens,
-        arg_max_null(stated_total_tokens, {output: output_count, seen: logged_at, id: own_key}) as stated_total_tokens,
-        arg_max(unsplit_writes > 0, {output: output_count, seen: logged_at, id: own_key}) as cache_split_assumed,
-        arg_max(copy_key, {output: output_count, seen: logged_at, id: own_key}) as copy_key,
+        arg_max(unsplit_writes > 0, quality) as cache_split_assumed,
+        arg_max(copy_key, quality) as copy_key,
         bool_and(is_copied) as is_copied,
         max(copied_from) as copied_from,
         max(held_in) as held_in,
-        arg_max(span, {output: output_count, seen: logged_at, id: own_key}) as span,
-        arg_max(parent_span, {output: output_count, seen: logged_at, id: own_key}) as parent_span,
+        arg_max(span, quality) as span,
+        arg_max(parent_span, quality) as parent_span,
         min(session_started_at) as session_started_at
     from keyed
     group by request_key
