@@ -259,17 +259,14 @@ def test_a_small_excess_is_no_alarm(marts, knobs, tmp_path):
 
 def test_a_month_is_forecast_with_intervals_and_its_record(marts, knobs):
     insert(marts, "token_usage_minutes", [day(i, cost) for i, cost in enumerate(calm(200))])
-    rows = rows_of(days.cost_forecast(marts, knobs), segment="all")
-    weekday, ets = rows
-    assert (weekday["method"], ets["method"]) == ("weekday", "ets")
-    assert weekday["month"] == dt.date(2026, 7, 1)
-    assert weekday["as_of"] == dt.date(2026, 7, 23)
-    typical = 31 * np.mean(calm(200))
-    for row in rows:
-        assert row["low_95"] < row["low_80"] < row["point"] < row["high_80"] < row["high_95"]
-        assert row["point"] == pytest.approx(typical, rel=0.15)
-    assert 3 <= weekday["backtest_months"] <= 6
-    assert weekday["backtest_low"] <= weekday["backtest_hits"] / weekday["backtest_months"] <= weekday["backtest_high"]
+    row = one(days.cost_forecast(marts, knobs), segment="all")
+    assert row["month"] == dt.date(2026, 7, 1)
+    assert row["as_of"] == dt.date(2026, 7, 23)
+    assert row["low_95"] < row["low_80"] < row["point"] < row["high_80"] < row["budget_95"] < row["high_95"]
+    assert row["point"] == pytest.approx(31 * np.mean(calm(200)), rel=0.15)
+    assert 3 <= row["backtest_months"] <= 6
+    assert row["backtest_low"] <= row["backtest_hits"] / row["backtest_months"] <= row["backtest_high"]
+    assert 0 <= row["backtest_over_budget"] <= row["backtest_budgets"] <= row["backtest_months"]
 
 
 def test_a_forecast_of_few_days_has_no_interval_and_of_none_no_point(marts, knobs):

@@ -26,7 +26,7 @@ from pipeline.analysis.stats.decomposition import (
     month_bridge,
     shapley,
 )
-from pipeline.analysis.stats.forecast import backtest, forecast_month, forecast_month_ets
+from pipeline.analysis.stats.forecast import backtest, forecast_month
 
 PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
 SEED = 20251128
@@ -304,14 +304,18 @@ def test_the_check_on_a_history_counts_closed_months_and_bounds_their_share():
     assert backtest(history(40), dt.date(2025, 1, 1)).months == 0
 
 
-def test_exponential_smoothing_needs_eight_weeks_and_follows_growth():
+def test_a_budget_needs_eight_weeks_and_is_exceeded_by_one_month_in_twenty():
     first = dt.date(2026, 1, 5)
-    assert forecast_month_ets(history(55), first, 1) is None
-    days = history(120, noise=0.1) * np.exp(np.arange(120) * 0.01)
-    smooth, simple = forecast_month_ets(days, first, 1), forecast_month(days, first)
-    assert smooth.point > simple.point
-    assert smooth.low_80 < smooth.point < smooth.high_80
-    assert smooth == forecast_month_ets(days, first, 1)
+    short, enough = (forecast_month(history(days), dt.date(2026, 2, 1)) for days in (55, 80))
+    assert short.low_95 is not None
+    assert short.budget_95 is None
+    assert enough.point < enough.budget_95 < enough.high_95
+    over = []
+    for seed in range(400):
+        days = history(220, seed)
+        told = forecast_month(days[:180], first)
+        over.append(told.so_far + days[180 : 180 + told.days_left].sum() > told.budget_95)
+    assert 0.02 <= np.mean(over) <= 0.08
 
 
 @settings(deadline=None, max_examples=30)

@@ -52,7 +52,7 @@ from pipeline.analysis.stats.anomalies import (
 )
 from pipeline.analysis.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.analysis.stats.describe import Floats
-from pipeline.analysis.stats.forecast import MonthForecast, backtest, forecast_month, forecast_month_ets
+from pipeline.analysis.stats.forecast import MonthForecast, backtest, forecast_month
 from pipeline.settings import Settings
 from pipeline.store.connection import Row
 from pipeline.words import counted
@@ -136,8 +136,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "method",
                 TEXT,
-                "weekday: mean of the last four same weekdays, interval from past errors; ets: exponential smoothing "
-                "of logs, of `all` with 8 weeks or more",
+                "weekday: mean of the last four same weekdays, interval from past errors",
             ),
             described_field("so_far", NUMBER, "Cost of the month up to as_of, USD"),
             described_field("point", NUMBER, "Forecast of the whole month, USD"),
@@ -145,8 +144,16 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("high_80", NUMBER, "Upper end of the 80% interval, USD"),
             described_field("low_95", NUMBER, "Lower end of the 95% interval, USD"),
             described_field("high_95", NUMBER, "Upper end of the 95% interval, USD"),
+            described_field(
+                "budget_95",
+                NUMBER,
+                "A budget that is enough with a chance of 95%, USD (the one-sided end, so below high_95); null below 8 "
+                "weeks of history",
+            ),
             described_field("backtest_hits", COUNT, "Past months that ended inside their 80% interval as of day 10"),
-            described_field("backtest_months", COUNT, "Past months that could be forecast on day 10; null for ets"),
+            described_field("backtest_months", COUNT, "Past months that could be forecast on day 10"),
+            described_field("backtest_budgets", COUNT, "Past months that had a budget on day 10"),
+            described_field("backtest_over_budget", COUNT, "Of these, months that cost more than their budget"),
             described_field("backtest_low", NUMBER, "Lower end of the 95% interval (Clopper-Pearson) of the hit rate"),
             described_field("backtest_high", NUMBER, "Upper end of it"),
             described_field("note", TEXT, "Why there is no forecast or interval; else null"),
@@ -556,14 +563,13 @@ def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
                 **_forecast_columns(each, forecast),
                 "backtest_hits": past.hits,
                 "backtest_months": past.months,
+                "backtest_budgets": past.budgets,
+                "backtest_over_budget": past.over_budget,
                 "backtest_low": past.low,
                 "backtest_high": past.high,
                 "note": note,
             }
         )
-        smoothed = forecast_month_ets(each.days, each.first_day, settings.seed) if each is series[0] else None
-        if smoothed:
-            rows.append(_forecast_columns(each, smoothed))
     if not rows:
         rows = [{"segment": "all", "note": _no_cost(segments)}]
     return as_table("cost_forecast", SCHEMAS["cost_forecast"], rows)
@@ -576,7 +582,7 @@ def _no_interval(series: Series, forecast: MonthForecast) -> str:
 
 
 def _forecast_columns(series: Series, forecast: MonthForecast) -> Row:
-    names = ("month", "as_of", "method", "so_far", "point", "low_80", "high_80", "low_95", "high_95")
+    names = ("month", "as_of", "method", "so_far", "point", "low_80", "high_80", "low_95", "high_95", "budget_95")
     return {"segment": series.segment.name, **{name: getattr(forecast, name) for name in names}}
 
 

@@ -205,9 +205,9 @@ def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Seq
         if month is None:
             return f"{first} There is no forecast."
         budget = (
-            f"a budget of {usd(month['high_95'])} has a 95% chance of being enough"
-            if month["high_95"]
-            else "no interval"
+            f"a budget of {usd(month['budget_95'])} has a 95% chance of being enough"
+            if month["budget_95"]
+            else "there is too little history for a budget"
         )
         return f"{first} {month['month']:%B %Y} is forecast at {usd(month['point'])}; {budget}."
     if tail["top_1_share"] is None or tail["median"] is None:

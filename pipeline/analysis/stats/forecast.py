@@ -1,7 +1,7 @@
 """Forecast of a month's total from daily sums, with intervals from the errors of past forecasts.
 
 Belongs here: point forecasts, conformal intervals, and the backtest of both.
-Does not belong here: which series is forecast, and budgets.
+Does not belong here: which series is forecast, and what is compared with a budget.
 
 The point forecast is the cost so far plus, for each remaining day, the mean of the last four same weekdays. The
 interval comes from the errors of the same forecast at earlier origins with equally many days left; it assumes no
@@ -22,19 +22,21 @@ from pipeline.analysis.stats.describe import Floats
 WEEK = 7
 WEEKS_OF_MEAN = 4
 MIN_HISTORY_DAYS = WEEKS_OF_MEAN * WEEK
-MIN_ETS_DAYS = 8 * WEEK
+MIN_BUDGET_DAYS = 8 * WEEK  # fewer do not show how far a month can go astray
 MIN_ORIGINS = 20  # origins needed for an 80% interval; their errors overlap
 MAX_ORIGINS = 365
 LEVELS = (0.80, 0.95)
-ETS_PATHS = 1000
-SMALLEST_SHARE = 0.01  # of the median day, added before taking logarithms
+BUDGET_LEVEL = 0.95  # one-sided: a month exceeds its budget with a chance of 5%
 
 
 @dataclass(frozen=True)
 class MonthForecast:
-    """Total of a month in the unit of the days; intervals are None with fewer than `MIN_ORIGINS` earlier origins."""
+    """Total of a month in the unit of the days; intervals are None with fewer than `MIN_ORIGINS` earlier origins.
 
-    method: Literal["weekday", "ets"]
+    `budget_95` is enough with a chance of 95%; None with fewer than `MIN_BUDGET_DAYS` days.
+    """
+
+    method: Literal["weekday"]
     month: dt.date
     as_of: dt.date
     so_far: float
@@ -44,14 +46,20 @@ class MonthForecast:
     high_80: float | None
     low_95: float | None
     high_95: float | None
+    budget_95: float | None
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """Number of past months within their 80% interval; `low` and `high` are the 95% interval of that share."""
+    """Number of past months within their 80% interval; `low` and `high` are the 95% interval of that share.
+
+    `over_budget` of the `budgets` months that had a budget cost more than it.
+    """
 
     hits: int
     months: int
+    over_budget: int
+    budgets: int
     low: float | None
     high: float | None
 
@@ -136,47 +144,14 @@ def forecast_month(daily: npt.ArrayLike, first_day: dt.date) -> MonthForecast:
     so_far = float(days[len(days) - known :].sum()) if known else 0.0
     rest = _expected(days, len(days), left)
     ratios = _error_ratios(days, left)
-    ends: list[float | None] = [None] * 4
+    ends: list[float | None] = [None] * 5
     if len(ratios) >= MIN_ORIGINS and rest > 0:
         (low_80, high_80), (low_95, high_95) = (_conformal(ratios, left, level) for level in LEVELS)
-        ends = [so_far + rest * float(np.exp(end)) for end in (low_80, high_80, low_95, high_95)]
+        _, budget = _conformal(ratios, left, 2 * BUDGET_LEVEL - 1)  # the upper end of a two-sided interval of 90%
+        ends = [so_far + rest * float(np.exp(end)) for end in (low_80, high_80, low_95, high_95, budget)]
+        if len(days) < MIN_BUDGET_DAYS:
+            ends[-1] = None
     return MonthForecast("weekday", month, as_of, so_far, left, so_far + rest, *ends)
-
-
-def forecast_month_ets(daily: npt.ArrayLike, first_day: dt.date, seed: int) -> MonthForecast | None:
-    """Forecast by exponential smoothing of logs: additive error, damped trend, weekly season; intervals from paths.
-
-    An alternative for series with a trend. None with fewer than `MIN_ETS_DAYS` days, without usage, or if the paths are
-    not finite. Raises the same as `forecast_month`; the same seed gives the same interval.
-    """
-    days = _check(daily)
-    if len(days) < MIN_ETS_DAYS or not days.any():
-        return None
-    import warnings
-
-    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
-
-    simple = forecast_month(days, first_day)
-    offset = SMALLEST_SHARE * float(np.median(days[days > 0]))
-    model = ETSModel(
-        np.log(days + offset), error="add", trend="add", damped_trend=True, seasonal="add", seasonal_periods=WEEK
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fitted = model.fit(disp=False)
-        paths = fitted.simulate(
-            simple.days_left,
-            anchor="end",
-            repetitions=ETS_PATHS,
-            rng=np.random.default_rng(seed),
-        )
-    totals = simple.so_far + np.maximum(np.exp(np.asarray(paths, dtype=np.float64)) - offset, 0.0).sum(axis=0)
-    if not np.isfinite(totals).all():
-        return None
-    low_95, low_80, point, high_80, high_95 = (float(end) for end in np.quantile(totals, [0.025, 0.1, 0.5, 0.9, 0.975]))
-    return MonthForecast(
-        "ets", simple.month, simple.as_of, simple.so_far, simple.days_left, point, low_80, high_80, low_95, high_95
-    )
 
 
 def backtest(daily: npt.ArrayLike, first_day: dt.date, known_days: int = 10) -> Backtest:
@@ -192,7 +167,7 @@ def backtest(daily: npt.ArrayLike, first_day: dt.date, known_days: int = 10) -> 
     from scipy import special
 
     days = _check(daily)
-    hits = months = 0
+    hits = months = over_budget = budgets = 0
     month = first_day.replace(day=1)
     while True:
         origin = (month - first_day).days + known_days
@@ -202,12 +177,15 @@ def backtest(daily: npt.ArrayLike, first_day: dt.date, known_days: int = 10) -> 
         start = (month - first_day).days
         if start >= 0 and origin >= 1:
             forecast = forecast_month(days[:origin], first_day)
+            if forecast.budget_95 is not None:
+                budgets += 1
+                over_budget += float(days[start:end].sum()) > forecast.budget_95
             if forecast.low_80 is not None and forecast.high_80 is not None:
                 months += 1
                 hits += forecast.low_80 <= float(days[start:end].sum()) <= forecast.high_80
         month = _month_end(month)
     if not months:
-        return Backtest(0, 0, None, None)
+        return Backtest(0, 0, 0, 0, None, None)
     low = float(special.betaincinv(hits, months - hits + 1, 0.025)) if hits else 0.0
     high = float(special.betaincinv(hits + 1, months - hits, 0.975)) if hits < months else 1.0
-    return Backtest(hits, months, low, high)
+    return Backtest(hits, months, over_budget, budgets, low, high)

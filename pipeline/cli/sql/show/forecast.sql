@@ -1,5 +1,5 @@
 -- What this month and the next will cost, and how often past forecasts were right
--- minor: note, method, backtest_hits, low_80, high_80, so_far_usd
+-- minor: note, method, backtest_hits, backtest_months, low_80, high_80, so_far_usd
 select
     segment,
     strftime(month, '%Y-%m') as month,
@@ -11,6 +11,7 @@ select
     round(high_80, 2)::decimal(18, 2) as high_80,
     round(low_95, 2)::decimal(18, 2) as low_95,
     round(high_95, 2)::decimal(18, 2) as high_95,
+    round(budget_95, 2)::decimal(18, 2) as budget_95,
     backtest_hits,
     backtest_months,
     note

@@ -3,11 +3,9 @@ with forecast as (
     select
         strftime(month, '%Y-%m') as month,
         round(point, 2) as point,
-        round(high_95, 2) as high_95
+        round(budget_95, 2) as budget_95
     from analysis.cost_forecast
     where segment = 'all' and point is not null
-    order by method <> 'weekday'
-    limit 1
 )
 
 select
@@ -15,4 +13,4 @@ select
     (select count(distinct usage_date) from analysis.usage_anomalies where segment = 'all' and kind = 'shock') as unusual_days,
     (select month from forecast) as forecast_month,
     (select point from forecast) as forecast_usd,
-    (select high_95 from forecast) as forecast_high_95_usd
+    (select budget_95 from forecast) as budget_95_usd
