@@ -26,7 +26,7 @@ others as (
     where logger <> 'transcript' and total_tokens > 0
 ),
 
-overlaps as (
+alike as (
     select distinct
         others.source_format,
         others.request_key,
@@ -43,9 +43,9 @@ overlaps as (
 select
     requests.source_format,
     count(*) as rows_checked,
-    count(overlaps.request_key) as requests_alike,
-    coalesce(sum(overlaps.total_tokens), 0)::bigint as tokens_at_stake
+    count(alike.request_key) as requests_alike,
+    coalesce(sum(alike.total_tokens), 0)::bigint as tokens_at_stake
 from requests
-left join overlaps on requests.source_format = overlaps.source_format and requests.request_key = overlaps.request_key
+left join alike on requests.source_format = alike.source_format and requests.request_key = alike.request_key
 group by all
 order by all
