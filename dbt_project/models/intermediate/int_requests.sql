@@ -391,12 +391,11 @@ calls as (
         request_key,
         min(response_id) as response_id,
         min(source_format) as source_format,
-        arg_min(session_id, owner_order) as session_id,
         min(requested_at) as requested_at,
         arg_max(provider, kept_order) as provider,
         arg_max(model, kept_order) as model,
         arg_max(model_version, kept_order) as model_version,
-        {% for column in ['project', 'usage_type', 'inference_geo', 'speed', 'api_key', 'workspace', 'user_id'] -%}
+        {% for column in ['usage_type', 'inference_geo', 'speed'] -%}
         coalesce(arg_min({{ column }}, (requested_at, {{ column }})) filter (where {{ column }} <> ''), '')
             as {{ column }},
         {% endfor -%}
@@ -417,7 +416,13 @@ calls as (
         {% endfor -%}
         bool_or(states_response_id) as states_response_id,
         {% endif -%}
-        count(*) as files
+        count(*) as files,
+        -- last, as where loggers are compared
+        arg_min(session_id, owner_order) as session_id,
+        {% for label in labels[1:] -%}
+        coalesce(arg_min({{ label }}, (requested_at, {{ label }})) filter (where {{ label }} <> ''), '')
+            as {{ label }}{{ ',' if not loop.last }}
+        {% endfor %}
     from keyed
     group by request_key
 ){% if compares %},
