@@ -65,6 +65,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Collect at the end after all, or DuckDB reports every object that is left."""
+    gc.unfreeze()
+
+
 class Home:
     """A home of a test: files are landed by name, and its tables are read from the private warehouse."""
 
