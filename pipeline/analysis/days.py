@@ -42,7 +42,9 @@ from pipeline.analysis.measures import (
 )
 from pipeline.analysis.stats.anomalies import (
     CENTRED_WEEKS,
+    FALSE_ALARM_RATE,
     MIN_STL_DAYS,
+    TREE_RATE,
     WEEK,
     DayScores,
     benjamini_hochberg,
@@ -84,8 +86,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "kind",
                 TEXT,
-                "shock: one dear day; level_shift: dear from that day on; new_segment: a key, model, user, workspace "
-                "or project that has just appeared. Null where no day is flagged",
+                "shock: one expensive day; level_shift: more expensive from then on; new_segment: a key, model, user, "
+                "workspace or project that has just appeared. Null where no day is flagged",
             ),
             described_field("value", NUMBER, "Cost of the day, USD; of a level shift, the mean of its days so far"),
             described_field("expected", NUMBER, "Cost expected from the segment's history, USD"),
@@ -100,9 +102,9 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "and weekly season (STL), z above 5; where idle days are common, both use the median of nearby days "
                 "with usage. part_of_all: the segments of a dimension that make up two thirds of the excess of a "
                 "flagged day of all. cusum: the errors of several days add up. first_days: cost of the first three "
-                "days. A flag needs an excess above anomaly_floor_usd, 30% and half a usual day; "
-                "and a p-value of at most 0.005 for all, while over single segments false discoveries among the "
-                "segments of a day are held at 0.5% (Benjamini-Hochberg)",
+                "days. A flag needs an excess above anomaly_floor_usd, 30% and half a usual day, and a p-value of at "
+                f"most {FALSE_ALARM_RATE} for all; among the segments of a day false discoveries are held at "
+                f"{TREE_RATE:.2%} (Benjamini-Hochberg)",
             ),
             described_field(
                 "raised_on",
@@ -111,7 +113,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ),
             described_field("taken_back", TEXT, "Why later days no longer support the flag; null where they do"),
             described_field(
-                "p_value", NUMBER, "Chance of so dear a day without a cause; null for shifts and new segments"
+                "p_value", NUMBER, "Chance of so expensive a day without a cause; null for shifts and new segments"
             ),
             described_field(
                 "contributions",

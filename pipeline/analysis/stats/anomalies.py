@@ -39,7 +39,6 @@ MAX_IDLE_SHARE = 0.05  # of the days; more are not exceptions
 MIN_USED_DAYS = 5  # around a day, and for a scale
 ROWS_PER_FREEDOM = 3.0  # the MAD is 37% efficient: as uncertain as the sd of a third of the days
 MOST_FREEDOM = 30.0  # daily costs are never exactly lognormal
-LEAST_FREEDOM = 1.0  # of Student's t, for noise with heavier tails than assumed
 TAIL_SHARE = 0.2  # of the errors: their excess over the rest is the tail
 # Shape of a generalized Pareto law of log errors: 0 for an exponential tail, 0.2 for Student's t with 5 degrees of
 # freedom, below 0 for normal noise. A few dozen errors cannot tell these apart, so it is fixed on the safe side.
@@ -70,7 +69,7 @@ class Shift:
 class DayScores:
     """For each day in order: the expectation in the unit of the values, z, its p-value, and whether it is flagged.
 
-    Days without enough history are nan and not flagged. `is_dear` tells whether the excess is large enough in money;
+    Days without enough history are nan and not flagged. `is_large` tells whether the excess is large enough in money;
     `flagged` also asks for a p-value of at most `FALSE_ALARM_RATE`. `shifts` are in the order in which they were shown.
     """
 
@@ -78,7 +77,7 @@ class DayScores:
     expected: Floats
     z: Floats
     p_value: Floats
-    is_dear: npt.NDArray[np.bool_]
+    is_large: npt.NDArray[np.bool_]
     flagged: npt.NDArray[np.bool_]
     shifts: tuple[Shift, ...] = ()
 
@@ -90,7 +89,7 @@ class DayScores:
                 ("expected", np.nan),
                 ("z", np.nan),
                 ("p_value", np.nan),
-                ("is_dear", 0),
+                ("is_large", 0),
                 ("flagged", 0),
             )
         }
@@ -135,13 +134,13 @@ def _scores(
 ) -> DayScores:
     excess = days - expected
     with np.errstate(invalid="ignore"):
-        is_dear = (
+        is_large = (
             (excess > floor) & (excess > MIN_EXCESS_SHARE * expected) & (excess > MIN_EXCESS_DAYS * _usual_days(days))
         )
-        flagged = is_dear & (p_value <= FALSE_ALARM_RATE)
+        flagged = is_large & (p_value <= FALSE_ALARM_RATE)
         if method == "stl":
             flagged &= z > STL_THRESHOLD
-    return DayScores(method, expected, z, p_value, is_dear, flagged, tuple(shifts))
+    return DayScores(method, expected, z, p_value, is_large, flagged, tuple(shifts))
 
 
 def _scale(residuals: Floats) -> float:
@@ -182,7 +181,7 @@ def _tail_p_of(known: Floats, errors: Floats) -> Floats:
 def _weekday_scales(errors: Floats, weekdays: npt.NDArray[np.intp]) -> Floats:
     """Robust standard deviation of the errors (around 0) of each of the 7 weekdays, drawn towards that of all.
 
-    A quiet Sunday varies more on the log scale than a busy Tuesday, and would hide a dear Tuesday.
+    A quiet Sunday varies more on the log scale than a busy Tuesday, and would hide an expensive Tuesday.
     """
     whole = max(MAD_TO_SD * float(np.median(np.abs(errors))), MIN_LOG_SCALE)
     scales = np.full(WEEK, whole)
@@ -372,7 +371,7 @@ def flagged_together(scores: Sequence[DayScores]) -> list[npt.NDArray[np.bool_]]
     p_values = np.full((len(scores), length), np.nan)
     for row, each in zip(p_values, scores, strict=True):
         # a small excess is no candidate, and counts as a test that found nothing
-        row[length - len(each.p_value) :] = np.where(each.is_dear | np.isnan(each.p_value), each.p_value, 1.0)
+        row[length - len(each.p_value) :] = np.where(each.is_large | np.isnan(each.p_value), each.p_value, 1.0)
     passing = np.array([benjamini_hochberg(day, TREE_RATE) for day in p_values.T]).reshape(length, len(scores)).T
     return [row[length - len(each.p_value) :] for row, each in zip(passing, scores, strict=True)]
 
