@@ -269,6 +269,17 @@ def test_a_month_is_forecast_with_intervals_and_its_record(marts, knobs):
     assert 0 <= row["backtest_over_budget"] <= row["backtest_budgets"] <= row["backtest_months"]
 
 
+def test_a_part_whose_budget_exceeds_that_of_the_whole_says_so(marts, knobs):
+    costs = busy(240, {"steady": 40, "wild": 6})
+    costs["wild"] *= np.where(np.arange(240) // 40 % 2, 1, 0.03)
+    land(marts, costs)
+    found = days.cost_forecast(marts, knobs)
+    whole, steady, wild = (one(found, segment=name) for name in ("all", "api_key=steady", "api_key=wild"))
+    assert wild["budget_95"] > whole["budget_95"] > steady["budget_95"]
+    assert wild["note"].startswith("Its budget exceeds that of all usage")
+    assert whole["note"] is steady["note"] is None
+
+
 def test_a_forecast_of_few_days_has_no_interval_and_of_none_no_point(marts, knobs):
     (row,) = days.cost_forecast(marts, knobs).to_pylist()
     assert row["point"] is None

@@ -158,7 +158,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("backtest_over_budget", COUNT, "Of these, months that cost more than their budget"),
             described_field("backtest_low", NUMBER, "Lower end of the 95% interval (Clopper-Pearson) of the hit rate"),
             described_field("backtest_high", NUMBER, "Upper end of it"),
-            described_field("note", TEXT, "Why there is no forecast or interval; else null"),
+            described_field(
+                "note", TEXT, "Why there is no forecast or interval, or why to doubt the budget; else null"
+            ),
         ],
     ),
     "time_profile": described_schema(
@@ -572,6 +574,10 @@ def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
                 "note": note,
             }
         )
+    whole = rows[0]["budget_95"] if rows else None
+    for row in rows[1:]:
+        if whole is not None and (row["budget_95"] or 0) > whole:
+            row["note"] = "Its budget exceeds that of all usage: it varies too much to be budgeted on its own."
     if not rows:
         rows = [{"segment": "all", "note": _no_cost(segments)}]
     return as_table("cost_forecast", SCHEMAS["cost_forecast"], rows)
