@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import gc
 import itertools
 import os
 import shutil
@@ -57,17 +56,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the slowest files first; the order of the others stays."""
     place = {name: at for at, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
-
-
-def pytest_collection_finish() -> None:
-    """What is imported by now stays, so that the garbage collector need not look through it again and again."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    """Collect at the end after all, or DuckDB reports every object that is left."""
-    gc.unfreeze()
 
 
 class Home:
