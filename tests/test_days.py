@@ -196,6 +196,23 @@ def test_a_key_that_appears_and_a_level_that_rises_are_findings_of_their_own(mar
     assert not flags(marts, knobs, segment="api_key=a", kind="new_segment")
 
 
+def test_without_a_price_for_the_whole_no_segment_takes_its_place(marts, knobs):
+    costs = busy(120, {"u": 40, "v": 20})
+    costs["u"][100] *= 8
+    costs["v"][:60] = 0
+    rows = [
+        day(place, float(cost), user_id=user, is_in_force=False)
+        for user, series in costs.items()
+        for place, cost in enumerate(series)
+        if cost
+    ]
+    rows += [day(place, None, source="console", user_id="", is_in_force=True) for place in range(120)]
+    insert(marts, "token_usage_minutes", rows)
+    found = flags(marts, knobs)
+    assert {(row["segment"], row["method"]) for row in found} == {("user_id=u", "weekday")}
+    assert one(days.cost_forecast(marts, knobs), segment="user_id=u")["note"] is None
+
+
 def test_a_flag_that_was_raised_stays_as_days_are_added(marts, knobs):
     costs = busy(140, {"a": 40, "b": 30})
     costs["a"][[90, 110]] *= 7

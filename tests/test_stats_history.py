@@ -67,6 +67,15 @@ def test_the_rule_for_today_does_not_look_ahead():
         assert alone.expected[today] == whole.expected[today]
 
 
+def test_the_latest_days_of_a_long_history_are_scored_as_in_the_whole_of_it():
+    days = history(600)
+    days[[420, 580]] *= 6
+    whole, latest = weekday_days(days), weekday_days(days, latest=200)
+    assert np.isnan(latest.p_value[:400]).all()
+    assert latest.flagged.nonzero()[0].tolist() == [at for at in whole.flagged.nonzero()[0] if at >= 400]
+    np.testing.assert_allclose(latest.p_value[400:], whole.p_value[400:])
+
+
 @pytest.mark.parametrize("rule", [stl_days, weekday_days])
 def test_a_floor_keeps_small_sums_and_small_shares_quiet(rule):
     days = history(200, noise=0.02)

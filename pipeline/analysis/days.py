@@ -61,7 +61,6 @@ from pipeline.words import counted
 
 FALSE_DISCOVERY_RATE = 0.05
 ONLINE_DAYS = 52 * WEEK  # the latest days, each tested against earlier days only
-ONLINE_HISTORY_DAYS = 36 * WEEK  # history of that test: half a year of errors, and the weeks before them
 # Adtributor (Bhagwan and others, NSDI 2014): the segments of a dimension that make up a flagged day's excess.
 LEAST_PART, ENOUGH_PARTS = 0.10, 0.67
 NOT_UNUSUAL = 0.05  # p-value in the light of later days, from which on a flag is taken back
@@ -304,10 +303,8 @@ def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
     segments are tested together: a rule that is wrong on 1 day in 200 is acceptable for one series, and over fifty
     series it would be wrong every fourth day.
     """
-    if not series:
-        return []
     closed = [stl_days(each.days, floor_usd) for each in series]
-    online = [_online(each, floor_usd) for each in series]
+    online = [weekday_days(each.days, floor_usd, ONLINE_DAYS) for each in series]
     shocks: dict[tuple[str, dt.date], _Flag] = {}
     for rule in (online, closed):  # where both see a day, the one that could see it at once
         for each, scores, hindsight, together in zip(series, rule, closed, flagged_together(rule), strict=True):
@@ -317,21 +314,14 @@ def _flags(series: Sequence[Series], floor_usd: float) -> list[_Flag]:
                 shocks.setdefault((each.segment.name, shock.day), shock)
     flags = list(shocks.values())
     flags += [flag for each, scores in zip(series, online, strict=True) for flag in _shifts(each, scores)]
-    whole = series[0]
-    flags += [flag for each in series[1:] if (flag := _new_segment(each, whole, floor_usd))]
+    if not series or series[0].segment.dimension != "all":
+        return flags  # nothing has a price in the channel in force, so there is no whole
+    whole, parts = series[0], series[1:]
+    flags += [flag for each in parts if (flag := _new_segment(each, whole, floor_usd))]
     for flag in [flag for flag in shocks.values() if flag.series is whole]:
-        for part in _parts(flag, series[1:], online[1:]):
-            if (part.series.segment.name, part.day) not in shocks:
-                flags.append(part)
+        found = _parts(flag, parts, online[1:])
+        flags += [part for part in found if (part.series.segment.name, part.day) not in shocks]
     return flags
-
-
-def _online(series: Series, floor_usd: float) -> DayScores:
-    """Scores of the latest days by the days before them; nan for those before."""
-    offset = max(len(series.days) - ONLINE_DAYS - ONLINE_HISTORY_DAYS, 0)
-    scores = weekday_days(series.days[offset:], floor_usd)
-    untested = max(len(series.days) - ONLINE_DAYS, 0)
-    return scores.moved(offset, untested)
 
 
 def _shock(series: Series, scores: DayScores, place: int, closed: DayScores) -> _Flag:
@@ -574,8 +564,8 @@ def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
                 "note": note,
             }
         )
-    whole = rows[0]["budget_95"] if rows else None
-    for row in rows[1:]:
+    whole = next((row["budget_95"] for row in rows if row["segment"] == "all"), None)
+    for row in rows:
         if whole is not None and (row["budget_95"] or 0) > whole:
             row["note"] = "Its budget exceeds that of all usage: it varies too much to be budgeted on its own."
     if not rows:

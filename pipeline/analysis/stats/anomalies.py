@@ -81,23 +81,6 @@ class DayScores:
     flagged: npt.NDArray[np.bool_]
     shifts: tuple[Shift, ...] = ()
 
-    def moved(self, offset: int, untested: int) -> DayScores:
-        """The scores as those of a series that began `offset` days earlier, without its first `untested` days."""
-        columns = {
-            name: np.concatenate((np.full(offset, empty, dtype=getattr(self, name).dtype), getattr(self, name)))
-            for name, empty in (
-                ("expected", np.nan),
-                ("z", np.nan),
-                ("p_value", np.nan),
-                ("is_large", 0),
-                ("flagged", 0),
-            )
-        }
-        columns["p_value"][:untested] = np.nan
-        columns["flagged"][:untested] = False
-        shifts = [Shift(each.first + offset, each.shown + offset, each.factor) for each in self.shifts]
-        return DayScores(self.method, **columns, shifts=tuple(each for each in shifts if each.shown >= untested))
-
 
 def _logs(days: Floats) -> Floats:
     positive = days[days > 0]
@@ -115,12 +98,12 @@ def _check_days(daily: npt.ArrayLike) -> Floats:
 
 def _usual_days(days: Floats) -> Floats:
     """For each day the median of the used days among the `USUAL_DAYS` before it; the first ones share a median."""
+    if len(days) <= USUAL_DAYS:
+        return np.zeros(len(days))  # no rule judges so few
     used = np.where(days > 0, days, np.nan)
-    usual = np.zeros(len(days))
-    for place in range(len(days)):
-        window = used[max(place - USUAL_DAYS, 0) : max(place, USUAL_DAYS)]
-        usual[place] = np.nanmedian(window) if np.isfinite(window).any() else 0.0
-    return usual
+    windows = np.lib.stride_tricks.sliding_window_view(used[:-1], USUAL_DAYS)
+    medians = np.nanmedian(np.where(np.isfinite(windows).any(axis=1)[:, None], windows, 0.0), axis=1)
+    return np.concatenate((np.full(USUAL_DAYS, medians[0]), medians))
 
 
 def _scores(
@@ -156,26 +139,24 @@ def _upper_p(z: Floats, rows: npt.ArrayLike) -> Floats:
     return np.asarray(special.stdtr(freedom, -z), dtype=np.float64)
 
 
-def tail_p(errors: Floats, error: float) -> float:
-    """P-value of an error above those of other days: the chance of one as large or larger.
+def tail_p(known: Floats, errors: Floats) -> Floats:
+    """P-values of errors above those that are known: the chance of one as large or larger. nan stays nan.
 
-    Up to the largest fifth it is the share of the errors. Beyond it is a generalized Pareto law of the excesses over
-    that fifth (Pickands, 1975), which resolves p-values far below 1 / n. Its shape is `TAIL_SHAPE` + 1 / k for k
+    Up to the largest fifth it is the share of the known errors. Beyond it is a generalized Pareto law of the excesses
+    over that fifth (Pickands, 1975), which resolves p-values far below 1 / n. Its shape is `TAIL_SHAPE` + 1 / k for k
     excesses: with an estimated scale, the predictive law of an exponential tail is a Pareto law of shape 1 / k.
     """
-    threshold = float(np.quantile(errors, 1 - TAIL_SHARE))
-    above = np.sort(errors[errors > threshold]) - threshold
-    if error <= threshold or not len(above):
-        return float(((errors >= error).sum() + 1) / (len(errors) + 1))
-    scale = float(above[: max(int(len(above) * (1 - TRIMMED_SHARE)), 1)].mean()) / TRIMMED_MEAN
-    shape = TAIL_SHAPE + 1 / len(above)
-    distance = (error - threshold) / max(scale, MIN_LOG_SCALE)
-    return len(above) / len(errors) * float(np.power(1 + shape * distance, -1 / shape))
-
-
-def _tail_p_of(known: Floats, errors: Floats) -> Floats:
-    """`tail_p` of each of the errors; nan stays nan."""
-    return np.array([tail_p(known, error) if np.isfinite(error) else np.nan for error in errors])
+    ordered = np.sort(known)
+    shares = (len(ordered) - np.searchsorted(ordered, errors) + 1) / (len(ordered) + 1)
+    threshold = float(np.quantile(ordered, 1 - TAIL_SHARE))
+    above = ordered[ordered > threshold] - threshold
+    if len(above):
+        scale = float(above[: max(int(len(above) * (1 - TRIMMED_SHARE)), 1)].mean()) / TRIMMED_MEAN
+        shape = TAIL_SHAPE + 1 / len(above)
+        distances = np.maximum(errors - threshold, 0.0) / max(scale, MIN_LOG_SCALE)
+        tail = len(above) / len(ordered) * np.power(1 + shape * distances, -1 / shape)
+        shares = np.where(errors > threshold, tail, shares)
+    return np.where(np.isnan(errors), np.nan, shares)
 
 
 def _weekday_scales(errors: Floats, weekdays: npt.NDArray[np.intp]) -> Floats:
@@ -254,7 +235,7 @@ def _scores_of_used_days(usual: Floats, errors: Floats, known: Floats) -> tuple[
         return empty, empty, empty
     bias = float(np.median(known))
     z = (errors - bias) / _scale(known)
-    return np.exp(usual + bias), z, np.maximum(_upper_p(z, len(known)), _tail_p_of(known, errors))
+    return np.exp(usual + bias), z, np.maximum(_upper_p(z, len(known)), tail_p(known, errors))
 
 
 def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
@@ -283,10 +264,10 @@ def stl_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     parts = STL(np.where(errors > MASKING_Z, usual, logs), period=WEEK, robust=True).fit()
     fitted = np.asarray(parts.trend + parts.seasonal, dtype=np.float64)
     residuals = logs - fitted
-    return _scores("stl", days, np.exp(fitted), residuals / _scale(residuals), _tail_p_of(errors, errors), floor)
+    return _scores("stl", days, np.exp(fitted), residuals / _scale(residuals), tail_p(errors, errors), floor)
 
 
-def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
+def weekday_days(daily: npt.ArrayLike, floor: float = 0.0, latest: int | None = None) -> DayScores:
     """Score each day by earlier days only: the median of up to eight same weekdays, and the errors of past days.
 
     The online rule: it uses no later day, so scoring a history at once or day by day gives the same result, and a flag
@@ -294,14 +275,16 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
     its weekday; they include trend and correlation. Before there are four weeks of errors, each day of the window is
     measured against its own weekday in the other weeks. A level that changed (`_Level`) is expected from then on. Where
     idle days are common, the days with usage of the last eight weeks replace the same weekdays, and no shift is looked
-    for. Flags need the same as in `stl_days`, but for z. The first `MIN_WEEKDAY_WEEKS` weeks are nan. Raises the same
-    as `stl_days`.
+    for. Flags need the same as in `stl_days`, but for z. The first `MIN_WEEKDAY_WEEKS` weeks are nan, and only the
+    `latest` days have p-values and shifts, if that is given. Raises the same as `stl_days`.
     """
     days = _check_days(daily)
     expected, z, p_value, errors = (np.full(len(days), np.nan) for _ in range(4))
     level = _Level(len(days))
     used_usual, used_errors = _errors_of_used_days(days, WEEKDAY_WEEKS * WEEK, 0)
-    for today in range(MIN_WEEKDAY_WEEKS * WEEK, len(days)):
+    tested = max(len(days) - latest, 0) if latest else 0
+    first = max(tested - MAX_ERROR_DAYS - WEEKDAY_WEEKS * WEEK, 0)
+    for today in range(first + MIN_WEEKDAY_WEEKS * WEEK, len(days)):
         before = slice(max(today - MAX_ERROR_DAYS, 0), today)
         if _has_idle_days(days[before]):
             day, used = slice(today, today + 1), used_errors[before][days[before] > 0]
@@ -320,7 +303,7 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
             bias = float(np.median(errors[known]))
             scales = _weekday_scales(errors[known] - bias, known % WEEK)
             z[today] = (errors[today] - bias) / scales[today % WEEK]
-            p_value[today] = tail_p((errors[known] - bias) / scales[known % WEEK], z[today])
+            p_value[today] = tail_p((errors[known] - bias) / scales[known % WEEK], z[today : today + 1])[0]
             if shift := level.shown_by(today, z[today], errors - bias):
                 errors[shift.first : today + 1] -= np.log(shift.factor)
         else:
@@ -329,7 +312,8 @@ def weekday_days(daily: npt.ArrayLike, floor: float = 0.0) -> DayScores:
             z[today] = errors[today] / _scale(recent)
             p_value[today] = _upper_p(z[today : today + 1], len(recent) * _independent_share(recent))[0]
         expected[today] = np.exp(medians[0] + bias)
-    rises = [shift for shift in level.shifts if shift.factor > 1]
+    p_value[:tested] = np.nan
+    rises = [shift for shift in level.shifts if shift.factor > 1 and shift.shown >= tested]
     return _scores("weekday", days, expected, z, p_value, floor, rises)
 
 
