@@ -56,3 +56,44 @@
     inner join raw.account_formats using (format)
     where side = 'billed' and status = 'loaded' and rows_loaded > 0 and first_usage_date is not null
 {%- endmacro %}
+
+{#
+    The line of allocation.csv that applies to each day, key, workspace, user and project of `usage`; without those
+    that no line matches. The line with the most filled cells counts, then the latest valid_from, then the last in the
+    file. Matching distinct cells keeps this cheap: many rows of a day share them.
+#}
+{% macro allocation_of(usage) -%}
+    {%- set cells = ['usage_date', 'api_key', 'workspace', 'user_id', 'project'] -%}
+    select {{ cells | join(', ') }}, line, team, cost_centre, product, environment
+    from (
+        select
+            cells.*,
+            lines.line,
+            lines.team,
+            lines.cost_centre,
+            lines.product,
+            lines.environment,
+            row_number() over (
+                partition by cells.{{ cells | join(', cells.') }}
+                order by
+                    (lines.api_key is not null)::integer + (lines.workspace is not null)::integer
+                    + (lines.user_id is not null)::integer + (lines.project is not null)::integer desc,
+                    lines.valid_from desc,
+                    lines.line desc
+            ) as precedence
+        from (select distinct {{ cells | join(', ') }} from {{ usage }}) as cells
+        inner join (
+            select
+                {{ star_except(['user_id']) }},
+                if(user_id is null, null, {{ configured_user_id('user_id') }}) as user_id
+            from {{ source('raw', 'allocation') }}
+        ) as lines
+            on
+                (lines.api_key is null or cells.api_key = lines.api_key)
+                and (lines.workspace is null or cells.workspace = lines.workspace)
+                and (lines.user_id is null or (lines.user_id <> '' and cells.user_id = lines.user_id))
+                and (lines.project is null or cells.project = lines.project)
+                and cells.usage_date >= lines.valid_from
+    )
+    where precedence = 1
+{%- endmacro %}

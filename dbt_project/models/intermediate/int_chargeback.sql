@@ -22,23 +22,6 @@ billed_days as (
     {{ billed_days() }}
 ),
 
-lines as (
-    select
-        line,
-        api_key,
-        workspace,
-        if(user_id is null, null, {{ configured_user_id('user_id') }}) as user_id,
-        project,
-        valid_from,
-        team,
-        cost_centre,
-        product,
-        environment,
-        (api_key is not null)::integer + (workspace is not null)::integer + (user_id is not null)::integer
-        + (project is not null)::integer as filled_cells
-    from {{ source('raw', 'allocation') }}
-),
-
 amounts as (
     select usage_date, 'billed' as basis, provider, api_key, workspace, sum(cost_usd)::decimal(38, 12) as amount_usd
     from billed_costs
@@ -134,43 +117,25 @@ pieces as (
     from weighted_parts
 ),
 
--- The line with the most filled cells counts, then the latest valid_from, then the last in the file.
-ranked as (
-    select
-        pieces.*,
-        lines.line,
-        lines.team,
-        lines.cost_centre,
-        lines.product,
-        lines.environment,
-        row_number() over (
-            partition by pieces.usage_date, pieces.basis, pieces.provider, pieces.api_key, pieces.workspace, pieces.user_id, pieces.project
-            order by lines.filled_cells desc, lines.valid_from desc, lines.line desc
-        ) as precedence
-    from pieces
-    left join lines
-        on
-            (lines.api_key is null or pieces.api_key = lines.api_key)
-            and (lines.workspace is null or pieces.workspace = lines.workspace)
-            and (lines.user_id is null or (lines.user_id <> '' and pieces.user_id = lines.user_id))
-            and (lines.project is null or pieces.project = lines.project)
-            and pieces.usage_date >= lines.valid_from
+allocated as (
+    {{ allocation_of('pieces') }}
 )
 
 select
-    usage_date,
-    basis,
-    provider,
-    api_key,
-    workspace,
-    user_id,
-    project,
-    line,
-    case when line is null then 'unallocated' when team = 'shared' then 'shared' else 'direct' end as share,
-    if(share = 'direct', team, '') as team,
-    if(share = 'direct', cost_centre, '') as cost_centre,
-    if(share = 'direct', product, '') as product,
-    if(share = 'direct', environment, '') as environment,
-    cost_usd
-from ranked
-where precedence = 1 and cost_usd <> 0
+    pieces.usage_date,
+    pieces.basis,
+    pieces.provider,
+    pieces.api_key,
+    pieces.workspace,
+    pieces.user_id,
+    pieces.project,
+    allocated.line,
+    case when allocated.line is null then 'unallocated' when allocated.team = 'shared' then 'shared' else 'direct' end as share,
+    if(share = 'direct', allocated.team, '') as team,
+    if(share = 'direct', allocated.cost_centre, '') as cost_centre,
+    if(share = 'direct', allocated.product, '') as product,
+    if(share = 'direct', allocated.environment, '') as environment,
+    pieces.cost_usd
+from pieces
+left join allocated using (usage_date, api_key, workspace, user_id, project)
+where pieces.cost_usd <> 0

@@ -52,6 +52,10 @@ by_kind as (
     where {{ kind }}_tokens > 0
     {{ 'union all' if not loop.last }}
     {% endfor %}
+),
+
+allocated as (
+    {{ allocation_of('by_tier') }}
 )
 
 select
@@ -64,9 +68,17 @@ select
     card.is_override,
     {{ money('by_kind.tokens', 'card.usd_per_mtok') }} as cost_usd,
     {{ money('by_kind.tokens', 'card.list_usd_per_mtok') }} as list_cost_usd,
-    by_kind.is_in_force
+    by_kind.is_in_force,
+    coalesce(allocated.team, '') as team
 from by_kind
 cross join withheld
 left join card
     on {{ at_rate('by_kind', 'card', by_kind=true) }}
+left join allocated
+    on
+        by_kind.usage_date = allocated.usage_date
+        and by_kind.api_key = allocated.api_key
+        and by_kind.workspace = allocated.workspace
+        and by_kind.user_id = allocated.user_id
+        and by_kind.project = allocated.project
 order by usage_date, source, model, api_key, workspace, user_id, token_kind

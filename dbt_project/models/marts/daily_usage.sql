@@ -13,7 +13,8 @@ select
     sum(request_count)::bigint as request_count,
     if(bool_or(estimated_cost_usd is null), null, sum(estimated_cost_usd))::decimal(38, 12) as cost_usd,
     coalesce(sum(estimated_cost_usd) filter (where billing_mode = 'subscription'), 0)::decimal(38, 12)
-        as api_equivalent_cost_usd
+        as api_equivalent_cost_usd,
+    if(bool_or(is_in_force) = bool_and(is_in_force), bool_or(is_in_force), null) as is_in_force
 from {{ ref('int_usage') }}
 where {{ in_scope('usage_date') }}
 group by usage_date, source, provider, model, api_key, workspace
