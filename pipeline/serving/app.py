@@ -1,0 +1,191 @@
+"""The application of `token-analytics serve`: pages, and each view's rows as CSV, Parquet, JSON or SQL.
+
+Belongs here: routes, statuses and headers. Does not belong here: what a page shows (views), which requests are
+answered at all (guard), and opening the published file (store.published).
+
+Each request reads one snapshot, so nothing that it answers mixes two versions of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.staticfiles import StaticFiles
+
+from pipeline.settings import Settings
+from pipeline.store.published import NothingPublishedError, Publication, Snapshot
+from pipeline.views import site
+from pipeline.views.filters import FilterError, Filters, parse, spelled
+
+KINDS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "json": "application/json", "sql": "text/plain"}
+MOST_ROWS = 1_000_000
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Served:
+    """Addresses of the served site."""
+
+    is_live = True
+    policy = ""  # sent as a header
+    downloads = ("csv", "parquet", "json")
+
+    def page(self, name: str, filters: Filters | None) -> str:
+        """The address of a page."""
+        return ("/" if name == "index" else f"/{name}") + (filters.address() if filters else "")
+
+    def download(self, page: str, view: str, kind: str, filters: Filters) -> str:
+        """The address of a view's rows."""
+        return f"/{page}/{view}.{kind}{filters.address()}"
+
+    def asset(self, name: str) -> str:
+        """The address of a script or style: its content is part of it, so browsers may keep it."""
+        return f"/static/{name}?{_digest(name)}"
+
+
+_digests: dict[str, str] = {}
+
+
+def _digest(name: str) -> str:
+    if name not in _digests:
+        _digests[name] = hashlib.sha256((site.STATIC / name).read_bytes()).hexdigest()[:12]
+    return _digests[name]
+
+
+class _Assets(StaticFiles):
+    """Scripts and styles; an address names their content, so they never change."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def create(settings: Settings) -> FastAPI:
+    """The application for a home."""
+    publication = Publication(settings.published)
+    served = Served()
+    app = FastAPI(title="token-analytics", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
+    app.mount("/static", _Assets(directory=site.STATIC), name="static")
+
+    def filters_of(request: Request) -> Filters:
+        pairs: dict[str, list[str]] = {}
+        for key, value in request.query_params.multi_items():
+            pairs.setdefault(key, []).append(value)
+        return parse(pairs)
+
+    def html(request: Request, make: Callable[[Snapshot, Filters], str]) -> Response:
+        snapshot, filters = publication.current(), filters_of(request)
+        # Pages differ by version, address, and the scripts that they name.
+        tag = f'"{snapshot.version}-{hashlib.sha256(str(request.url).encode()).hexdigest()[:16]}"'
+        headers = {"etag": tag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return HTMLResponse(make(snapshot, filters), headers=headers)
+
+    @app.get("/")
+    def entrance(request: Request) -> Response:
+        """All questions with their answers."""
+        return html(request, lambda snapshot, filters: site.index(served, snapshot, filters))
+
+    @app.get("/{name}")
+    def question(request: Request, name: str) -> Response:
+        """A question."""
+        page = site.page_of(name)
+        if page is None:
+            raise HTTPException(404)
+        return html(request, lambda snapshot, filters: site.question(served, page, snapshot, filters))
+
+    @app.get("/{name}/{file}")
+    def rows(request: Request, name: str, file: str) -> Response:
+        """A view's rows, or its query."""
+        view_name, _, kind = file.rpartition(".")
+        page = site.page_of(name)
+        view = page.view(view_name) if page else None
+        if view is None or kind not in KINDS:
+            raise HTTPException(404)
+        snapshot, filters = publication.current(), filters_of(request)
+        query, values = view.statement(filters)
+        if kind == "sql":
+            return PlainTextResponse(f"{spelled(query, values).strip()}\n")
+        table = snapshot.arrow(f"select * from ({query}) limit {MOST_ROWS}", values)
+        disposition = {"content-disposition": f'attachment; filename="{name}-{view_name}.{kind}"'}
+        return Response(encoded(table, kind), media_type=KINDS[kind], headers=disposition)
+
+    def told(request: Request, status: int, title: str, text: str) -> Response:
+        return HTMLResponse(site.message(served, title, text), status_code=status)
+
+    @app.exception_handler(FilterError)
+    def bad_filter(request: Request, error: Exception) -> Response:
+        return told(request, 400, "This address cannot be read", f"{error}.")
+
+    @app.exception_handler(NothingPublishedError)
+    def nothing(request: Request, error: Exception) -> Response:
+        text = "Nothing is published in this home yet: `token-analytics run` publishes it, and this page then shows it."
+        return told(request, 503, "Nothing to show yet", text)
+
+    @app.exception_handler(duckdb.Error)
+    def unreadable(request: Request, error: Exception) -> Response:
+        text = "These rows cannot be read from what is published: `token-analytics run` renews it."
+        return told(request, 503, "This cannot be read", text)
+
+    @app.exception_handler(HTTPException)
+    def other(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == 404:
+            return told(request, 404, "There is no such page", "The address leads nowhere.")
+        return told(request, status, "This request is not answered", "The pages are only read.")
+
+    return app
+
+
+def encoded(table: pa.Table, kind: str) -> bytes:
+    """Rows as a file. In CSV a text that a spreadsheet would take for a formula gets a leading apostrophe."""
+    if kind == "json":
+        import json
+
+        rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
+        return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+    sink = io.BytesIO()
+    if kind == "parquet":
+        pyarrow.parquet.write_table(table, sink, compression="zstd")
+    else:
+        pyarrow.csv.write_csv(_without_formulas(table), sink)
+    return sink.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it; decimals as exact text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None  # noqa: PLR0124 - NaN
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    for place, column in enumerate(table.schema):
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            texts = table.column(place).to_pylist()
+            table = table.set_column(place, column.name, pa.array([_not_a_formula(text) for text in texts], pa.string()))
+        elif pa.types.is_nested(column.type):
+            table = table.set_column(place, column.name, pa.array([str(each) for each in table.column(place).to_pylist()]))
+    return table
+
+
+def _not_a_formula(text: str | None) -> str | None:
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text

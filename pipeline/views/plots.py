@@ -1,0 +1,234 @@
+"""Figures as plotly's JSON: bars, lines, bands, steps, heatmaps and curves.
+
+Belongs here: shapes that several pages share. Does not belong here: what a figure shows (one module a page), and drawing
+(static/app.js, in the reader's browser).
+
+Colours are CSS variables of the page, which the script resolves, so that light and dark mode share one set of data.
+Plotly reads `<b>` and `&amp;` in text as markup: names pass through `plain` first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from pipeline.store.connection import Row
+from pipeline.views.view import Figure, Unit, shown, text
+
+OTHERS = "(all others)"
+SERIES = tuple(f"var(--s{number})" for number in range(1, 9))
+_TICKS: dict[str, dict[str, Any]] = {
+    "usd": {"tickprefix": "$", "tickformat": "~s"},
+    "tokens": {"tickformat": "~s"},
+    "count": {"tickformat": "~s"},
+    "share": {"tickformat": ".0%"},
+}
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def plain(value: Any) -> str:
+    """Text that plotly draws as it is."""
+    return text(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def number(value: Any) -> float | None:
+    """A number for a figure, None where there is none."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def stacked(rows: Sequence[Row], x: str, y: str, part: str, unit: Unit) -> Figure:
+    """Bars of `y` over `x`, stacked by `part`; the largest part lies at the bottom, the rest of all at the top."""
+    sums: dict[str, float] = {}
+    for row in rows:
+        sums[row[part]] = sums.get(row[part], 0.0) + float(row[y] or 0)
+    parts = sorted(sums, key=lambda name: (name == OTHERS, -sums[name], name))
+    traces = []
+    for place, name in enumerate(parts):
+        of_part = [row for row in rows if row[part] == name]
+        traces.append(
+            {
+                "type": "bar",
+                "name": plain(name),
+                "x": [_position(row[x]) for row in of_part],
+                "y": [number(row[y]) for row in of_part],
+                "hovertext": [
+                    f"{plain(name)}<br>{plain(row[x])}: {plain(shown(row[y], unit))}" for row in of_part
+                ],
+                "hoverinfo": "text",
+                "marker": {"color": "var(--quiet)" if name == OTHERS else SERIES[place % len(SERIES)]},
+            }
+        )
+    return {
+        "data": traces,
+        "layout": {"barmode": "relative", "bargap": 0.15, "yaxis": _axis(unit), "showlegend": len(parts) > 1},
+    }
+
+
+def ranked(rows: Sequence[Row], name: str, value: str, unit: Unit, most: int = 15) -> Figure:
+    """Horizontal bars, the largest at the top."""
+    taken = list(rows)[:most][::-1]
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "orientation": "h",
+                "x": [number(row[value]) for row in taken],
+                "y": [_short(row[name]) for row in taken],
+                "hovertext": [f"{plain(row[name])}: {plain(shown(row[value], unit))}" for row in taken],
+                "hoverinfo": "text",
+                "marker": {"color": SERIES[0]},
+            }
+        ],
+        "layout": {
+            "xaxis": _axis(unit),
+            "yaxis": {"type": "category", "automargin": True},
+            "height": 90 + 26 * len(taken),
+            "showlegend": False,
+        },
+    }
+
+
+def lines(
+    rows: Sequence[Row],
+    x: str,
+    of: Mapping[str, str],
+    unit: Unit,
+    *,
+    band: tuple[str, str, str] | None = None,
+    is_log: bool = False,
+) -> Figure:
+    """Lines over `x`: `of` names each column's legend. `band`: the columns of a band's ends, and its legend."""
+    at = [_position(row[x]) for row in rows]
+    traces: list[Row] = []
+    if band is not None:
+        low, high, legend = band
+        edge = {"type": "scatter", "mode": "lines", "x": at, "line": {"width": 0}, "hoverinfo": "skip"}
+        traces += [
+            edge | {"y": [number(row[low]) for row in rows], "showlegend": False},
+            edge
+            | {
+                "y": [number(row[high]) for row in rows],
+                "name": legend,
+                "fill": "tonexty",
+                "fillcolor": "var(--band)",
+            },
+        ]
+    for place, (column, legend) in enumerate(of.items()):
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": legend,
+                "x": at,
+                "y": [number(row[column]) for row in rows],
+                "hovertext": [f"{legend}<br>{plain(row[x])}: {plain(shown(row[column], unit))}" for row in rows],
+                "hoverinfo": "text",
+                "line": {"color": SERIES[place % len(SERIES)], "width": 2},
+            }
+        )
+    axis = _axis(unit) | ({"type": "log"} if is_log else {"rangemode": "tozero"})
+    return {"data": traces, "layout": {"yaxis": axis, "showlegend": len(traces) > 1}}
+
+
+def waterfall(steps: Sequence[tuple[str, Decimal | float, bool]], unit: Unit = "usd") -> Figure:
+    """Steps (label, amount, whether it is a total) from left to right; each begins where the one before it ends."""
+    bases, heights, colours, hover, at = [], [], [], [], 0.0
+    for label, amount, is_total in steps:
+        value = float(amount)
+        bases.append(0.0 if is_total else at)
+        heights.append(value)
+        at = value if is_total else at + value
+        colours.append(SERIES[0] if is_total else ("var(--plus)" if value > 0 else "var(--minus)"))
+        hover.append(f"{plain(label)}: {plain(shown(amount, unit))}")
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "x": [_short(label) for label, _, _ in steps],
+                "y": heights,
+                "base": bases,
+                "hovertext": hover,
+                "hoverinfo": "text",
+                "text": [plain(shown(amount, unit)) for _, amount, _ in steps],
+                "textposition": "outside",
+                "cliponaxis": False,
+                "marker": {"color": colours},
+            }
+        ],
+        "layout": {"yaxis": _axis(unit), "xaxis": {"type": "category"}, "showlegend": False, "bargap": 0.25},
+    }
+
+
+def heatmap(rows: Sequence[Row], x: str, y: str, value: str, unit: Unit, xs: Sequence[Any], ys: Sequence[Any]) -> Figure:
+    """Cells by `x` and `y`, in the order of `xs` and `ys`; the first of `ys` at the top."""
+    found = {(row[x], row[y]): row[value] for row in rows}
+    return {
+        "data": [
+            {
+                "type": "heatmap",
+                "x": [plain(each) for each in xs],
+                "y": [plain(each) for each in ys],
+                "z": [[number(found.get((across, down))) for across in xs] for down in ys],
+                "hovertext": [
+                    [f"{plain(down)} {plain(across)}: {plain(shown(found.get((across, down)), unit))}" for across in xs]
+                    for down in ys
+                ],
+                "hoverinfo": "text",
+                "colorscale": [[0, "var(--heat0)"], [0.5, "var(--heat1)"], [1, "var(--heat2)"]],
+                "colorbar": {"thickness": 10, "outlinewidth": 0, **_TICKS.get(unit, {})},
+                "xgap": 1,
+                "ygap": 1,
+            }
+        ],
+        "layout": {
+            "xaxis": {"type": "category", "showgrid": False},
+            "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
+        },
+    }
+
+
+def points(
+    rows: Sequence[Row], x: str, y: str, label: str, units: tuple[Unit, Unit], titles: tuple[str, str]
+) -> Figure:
+    """Points by two numbers, with hover text."""
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [_position(row[x]) for row in rows],
+                "y": [number(row[y]) for row in rows],
+                "hovertext": [
+                    f"{plain(row[label])}<br>{titles[0]}: {plain(shown(row[x], units[0]))}"
+                    f"<br>{titles[1]}: {plain(shown(row[y], units[1]))}"
+                    for row in rows
+                ],
+                "hoverinfo": "text",
+                "marker": {"color": SERIES[0], "size": 8, "opacity": 0.75},
+            }
+        ],
+        "layout": {
+            "xaxis": {"title": {"text": titles[0]}, **_TICKS.get(units[0], {})},
+            "yaxis": {"title": {"text": titles[1]}, **_TICKS.get(units[1], {})},
+            "showlegend": False,
+        },
+    }
+
+
+def _axis(unit: Unit) -> dict[str, Any]:
+    return dict(_TICKS.get(unit, {}))
+
+
+def _position(value: Any) -> Any:
+    """A value as a place on an axis."""
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return float(value) if isinstance(value, int | float | Decimal) else plain(value)
+
+
+def _short(value: Any, most: int = 34) -> str:
+    label = text(value)
+    return plain(label if len(label) <= most else f"{label[: most - 1]}…")

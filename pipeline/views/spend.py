@@ -1,0 +1,246 @@
+"""What did we spend? Month to date against last month, budget and forecast; over time, by part, by hour.
+
+Belongs here: the views and sentences of this page. Does not belong here: any number that a table does not hold.
+
+Cost is usage in force at the rate card, as in the run's summary, in forecasts and in alarms. What the provider billed
+stands beside it; the page of the bill compares both.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+
+from pipeline.store.connection import Row
+from pipeline.store.published import Snapshot
+from pipeline.store.sqlfiles import sql
+from pipeline.views import plots
+from pipeline.views.filters import DIMENSIONS, FilterError, Filters
+from pipeline.views.view import Answer, Column, Figure, Page, Tile, Unit, View, day_link, dimension_link, money, share, shown
+from pipeline.words import counted
+
+BY = (*(name for name in ("model", "api_key", "workspace", "user_id", "project", "team", "provider")), "token_kind")
+GRAINS = ("auto", "day", "week", "month", "hour", "minute")
+# An hour or a minute a bar, up to this many days.
+MOST_DAYS = {"minute": 2, "hour": 31}
+OF_CHARGES = {"source": "source", **{name: name for name in DIMENSIONS}}
+OF_MINUTES = {name: column for name, column in OF_CHARGES.items() if name != "team"}
+OF_DAYS = {name: column for name, column in OF_MINUTES.items() if name not in ("user_id", "project")}
+OF_BILL = {name: name for name in ("provider", "workspace", "api_key", "model")}
+
+
+def _grain(filters: Filters) -> str:
+    """The grain of a bar: chosen, or days up to four months, then weeks, then months."""
+    chosen = filters.choice("grain", GRAINS)
+    days = (filters.last - filters.first).days + 1 if filters.first and filters.last else None
+    if chosen in MOST_DAYS and (days is None or days > MOST_DAYS[chosen]):
+        raise FilterError(f"grain={chosen}: choose a period of at most {MOST_DAYS[chosen]} days")
+    if chosen != "auto":
+        return chosen
+    if days is None:
+        return "week"
+    return "day" if days <= 124 else "week" if days <= 730 else "month"
+
+
+def _by(filters: Filters) -> str:
+    return filters.choice("by", BY)
+
+
+def _timeline_query(filters: Filters) -> str:
+    return "views/spend/moments" if _grain(filters) in MOST_DAYS else "views/spend/timeline"
+
+
+def _timeline_parts(filters: Filters) -> Mapping[str, str]:
+    grain, by = _grain(filters), _by(filters)
+    if grain not in MOST_DAYS:
+        return {"grain": grain, "by": by}
+    if by in ("team", "token_kind"):
+        raise FilterError(f"by={by}: an hour or a minute cannot be split by {by.replace('_', ' ')}")
+    return {"grain": grain, "by": by, "widest_seconds": "60" if grain == "minute" else "3600"}
+
+
+def _timeline(rows: Sequence[Row], filters: Filters) -> Figure:
+    measure = filters.choice("measure", ("cost_usd", "tokens", "input_tokens", "output_tokens"))
+    unit: Unit = "usd" if measure == "cost_usd" else "tokens"
+    return plots.stacked(rows, "period", measure, "part", unit)
+
+
+def _activity(rows: Sequence[Row], filters: Filters) -> Figure | None:
+    named = {"requests": "requests", "sessions": "sessions"}
+    counted_columns = {
+        column: legend for column, legend in named.items() if any(row[column] is not None for row in rows)
+    }
+    return plots.lines(rows, "period", counted_columns, "count") if counted_columns else None
+
+
+def _hours(rows: Sequence[Row], filters: Filters) -> Figure:
+    named = [row | {"weekday": plots.WEEKDAYS[row["weekday"] - 1], "hour": f"{row['hour']:02}"} for row in rows]
+    hours = [f"{hour:02}" for hour in range(24)]
+    return plots.heatmap(named, "hour", "weekday", "cost_usd", "usd", hours, plots.WEEKDAYS)
+
+
+def _split_figure(rows: Sequence[Row], filters: Filters) -> Figure:
+    return plots.ranked(rows, _by(filters), "cost_usd", "usd")
+
+
+def _split_sentence(rows: Sequence[Row], filters: Filters) -> str:
+    total = sum((row["cost_usd"] for row in rows), Decimal(0))
+    if not total:
+        return "None of this usage has a price." if any(row["unpriced_tokens"] for row in rows) else ""
+    by, first = _by(filters), rows[0]
+    what = DIMENSIONS.get(by, by.replace("_", " "))
+    name = shown(first[by], "text")
+    return (
+        f"The most expensive {what} is {name}: {money(first['cost_usd'])}, {share(float(first['cost_usd'] / total))} of "
+        f"{money(total)}."
+    )
+
+
+_COST = Column("cost_usd", "Cost", "usd", "Usage at the rate card, USD")
+_TOKENS = Column("tokens", "Tokens", "tokens", "All kinds of tokens together")
+_INPUT = Column("input_tokens", "Input", "tokens", "Input tokens, with those written to and read from the cache")
+_OUTPUT = Column("output_tokens", "Output", "tokens")
+
+TIMELINE = View(
+    name="timeline",
+    title="Cost over time",
+    query=_timeline_query,
+    columns=(Column("period", "From", "day", link=day_link("spend", "period")), Column("part", "Part"), _COST, _TOKENS, _INPUT, _OUTPUT, Column("requests", "Requests", "count")),
+    knows=lambda filters: OF_MINUTES if _grain(filters) in MOST_DAYS else OF_CHARGES,
+    date="usage_date",
+    figure=_timeline,
+    parts=_timeline_parts,
+    choices={"by": BY, "grain": GRAINS, "measure": ("cost_usd", "tokens", "input_tokens", "output_tokens")},
+)
+SPLIT = View(
+    name="split",
+    title="Where it went",
+    query="views/spend/split",
+    columns=(
+        *(Column(name, DIMENSIONS.get(name, "kind of token"), link=dimension_link("spend", name)) for name in BY),
+        _COST,
+        Column("share_of_cost", "Share", "share"),
+        _TOKENS,
+        _INPUT,
+        _OUTPUT,
+        Column("cache_read_share", "From cache", "share", "Share of input tokens that were read from the cache"),
+        Column("unpriced_tokens", "Unpriced", "tokens", "Tokens without a rate: not in the cost"),
+        Column("first_day", "First day", "day"),
+        Column("last_day", "Last day", "day"),
+    ),
+    knows=OF_CHARGES,
+    date="usage_date",
+    figure=_split_figure,
+    sentence=_split_sentence,
+    parts=lambda filters: {"by": _by(filters)},
+    choices={"by": BY},
+)
+ACTIVITY = View(
+    name="activity",
+    title="Requests and sessions",
+    query="views/spend/activity",
+    columns=(
+        Column("period", "From", "day", link=day_link("spend", "period")),
+        Column("requests", "Requests", "count", "Empty where the source counts none"),
+        Column("sessions", "Sessions", "count", "From the logs; a session counts on each day on which it was used"),
+        _TOKENS,
+    ),
+    knows=OF_DAYS,
+    date="usage_date",
+    figure=_activity,
+    parts=lambda filters: {"grain": "day" if _grain(filters) in MOST_DAYS else _grain(filters)},
+    choices={"grain": GRAINS[:4]},
+)
+HOURS = View(
+    name="hours",
+    title="When it is used",
+    query="views/spend/hours",
+    columns=(Column("weekday", "Weekday (1 = Monday)", "count"), Column("hour", "Hour (UTC)", "count"), _COST, _TOKENS),
+    knows=OF_MINUTES,
+    date="usage_date",
+    figure=_hours,
+    note="Only usage whose hour is known; exports by day are left out.",
+)
+
+
+def answer(snapshot: Snapshot, filters: Filters) -> Answer:
+    """Month to date against the month before, the forecast and the bill; with a period, its sum."""
+    condition, values = filters.conditions(OF_CHARGES)
+    months = snapshot.rows(sql("views/spend/answer", filters=condition), values)
+    warnings = _warnings(months, filters)
+    bill_condition, bill_values = filters.conditions(OF_BILL)
+    (bill,) = snapshot.rows(sql("views/spend/bill", filters=bill_condition), bill_values)
+    is_comparable = not filters.unknown_to(OF_BILL)
+    if bill["without_usage_usd"] and is_comparable:
+        warnings = (
+            *warnings,
+            f"{money(bill['without_usage_usd'])} was billed for days without a usage export or log "
+            f"({bill['first_without']} to {bill['last_without']}) and is not in these numbers.",
+        )
+    if not months:
+        return Answer("No usage matches these filters.", warnings=warnings)
+    last = months[-1]
+    total = sum((row["cost_usd"] for row in months), Decimal(0))
+    tokens = sum(row["tokens"] or 0 for row in months)
+    tiles = [Tile("Tokens", f"{tokens:,}", f"{months[0]['first_day']} to {last['last_day']}")]
+    if bill["amounts"] and is_comparable:
+        tiles.append(Tile("Billed for these days", money(bill["with_usage_usd"]), to=("bill", filters.without_options())))
+    forecast = _forecast(snapshot, filters)
+    if forecast:
+        budget = forecast["budget_95"]
+        remark = f"a budget of {money(budget)} has a 95% chance of being enough" if budget else "too little history for a budget"
+        tiles.append(
+            Tile(f"{forecast['month']:%B} is forecast at", money(forecast["point"]), remark, ("forecast", filters.without_options()))
+        )
+    if filters.first or filters.last:
+        sentence = f"{money(total)} was spent from {months[0]['first_day']} to {last['last_day']}."
+        return Answer(sentence, money(total), tuple(tiles), warnings)
+    tiles.insert(0, Tile("All months", money(total), counted(len(months), "month")))
+    return Answer(_month_sentence(months), money(last["cost_usd"]), tuple(tiles), warnings)
+
+
+def _month_sentence(months: Sequence[Row]) -> str:
+    last = months[-1]
+    day, month = last["last_day"], last["month"]
+    is_whole = day.day == calendar.monthrange(day.year, day.month)[1]
+    sentence = f"{month:%B %Y} cost {money(last['cost_usd'])}" + ("" if is_whole else f" up to {day:%-d %B}")
+    before = next((row for row in months if row["month"] == _month_before(month)), None)
+    if before is None:
+        return f"{sentence}."
+    compared = before["cost_usd"] if is_whole else before["to_date_usd"]
+    if not compared:
+        return f"{sentence}; {before['month']:%B} cost nothing by then."
+    change = float((last["cost_usd"] - compared) / compared)
+    direction = "more" if change > 0 else "less"
+    of = f"{before['month']:%B} ({money(compared)})" if is_whole else f"{before['month']:%B} up to the same day ({money(compared)})"
+    return f"{sentence}, {share(abs(change))} {direction} than {of}." if change else f"{sentence}, as much as {of}."
+
+
+def _month_before(month: dt.date) -> dt.date:
+    return (month - dt.timedelta(days=1)).replace(day=1)
+
+
+def _warnings(months: Sequence[Row], filters: Filters) -> tuple[str, ...]:
+    warnings = []
+    unpriced = sum(row["unpriced_tokens"] for row in months)
+    if unpriced:
+        warnings.append(f"{unpriced:,} tokens have no rate and are not in the cost: add it to rate_overrides.csv.")
+    seats = sum((row["seat_usd"] for row in months), Decimal(0))
+    if seats:
+        warnings.append(f"Usage within subscriptions would cost {money(seats)} by the token; it is not in the cost.")
+    if filters.reads_logs and not filters.source:
+        warnings.append("Users and projects are known from logs only, so these numbers come from the logs.")
+    return tuple(warnings)
+
+
+def _forecast(snapshot: Snapshot, filters: Filters) -> Row | None:
+    if filters.segment is None or filters.first or filters.last:
+        return None
+    rows = snapshot.rows(sql("views/spend/forecast"), {"segment": filters.segment})
+    return rows[0] if rows else None
+
+
+PAGE = Page("spend", "What did we spend?", "Spend", answer, (TIMELINE, SPLIT, ACTIVITY, HOURS))
