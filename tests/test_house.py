@@ -16,7 +16,7 @@ PIPELINE = TESTS.parent / "pipeline"
 # A stage imports only those before it.
 STAGES = (
     "limits", "words", "settings", "store", "ingest", "fetch", "reference", "marts", "analysis", "pricing", "savings",
-    "finance", "views", "validation", "assets", "definitions", "cli",
+    "finance", "views", "serving", "validation", "assets", "definitions", "cli",
 )  # fmt: skip
 PURE = ("analysis/stats", "pricing/terms.py", "pricing/bill_model.py", "pricing/risk.py", "pricing/frontier.py")
 

@@ -18,7 +18,9 @@ from pipeline.settings import ConfigurationError
 @app.command()
 def serve(
     home: HomeOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; only loopback is allowed without access control.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; only loopback is allowed without access control.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
 ) -> None:
     """Serve the pages of what is published: filters, figures, tables, downloads. Runs may go on meanwhile."""

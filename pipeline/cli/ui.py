@@ -1,7 +1,8 @@
 """The Dagster UI of `token-analytics ui`: `dagster dev` with a web server that answers only its own pages.
 
-Belongs here: the reports that the UI links to, and which requests change something. Does not belong here: what Dagster
-shows (definitions), starting this (dagster_ui), the content of a report (views), and the check of hosts (serving.guard).
+Belongs here: the reports that the UI links to, and which requests change something. Does not belong here: what
+Dagster shows (definitions), starting this (dagster_ui), the content of a report (views), and the check of hosts
+(serving.guard).
 
 Dagster's web server does not ask where requests come from, and even a GET may change things. A browser opens no file://
 link from a page of a server, so the reports are served beside the UI.
@@ -21,6 +22,7 @@ from typing import Any
 from pipeline import settings
 from pipeline.serving.guard import App, OwnPagesOnly, Receive, Scope, Send, answer
 from pipeline.views.pages import ADDRESS
+
 
 class Reports:
     """An ASGI application that answers GET of /reports/... from a folder of pages, and passes on everything else.

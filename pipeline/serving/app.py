@@ -9,14 +9,10 @@ Each request reads one snapshot, so nothing that it answers mixes two versions o
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
@@ -27,8 +23,14 @@ from pipeline.settings import Settings
 from pipeline.store.published import NothingPublishedError, Publication, Snapshot
 from pipeline.views import site
 from pipeline.views.filters import FilterError, Filters, parse, spelled
+from pipeline.views.rows import encoded
 
-KINDS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "json": "application/json", "sql": "text/plain"}
+KINDS = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "json": "application/json",
+    "sql": "text/plain",
+}
 MOST_ROWS = 1_000_000
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -126,66 +128,28 @@ def create(settings: Settings) -> FastAPI:
         disposition = {"content-disposition": f'attachment; filename="{name}-{view_name}.{kind}"'}
         return Response(encoded(table, kind), media_type=KINDS[kind], headers=disposition)
 
-    def told(request: Request, status: int, title: str, text: str) -> Response:
+    def message(request: Request, status: int, title: str, text: str) -> Response:
         return HTMLResponse(site.message(served, title, text), status_code=status)
 
     @app.exception_handler(FilterError)
     def bad_filter(request: Request, error: Exception) -> Response:
-        return told(request, 400, "This address cannot be read", f"{error}.")
+        return message(request, 400, "This address cannot be read", f"{error}.")
 
     @app.exception_handler(NothingPublishedError)
     def nothing(request: Request, error: Exception) -> Response:
         text = "Nothing is published in this home yet: `token-analytics run` publishes it, and this page then shows it."
-        return told(request, 503, "Nothing to show yet", text)
+        return message(request, 503, "Nothing to show yet", text)
 
     @app.exception_handler(duckdb.Error)
     def unreadable(request: Request, error: Exception) -> Response:
         text = "These rows cannot be read from what is published: `token-analytics run` renews it."
-        return told(request, 503, "This cannot be read", text)
+        return message(request, 503, "This cannot be read", text)
 
     @app.exception_handler(HTTPException)
     def other(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         if status == 404:
-            return told(request, 404, "There is no such page", "The address leads nowhere.")
-        return told(request, status, "This request is not answered", "The pages are only read.")
+            return message(request, 404, "There is no such page", "The address leads nowhere.")
+        return message(request, status, "This request is not answered", "The pages are only read.")
 
     return app
-
-
-def encoded(table: pa.Table, kind: str) -> bytes:
-    """Rows as a file. In CSV a text that a spreadsheet would take for a formula gets a leading apostrophe."""
-    if kind == "json":
-        import json
-
-        rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
-        return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
-    sink = io.BytesIO()
-    if kind == "parquet":
-        pyarrow.parquet.write_table(table, sink, compression="zstd")
-    else:
-        pyarrow.csv.write_csv(_without_formulas(table), sink)
-    return sink.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON holds it; decimals as exact text."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None  # noqa: PLR0124 - NaN
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def _without_formulas(table: pa.Table) -> pa.Table:
-    for place, column in enumerate(table.schema):
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            texts = table.column(place).to_pylist()
-            table = table.set_column(place, column.name, pa.array([_not_a_formula(text) for text in texts], pa.string()))
-        elif pa.types.is_nested(column.type):
-            table = table.set_column(place, column.name, pa.array([str(each) for each in table.column(place).to_pylist()]))
-    return table
-
-
-def _not_a_formula(text: str | None) -> str | None:
-    return f"'{text}" if text and text[0] in "=+-@\t\r" else text

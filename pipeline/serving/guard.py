@@ -26,7 +26,7 @@ READS = ("GET", "HEAD", "OPTIONS")
 class OwnPagesOnly:
     """An ASGI application that accepts only requests to its own host, from its own pages or without an origin.
 
-    `is_change` says of the query string of a GET whether it would change something: such requests have to be sent by POST.
+    `is_change` says of the query string of a GET whether it would change something: that has to be sent by POST.
     """
 
     def __init__(self, app: App, host: str, is_change: Callable[[bytes], bool] | None = None) -> None:
@@ -56,7 +56,12 @@ class OwnPagesOnly:
             return "it comes from a page of another origin"
         if "cross-site" in given.get(b"sec-fetch-site", []) and "navigate" not in given.get(b"sec-fetch-mode", []):
             return "it comes from a page of another site"
-        if scope["type"] == "http" and scope["method"] in READS and self._is_change and self._is_change(scope["query_string"]):
+        if (
+            scope["type"] == "http"
+            and scope["method"] in READS
+            and self._is_change
+            and self._is_change(scope["query_string"])
+        ):
             return "what changes something has to be sent by POST"
         return ""
 

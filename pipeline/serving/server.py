@@ -26,8 +26,8 @@ def serve(settings: Settings, host: str, port: int, on_start: Callable[[str], No
     """
     if not _is_loopback(host):
         raise ConfigurationError(
-            f"serve: {host} can be reached from other machines, and the pages have no access control yet: use 127.0.0.1, "
-            "and a proxy that asks for a login"
+            f"serve: {host} can be reached from other machines, and the pages have no access control yet: use "
+            "127.0.0.1, and a proxy that asks for a login"
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -36,7 +36,7 @@ def serve(settings: Settings, host: str, port: int, on_start: Callable[[str], No
         name = f"[{host}]" if ":" in host else host
         on_start(f"http://{name}:{listener.getsockname()[1]}/")
         app = OwnPagesOnly(SafeHeaders(create(settings), POLICY), host)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")  # type: ignore[arg-type]
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -37,9 +37,11 @@ class Snapshot:
 
     def __init__(self, path: Path, version: str, published_at: dt.datetime) -> None:
         self.version, self.published_at = version, published_at
-        # Attached to an instance of its own: DuckDB gives one process one instance a path, also when the file behind the
-        # path is another one by now.
-        self._connection = duckdb.connect(":memory:", config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"})
+        # Attached to an instance of its own: DuckDB gives a process one instance a path, also when the file behind
+        # the path is another one by now.
+        self._connection = duckdb.connect(
+            ":memory:", config={"TimeZone": "UTC", "autoinstall_known_extensions": "false"}
+        )
         self._connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("SET python_enable_replacements = false")
@@ -77,7 +79,7 @@ class Snapshot:
         """The result of a query as an Arrow table; nothing is kept."""
         cursor = self._cursor()
         try:
-            return cursor.execute(query, dict(values or {})).to_arrow_table()
+            return cursor.sql(query, params=dict(values or {})).to_arrow_table()
         finally:
             cursor.close()
 

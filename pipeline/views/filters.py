@@ -88,7 +88,8 @@ class Filters:
         `columns`: the table's column of each dimension that it knows (`source` too, where the table has `is_in_force`);
         `date`: its column of the day, '' without one.
         """
-        parts, values = [], {}
+        parts: list[str] = []
+        values: dict[str, Any] = {}
         if date:
             for name, operator, day in (("first_day", ">=", self.first), ("last_day", "<=", self.last)):
                 if day is not None:

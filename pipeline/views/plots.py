@@ -1,7 +1,7 @@
 """Figures as plotly's JSON: bars, lines, bands, steps, heatmaps and curves.
 
-Belongs here: shapes that several pages share. Does not belong here: what a figure shows (one module a page), and drawing
-(static/app.js, in the reader's browser).
+Belongs here: shapes that several pages share. Does not belong here: what a figure shows (one module a page), and
+drawing (static/app.js, in the reader's browser).
 
 Colours are CSS variables of the page, which the script resolves, so that light and dark mode share one set of data.
 Plotly reads `<b>` and `&amp;` in text as markup: names pass through `plain` first.
@@ -54,9 +54,7 @@ def stacked(rows: Sequence[Row], x: str, y: str, part: str, unit: Unit) -> Figur
                 "name": plain(name),
                 "x": [_position(row[x]) for row in of_part],
                 "y": [number(row[y]) for row in of_part],
-                "hovertext": [
-                    f"{plain(name)}<br>{plain(row[x])}: {plain(shown(row[y], unit))}" for row in of_part
-                ],
+                "hovertext": [f"{plain(name)}<br>{plain(row[x])}: {plain(shown(row[y], unit))}" for row in of_part],
                 "hoverinfo": "text",
                 "marker": {"color": "var(--quiet)" if name == OTHERS else SERIES[place % len(SERIES)]},
             }
@@ -162,30 +160,43 @@ def waterfall(steps: Sequence[tuple[str, Decimal | float, bool]], unit: Unit = "
     }
 
 
-def heatmap(rows: Sequence[Row], x: str, y: str, value: str, unit: Unit, xs: Sequence[Any], ys: Sequence[Any]) -> Figure:
-    """Cells by `x` and `y`, in the order of `xs` and `ys`; the first of `ys` at the top."""
+def heatmap(
+    rows: Sequence[Row], x: str, y: str, value: str, unit: Unit, xs: Sequence[Any], ys: Sequence[Any]
+) -> Figure:
+    """Cells by `x` and `y`, in the order of `xs` and `ys`, the first of `ys` at the top; the darker, the more.
+
+    Each cell is a bar: plotly's own heatmaps write style attributes, which the pages' policy refuses.
+    """
     found = {(row[x], row[y]): row[value] for row in rows}
+    cells = [(across, down, found.get((across, down))) for down in ys for across in xs]
+    most = max((float(amount) for _, _, amount in cells if amount is not None), default=0.0)
+    place = {down: float(len(ys) - 1 - index) for index, down in enumerate(ys)}
     return {
         "data": [
             {
-                "type": "heatmap",
-                "x": [plain(each) for each in xs],
-                "y": [plain(each) for each in ys],
-                "z": [[number(found.get((across, down))) for across in xs] for down in ys],
+                "type": "bar",
+                "x": [plain(across) for across, _, _ in cells],
+                "y": [0.94] * len(cells),
+                "base": [place[down] - 0.47 for _, down, _ in cells],
+                "width": 0.94,
                 "hovertext": [
-                    [f"{plain(down)} {plain(across)}: {plain(shown(found.get((across, down)), unit))}" for across in xs]
-                    for down in ys
+                    f"{plain(down)} {plain(across)}: {plain(shown(amount, unit))}" for across, down, amount in cells
                 ],
                 "hoverinfo": "text",
-                "colorscale": [[0, "var(--heat0)"], [0.5, "var(--heat1)"], [1, "var(--heat2)"]],
-                "colorbar": {"thickness": 10, "outlinewidth": 0, **_TICKS.get(unit, {})},
-                "xgap": 1,
-                "ygap": 1,
+                "marker": {"color": [f"var(--heat{_level(amount, most)})" for _, _, amount in cells]},
             }
         ],
         "layout": {
+            "barmode": "overlay",
             "xaxis": {"type": "category", "showgrid": False},
-            "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
+            "yaxis": {
+                "tickvals": [place[down] for down in ys],
+                "ticktext": [plain(down) for down in ys],
+                "showgrid": False,
+                "zeroline": False,
+            },
+            "showlegend": False,
+            "height": 90 + 30 * len(ys),
         },
     }
 
@@ -216,6 +227,13 @@ def points(
             "showlegend": False,
         },
     }
+
+
+def _level(value: Any, most: float) -> int:
+    """A colour of a heatmap, 0 for nothing to 5, by the square root: small values differ visibly from nothing."""
+    if value is None or value <= 0 or most <= 0:
+        return 0
+    return min(5, 1 + int(5 * math.sqrt(float(value) / most)))
 
 
 def _axis(unit: Unit) -> dict[str, Any]:

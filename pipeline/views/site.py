@@ -28,7 +28,7 @@ from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
 PAGES: tuple[Page, ...] = (spend.PAGE,)
 STATIC = Path(__file__).parent / "static"
-PLOTLY, HTMX = "plotly-cartesian-4.1.1.min.js", "htmx-4.0.1.min.js"
+PLOTLY, PLOTLY_STYLE, HTMX = "plotly-cartesian-4.1.1.min.js", "plotly-cartesian-4.1.1.css", "htmx-4.0.1.min.js"
 EVERYTHING = Filters()
 # Values in the list of a filter: the most expensive; others can still be written into the address.
 MOST_VALUES = 300
@@ -39,9 +39,17 @@ _log = logging.getLogger(__name__)
 class Site(Protocol):
     """Where things are: addresses of pages, downloads and scripts, and what a reader can do there."""
 
-    is_live: bool
-    policy: str
-    downloads: tuple[str, ...]
+    @property
+    def is_live(self) -> bool:
+        """Whether pages have filters: a server answers."""
+
+    @property
+    def policy(self) -> str:
+        """The content security policy inside of a page; '' where it is sent as a header."""
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """The kinds of files that a view's rows come in."""
 
     def page(self, name: str, filters: Filters | None) -> str | None:
         """The address of a page with filters; None where this site has none."""
@@ -136,7 +144,7 @@ def _unreadable(name: str, error: duckdb.Error) -> str:
     if isinstance(error, duckdb.OutOfMemoryException):
         return "This is too much data for one view: choose a shorter period, or fewer values."
     _log.warning("view %s: %s", name, type(error).__name__)
-    return "This cannot be read from what is published: it was written by another version. `token-analytics run` renews it."
+    return "This cannot be read from what is published: another version wrote it. `token-analytics run` renews it."
 
 
 def choices_of(snapshot: Snapshot) -> Choices:
@@ -144,7 +152,7 @@ def choices_of(snapshot: Snapshot) -> Choices:
     try:
         rows = snapshot.rows(sql("views/choices", most=str(MOST_VALUES)))
     except duckdb.Error:
-        return Choices({name: () for name in DIMENSIONS})
+        return Choices(dict.fromkeys(DIMENSIONS, ()))
     values: dict[str, list[str]] = {name: [] for name in DIMENSIONS}
     for row in rows:
         if row["dimension"] in values:
@@ -199,6 +207,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "cell": shown,
+        "heading": lambda label: f"{label[:1].upper()}{label[1:]}",
         "choice": lambda value: _CHOICE_NAMES.get(value, value.replace("_", " ")),
         "inert": lambda figure: Markup(_inert(figure)),  # noqa: S704
     }
@@ -214,11 +223,16 @@ def _inert(data: Any) -> str:
 
 
 def _render(name: str, site: Site, snapshot: Snapshot | None, **values: Any) -> str:
-    return _environment().get_template(f"{name}.html.j2").render(
-        site=site,
-        pages=PAGES,
-        plotly=PLOTLY,
-        htmx=HTMX,
-        published_at=snapshot.published_at if snapshot else None,
-        **values,
+    return (
+        _environment()
+        .get_template(f"{name}.html.j2")
+        .render(
+            site=site,
+            pages=PAGES,
+            plotly=PLOTLY,
+            plotly_style=PLOTLY_STYLE,
+            htmx=HTMX,
+            published_at=snapshot.published_at if snapshot else None,
+            **values,
+        )
     )

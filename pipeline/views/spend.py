@@ -12,14 +12,26 @@ import calendar
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from functools import partial
 
 from pipeline.store.connection import Row
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
 from pipeline.views import plots
 from pipeline.views.filters import DIMENSIONS, FilterError, Filters
-from pipeline.views.view import Answer, Column, Figure, Page, Tile, Unit, View, day_link, dimension_link, money, share, shown
+from pipeline.views.view import (
+    Answer,
+    Column,
+    Figure,
+    Page,
+    Tile,
+    Unit,
+    View,
+    day_link,
+    dimension_link,
+    money,
+    share,
+    shown,
+)
 from pipeline.words import counted
 
 BY = (*(name for name in ("model", "api_key", "workspace", "user_id", "project", "team", "provider")), "token_kind")
@@ -28,7 +40,7 @@ GRAINS = ("auto", "day", "week", "month", "hour", "minute")
 MOST_DAYS = {"minute": 2, "hour": 31}
 OF_CHARGES = {"source": "source", **{name: name for name in DIMENSIONS}}
 OF_MINUTES = {name: column for name, column in OF_CHARGES.items() if name != "team"}
-OF_DAYS = {name: column for name, column in OF_MINUTES.items() if name not in ("user_id", "project")}
+OF_DAYS = {name: name for name in ("provider", "workspace", "api_key", "model")}
 OF_BILL = {name: name for name in ("provider", "workspace", "api_key", "model")}
 
 
@@ -94,8 +106,8 @@ def _split_sentence(rows: Sequence[Row], filters: Filters) -> str:
     what = DIMENSIONS.get(by, by.replace("_", " "))
     name = shown(first[by], "text")
     return (
-        f"The most expensive {what} is {name}: {money(first['cost_usd'])}, {share(float(first['cost_usd'] / total))} of "
-        f"{money(total)}."
+        f"The most expensive {what} is {name}: {money(first['cost_usd'])}, "
+        f"{share(float(first['cost_usd'] / total))} of {money(total)}."
     )
 
 
@@ -108,7 +120,15 @@ TIMELINE = View(
     name="timeline",
     title="Cost over time",
     query=_timeline_query,
-    columns=(Column("period", "From", "day", link=day_link("spend", "period")), Column("part", "Part"), _COST, _TOKENS, _INPUT, _OUTPUT, Column("requests", "Requests", "count")),
+    columns=(
+        Column("period", "From", "day", link=day_link("spend", "period")),
+        Column("part", "Part"),
+        _COST,
+        _TOKENS,
+        _INPUT,
+        _OUTPUT,
+        Column("requests", "Requests", "count"),
+    ),
     knows=lambda filters: OF_MINUTES if _grain(filters) in MOST_DAYS else OF_CHARGES,
     date="usage_date",
     figure=_timeline,
@@ -140,12 +160,12 @@ SPLIT = View(
 )
 ACTIVITY = View(
     name="activity",
-    title="Requests and sessions",
+    title="Requests and sessions in the logs",
     query="views/spend/activity",
     columns=(
         Column("period", "From", "day", link=day_link("spend", "period")),
-        Column("requests", "Requests", "count", "Empty where the source counts none"),
-        Column("sessions", "Sessions", "count", "From the logs; a session counts on each day on which it was used"),
+        Column("requests", "Requests", "count", "Empty where the logs count none"),
+        Column("sessions", "Sessions", "count", "A session counts on each day on which it was used"),
         _TOKENS,
     ),
     knows=OF_DAYS,
@@ -187,13 +207,24 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     tokens = sum(row["tokens"] or 0 for row in months)
     tiles = [Tile("Tokens", f"{tokens:,}", f"{months[0]['first_day']} to {last['last_day']}")]
     if bill["amounts"] and is_comparable:
-        tiles.append(Tile("Billed for these days", money(bill["with_usage_usd"]), to=("bill", filters.without_options())))
+        tiles.append(
+            Tile("Billed for these days", money(bill["with_usage_usd"]), to=("bill", filters.without_options()))
+        )
     forecast = _forecast(snapshot, filters)
     if forecast:
         budget = forecast["budget_95"]
-        remark = f"a budget of {money(budget)} has a 95% chance of being enough" if budget else "too little history for a budget"
+        remark = (
+            f"a budget of {money(budget)} has a 95% chance of being enough"
+            if budget
+            else "too little history for a budget"
+        )
         tiles.append(
-            Tile(f"{forecast['month']:%B} is forecast at", money(forecast["point"]), remark, ("forecast", filters.without_options()))
+            Tile(
+                f"{forecast['month']:%B} is forecast at",
+                money(forecast["point"]),
+                remark,
+                ("forecast", filters.without_options()),
+            )
         )
     if filters.first or filters.last:
         sentence = f"{money(total)} was spent from {months[0]['first_day']} to {last['last_day']}."
@@ -215,7 +246,11 @@ def _month_sentence(months: Sequence[Row]) -> str:
         return f"{sentence}; {before['month']:%B} cost nothing by then."
     change = float((last["cost_usd"] - compared) / compared)
     direction = "more" if change > 0 else "less"
-    of = f"{before['month']:%B} ({money(compared)})" if is_whole else f"{before['month']:%B} up to the same day ({money(compared)})"
+    of = (
+        f"{before['month']:%B} ({money(compared)})"
+        if is_whole
+        else f"{before['month']:%B} up to the same day ({money(compared)})"
+    )
     return f"{sentence}, {share(abs(change))} {direction} than {of}." if change else f"{sentence}, as much as {of}."
 
 

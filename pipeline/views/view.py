@@ -9,6 +9,7 @@ A page is one question. It begins with the answer in a sentence and its numbers;
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -51,9 +52,10 @@ class Column:
 class View:
     """One query, and how its rows are shown.
 
-    `query`: the SQL file, with the parts ${filters} (a condition) and those of `parts`. `knows`: the columns of its table
-    by dimension; `date`: its column of the day. Both may rest on the filters. `figure` and `sentence` are made from all rows. `values`: named
-    parameters besides those of the filters. `note`: what the numbers mean, for readers who don't know the field. `is_list`: one
+    `query`: the SQL file, with the parts ${filters} (a condition) and those of `parts`. `knows`: the columns of its
+    table by dimension. Both may depend on the filters. `date`: its column of the day. `figure` and `sentence` are made
+    from all rows. `values`: named parameters besides those of the filters. `choices`: options in an address, and what
+    they may be, the default first. `note`: what the numbers mean, for readers who don't know the field. `is_list`: one
     row a record, read page by page, so without figure and sentence.
     """
 
@@ -198,7 +200,7 @@ def _order(view: View, filters: Filters) -> tuple[str, int]:
 
 def shown(value: Any, unit: Unit) -> str:
     """A value as the text of a cell; a dash where there is none."""
-    if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     match unit:
         case "usd":

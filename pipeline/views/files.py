@@ -1,0 +1,69 @@
+"""The pages as files: reports/index.html and the pages that it links, readable from disk without a server.
+
+Belongs here: writing them, each in one atomic step. Does not belong here: what they show (the same views as served).
+
+Files have no filters: they show all days. One copy of the scripts lies beside them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pipeline.store.published import Snapshot
+from pipeline.views import site
+from pipeline.views.filters import Filters
+from pipeline.views.pages import private_folder, write_atomically
+from pipeline.views.rows import encoded
+
+ASSETS = (site.PLOTLY, site.PLOTLY_STYLE, "app.js", "style.css")
+FOLDER = "static"
+
+
+class Files:
+    """Addresses in a folder of reports. A page is linked without filters, or not at all where they would be needed."""
+
+    is_live = False
+    downloads = ("csv", "parquet")
+
+    # As strict as files allow: nothing from the network, no script or style inside of a page.
+    policy = (
+        "default-src 'none'; script-src file: 'self'; style-src file: 'self'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+    def page(self, name: str, filters: Filters | None) -> str | None:
+        """The file of a page."""
+        return f"{name}.html" if filters is None or filters == site.EVERYTHING else None
+
+    def download(self, page: str, view: str, kind: str, filters: Filters) -> str:
+        """The file of a view's rows."""
+        return f"data/{page}-{view}.{kind}"
+
+    def asset(self, name: str) -> str:
+        """The file of a script or style."""
+        return f"{FOLDER}/{name}"
+
+
+def write(snapshot: Snapshot, reports: Path) -> Path:
+    """Write all pages, their rows and their scripts below `reports`; returns the entrance."""
+    files = Files()
+    static = private_folder(reports / FOLDER)
+    for name in ASSETS:
+        if not (static / name).exists() or (static / name).read_bytes() != (site.STATIC / name).read_bytes():
+            shutil.copyfile(site.STATIC / name, static / name)
+            (static / name).chmod(0o600)
+    data = private_folder(reports / "data")
+    for page in site.PAGES:
+        for view in page.views:
+            query, values = view.statement(site.EVERYTHING)
+            table = snapshot.arrow(f"select * from ({query}) limit {MOST_ROWS}", values)
+            for kind in files.downloads:
+                write_atomically(data / f"{page.name}-{view.name}.{kind}", encoded(table, kind))
+        write_atomically(reports / f"{page.name}.html", site.question(files, page, snapshot, site.EVERYTHING))
+    write_atomically(reports / "index.html", site.index(files, snapshot, site.EVERYTHING))
+    return reports / "index.html"
+
+
+# Rows of a view that are written beside its page; the served page and the Parquet files in outputs/ have the others.
+MOST_ROWS = 10_000
