@@ -54,7 +54,7 @@ def write(snapshot: Snapshot, reports: Path) -> Path:
             shutil.copyfile(site.STATIC / name, static / name)
             (static / name).chmod(0o600)
     data = private_folder(reports / "data")
-    for page in site.PAGES:
+    for page in site.QUESTIONS:
         for view in page.views:
             query, values = view.statement(site.EVERYTHING)
             table = snapshot.arrow(f"select * from ({query}) limit {MOST_ROWS}", values)

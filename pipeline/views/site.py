@@ -27,6 +27,7 @@ from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError,
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
 PAGES: tuple[Page, ...] = (spend.PAGE,)
+QUESTIONS = tuple(page for page in PAGES if not page.is_hidden)
 STATIC = Path(__file__).parent / "static"
 PLOTLY, PLOTLY_STYLE, HTMX = "plotly-cartesian-4.1.1.min.js", "plotly-cartesian-4.1.1.css", "htmx-4.0.1.min.js"
 EVERYTHING = Filters()
@@ -86,7 +87,7 @@ def index(site: Site, snapshot: Snapshot, filters: Filters) -> str:
         current="index",
         shared=shared,
         has_figures=False,
-        answers=[(page, answered(page, snapshot, shared)) for page in PAGES],
+        answers=[(page, answered(page, snapshot, shared)) for page in QUESTIONS],
     )
 
 
@@ -228,7 +229,7 @@ def _render(name: str, site: Site, snapshot: Snapshot | None, **values: Any) -> 
         .get_template(f"{name}.html.j2")
         .render(
             site=site,
-            pages=PAGES,
+            pages=QUESTIONS,
             plotly=PLOTLY,
             plotly_style=PLOTLY_STYLE,
             htmx=HTMX,

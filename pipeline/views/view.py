@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pipeline.store.connection import Row
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import identifier, sql
-from pipeline.views.filters import DIMENSIONS, NOT_STATED, FilterError, Filters, spelled
+from pipeline.views.filters import DIMENSIONS, MAX_LENGTH, NOT_STATED, FilterError, Filters, spelled
 
 Unit = Literal["usd", "tokens", "count", "share", "ratio", "seconds", "day", "month", "moment", "text", "long", "yes"]
 NUMBERS = ("usd", "tokens", "count", "share", "ratio", "seconds")
@@ -131,13 +131,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Page:
-    """A question: its name in addresses, its title, how it is answered, and its views in order."""
+    """A question: its name in addresses, its title, how it is answered, and its views in order.
+
+    `is_hidden`: about one record that the address names, so reached by links only and without filters.
+    """
 
     name: str
     question: str
     short: str
     answer: Callable[[Snapshot, Filters], Answer]
     views: tuple[View, ...]
+    is_hidden: bool = False
 
     def view(self, name: str) -> View | None:
         """The view of that name."""
@@ -263,6 +267,14 @@ def dimension_link(page: str, dimension: str) -> Callable[[Row, Filters], tuple[
         return page, filters.without_options().with_values(**{dimension: value or NOT_STATED})
 
     return link
+
+
+def session_link(row: Row, filters: Filters) -> tuple[str, Filters] | None:
+    """A link of a cell to the page of the row's session."""
+    session_id = row.get("session_id")
+    if not session_id or len(session_id) > MAX_LENGTH:
+        return None
+    return "session", Filters(options=(("id", session_id),))
 
 
 def day_link(page: str, column: str = "usage_date") -> Callable[[Row, Filters], tuple[str, Filters] | None]:
