@@ -1,7 +1,8 @@
-"""Stage 5: the files that people open. The work is done by `store.warehouse.publish`."""
+"""Stage 5: the files that people open. The work is done by `store.warehouse.publish` and `views.files`."""
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -9,11 +10,13 @@ from pipeline.analysis import distributions
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
-from pipeline.assets.preview import markdown
+from pipeline.assets.preview import markdown, page_metadata
 from pipeline.finance import closing, focus
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
 from pipeline.store import memo, progress, warehouse
+from pipeline.store.published import Publication
+from pipeline.views import files
 
 
 class IncompleteError(Exception):
@@ -29,10 +32,11 @@ _ANALYSIS = [
 @dg.asset(
     name="published",
     description=(
-        "token_analytics.duckdb, outputs/*.parquet, focus_1_2.csv: replaced as a whole, while readers have them open."
+        "token_analytics.duckdb, outputs/*.parquet, focus_1_2.csv: replaced as a whole, while readers have them open. "
+        "And the pages of reports/, made of them."
     ),
     group_name="published",
-    kinds={"duckdb", "parquet"},
+    kinds={"duckdb", "parquet", "html"},
     owners=OWNERS,
     deps=[*MARTS, *_ANALYSIS, REPORT, dg.AssetKey(["ingest", "files"]), dg.AssetKey(["ingest", "rejected_rows"])],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)),
@@ -59,7 +63,7 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
         )
         is_current = memo.outcome(connection, "published", inputs) == warehouse.published_state(settings)
         failures = memo.failures(connection)
-        metadata: dict[str, dg.MetadataValue | bool | int] = {"path": dg.MetadataValue.path(str(settings.published))}
+        metadata: dict[str, Any] = {"path": dg.MetadataValue.path(str(settings.published))}
         if is_current and not home.full_refresh:
             metadata["unchanged"] = True
         else:
@@ -70,6 +74,13 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
             memo.note(connection, "published", inputs, warehouse.published_state(settings))
             table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
             metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
+        entrance = settings.reports / files.ENTRANCE
+        shown = memo.fingerprint(connection, warehouse.published_state(settings))
+        if home.full_refresh or not entrance.exists() or memo.outcome(connection, "pages", shown) is None:
+            progress.report("pages")
+            files.write(Publication(settings.published).current(), settings.reports)
+            memo.note(connection, "pages", shown)
+        metadata |= page_metadata(entrance, settings.reports)
         progress.store(connection, context.run_id)
     yield dg.MaterializeResult(metadata=metadata)
     if failures:

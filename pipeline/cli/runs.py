@@ -50,6 +50,7 @@ STAGES = {
     "pricing_page": "Drawing the contracts",
     "closing": "Comparing with closed months",
     "publish": "Publishing",
+    "pages": "Writing the pages",
 }
 
 
@@ -278,6 +279,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["without_usage"] = output.rows(connection, sql("cli/status/without_usage"))
             published["unpriced"] = output.rows(connection, sql("cli/summary/unpriced"))
     report = settings.reports / "validation" / "latest.html"
+    pages = settings.reports / "index.html"
     reconciled = settings.reports / "reconciliation" / "index.html"
     statistics = settings.reports / "analysis" / "index.html"
     pricing = settings.reports / "pricing" / "index.html"
@@ -293,6 +295,7 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         **published,
         "database": str(settings.published),
         "outputs": str(settings.outputs),
+        "pages": str(pages) if pages.exists() else None,
         "report": str(report) if report.exists() else None,
         "reconciliation_report": str(reconciled) if reconciled.exists() else None,
         "statistics_report": str(statistics) if statistics.exists() else None,
@@ -390,6 +393,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     else:
         left = "the database still holds the last complete run" if summary["usage"] else "there is no database yet"
         out.print(f"Not published: {left}.", style="red")
+    if summary["pages"]:
+        _print_line("Pages", f"{summary['pages']}   (with filters: token-analytics serve)")
     if summary["report"]:
         _print_line("Validation", summary["report"])
     if summary["reconciliation_report"]:

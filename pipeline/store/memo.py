@@ -20,6 +20,7 @@ from pipeline.store.sqlfiles import sql
 MARTS = "marts"
 
 
+_CODE = (".py", ".sql", ".json", ".j2", ".js", ".css")
 _FAILED = "failed "  # prefix of the fingerprint of a stage that failed in part
 
 
@@ -108,7 +109,7 @@ def fingerprint(connection: duckdb.DuckDBPyConnection, *settings: object) -> str
 @cache
 def _code() -> str:
     folders = (bundled.PACKAGE, bundled.ROOT / "expectations")
-    files = {file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".sql", ".json", ".j2")}
+    files = {file for folder in folders for file in folder.rglob("*") if file.suffix in _CODE}
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

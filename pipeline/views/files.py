@@ -18,6 +18,7 @@ from pipeline.views.rows import encoded
 
 ASSETS = (site.PLOTLY, site.PLOTLY_STYLE, "app.js", "style.css")
 FOLDER = "static"
+ENTRANCE = "index.html"
 
 
 class Files:
@@ -61,8 +62,8 @@ def write(snapshot: Snapshot, reports: Path) -> Path:
             for kind in files.downloads:
                 write_atomically(data / f"{page.name}-{view.name}.{kind}", encoded(table, kind))
         write_atomically(reports / f"{page.name}.html", site.question(files, page, snapshot, site.EVERYTHING))
-    write_atomically(reports / "index.html", site.index(files, snapshot, site.EVERYTHING))
-    return reports / "index.html"
+    write_atomically(reports / ENTRANCE, site.index(files, snapshot, site.EVERYTHING))
+    return reports / ENTRANCE
 
 
 # Rows of a view that are written beside its page; the served page and the Parquet files in outputs/ have the others.
