@@ -322,11 +322,12 @@ print(json.dumps({"states": states, "errors": errors, "polls": polls}), flush=Tr
 
 
 def tables(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything published, sorted, without times of loading and the cost of the last run."""
+    """Everything published, sorted, without times of loading, and what runs cost and found."""
     found = {}
     with warehouse.connect_published(settings.load(home)) as connection:
         for schema, table in connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE table_name <> 'run_stages' ORDER BY ALL"
+            "SELECT schema_name, table_name FROM duckdb_tables() "
+            "WHERE table_name NOT IN ('run_stages', 'validation_results') ORDER BY ALL"
         ).fetchall():
             what = "* EXCLUDE (loaded_at)" if (schema, table) == ("ingest", "files") else "*"
             what = "* EXCLUDE (modified_ns, changed_ns)" if (schema, table) == ("ingest", "paths") else what

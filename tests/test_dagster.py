@@ -60,6 +60,7 @@ ASSETS = [
     "analysis/tail_metrics",
     "analysis/time_profile",
     "analysis/usage_anomalies",
+    "analysis/validation_results",
     "ingest/files",
     "ingest/paths",
     "ingest/rejected_rows",
@@ -451,11 +452,29 @@ def test_nothing_behind_a_broken_law_is_materialized(broken_run: Any, published_
     with dg.DagsterInstance.from_config(str(instance_folder)) as instance:
         (last,) = instance.get_runs(limit=1)
         made = {
-            event.asset_key.path[0]
+            event.asset_key
             for record in instance.all_logs(last.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
             if (event := record.get_dagster_event()).asset_key
         }
-    assert made == {"raw", "ingest", "reference", "staging", "intermediate", "marts", "validation_report"}
+    results = {dg.AssetKey(["analysis", "validation_results"])}
+    before = {"raw", "ingest", "reference", "staging", "intermediate", "marts", "validation_report"}
+    assert results < made
+    assert {key.path[0] for key in made - results} == before
+
+
+def test_what_the_checks_of_a_stopped_run_found_is_kept_beside_that_of_the_published_run(
+    broken_run: Any, published_home: Path
+) -> None:
+    failed = (
+        "SELECT run_id, list(DISTINCT suite) FILTER (NOT passed AND is_blocking) FROM analysis.validation_results "
+        "GROUP BY run_id ORDER BY max(finished_at)"
+    )
+    with warehouse.connect_published(settings.load(published_home)) as connection:
+        published_runs = connection.execute(failed).fetchall()
+    with warehouse.connect(settings.load(published_home)) as connection:
+        *earlier, (_, found) = connection.execute(failed).fetchall()
+    assert earlier[-len(published_runs) :] == published_runs
+    assert {"kinds_add_up", "token_sums"} <= set(found)
 
 
 # ---------------------------------------------------------------------------------------- Materialize all, in a UI

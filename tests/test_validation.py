@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.validation import report, suites
+from pipeline.validation import history, report, suites
 from pipeline.validation.suites import SuiteResult, ValidationError, display, load_suites, run_suites
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -742,3 +742,48 @@ def test_the_summary_is_a_table_that_values_cannot_break() -> None:
 )
 def test_values_are_shown_exactly(value: object, shown: str) -> None:
     assert display(value) == shown
+
+
+# ----------------------------------------------------------------------------------------------------- the history
+
+
+def kept(connection: duckdb.DuckDBPyConnection, what: str) -> list[tuple[Any, ...]]:
+    return connection.execute(f"select {what} from analysis.validation_results order by all").fetchall()
+
+
+def test_a_run_keeps_each_expectation_once_with_what_it_found() -> None:
+    connection = warehouse("create schema analysis", "update ingest.files set rows_read = rows_read + 1")
+    results = run_suites(connection, ["ledger_balance", "channels_agree"])
+    for _ in range(2):
+        history.keep(connection, results, "run-1", NOW)
+    (row,) = kept(connection, "* exclude (observed)")[-1:]
+    assert row == (
+        "run-1", NOW.replace(tzinfo=None), "ledger_balance", "No file has rows that are not accounted for", False, True,
+    )  # fmt: skip
+    assert len(kept(connection, "*")) == sum(len(result.expectations) for result in results)
+
+
+def test_where_there_was_nothing_to_check_nothing_has_passed() -> None:
+    connection = warehouse("create schema analysis", landed=False, usage=False)
+    history.keep(connection, run_suites(connection, ["token_sums"]), "run-1", NOW)
+    assert kept(connection, "distinct passed") == [(None,)]
+
+
+def test_the_latest_runs_are_kept_whatever_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST_RUNS", 3)
+    connection = warehouse("create schema analysis")
+    results = run_suites(connection, ["ledger_balance"])
+    for hour, run_id in enumerate(("d", "a", "c", "b", "e")):
+        history.keep(connection, results, run_id, NOW + timedelta(hours=hour))
+    assert kept(connection, "distinct run_id") == [("b",), ("c",), ("e",)]
+
+
+def test_a_run_that_finds_the_same_is_no_reason_to_publish_and_one_that_finds_another_result_is() -> None:
+    connection = warehouse("create schema analysis")
+    assert history.state(connection) == ""
+    states = []
+    for run_id, change in (("a", "select 1"), ("b", "select 1"), ("c", "update ingest.files set rows_loaded = 0")):
+        connection.execute(change)
+        history.keep(connection, run_suites(connection, ["ledger_balance"]), run_id, NOW + timedelta(hours=len(states)))
+        states.append(history.state(connection))
+    assert states[0] == states[1] != states[2]

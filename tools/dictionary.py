@@ -19,6 +19,7 @@ from pipeline.marts import dbt_runner
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
 from pipeline.store import warehouse
+from pipeline.validation import history
 
 PATH = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
 _INTRODUCTION = """\
@@ -68,7 +69,8 @@ def _dbt_columns(node: Any) -> Iterator[Column]:
 
 def _analysis_tables() -> Iterator[Table]:
     """The analysis tables, with the types that DuckDB gives to their Arrow columns."""
-    schemas = {**distributions.SCHEMAS, **recommendation.SCHEMAS, **recommendations.SCHEMAS, **closing.SCHEMAS}
+    owners = (distributions, recommendation, recommendations, closing, history)
+    schemas = {name: schema for owner in owners for name, schema in owner.SCHEMAS.items()}
     with duckdb.connect() as connection:
         for name, schema in schemas.items():
             types = connection.from_arrow(schema.empty_table()).types

@@ -17,7 +17,7 @@ from pipeline.analysis import distributions
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.lineage import asset_of, read_by
-from pipeline.assets.preview import page_metadata, table_metadata
+from pipeline.assets.preview import columns, page_metadata, table_metadata
 from pipeline.finance import closing
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
@@ -75,16 +75,10 @@ def _specs(
             kinds={"python", "parquet"},
             owners=OWNERS,
             deps=[*read_by(*files[name]), *others, REPORT],
-            metadata={"dagster/column_schema": _columns(schema)},
+            metadata={"dagster/column_schema": columns(schema)},
         )
         for name, schema in tables.items()
     ]
-
-
-def _columns(schema: pa.Schema) -> dg.TableSchema:
-    return dg.TableSchema(
-        [dg.TableColumn(field.name, type=str(field.type), description=warehouse.description(field)) for field in schema]
-    )
 
 
 def _build(

@@ -1,4 +1,4 @@
-"""Metadata of tables (their first rows) and pages (their address) for the UI. Does not belong here: any single one."""
+"""Metadata for the UI: of tables (columns, first rows) and of pages (address). Does not belong here: any single one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 
+from pipeline.store import warehouse
 from pipeline.views.pages import ADDRESS
 
 PREVIEW_ROWS = 5
@@ -29,6 +31,13 @@ def table_metadata(connection: duckdb.DuckDBPyConnection, schema: str, table: st
         "dagster/row_count": row_count(connection, schema, table),
         "preview": dg.MetadataValue.md(markdown(names, found.fetchall())),
     }
+
+
+def columns(schema: pa.Schema) -> dg.TableSchema:
+    """The columns of a table of schema analysis, with their descriptions."""
+    return dg.TableSchema(
+        [dg.TableColumn(field.name, type=str(field.type), description=warehouse.description(field)) for field in schema]
+    )
 
 
 def page_metadata(page: Path, reports: Path) -> dict[str, Any]:

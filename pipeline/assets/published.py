@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.analysis import distributions
-from pipeline.assets.checks import REPORT
+from pipeline.assets.checks import REPORT, RESULTS
 from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.models import MARTS
 from pipeline.assets.preview import markdown, page_metadata
@@ -17,6 +17,7 @@ from pipeline.savings import recommendations
 from pipeline.store import memo, progress, warehouse
 from pipeline.store.published import Publication
 from pipeline.views import files
+from pipeline.validation import history
 
 
 class IncompleteError(Exception):
@@ -38,7 +39,14 @@ _ANALYSIS = [
     group_name="published",
     kinds={"duckdb", "parquet", "html"},
     owners=OWNERS,
-    deps=[*MARTS, *_ANALYSIS, REPORT, dg.AssetKey(["ingest", "files"]), dg.AssetKey(["ingest", "rejected_rows"])],
+    deps=[
+        *MARTS,
+        *_ANALYSIS,
+        RESULTS,
+        REPORT,
+        dg.AssetKey(["ingest", "files"]),
+        dg.AssetKey(["ingest", "rejected_rows"]),
+    ],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)),
     pool="warehouse",
 )
@@ -60,6 +68,7 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
             memo.version(connection, "pricing"),
             memo.version(connection, "savings"),
             closing.state(connection),
+            history.state(connection),
         )
         is_current = memo.outcome(connection, "published", inputs) == warehouse.published_state(settings)
         failures = memo.failures(connection)
