@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test focus crash lint format wheel bench lock dictionary sample clean
+.PHONY: help install run ui test focus axe crash lint format wheel bench lock dictionary sample clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(STAMP) ## Run the tests
 focus: ## Install the FinOps Foundation's validator of FOCUS into .venv-focus, for `make test` to use
 	$(PYTHON) -m venv .venv-focus
 	.venv-focus/bin/python -m pip install --quiet --disable-pip-version-check "focus-validator==1.0.0" "multimethod<2"
+
+axe: ## Install axe-core into .axe, for `make test` to look for obstacles in pages (needs npm)
+	npm install --silent --no-audit --no-fund --prefix .axe axe-core@4.14.1
 
 crash: $(STAMP) ## Kill and interrupt runs at twenty random moments, and fill a disk
 	TOKEN_ANALYTICS_TEST_KILLS=20 TOKEN_ANALYTICS_TEST_INTERRUPTS=20 $(BIN)/pytest tests/test_crash.py

@@ -33,6 +33,7 @@ def serve(settings: Settings, host: str, port: int, on_start: Callable[[str], No
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen()  # from here on requests wait, so the address that is printed answers
         name = f"[{host}]" if ":" in host else host
         on_start(f"http://{name}:{listener.getsockname()[1]}/")
         app = OwnPagesOnly(SafeHeaders(create(settings), POLICY), host)

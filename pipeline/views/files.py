@@ -35,7 +35,8 @@ class Files:
 
     def page(self, name: str, filters: Filters | None) -> str | None:
         """The file of a page."""
-        return f"{name}.html" if filters is None or filters == site.EVERYTHING else None
+        is_written = name == "index" or any(page.name == name for page in site.QUESTIONS)
+        return f"{name}.html" if is_written and filters in (None, site.EVERYTHING) else None
 
     def download(self, page: str, view: str, kind: str, filters: Filters) -> str:
         """The file of a view's rows."""
