@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -61,7 +61,12 @@ def stacked(rows: Sequence[Row], x: str, y: str, part: str, unit: Unit) -> Figur
         )
     return {
         "data": traces,
-        "layout": {"barmode": "relative", "bargap": 0.15, "yaxis": _axis(unit), "showlegend": len(parts) > 1},
+        "layout": {
+            "barmode": "relative",
+            "bargap": 0.15,
+            "yaxis": axis(unit, (row[y] for row in rows)),
+            "showlegend": len(parts) > 1,
+        },
     }
 
 
@@ -81,7 +86,7 @@ def ranked(rows: Sequence[Row], name: str, value: str, unit: Unit, most: int = 1
             }
         ],
         "layout": {
-            "xaxis": _axis(unit),
+            "xaxis": axis(unit, (row[value] for row in taken)),
             "yaxis": {"type": "category", "automargin": True},
             "height": 90 + 26 * len(taken),
             "showlegend": False,
@@ -127,8 +132,10 @@ def lines(
                 "line": {"color": SERIES[place % len(SERIES)], "width": 2},
             }
         )
-    axis = _axis(unit) | ({"type": "log"} if is_log else {"rangemode": "tozero"})
-    return {"data": traces, "layout": {"yaxis": axis, "showlegend": len(traces) > 1}}
+    scale = axis(unit, (row[column] for column in of for row in rows)) | (
+        {"type": "log"} if is_log else {"rangemode": "tozero"}
+    )
+    return {"data": traces, "layout": {"yaxis": scale, "showlegend": len(traces) > 1}}
 
 
 def waterfall(steps: Sequence[tuple[str, Decimal | float, bool]], unit: Unit = "usd") -> Figure:
@@ -156,7 +163,7 @@ def waterfall(steps: Sequence[tuple[str, Decimal | float, bool]], unit: Unit = "
                 "marker": {"color": colours},
             }
         ],
-        "layout": {"yaxis": _axis(unit), "xaxis": {"type": "category"}, "showlegend": False, "bargap": 0.25},
+        "layout": {"yaxis": axis(unit, heights), "xaxis": {"type": "category"}, "showlegend": False, "bargap": 0.25},
     }
 
 
@@ -236,8 +243,12 @@ def _level(value: Any, most: float) -> int:
     return min(5, 1 + int(5 * math.sqrt(float(value) / most)))
 
 
-def _axis(unit: Unit) -> dict[str, Any]:
-    return dict(_TICKS.get(unit, {}))
+def axis(unit: Unit, values: Iterable[Any] = ()) -> dict[str, Any]:
+    """An axis with ticks of the unit: $0.05, or $5k where values are large."""
+    ticks = dict(_TICKS.get(unit, {}))
+    if unit == "usd" and max((abs(number(value) or 0.0) for value in values), default=0.0) < 1000:
+        ticks["tickformat"] = "~g"
+    return ticks
 
 
 def _position(value: Any) -> Any:

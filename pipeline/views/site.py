@@ -22,11 +22,15 @@ from markupsafe import Markup
 
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
-from pipeline.views import spend
+from pipeline.views import session, sessions, spend
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError, Filters
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
-PAGES: tuple[Page, ...] = (spend.PAGE,)
+PAGES: tuple[Page, ...] = (
+    spend.PAGE,
+    sessions.PAGE,
+    session.PAGE,
+)
 QUESTIONS = tuple(page for page in PAGES if not page.is_hidden)
 STATIC = Path(__file__).parent / "static"
 PLOTLY, PLOTLY_STYLE, HTMX = "plotly-cartesian-4.1.1.min.js", "plotly-cartesian-4.1.1.css", "htmx-4.0.1.min.js"

@@ -1,0 +1,26 @@
+-- How unevenly session costs are distributed, for all sessions and by key, model, workspace, user and project.
+select
+    segment,
+    case split_part(segment, '=', 1)
+        when 'all' then 'all'
+        when 'api_key' then 'API key ' || substr(segment, 9)
+        when 'user_id' then 'user ' || substr(segment, 9)
+        else regexp_replace(segment, '=', ' ')
+    end as name,
+    n as sessions,
+    median as median_usd,
+    p95 as p95_usd,
+    max as max_usd,
+    top_1_share,
+    half_of_total_share,
+    case verdict
+        when 'heavy' then 'yes'
+        when 'light' then 'no'
+        when 'undetermined' then 'uncertain'
+        when 'too_few' then 'too few sessions'
+        else 'not known'
+    end as is_heavy,
+    verdict_reason
+from analysis.tail_metrics
+where measure = 'session_cost_usd' and (segment = 'all' or (${filters}))
+order by segment <> 'all', mean * n desc nulls last, segment
