@@ -16,8 +16,8 @@ from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
 from pipeline.store import memo, progress, warehouse
 from pipeline.store.published import Publication
-from pipeline.views import files
 from pipeline.validation import history
+from pipeline.views import files
 
 
 class IncompleteError(Exception):

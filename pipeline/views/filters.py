@@ -8,6 +8,7 @@ A filter that a table does not know is not applied; the view says so in words (`
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,6 +75,24 @@ class Filters:
         value = self.option(name, allowed[0])
         if value not in allowed:
             raise FilterError(f"{name}={value[:40]}: choose one of {', '.join(allowed)}")
+        return value
+
+    def number(self, name: str, low: float, high: float, default: float | None = None) -> float | None:
+        """An option that is a number between `low` and `high`; None or the default without it.
+
+        Raises:
+            FilterError: it is no such number.
+
+        """
+        given = self.option(name)
+        if not given:
+            return default
+        try:
+            value = float(given)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise FilterError(f"{name}={given[:40]}: write a number from {low:g} to {high:g}")
         return value
 
     @property
@@ -200,6 +219,11 @@ def _day(name: str, text: str) -> dt.date | None:
     if not _FIRST <= day <= _LAST:
         raise FilterError(f"{name}={text[:40]}: the day lies outside of {_FIRST} to {_LAST}")
     return day
+
+
+def parameters(query: str) -> set[str]:
+    """The names of a query's parameters."""
+    return set(_PARAMETER.findall(query))
 
 
 def spelled(query: str, values: Mapping[str, Any]) -> str:

@@ -22,12 +22,13 @@ from markupsafe import Markup
 
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
-from pipeline.views import session, sessions, spend
+from pipeline.views import forecast, session, sessions, spend
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError, Filters
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
 PAGES: tuple[Page, ...] = (
     spend.PAGE,
+    forecast.PAGE,
     sessions.PAGE,
     session.PAGE,
 )
@@ -116,6 +117,7 @@ def question(site: Site, page: Page, snapshot: Snapshot, filters: Filters) -> st
         values=choices.values,
         not_stated=NOT_STATED,
         page_choices=_page_choices(page),
+        page_inputs=[each for view in page.views for each in view.inputs],
         periods=_periods(choices, filters),
     )
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pipeline.store.connection import Row
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import identifier, sql
-from pipeline.views.filters import DIMENSIONS, MAX_LENGTH, NOT_STATED, FilterError, Filters, spelled
+from pipeline.views.filters import DIMENSIONS, MAX_LENGTH, NOT_STATED, FilterError, Filters, parameters, spelled
 
 Unit = Literal["usd", "tokens", "count", "share", "ratio", "seconds", "day", "month", "moment", "text", "long", "yes"]
 NUMBERS = ("usd", "tokens", "count", "share", "ratio", "seconds")
@@ -49,14 +49,28 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Input:
+    """A number that a reader enters: a field, or a slider (`range`) with a default."""
+
+    name: str
+    label: str
+    kind: Literal["number", "range"]
+    low: float
+    high: float
+    step: float | str = "any"
+    default: float | None = None
+
+
+@dataclass(frozen=True)
 class View:
     """One query, and how its rows are shown.
 
     `query`: the SQL file, with the parts ${filters} (a condition) and those of `parts`. `knows`: the columns of its
     table by dimension. Both may depend on the filters. `date`: its column of the day. `figure` and `sentence` are made
     from all rows. `values`: named parameters besides those of the filters. `choices`: options in an address, and what
-    they may be, the default first. `note`: what the numbers mean, for readers who don't know the field. `is_list`: one
-    row a record, read page by page, so without figure and sentence.
+    they may be, the default first; `inputs`: numbers likewise. `of`: the filters that its usage gets. `note`: what the
+    numbers mean, for readers who don't know the field. `is_list`: one row a record, read page by page, so without
+    figure and sentence. `is_overview`: it lists everything on purpose, whatever the filters are.
     """
 
     name: str
@@ -70,6 +84,9 @@ class View:
     parts: Callable[[Filters], Mapping[str, str]] | None = None
     values: Callable[[Filters], Mapping[str, Any]] | None = None
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    of: Callable[[Filters], Filters] = lambda filters: filters
+    is_overview: bool = False
     note: str = ""
     empty: str = "No usage matches these filters."
     rows_shown: int = ROWS_SHOWN
@@ -77,10 +94,12 @@ class View:
 
     def statement(self, filters: Filters) -> tuple[str, dict[str, Any]]:
         """The query for these filters, and its named parameters."""
-        condition, values = filters.conditions(self.known(filters), self.date)
+        condition, values = self.of(filters).conditions(self.known(filters), self.date)
         name = self.query(filters) if callable(self.query) else self.query
         text = sql(name, filters=condition, **(self.parts(filters) if self.parts else {}))
-        return text, values | dict(self.values(filters) if self.values else {})
+        values |= self.values(filters) if self.values else {}
+        named = parameters(text)
+        return text, {name: value for name, value in values.items() if name in named}
 
     def known(self, filters: Filters) -> Mapping[str, str]:
         """The table's columns by dimension."""
@@ -174,7 +193,7 @@ def run(view: View, snapshot: Snapshot, filters: Filters) -> Shown:
         figure=view.figure(every[:MAX_FIGURE_ROWS], filters) if view.figure and every else None,
         sentence=view.sentence(every, filters) if view.sentence and every else "",
         sql=spelled(query, values).strip(),
-        not_applied=tuple(filters.unknown_to(view.known(filters), bool(view.date))),
+        not_applied=() if view.is_overview else tuple(filters.unknown_to(view.known(filters), bool(view.date))),
         order=order,
         page=number,
     )
