@@ -20,7 +20,9 @@ from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import identifier, sql
 from pipeline.views.filters import DIMENSIONS, MAX_LENGTH, NOT_STATED, FilterError, Filters, parameters, spelled
 
-Unit = Literal["usd", "tokens", "count", "share", "ratio", "seconds", "day", "month", "moment", "text", "long", "yes"]
+Unit = Literal[
+    "usd", "tokens", "count", "share", "ratio", "seconds", "day", "month", "moment", "text", "segment", "long", "yes"
+]
 NUMBERS = ("usd", "tokens", "count", "share", "ratio", "seconds")
 Figure = dict[str, Any]  # plotly's JSON: data and layout
 ROWS_SHOWN = 25
@@ -240,9 +242,19 @@ def shown(value: Any, unit: Unit) -> str:
             return f"{value:%B %Y}" if isinstance(value, dt.date) else str(value)
         case "moment":
             return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, dt.datetime) else str(value)
+        case "segment":
+            return segment_name(str(value))
         case "yes":
             return "yes" if value else "no"
     return text(value)
+
+
+def segment_name(segment: str) -> str:
+    """A segment of schema analysis in words: `everything`, or a dimension and its value."""
+    name, found, value = segment.partition("=")
+    return (
+        f"{DIMENSIONS.get(name, name)} {text(value)}" if found else "everything" if segment == "all" else text(segment)
+    )
 
 
 def text(value: Any) -> str:

@@ -7,10 +7,8 @@ select
     low_80,
     high_80,
     budget_95,
-    backtest_hits,
-    backtest_months,
-    backtest_over_budget,
-    backtest_budgets,
+    if(backtest_months > 0, backtest_hits || ' of ' || backtest_months, null) as held,
+    if(backtest_budgets > 0, backtest_over_budget || ' of ' || backtest_budgets, null) as over_budget,
     note
 from analysis.cost_forecast
 where point is not null
