@@ -35,7 +35,7 @@ class Column:
     """A column of a table: its name in the query, its heading and unit, an explanation, and where its cells lead.
 
     `link` makes, from a row and the filters of the page, the page and the filters that show what is behind a cell; None
-    for no link.
+    for no link. `is_words`: made by the view's `words`, so it is no column of the query, and no table is ordered by it.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Column:
     unit: Unit = "text"
     help: str = ""
     link: Callable[[Row, Filters], tuple[str, Filters] | None] | None = None
+    is_words: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -93,6 +94,7 @@ class View:
     empty: str = "No usage matches these filters."
     rows_shown: int = ROWS_SHOWN
     is_list: bool = False
+    words: Callable[[Row], Row] | None = None
 
     def statement(self, filters: Filters) -> tuple[str, dict[str, Any]]:
         """The query for these filters, and its named parameters."""
@@ -187,6 +189,8 @@ def run(view: View, snapshot: Snapshot, filters: Filters) -> Shown:
         every = snapshot.rows(query, values)
         ranked = snapshot.rows(_in_order(query, order), values) if order else every
         rows, total = ranked[first : first + view.rows_shown], len(every)
+    if view.words:
+        rows = [row | view.words(row) for row in rows]
     return Shown(
         view=view,
         columns=tuple(column for column in view.columns if not rows or column.name in rows[0]),
@@ -212,7 +216,7 @@ def _in_order(query: str, order: str) -> str:
 def _order(view: View, filters: Filters) -> tuple[str, int]:
     """The column that the reader orders the table by, and the page of it."""
     order = filters.option(f"{view.name}.sort")
-    if order and order.lstrip("-") not in {column.name for column in view.columns}:
+    if order and order.lstrip("-") not in {column.name for column in view.columns if not column.is_words}:
         raise FilterError(f"{view.name}.sort={order[:40]}: the table has no such column")
     text = filters.option(f"{view.name}.page", "1")
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 1_000_000 and len(text) < 9):
