@@ -138,6 +138,34 @@ def lines(
     return {"data": traces, "layout": {"yaxis": scale, "showlegend": len(traces) > 1}}
 
 
+def curves(rows: Sequence[Row], x: str, y: str, part: str, units: tuple[Unit, Unit], titles: tuple[str, str]) -> Figure:
+    """A line for each `part`, through its points in order."""
+    traces = []
+    for place, name in enumerate(dict.fromkeys(row[part] for row in rows)):
+        of_part = [row for row in rows if row[part] == name]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": plain(name),
+                "x": [_position(row[x]) for row in of_part],
+                "y": [number(row[y]) for row in of_part],
+                "hovertext": [
+                    f"{plain(name)}<br>{titles[0]}: {plain(shown(row[x], units[0]))}"
+                    f"<br>{titles[1]}: {plain(shown(row[y], units[1]))}"
+                    for row in of_part
+                ],
+                "hoverinfo": "text",
+                "line": {"color": SERIES[place % len(SERIES)], "width": 2},
+            }
+        )
+    axes = {
+        name: {"title": {"text": title}, **axis(unit)}
+        for name, title, unit in zip(("xaxis", "yaxis"), titles, units, strict=True)
+    }
+    return {"data": traces, "layout": axes | {"showlegend": len(traces) > 1}}
+
+
 def waterfall(steps: Sequence[tuple[str, Decimal | float, bool]], unit: Unit = "usd") -> Figure:
     """Steps (label, amount, whether it is a total) from left to right; each begins where the one before it ends."""
     bases, heights, colours, hover, at = [], [], [], [], 0.0

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
-from pipeline.views import forecast, session, sessions, spend
+from pipeline.views import contract_choice, forecast, session, sessions, spend
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError, Filters
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
@@ -30,6 +30,7 @@ PAGES: tuple[Page, ...] = (
     spend.PAGE,
     forecast.PAGE,
     sessions.PAGE,
+    contract_choice.PAGE,
     session.PAGE,
 )
 QUESTIONS = tuple(page for page in PAGES if not page.is_hidden)
