@@ -191,7 +191,12 @@ def waterfall(steps: Sequence[tuple[str, Decimal | float, bool]], unit: Unit = "
                 "marker": {"color": colours},
             }
         ],
-        "layout": {"yaxis": axis(unit, heights), "xaxis": {"type": "category"}, "showlegend": False, "bargap": 0.25},
+        "layout": {
+            "yaxis": axis(unit, heights),
+            "xaxis": {"type": "category", "dtick": 1},
+            "showlegend": False,
+            "bargap": 0.25,
+        },
     }
 
 
