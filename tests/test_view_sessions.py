@@ -198,12 +198,12 @@ def test_tails_list_the_chosen_segment_beside_all_and_say_where_there_is_none(tm
     rows = [tail("all", "heavy"), tail("model=a=b", "too_few"), tail("api_key=prod", "light")]
     published = snapshot(tmp_path, {"analysis.tail_metrics": rows})
     of_model = run(sessions.TAILS, published, parse({"model": ["a=b"]}))
-    assert [(row["name"], row["is_heavy"]) for row in of_model.rows] == [
+    assert [(row["segment"], row["is_heavy"]) for row in of_model.rows] == [
         ("all", "yes"),
-        ("model a=b", "too few sessions"),
+        ("model=a=b", "too few sessions"),
     ]
     both = run(sessions.TAILS, published, parse({"model": ["a=b"], "api_key": ["prod"]}))
-    assert [row["name"] for row in both.rows] == ["all"]
+    assert [row["segment"] for row in both.rows] == ["all"]
     assert both.sentence == "There are no such statistics for these filters, so only all sessions are listed."
 
 

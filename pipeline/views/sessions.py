@@ -272,7 +272,7 @@ TAILS = View(
     title="By key, model, workspace, user and project",
     query="views/sessions/tails",
     columns=(
-        Column("name", "Sessions of", link=_tail_link),
+        Column("segment", "Sessions of", "segment", link=_tail_link),
         Column("sessions", "Number", "count"),
         Column("median_usd", "Typical", "usd", "Half of the sessions cost less (median)"),
         Column("p95_usd", "95 of 100 below", "usd", "95 of 100 sessions cost at most this"),

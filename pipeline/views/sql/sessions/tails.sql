@@ -1,12 +1,6 @@
 -- How unevenly session costs are distributed, for all sessions and by key, model, workspace, user and project.
 select
     segment,
-    case split_part(segment, '=', 1)
-        when 'all' then 'all'
-        when 'api_key' then 'API key ' || substr(segment, 9)
-        when 'user_id' then 'user ' || substr(segment, 9)
-        else regexp_replace(segment, '=', ' ')
-    end as name,
     n as sessions,
     median as median_usd,
     p95 as p95_usd,
