@@ -60,10 +60,10 @@ def _words(row: Row) -> Row:
     """A contract and its terms in words; where the row says so, whose bill it is of, and the provider's margin."""
     return {
         "contract": _name(row),
-        "terms": _terms(row),
+        "terms": _terms(row) or None,
         "charges": CHARGES.get(row["mechanism"] or "", "your quote"),
         "view_of": _dimension(row.get("customer_dimension") or "organisation"),
-        "margin": MARGINS.get(row.get("loading_principle") or "", ""),
+        "margin": MARGINS.get(row.get("loading_principle") or ""),
     }
 
 
@@ -157,10 +157,8 @@ RECOMMENDED = View(
         Column("view_of", "View of", is_words=True),
         Column("margin", "Margin of the provider", is_words=True),
         _CONTRACT,
-        _TERMS,
         _REMOVED,
         _EXTRA,
-        Column("expected_cost_usd", "Mean month", "usd"),
         Column("p_over_budget", "Chance over budget", "share"),
         Column("reason", "In words", "long"),
     ),
@@ -173,21 +171,19 @@ MONTHS = View(
     query="views/contracts/months",
     columns=(
         _CONTRACT,
-        Column("charges", "Charges", "long", is_words=True),
         _TERMS,
         Column("mean", "Mean", "usd"),
         Column("median", "Usual", "usd", "Half of the months cost less"),
-        Column("p90", "9 of 10 below", "usd"),
         Column("var_95", "19 of 20 below", "usd"),
         Column("var_99", "99 of 100 below", "usd"),
         Column("tvar_99", "Worst 1%", "usd", "Mean of the worst 1% of the months"),
         Column("variance_reduction_pooled", "Swings removed", "share"),
         _EXTRA,
         Column("p_over_budget", "Chance over budget", "share"),
-        Column("reason", "Remark", "long"),
     ),
     values=_principle,
     choices=_CHOICES,
+    note="The same months under each contract, at the same mean price before the provider's margin.",
     is_overview=True,
     words=_words,
 )

@@ -115,6 +115,8 @@ def question(site: Site, page: Page, snapshot: Snapshot, filters: Filters) -> st
         answer=answered(page, snapshot, filters),
         shown=views,
         sources=SOURCES,
+        known=_known(page, filters),
+        has_days=any(view.date for view in page.views),
         dimensions=DIMENSIONS,
         values=choices.values,
         not_stated=NOT_STATED,
@@ -168,6 +170,17 @@ def choices_of(snapshot: Snapshot) -> Choices:
             values[row["dimension"]].append(row["value"])
     days = [row for row in rows if row["dimension"] == "days"]
     return Choices(values, days[0]["first_day"] if days else None, days[0]["last_day"] if days else None)
+
+
+def _known(page: Page, filters: Filters) -> set[str]:
+    """The filters that at least one view of a page applies."""
+    known: set[str] = set()
+    for view in page.views:
+        try:
+            known |= set(view.known(filters))
+        except FilterError:
+            known |= {"source", *DIMENSIONS}
+    return known
 
 
 def _page_choices(page: Page) -> dict[str, tuple[str, tuple[str, ...]]]:
