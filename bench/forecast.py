@@ -21,7 +21,7 @@ import numpy as np
 from measure import machine
 from scipy import stats
 
-from pipeline.analysis.stats.forecast import MonthForecast, forecast_month
+from pipeline.analysis.stats.forecast import History, MonthForecast
 
 PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
 BOUND = (0.75, 0.90)
@@ -63,14 +63,16 @@ def main() -> None:
         found: list[tuple[MonthForecast, float]] = []
         for repetition in range(arguments.histories):
             days, known, first, total = history(np.random.default_rng([arguments.seed, number, repetition]), kind)
-            told = forecast_month(days[:known], first)
-            if told.low_80 is not None:
+            told = History(days[:known], first).this_month()
+            if told.spread is not None:
                 found.append((told, total))
-        in_80 = [each.low_80 <= total <= each.high_80 for each, total in found]
-        in_95 = [each.low_95 <= total <= each.high_95 for each, total in found]
-        over = [total > each.budget_95 for each, total in found if each.budget_95 is not None]
+        in_80, in_95 = (
+            [each.quantile((1 - level) / 2) <= total <= each.quantile((1 + level) / 2) for each, total in found]
+            for level in (0.8, 0.95)
+        )
+        over = [total > each.budget(0.95) for each, total in found if each.has_budgets]
         error = np.mean([each.point / total - 1 for each, total in found])
-        width = np.mean([(each.high_80 - each.low_80) / total for each, total in found])
+        width = np.mean([(each.quantile(0.9) - each.quantile(0.1)) / total for each, total in found])
         shares = " | ".join(f"{np.mean(share):.3f}" for share in (in_80, in_95, over))
         print(f"| {kind} | {shares} | {error:+.1%} | {width:.3f} |", flush=True)
         inside += in_80

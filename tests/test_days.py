@@ -287,8 +287,9 @@ def test_a_month_is_forecast_with_intervals_and_its_record(marts, knobs):
 
 
 def test_a_part_whose_budget_exceeds_that_of_the_whole_says_so(marts, knobs):
-    costs = busy(240, {"steady": 40, "wild": 6})
-    costs["wild"] *= np.where(np.arange(240) // 40 % 2, 1, 0.03)
+    costs = busy(240, {"steady": 60, "wild": 30})
+    costs["wild"] *= np.where(np.arange(240) // 10 % 2, 1.9, 0.2)
+    costs["steady"] = np.maximum(costs["steady"] - costs["wild"], 1)  # what one key uses, the other does not
     land(marts, costs)
     found = days.cost_forecast(marts, knobs)
     whole, steady, wild = (one(found, segment=name) for name in ("all", "api_key=steady", "api_key=wild"))
@@ -304,7 +305,23 @@ def test_a_forecast_of_few_days_has_no_interval_and_of_none_no_point(marts, knob
     insert(marts, "token_usage_minutes", [day(i, 1.0) for i in range(5)])
     row = one(days.cost_forecast(marts, knobs), segment="all")
     assert (row["point"], row["low_80"]) == (31.0 - 4.0, None)
-    assert "too few" in row["note"]
+    assert row["note"] == "5 days: too little history for a budget, or an interval (42 days)."
+
+
+def test_no_budget_is_given_where_months_differ_by_factors_or_past_ones_exceeded_theirs(marts, knobs):
+    costs = busy(210, {"rare": 20, "doubling": 1, "steady": 400})
+    costs["rare"] *= np.random.default_rng(3).random(210) < 0.03
+    costs["doubling"] *= 2 ** (np.arange(210) / 30)
+    land(marts, costs)
+    found = days.cost_forecast(marts, knobs)
+    rare, doubling, steady = (one(found, segment=f"api_key={key}") for key in ("rare", "doubling", "steady"))
+    assert "too little history for a budget" in rare["note"]
+    assert doubling["backtest_over_budget"] >= 3
+    assert doubling["note"].endswith("exceeded the 95% budget: too little history for a budget.")
+    budgets = [name for name in found.column_names if "budget_" in name and "backtest" not in name]
+    assert len(budgets) == 6
+    assert {row[name] for row in (rare, doubling) for name in budgets} == {None}
+    assert steady["budget_80"] < steady["budget_95"] < steady["budget_99"]
 
 
 def test_hours_of_the_week_have_a_mean_within_its_interval(marts, knobs):

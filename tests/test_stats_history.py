@@ -26,7 +26,7 @@ from pipeline.analysis.stats.decomposition import (
     month_bridge,
     shapley,
 )
-from pipeline.analysis.stats.forecast import backtest, forecast_month
+from pipeline.analysis.stats.forecast import BUDGETS, Backtest, History, Outlook
 
 PROFILE = np.array([1.0, 1.1, 1.15, 1.1, 0.9, 0.35, 0.3])
 SEED = 20251128
@@ -274,25 +274,72 @@ def test_parts_that_do_not_make_the_whole_are_refused():
 # ---------------------------------------------------------------- forecast
 
 
-def test_a_month_is_what_was_used_and_the_mean_of_four_same_weekdays_for_each_day_to_come():
-    first = dt.date(2026, 1, 5)
-    days = history(100)
-    forecast = forecast_month(days, first)
-    as_of = first + dt.timedelta(days=99)
+FIRST = dt.date(2026, 1, 5)
+
+
+def grown(days, monthly, seed=SEED, noise=0.25):
+    return history(days, seed, noise) * (1 + monthly) ** (np.arange(days) / 30)
+
+
+def test_a_month_without_growth_is_what_was_used_and_the_mean_of_four_same_weekdays_for_each_day_to_come():
+    days = history(100, noise=0)
+    forecast = History(days, FIRST).this_month()
+    as_of = FIRST + dt.timedelta(days=99)
     assert (forecast.as_of, forecast.month) == (as_of, as_of.replace(day=1))
     left = (dt.date(2026, 5, 1) - as_of).days - 1
     assert forecast.days_left == left
     assert forecast.so_far == pytest.approx(days[100 - as_of.day :].sum())
     rest = sum(days[[100 + ahead % 7 - 7 * week for week in (1, 2, 3, 4)]].mean() for ahead in range(left))
     assert forecast.point == pytest.approx(forecast.so_far + rest)
-    assert forecast.low_95 < forecast.low_80 < forecast.point < forecast.high_80 < forecast.high_95
-    assert forecast.low_95 > forecast.so_far
 
 
-def test_the_last_day_of_a_month_starts_the_next():
-    forecast = forecast_month(history(31), dt.date(2026, 1, 1))
+def test_point_bands_budgets_and_tails_are_of_one_distribution():
+    forecast = History(history(100), FIRST).this_month()
+    outcomes = forecast.outcomes()
+    assert outcomes.mean() == pytest.approx(forecast.point)
+    assert forecast.budget(0.95) == pytest.approx(np.quantile(outcomes, 0.95), rel=1e-12)
+    ends = [forecast.band(0.95)[0], forecast.band(0.8)[0], forecast.point, *map(forecast.budget, BUDGETS)]
+    assert ends == sorted(ends)
+    assert forecast.band(0.8)[1] < forecast.budget(0.95) < forecast.band(0.95)[1] < forecast.budget(0.99)
+    assert outcomes[0] > forecast.so_far
+
+
+def test_growth_is_seen_and_carried_on():
+    level, growing = (
+        np.mean([History(grown(180, monthly, seed), FIRST).next_month().point for seed in range(40)])
+        for monthly in (0.0, 0.15)
+    )
+    wholly = History(history(180), FIRST).next_month()
+    ahead = (wholly.month - FIRST).days + wholly.days_left / 2
+    assert growing / level == pytest.approx(1.15 ** (ahead / 30), rel=0.05)
+
+
+def test_growth_without_bound_is_not_carried_on():
+    days = 100 * 2.0 ** (np.arange(100) / 7)
+    assert History(days, FIRST).next_month().point < 31 * days[-1] * 1.3**2
+
+
+def test_expensive_ends_of_months_are_expected_again():
+    first = dt.date(2025, 9, 1)
+    days = history(260)
+    dates = [first + dt.timedelta(days=place) for place in range(260)]
+    ends = np.array([(day + dt.timedelta(days=2)).month != day.month for day in dates])
+    assert ends[:255].sum() == 16
+    known = (dt.date(2026, 5, 15) - first).days
+    plain = History(days[:known], first).this_month()
+    jumping = History((days * np.where(ends, 3, 1))[:known], first).this_month()
+    usual = 100 * PROFILE[[271 % 7, 272 % 7]].sum()  # 30 and 31 May
+    assert jumping.rest - plain.rest == pytest.approx(2 * usual, rel=0.2)
+
+
+def test_the_last_day_of_a_month_starts_the_next_and_the_next_month_is_that_month():
+    month_over, month_begun = (History(history(days), dt.date(2026, 1, 1)) for days in (31, 35))
+    forecast = month_over.this_month()
     assert (forecast.month, forecast.so_far, forecast.days_left) == (dt.date(2026, 2, 1), 0, 28)
-    assert (forecast.low_80, forecast.high_95) == (None, None)
+    assert forecast.band(0.8) == (None, None)
+    assert month_over.next_month() == forecast
+    assert month_begun.next_month().month == dt.date(2026, 3, 1)
+    assert (month_begun.next_month().so_far, month_begun.next_month().days_left) == (0, 31)
 
 
 @pytest.mark.parametrize(("known", "least"), [(75, 0.70), (221, 0.65)])
@@ -300,40 +347,52 @@ def test_a_month_in_its_interval_is_as_frequent_as_it_says_after_few_weeks_too(k
     inside = []
     for seed in range(100):
         days = history(known + 31, seed)
-        forecast = forecast_month(days[:known], dt.date(2026, 1, 5))
+        forecast = History(days[:known], FIRST).this_month()
         total = forecast.so_far + days[known : known + forecast.days_left].sum()
-        inside.append(forecast.low_80 <= total <= forecast.high_80)
+        low, high = forecast.band(0.8)
+        inside.append(low <= total <= high)
     assert least <= np.mean(inside) <= 0.97
 
 
 def test_the_check_on_a_history_counts_closed_months_and_bounds_their_share():
-    check = backtest(history(400), dt.date(2025, 1, 1))
+    check = History(history(400), dt.date(2025, 1, 1)).backtest()
     assert 8 <= check.months <= 12
     assert check.low <= check.hits / check.months <= check.high
-    assert backtest(history(40), dt.date(2025, 1, 1)).months == 0
+    assert check.over_low <= check.over[0.95] / check.budgets <= check.over_high
+    assert check.over[0.8] >= check.over[0.95] >= check.over[0.99]
+    assert not check.missed
+    assert History(history(40), dt.date(2025, 1, 1)).backtest().months == 0
 
 
-def test_a_budget_needs_eight_weeks_and_is_exceeded_by_one_month_in_twenty():
-    first = dt.date(2026, 1, 5)
-    short, enough = (forecast_month(history(days), dt.date(2026, 2, 1)) for days in (55, 80))
-    assert short.low_95 is not None
-    assert short.budget_95 is None
-    assert enough.point < enough.budget_95 < enough.high_95
+@pytest.mark.parametrize(("over", "budgets", "missed"), [(1, 4, False), (2, 4, True), (2, 12, False), (3, 12, True)])
+def test_a_back_test_missed_where_chance_hardly_explains_its_exceedances(over, budgets, missed):
+    record = {0.8: over, 0.95: over, 0.99: 0}
+    assert Backtest(budgets, budgets, record, budgets, 0, 1, 0, 1).missed is missed
+
+
+@pytest.mark.parametrize("monthly", [0.0, 0.09])
+def test_a_budget_needs_eight_weeks_and_is_exceeded_by_one_month_in_twenty(monthly):
+    short = History(history(55), dt.date(2026, 2, 1)).this_month()
+    assert short.band(0.95)[0] is not None
+    assert short.budget(0.95) is None
     over = []
     for seed in range(400):
-        days = history(220, seed)
-        told = forecast_month(days[:180], first)
-        over.append(told.so_far + days[180 : 180 + told.days_left].sum() > told.budget_95)
+        days = grown(220, monthly, seed)
+        forecast = History(days[:180], FIRST).this_month()
+        over.append(forecast.so_far + days[180 : 180 + forecast.days_left].sum() > forecast.budget(0.95))
     assert 0.02 <= np.mean(over) <= 0.08
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=90), st.dates(dt.date(2024, 1, 1), dt.date(2027, 1, 1)))
-def test_any_history_has_a_forecast(days, first):
-    forecast = forecast_month(np.array(days, dtype=float), first)
-    assert forecast.point >= forecast.so_far >= 0
-    if forecast.low_80 is not None:
-        assert forecast.so_far <= forecast.low_80 <= forecast.high_80
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=150), st.dates(dt.date(2024, 1, 1), dt.date(2027, 1, 1)))
+def test_any_history_has_an_outlook(days, first):
+    outlook = Outlook.of(np.array(days, dtype=float), first)
+    for forecast in (outlook.this_month, outlook.next_month):
+        assert forecast.point >= forecast.so_far >= 0
+        low, high = forecast.band(0.8)
+        assert (low is None) == (high is None) == (forecast.spread is None)
+        assert low is None or forecast.so_far <= low <= high <= 4 * forecast.point
+        assert (outlook.doubt(forecast) is None) == (forecast.budget(0.95) is not None)
 
 
 def test_a_day_of_twenty_times_the_usual_does_not_hide_in_its_own_fit() -> None:

@@ -54,7 +54,7 @@ from pipeline.analysis.stats.anomalies import (
 )
 from pipeline.analysis.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.analysis.stats.describe import Floats
-from pipeline.analysis.stats.forecast import MonthForecast, backtest, forecast_month
+from pipeline.analysis.stats.forecast import BANDS, BUDGETS, Outlook
 from pipeline.settings import Settings
 from pipeline.store.connection import Row
 from pipeline.words import counted
@@ -137,28 +137,50 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "method",
                 TEXT,
-                "weekday: mean of the last four same weekdays, interval from past errors",
+                "weekday: the last four same weekdays, grown by the trend of the last weeks, with the month ends of "
+                "earlier months; one distribution, whose spread past errors correct",
             ),
             described_field("so_far", NUMBER, "Cost of the month up to as_of, USD"),
-            described_field("point", NUMBER, "Forecast of the whole month, USD"),
-            described_field("low_80", NUMBER, "Lower end of the 80% interval, USD; null below 20 past origins"),
+            described_field("point", NUMBER, "Forecast of the whole month, USD: the mean of its distribution"),
+            described_field("low_80", NUMBER, "Lower end of the 80% interval, USD; null below six weeks of history"),
             described_field("high_80", NUMBER, "Upper end of the 80% interval, USD"),
             described_field("low_95", NUMBER, "Lower end of the 95% interval, USD"),
             described_field("high_95", NUMBER, "Upper end of the 95% interval, USD"),
             described_field(
-                "budget_95",
+                "budget_80",
                 NUMBER,
-                "A budget that is enough with a chance of 95%, USD (the one-sided end, so below high_95); null below 8 "
-                "weeks of history",
+                "A budget that is enough with a chance of 80%, USD (one-sided); null where the history is too short "
+                "for a budget, or past months exceeded theirs too often (see note)",
+            ),
+            described_field("budget_95", NUMBER, "A budget that is enough with a chance of 95%, USD (below high_95)"),
+            described_field("budget_99", NUMBER, "A budget that is enough with a chance of 99%, USD"),
+            described_field(
+                "next_month", DATE, "The first month that is wholly ahead; the month itself on a month's last day"
+            ),
+            described_field(
+                "next_point", NUMBER, "Forecast of next_month, USD. Contracts are priced on its distribution"
+            ),
+            described_field("next_budget_80", NUMBER, "Budget of next_month, 80%, USD"),
+            described_field(
+                "next_budget_95", NUMBER, "Budget of next_month, 95%, USD: var_95 of per_token in pricing_risk"
+            ),
+            described_field(
+                "next_budget_99", NUMBER, "Budget of next_month, 99%, USD: var_99 of per_token in pricing_risk"
             ),
             described_field("backtest_hits", COUNT, "Past months that ended inside their 80% interval as of day 10"),
             described_field("backtest_months", COUNT, "Past months that could be forecast on day 10"),
             described_field("backtest_budgets", COUNT, "Past months that had a budget on day 10"),
-            described_field("backtest_over_budget", COUNT, "Of these, months that cost more than their budget"),
+            described_field("backtest_over_80", COUNT, "Of these, months that cost more than their 80% budget"),
+            described_field("backtest_over_budget", COUNT, "Of these, months that cost more than their 95% budget"),
+            described_field("backtest_over_99", COUNT, "Of these, months that cost more than their 99% budget"),
             described_field("backtest_low", NUMBER, "Lower end of the 95% interval (Clopper-Pearson) of the hit rate"),
             described_field("backtest_high", NUMBER, "Upper end of it"),
             described_field(
-                "note", TEXT, "Why there is no forecast or interval, or why to doubt the budget; else null"
+                "backtest_over_low", NUMBER, "Lower end of the 95% interval of the share above the 95% budget"
+            ),
+            described_field("backtest_over_high", NUMBER, "Upper end of it"),
+            described_field(
+                "note", TEXT, "Why there is no forecast, interval or budget, or why to doubt the budget; else null"
             ),
         ],
     ),
@@ -542,46 +564,49 @@ def usage_anomalies(connection: duckdb.DuckDBPyConnection, settings: Settings) -
 
 
 def cost_forecast(connection: duckdb.DuckDBPyConnection, settings: Settings) -> pa.Table:
-    """Forecast each segment's month from its daily costs, with the hit rate of past forecasts.
+    """Forecast each segment's month from its daily costs, with the record of past forecasts.
 
     `connection` reads the marts and may be read-only.
     """
     segments, series = daily_series(connection, settings.analysis_segments)
-    rows: list[Row] = []
-    for each in series:
-        forecast = forecast_month(each.days, each.first_day)
-        past = backtest(each.days, each.first_day)
-        note = None if forecast.low_80 is not None else _no_interval(each, forecast)
-        rows.append(
-            {
-                **_forecast_columns(each, forecast),
-                "backtest_hits": past.hits,
-                "backtest_months": past.months,
-                "backtest_budgets": past.budgets,
-                "backtest_over_budget": past.over_budget,
-                "backtest_low": past.low,
-                "backtest_high": past.high,
-                "note": note,
-            }
-        )
-    whole = next((row["budget_95"] for row in rows if row["segment"] == "all"), None)
+    rows = [_forecast_row(each, Outlook.of(each.days, each.first_day)) for each in series]
+    whole = next((row for row in rows if row["segment"] == "all"), {})
+    names = [f"{prefix}budget_{level * 100:.0f}" for prefix in ("", "next_") for level in BUDGETS]
     for row in rows:
-        if whole is not None and (row["budget_95"] or 0) > whole:
+        if any(row[name] and whole.get(name) and row[name] > whole[name] for name in names):
             row["note"] = "Its budget exceeds that of all usage: it varies too much to be budgeted on its own."
     if not rows:
         rows = [{"segment": "all", "note": _no_cost(segments)}]
     return as_table("cost_forecast", SCHEMAS["cost_forecast"], rows)
 
 
-def _no_interval(series: Series, forecast: MonthForecast) -> str:
-    if forecast.point == forecast.so_far:
-        return "No usage in the last four weeks: nothing more is expected, and no interval is given."
-    return f"{counted(len(series.days), 'day')}: too few past origins for an interval."
-
-
-def _forecast_columns(series: Series, forecast: MonthForecast) -> Row:
-    names = ("month", "as_of", "method", "so_far", "point", "low_80", "high_80", "low_95", "high_95", "budget_95")
-    return {"segment": series.segment.name, **{name: getattr(forecast, name) for name in names}}
+def _forecast_row(series: Series, outlook: Outlook) -> Row:
+    this, following, past = outlook.this_month, outlook.next_month, outlook.past
+    row: Row = {
+        "segment": series.segment.name,
+        "month": this.month,
+        "as_of": this.as_of,
+        "method": "weekday",
+        "so_far": this.so_far,
+        "point": this.point,
+        "next_month": following.month,
+        "next_point": following.point,
+        "backtest_hits": past.hits,
+        "backtest_months": past.months,
+        "backtest_budgets": past.budgets,
+        "backtest_low": past.low,
+        "backtest_high": past.high,
+        "backtest_over_low": past.over_low,
+        "backtest_over_high": past.over_high,
+        "note": outlook.doubt(this),
+    }
+    for level in BANDS:
+        row[f"low_{level * 100:.0f}"], row[f"high_{level * 100:.0f}"] = this.band(level)
+    for level in BUDGETS:
+        percent = f"{level * 100:.0f}"
+        row[f"budget_{percent}"], row[f"next_budget_{percent}"] = this.budget(level), following.budget(level)
+        row[f"backtest_over_{percent}"] = past.over[level]
+    return row | {"backtest_over_budget": row.pop("backtest_over_95")}
 
 
 # ------------------------------------------------------------------------------------- profile, bursts, patterns

@@ -6,8 +6,9 @@ analysis.pricing_risk. Does not belong here: statistics and contracts (`terms`, 
 
 There are two customer dimensions, each with its own terms:
 
-- `organisation`: the user's own bill. 10,000 months are simulated from its daily costs; below 28 days of history a
-  month is also modelled as a sum of independent sessions.
+- `organisation`: the user's own bill. Its months are the 10,000 equally likely totals of the next whole month, from the
+  distribution of analysis.cost_forecast. Where the history carries none, months are drawn from its days in blocks of a
+  week; below 28 days a month is also modelled as a sum of independent sessions.
 - the configured dimension (if no row states it: api_key, then workspace): the observed bills of each customer and
   calendar month. If the history covers three calendar months or more, an incomplete first or last month is left out;
   in a shorter history it is used, and marked. A month without usage is idle and no bill.
@@ -28,8 +29,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.analysis.days import daily_series
 from pipeline.analysis.measures import MONEY
 from pipeline.analysis.measures import described_field as field
+from pipeline.analysis.stats.forecast import Outlook
 from pipeline.pricing.bill_model import (
     BLOCK_DAYS,
     MONTH_DAYS,
@@ -208,7 +211,8 @@ PRICING_RISK = pa.schema(
         field(
             "method",
             pa.string(),
-            "block_bootstrap: months of 28 to 31 days simulated from days; observed: the actual bills; "
+            "forecast: equally likely totals of next_month in cost_forecast; block_bootstrap: months of 28 to 31 days "
+            "drawn from days, where the history carries no such distribution; observed: the actual bills; "
             "compound_model: for a short history, a month modelled as a sum of independent sessions.",
         ),
         field("source", pa.string(), "Source of the usage: console, sessions or console+sessions."),
@@ -238,6 +242,7 @@ class Pool:
 
     `ledger` holds the bills of the risk table (simulated for the organisation) and `customers` the customer of each;
     `observed` holds the actual bills with status ok. `contracts` are at equal revenue; `quotes` keep their own terms.
+    `has_budget`: cost_forecast has budgets of the simulated month.
     """
 
     dimension: str
@@ -254,6 +259,7 @@ class Pool:
     quotes: tuple[Contract, ...] = ()
     history_days: int | None = None
     errors: tuple[dict[str, float | None], ...] = ()
+    has_budget: bool = False
 
     @property
     def is_observed(self) -> bool:
@@ -268,7 +274,7 @@ class Pool:
     @property
     def has_tails(self) -> bool:
         """Whether VaR and TVaR are meaningful, given enough bills."""
-        return self.is_observed or self.status in ("ok", "model")
+        return self.is_observed or self.status == "model" or (self.status == "ok" and self.has_budget)
 
     @property
     def source(self) -> str | None:
@@ -336,8 +342,10 @@ def pools(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[Poo
     """
     result = []
     try:
+        outlooks = _outlooks(connection)
         for segment in [None, *_segments(connection)]:
-            organisation = _organisation_pools(connection, settings, segment)
+            name = "all" if segment is None else f"{segment[0]}={segment[1]}"
+            organisation = _organisation_pools(connection, settings, segment, outlooks.get(name))
             configured = _customer_pool(connection, settings, segment)
             priced = bool(organisation[0].contracts) or configured.summary["cost_usd"] is not None
             both = [*organisation, configured] if priced else organisation
@@ -350,9 +358,15 @@ def pools(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[Poo
 def organisation(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Pool:
     """The organisation's pool over all usage."""
     try:
-        return _organisation_pools(connection, settings, None)[0]
+        return _organisation_pools(connection, settings, None, _outlooks(connection).get("all"))[0]
     finally:
         _drop(connection)
+
+
+def _outlooks(connection: duckdb.DuckDBPyConnection) -> dict[str, Outlook]:
+    """The forecasts of analysis.cost_forecast by segment: of all usage and the most expensive segments."""
+    series = daily_series(connection, MAX_SEGMENTS)[1]
+    return {each.segment.name: Outlook.of(each.days, each.first_day) for each in series}
 
 
 def cost_between(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> Decimal | None:
@@ -407,10 +421,21 @@ def _contracts(pool: Pool, ledger: Ledger, costs: Usd, settings: Settings) -> Po
     return replace(pool, ledger=ledger, contracts=tuple(solved), quotes=quotes, notes=tuple(notes))
 
 
+def _by_rank(drawn: Usd, totals: Usd) -> Usd:
+    """The ascending `totals` in the order of `drawn`: a month of many expensive sessions stays an expensive one."""
+    bills = np.empty(drawn.size)
+    bills[np.argsort(drawn, kind="stable")] = totals
+    return bills
+
+
 def _organisation_pools(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, segment: tuple[str, str] | None
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    segment: tuple[str, str] | None,
+    outlook: Outlook | None,
 ) -> list[Pool]:
-    """Months simulated from days; for a short history with known sessions, also the compound model."""
+    """The next whole month by its forecast; for a short history with known sessions, also the compound model."""
+    month = None if outlook is None else outlook.next_month
     _load_days(connection, ORGANISATION, segment)
     pool = _base_pool(connection, ORGANISATION, segment)
     if pool.status != "ok":
@@ -424,11 +449,17 @@ def _organisation_pools(
 
     def over_cap(cap_usd: float) -> Usd:
         excess: Usd = np.asarray(np.bincount(at, np.maximum(costs - cap_usd, 0.0), numbers.size), dtype=np.float64)
-        return simulate_months(excess, seed=settings.seed)  # the seed draws the same days as for the bills
+        return simulate_months(excess, seed=settings.seed) * scale  # the seed draws the same days as for the bills
 
-    bills = simulate_months(np.asarray(days["cost_usd"], dtype=np.float64), seed=settings.seed)
+    drawn = simulate_months(np.asarray(days["cost_usd"], dtype=np.float64), seed=settings.seed)
+    bills = drawn if month is None or month.spread is None else _by_rank(drawn, month.outcomes())
+    scale = np.divide(bills, drawn, out=np.zeros(drawn.size), where=drawn > 0)
     span_days = (pool.summary["last_usage_date"] - pool.summary["first_usage_date"]).days + 1
     notes = [f"{bills.size} months simulated from {days.num_rows} days in blocks of {BLOCK_DAYS}"]
+    if bills is not drawn and month is not None:
+        notes = [f"{bills.size} equally likely totals of {month.month:%B %Y}, from {month.known_days} days"]
+    if outlook is not None and month is not None and (doubt := outlook.doubt(month)):
+        notes.append(doubt.rstrip("."))
     if span_days > days.num_rows:
         notes.append(f"{span_days - days.num_rows} days without any price are left out")
     is_short = days.num_rows < LEAST_HISTORY_DAYS
@@ -436,7 +467,8 @@ def _organisation_pools(
         notes.insert(0, f"{days.num_rows} days of history, at least {LEAST_HISTORY_DAYS} are needed")
     pool = replace(
         pool,
-        method="block_bootstrap",
+        method="block_bootstrap" if bills is drawn else "forecast",
+        has_budget=month is not None and month.budget(0.95) is not None,
         customers=np.zeros(bills.size, dtype=np.int64),
         observed=_observed_ledger(connection, pool.months),
         history_days=days.num_rows,

@@ -122,6 +122,7 @@ class Report:
     """Everything that the page shows."""
 
     span: tuple[dt.date, dt.date] | None
+    budget: str
     quotes: tuple[Row, ...]
     quote_note: str | None
     dimensions: tuple[Dimension, ...]
@@ -140,11 +141,29 @@ def collect(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Report
         span = (first["first_usage_date"], first["last_usage_date"])
     return Report(
         span=span,
+        budget=_budget(connection),
         quotes=tuple(own),
         quote_note=None if own else quotes[0]["answer"],
         dimensions=tuple(_dimension(connection, settings, name, risks) for name in names),
         savings=_savings(connection),
     )
+
+
+def _budget(connection: duckdb.DuckDBPyConnection) -> str:
+    """Forecast and budget of the month, and of the month on which contracts are priced where that is a later one."""
+    if not _has_table(connection, "cost_forecast"):
+        return ""
+    row = rows_of(connection, "FROM analysis.cost_forecast WHERE segment = 'all'")[0]
+    words = pages.budget_in_words(row)
+    if row["next_month"] == row["month"]:
+        return words
+    later = {name: row[f"next_{name}"] for name in ("month", "point", "budget_95")}
+    return f"{words} Contracts are priced on the month after: {pages.budget_in_words(row | later)}"
+
+
+def _has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    query = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'analysis' AND table_name = $name"
+    return bool(connection.execute(query, {"name": name}).fetchall()[0][0])
 
 
 def path(reports_dir: Path) -> Path:
@@ -495,10 +514,7 @@ def _loss_ratio(row: Row, column: str) -> float:
 
 def _savings(connection: duckdb.DuckDBPyConnection) -> Savings:
     """The rows of analysis.recommendations, and the steps of the waterfall."""
-    tables = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'analysis' AND table_name = 'recommendations'"
-    ).fetchall()
-    if not tables[0][0]:
+    if not _has_table(connection, "recommendations"):
         return Savings(notes=("Savings have not been computed: there is no table analysis.recommendations.",))
     rows = rows_of(connection, "FROM analysis.recommendations ORDER BY rank NULLS LAST, kind, subject")
     counted = [row for row in rows if row["kind"] != "what_if" and row["saving_usd_per_month"] is not None]

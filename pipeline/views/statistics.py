@@ -201,15 +201,7 @@ def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Seq
             f"A typical day costs {usd(tail['median'])}{peak}; {days or 'none'} of {tail['n']:,} days "
             f"{'was' if days < 2 else 'were'} unusually expensive."
         )
-        month = forecasts[0] if forecasts else None
-        if month is None:
-            return f"{first} There is no forecast."
-        budget = (
-            f"a budget of {usd(month['budget_95'])} has a 95% chance of being enough"
-            if month["budget_95"]
-            else "there is too little history for a budget"
-        )
-        return f"{first} {month['month']:%B %Y} is forecast at {usd(month['point'])}; {budget}."
+        return f"{first} {pages.budget_in_words(forecasts[0] if forecasts else None) or 'There is no forecast.'}"
     if tail["top_1_share"] is None or tail["median"] is None:
         return str(tail["verdict_reason"])
     spread = _share_of_squares(column.values, column.counts)
