@@ -12,10 +12,13 @@ import pyarrow as pa
 import pytest
 from marts import MARTS, lognormal_costs, session, usage
 
+from pipeline.analysis.days import cost_forecast
 from pipeline.pricing import recommendation
 from pipeline.settings import Settings
 from pipeline.store import warehouse
+from pipeline.store.connection import rows_of
 from pipeline.views import contracts
+from pipeline.words import usd
 
 NOW = dt.datetime(2026, 6, 1)
 FIRST = dt.datetime(2026, 1, 1)
@@ -76,6 +79,24 @@ def saved(plain):
     connection, settings = plain
     yield connection, settings
     connection.execute("DROP TABLE IF EXISTS analysis.recommendations")
+
+
+@pytest.mark.parametrize("last_day", [150, 140])  # 31 May, where the month and the next whole month are one, and 21 May
+def test_pages_and_contracts_have_the_budget_of_one_table(last_day):
+    connection, settings = filled("ana", days=last_day + 1)
+    warehouse.write_analysis(connection, "cost_forecast", cost_forecast(connection, settings))
+    (row,) = rows_of(connection, "FROM analysis.cost_forecast WHERE segment = 'all'")
+    (risk,) = rows_of(
+        connection,
+        "FROM analysis.pricing_risk WHERE mechanism = 'per_token' AND customer_dimension = 'organisation' "
+        "AND segment = 'all' AND loading_principle = 'solvency_99'",
+    )
+    assert risk["method"] == "forecast"
+    assert (risk["var_95"], risk["var_99"]) == (row["next_budget_95"], row["next_budget_99"])
+    assert risk["mean"] == pytest.approx(row["next_point"])
+    page = contracts.collect(connection, settings).budget
+    assert f"a budget of {usd(row['budget_95'])} has a 95% chance of being enough" in page
+    assert (usd(row["next_budget_95"]) in page) and ("Contracts are priced on" in page) == (last_day == 140)
 
 
 def save(marts, *rows):
