@@ -39,11 +39,23 @@ MARTS = f"""
     );
     CREATE TABLE marts.billed_costs (
         usage_date DATE, provider VARCHAR, model VARCHAR, api_key VARCHAR, workspace VARCHAR, token_kind VARCHAR,
-        cost_usd DECIMAL(38, 12), list_price_usd DECIMAL(38, 12), cost_rows BIGINT
+        cost_usd DECIMAL(38, 12), list_price_usd DECIMAL(38, 12), cost_rows BIGINT,
+        rounding_tolerance_usd DECIMAL(38, 12) DEFAULT 0.005
+    );
+    CREATE TABLE marts.charges (
+        usage_date DATE, source VARCHAR DEFAULT 'console', provider VARCHAR DEFAULT 'anthropic',
+        model VARCHAR DEFAULT 'claude-sonnet-4-5', api_key VARCHAR DEFAULT 'prod', workspace VARCHAR DEFAULT 'Default',
+        user_id VARCHAR DEFAULT '', project VARCHAR DEFAULT '', billing_mode VARCHAR DEFAULT 'metered',
+        usage_type VARCHAR DEFAULT 'standard', context_window VARCHAR DEFAULT '0-200k',
+        inference_geo VARCHAR DEFAULT '', speed VARCHAR DEFAULT 'standard', token_kind VARCHAR DEFAULT 'output',
+        tokens BIGINT,
+        cost_usd DECIMAL(38, 12), list_cost_usd DECIMAL(38, 12), is_in_force BOOLEAN DEFAULT true,
+        team VARCHAR DEFAULT ''
     );
     CREATE TABLE marts.model_rates (
         provider VARCHAR, model VARCHAR, token_kind VARCHAR, context_window VARCHAR, usage_type VARCHAR,
-        inference_geo VARCHAR, speed VARCHAR, valid_from DATE, usd_per_mtok DECIMAL(18, 6)
+        inference_geo VARCHAR, speed VARCHAR, valid_from DATE, usd_per_mtok DECIMAL(18, 6),
+        list_usd_per_mtok DECIMAL(18, 6)
     );
 """
 IN_FORCE = """

@@ -509,7 +509,7 @@ def test_every_view_answers_on_every_kind_of_landing(any_home: Path, view: str) 
     assert title[0].isupper()
     rows = json.loads(token_analytics("show", view, "--json", "--home", any_home).out)
     assert isinstance(rows, list)
-    minor = re.search("^-- minor: (.*)$", query_of(f"cli/show/{view}"), re.MULTILINE)
+    minor = re.search("^-- minor: (.*)$", query_of(f"cli/show/{view}", bridge="analysis.month_bridge"), re.MULTILINE)
     assert not rows or not minor or set(minor[1].split(", ")) <= set(rows[0]), "these are columns"
     assert ("no rows: the landed files don't contain this" in table.out) == (rows == [])
 
@@ -565,11 +565,34 @@ def test_show_bridge_tells_one_month_and_its_two_bills(sample_run: Done, sample_
     whole = [line for line in shown if line["segment"] == "all"]
     usd = {line["term"]: Decimal(str(line["usd"])) for line in whole}
     before, after = usd.pop("bill of the month before"), usd.pop("bill of the month")
-    assert len(usd) == 8
+    assert len(usd) == 13
     assert sum(usd.values()) == after - before
+    assert usd["list price"] == 0
+    assert usd["long context"] != 0
+    assert "October 2025 held 22 October ($110.30) of its $333.00." in " ".join(
+        token_analytics("show", "bridge", "2025-11", "--home", sample_home).out.split()
+    )
     assert "there are 2025-08" in token_analytics("show", "bridge", "2031-01", "--home", sample_home).problem
     assert "is no month" in token_analytics("show", "bridge", "tomorrow", "--home", sample_home).problem
     assert "this view has no months" in token_analytics("show", "daily", "2025-10", "--home", sample_home).problem
+
+
+def test_show_bridge_joins_any_two_periods(sample_run: Done, sample_home: Path) -> None:
+    def bridged(*periods: str) -> dict[str, Decimal]:
+        answer = token_analytics("show", "bridge", *periods, "--json", "--home", sample_home)
+        return {line["term"]: Decimal(line["usd"]) for line in json.loads(answer.out) if line["segment"] == "all"}
+
+    assert bridged("--from", "2025-09", "--to", "2025-10") == bridged("2025-10")
+    weeks = bridged("--from", "2025-08", "--to", "2025-11-03..2025-11-09")
+    before, after = weeks.pop("bill of 2025-08-01..2025-08-31"), weeks.pop("bill of 2025-11-03..2025-11-09")
+    assert sum(weeks.values()) == after - before
+    for arguments, problem in (
+        (["bridge", "--from", "2025-09"], "belong together"),
+        (["daily", "--from", "2025-09", "--to", "2025-10"], "to show bridge"),
+        (["bridge", "2025-09", "--from", "2025-09", "--to", "2025-10"], "or two periods"),
+        (["bridge", "--from", "2025-09", "--to", "soon"], "'soon' is no period"),
+    ):
+        assert problem in token_analytics("show", *arguments, "--home", sample_home).problem
 
 
 def test_show_prints_30_rows_and_says_how_to_see_all(sample_run: Done, sample_home: Path) -> None:

@@ -257,10 +257,44 @@ def test_a_source_without_requests_shows_its_growth_as_tokens_and_a_bridge_names
 
 
 def test_shapley_values_are_the_mean_over_all_orders():
-    parts = shapley(lambda done: float(("a" in done) * ("b" in done)) + 2 * ("c" in done), ["a", "b", "c"])
-    assert parts == pytest.approx({"a": 0.5, "b": 0.5, "c": 2})
-    with pytest.raises(ValueError, match="different"):
-        shapley(lambda _: 0.0, ["a", "a"])
+    outcomes = np.array([[[float(a * b + 2 * c) for c in (0, 1)] for b in (0, 1)] for a in (0, 1)])
+    assert shapley(outcomes) == pytest.approx([0.5, 0.5, 2])
+
+
+def tiered(long=0.0, batch=0.0, region=0.0, fast=0.0, rate=1.0, discount=0.0, requests=100):
+    """One model and kind, with shares of long context (2x the price), batch (0.5x), a region (1.1x), fast mode (6x)."""
+    windows_and_tiers = np.multiply.outer([1 - long, long], [1 - batch, batch])
+    shares = np.multiply.outer(windows_and_tiers, np.multiply.outer([1 - region, region], [1 - fast, fast]))
+    prices = np.multiply.outer(np.multiply.outer([1, 2], [1, 0.5]), np.multiply.outer([1, 1.1], [1, 6]))
+    tokens = 1e6 * shares[None, None]
+    return Usage(tokens, rate * 3e-6 * prices[None, None], requests, None, np.full(tokens.shape, discount))
+
+
+@pytest.mark.parametrize(
+    ("changed", "term"),
+    [
+        ({"long": 0.25}, "long_context"),
+        ({"batch": 0.5}, "tier"),
+        ({"region": 0.5}, "region"),
+        ({"fast": 0.1}, "speed"),
+        ({"rate": 1.25}, "list_price"),
+        ({"discount": 0.2}, "discount"),
+    ],
+)
+def test_long_context_tier_region_and_speed_are_no_list_price(changed, term):
+    before, after = tiered(), tiered(**changed)
+    parts = month_bridge({"a": before}, {"a": after})
+    assert {name: float(part) for name, part in parts.items() if part} == pytest.approx(
+        {term: after.cost_usd - before.cost_usd}
+    )
+
+
+def test_causes_that_act_together_share_what_they_make_together():
+    # 3 USD of standard tokens; half of them long context at twice the price, all of it at 80%
+    parts = month_bridge({"a": tiered()}, {"a": tiered(long=0.5, discount=0.2)})
+    assert float(parts["long_context"]) == pytest.approx(3 * 0.5 * (1 + 0.8) / 2)
+    assert float(parts["discount"]) == pytest.approx(-3 * 0.2 * (1 + 1.5) / 2)
+    assert {name for name, part in parts.items() if part} == {"long_context", "discount"}
 
 
 def test_parts_that_do_not_make_the_whole_are_refused():

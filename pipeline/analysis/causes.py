@@ -1,7 +1,7 @@
 """Usage of a day, month or session with a rate for each kind of token: the input of `stats.decomposition`.
 
 Belongs here: the effective rates of a model's tokens, derived from their known cost. Does not belong here: which
-periods are compared (`bridge`, `days`), and the decomposition itself.
+periods are compared (`days`), the bridge between months (its prices are exact), and the decomposition itself.
 
 The marts hold the cost of a row, not of each kind of token in it. The rate card gives the ratios between the kinds. One
 factor per model (tiers, regions, contract rates) scales them so that they add up to the known cost.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -60,7 +60,6 @@ class Lines:
     """Usage by (provider, model); `requests` and `sessions` are None where the source does not count them."""
 
     cost_usd: Decimal = Decimal(0)
-    list_usd: Decimal = Decimal(0)
     requests: float | None = None
     sessions: float | None = None
     models: dict[tuple[str, str], Model] = field(default_factory=dict)
@@ -102,7 +101,6 @@ def comparable(*sides: Lines) -> list[Usage]:
             np.array([side.models.get(name, unused).usd_per_token for name in names]),
             side.requests,
             side.sessions,
-            float(1 - side.cost_usd / side.list_usd) if side.list_usd else 0.0,
         )
         for side in sides
     ]
@@ -111,8 +109,3 @@ def comparable(*sides: Lines) -> list[Usage]:
 def tokens_of(row: Mapping[str, object]) -> Floats:
     """Tokens of each of `KINDS`, from the columns of these names."""
     return np.array([float(str(row[kind])) for kind in KINDS])
-
-
-def total(lines: Iterable[Lines]) -> Decimal:
-    """The sum of their costs."""
-    return sum((each.cost_usd for each in lines), Decimal(0))

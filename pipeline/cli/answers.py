@@ -16,6 +16,7 @@ import typer
 from rich.text import Text
 
 from pipeline import settings as settings_module
+from pipeline.analysis import bridge
 from pipeline.cli import output
 from pipeline.cli.application import HomeOption, JsonOption, LimitOption, app, err, out
 from pipeline.finance import closing, rate_check
@@ -110,13 +111,28 @@ def show(
     month_option: Annotated[
         str | None, typer.Option("--month", metavar="YYYY-MM", help="The same as the month after the view.")
     ] = None,
+    first: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="PERIOD", help="Bridge between any two periods: 2026-01, 2026-01-05..2026-01-11."
+        ),
+    ] = None,
+    second: Annotated[
+        str | None, typer.Option("--to", metavar="PERIOD", help="The later period of the bridge.")
+    ] = None,
 ) -> None:
     """Show a table: usage, cost, reconciliation with the bill, who pays, forecast, possible savings."""
     settings = settings_module.load(home)
     month = month or month_option
     first_day = closing.parse_month(month) if month else None
-    query_text = sql(f"cli/show/{view.value}")
+    periods = _periods(view, first, second) if first or second else None
+    if month and periods:
+        raise ConfigurationError("show bridge: name a month, or two periods by --from and --to")
+    query_text = sql(f"cli/show/{view.value}", bridge="between_periods" if periods else "analysis.month_bridge")
     with warehouse.connect_published(settings) as connection:
+        if periods:
+            with output.of_this_version():
+                connection.register("between_periods", bridge.bridge_between(connection, *periods))
         rows = output.rows(connection, query_text, [first_day] if view is View.BRIDGE else None)
         if view is View.BRIDGE and first_day and not rows:
             bridges = output.rows(
@@ -138,6 +154,7 @@ def show(
         _print_savings(rows, title=_remark(query_text, 0), limit=limit)
         return
     shown = rows[:limit] if limit else rows
+    sentences = {row["segment"]: row.pop("days_sentence") for row in rows} if view is View.BRIDGE else {}
     minor = _remark(query_text, 1).removeprefix("minor: ").split(", ")
     empty = "no rows: the landed files don't contain this"
     output.print_rows(shown, title=_remark(query_text, 0), empty=empty, minor=minor)
@@ -145,11 +162,22 @@ def show(
         out.print(
             f"{len(shown)} of {len(rows):,} rows; --limit 0 shows all, --json gives all to a machine", style="dim"
         )
+    for segment in dict.fromkeys(row["segment"] for row in shown if sentences.get(row.get("segment"))):
+        out.print(Text(sentences[segment] if segment == "all" else f"{segment}: {sentences[segment]}"))
     if report and rows:
         _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
     page = settings.reports / "pricing" / "index.html"
     if view is View.PRICING and page.exists():
         out.print(Text(f"\nPage    {page}"))
+
+
+def _periods(view: View, first: str | None, second: str | None) -> tuple[bridge.Period, bridge.Period]:
+    if view is not View.BRIDGE or not first or not second:
+        raise ConfigurationError("--from and --to belong together, and to show bridge")
+    try:
+        return bridge.Period.parse(first), bridge.Period.parse(second)
+    except ValueError as error:
+        raise ConfigurationError(f"show bridge: {error}") from None
 
 
 def _remark(query_text: str, number: int) -> str:

@@ -5,11 +5,12 @@ Belongs here: how values look. Does not belong here: which rows (the commands), 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
@@ -37,13 +38,25 @@ def rows(
         ConfigurationError: the published database lacks a table or column of the query.
 
     """
-    try:
+    with of_this_version():
         names, rows = table(connection, text, parameters)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+@contextlib.contextmanager
+def of_this_version() -> Iterator[None]:
+    """Say what to do if the published database lacks a table or column of a query of our own.
+
+    Raises:
+        ConfigurationError: it does.
+
+    """
+    try:
+        yield
     except (duckdb.CatalogException, duckdb.BinderException):
         raise ConfigurationError(
             "the published database is of another version of token-analytics: `token-analytics run` rewrites it"
         ) from None
-    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def table(

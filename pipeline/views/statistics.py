@@ -296,7 +296,7 @@ def _bridge(connection: duckdb.DuckDBPyConnection) -> Row:
     return {
         "bridge": tuple(steps),
         "bridge_months": (before, month.strftime("%B %Y")),
-        "bridge_note": first["note"],
+        "bridge_note": ". ".join(filter(None, [first["note"], (first["days_sentence"] or "").rstrip(".")])),
         "bridge_bills": (first["previous_usd"], first["month_usd"]),
         "bridge_source": first["source"],
     }

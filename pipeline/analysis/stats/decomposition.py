@@ -10,54 +10,32 @@ largest part takes the rounding difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import combinations
 from math import factorial
-from typing import Any
 
 import numpy as np
 
 from pipeline.analysis.stats.describe import Floats
 
 RESOLUTION_USD = Decimal("1e-12")  # the scale of money columns
+# The axes of `Usage.tokens`, outermost first: the mix along each is a cause of its own.
+AXES = ("model_mix", "cache_share", "long_context", "tier", "region", "speed")
 DAY_TERMS = ("sessions", "requests_per_session", "tokens_per_request", "model_mix", "cache_share", "price")
-BRIDGE_TERMS = (
-    "volume",
-    "tokens_per_request",
-    "model_mix",
-    "cache_share",
-    "list_price",
-    "discount",
-    "new_keys",
-    "gone_keys",
-)
-_CHANGES = BRIDGE_TERMS[:6]
+BRIDGE_TERMS = ("volume", "tokens_per_request", *AXES, "list_price", "discount", "new_keys", "gone_keys")
+_Factors = dict[str, Floats]
 
 
-def shapley(value: Callable[[frozenset[str]], float], terms: Sequence[str]) -> dict[str, float]:
-    """Shapley value of each term; `value` returns the outcome after a set of terms has changed. 2^n evaluations.
+def shapley(outcomes: Floats) -> list[float]:
+    """Shapley value of each cause, given the outcome of each combination of causes.
 
-    Raises:
-        ValueError: a term is named twice, or there are more than 12.
-
+    `outcomes` has one axis of length 2 per cause: index 0 before it has changed, 1 after.
     """
-    n = len(terms)
-    if len(set(terms)) != n or n > 12:
-        raise ValueError("terms must be different, and at most 12")
-    outcomes = {
-        frozenset(chosen): value(frozenset(chosen)) for size in range(n + 1) for chosen in combinations(terms, size)
-    }
-    weights = [factorial(size) * factorial(n - 1 - size) / factorial(n) for size in range(n)]
-    parts: dict[str, Any] = {}
-    for term in terms:
-        parts[term] = sum(
-            weights[len(others)] * (outcomes[others | {term}] - outcome)
-            for others, outcome in outcomes.items()
-            if term not in others
-        )
-    return parts
+    n = outcomes.ndim
+    weights = np.array([factorial(size) * factorial(n - 1 - size) / factorial(n) for size in range(n)])
+    others_changed = np.indices((2,) * (n - 1)).sum(axis=0) if n > 1 else np.array(0)
+    return [float(np.sum(np.diff(outcomes, axis=axis).squeeze(axis) * weights[others_changed])) for axis in range(n)]
 
 
 def exact_parts(parts: Mapping[str, float], total: Decimal) -> dict[str, Decimal]:
@@ -82,35 +60,23 @@ def exact_parts(parts: Mapping[str, float], total: Decimal) -> dict[str, Decimal
 class Usage:
     """Usage of one side of a comparison: a day, a session, or a key in a month.
 
-    `tokens` and `usd_per_token` have the shape models x kinds of tokens, in the same order on both sides. An unknown
-    rate (nan) is taken from the other side. `sessions` and `requests` may be None if the source does not count them:
-    the next term then includes their change, and where only sessions are counted, tokens per request are tokens per
-    session. `discount` is 1 - billed / list.
+    `tokens` has one axis for each of the first two or more of `AXES` (models, kinds of tokens, context windows, ...),
+    with the same entries on both sides; `usd_per_token` has the same shape, and `discount` too, or it is one number:
+    1 - paid / list. An unknown rate or discount (nan) is taken from the other side. `sessions` and `requests` may be
+    None if the source does not count them: the next term then includes their change, and where only sessions are
+    counted, tokens per request are tokens per session.
     """
 
     tokens: Floats
     usd_per_token: Floats
     requests: float | None = None
     sessions: float | None = None
-    discount: float = 0.0
+    discount: Floats | float = 0.0
 
     @property
     def cost_usd(self) -> float:
         """Cost of the tokens after the discount; unknown rates count as zero."""
-        return float(np.sum(self.tokens * np.nan_to_num(self.usd_per_token))) * (1 - self.discount)
-
-
-@dataclass(frozen=True)
-class _Factors:
-    """The factors of a cost; an undefined share or ratio is nan, and taken from the other side."""
-
-    sessions: float
-    requests_per_session: float
-    tokens_per_request: float
-    model_share: Floats
-    kind_share: Floats
-    usd_per_token: Floats
-    discount: float
+        return float(np.sum(self.tokens * np.nan_to_num(self.usd_per_token) * (1 - np.nan_to_num(self.discount))))
 
 
 def _ratio(numerator: float, denominator: float) -> float:
@@ -118,55 +84,36 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 
 def _factors(usage: Usage, counts_requests: bool, counts_sessions: bool) -> _Factors:
+    """The factors whose product is the cost; an undefined share or ratio is nan."""
     tokens = np.asarray(usage.tokens, dtype=np.float64)
     total = float(tokens.sum())
     sessions = float(usage.sessions or 0) if counts_sessions else 1.0 * (total > 0)
     # Where only one of the two is counted, the other one has no change of its own.
     requests = float(usage.requests or 0) if counts_requests else sessions
     sessions = sessions if counts_sessions else 1.0 * (requests > 0)
-    by_model = tokens.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        model_share = by_model / total if total > 0 else np.full(len(tokens), np.nan)
-        kind_share = np.where(by_model[:, None] > 0, tokens / by_model[:, None], np.nan)
-    return _Factors(
-        sessions,
-        _ratio(requests, sessions),
-        _ratio(total, requests),
-        model_share,
-        kind_share,
-        np.asarray(usage.usd_per_token, dtype=np.float64),
-        usage.discount,
-    )
+    factors = {
+        "list_price": np.asarray(usage.usd_per_token, dtype=np.float64),
+        "discount": np.broadcast_to(np.asarray(usage.discount, dtype=np.float64), tokens.shape),
+        "sessions": np.array(sessions),
+        "requests_per_session": np.array(_ratio(requests, sessions)),
+        "tokens_per_request": np.array(_ratio(total, requests)),
+    }
+    # the share of each entry of an axis, given the entries of the axes before it
+    for axis, name in enumerate(AXES[: tokens.ndim]):
+        upto = tokens.sum(axis=tuple(range(axis + 1, tokens.ndim)))
+        whole = upto.sum(axis=-1, keepdims=True)
+        factors[name] = np.divide(upto, whole, out=np.full(upto.shape, np.nan), where=whole > 0)
+    return factors
 
 
 def _completed(chosen: _Factors, other: _Factors) -> _Factors:
     """The factors of one side; undefined ones are taken from the other side, or 0."""
-    parts: dict[str, Any] = {}
-    for name, own in vars(chosen).items():
-        known = np.where(np.isnan(own), np.nan_to_num(np.asarray(getattr(other, name), dtype=np.float64)), own)
-        parts[name] = known if np.ndim(known) else float(known)
-    return _Factors(**parts)
-
-
-def _outcome(before: _Factors, after: _Factors, changed: Set[str]) -> float:
-    """Cost with the factors in `changed` from `after` and all others from `before`."""
-
-    def side(term: str) -> _Factors:
-        return after if term in changed else before
-
-    tokens = (
-        side("sessions").sessions
-        * side("requests_per_session").requests_per_session
-        * side("tokens_per_request").tokens_per_request
-    )
-    per_model = (side("cache_share").kind_share * side("price").usd_per_token).sum(axis=1)
-    mixed = float(np.dot(side("model_mix").model_share, per_model))
-    return tokens * mixed * (1 - side("discount").discount)
+    return {name: np.where(np.isnan(own), np.nan_to_num(other[name]), own) for name, own in chosen.items()}
 
 
 def _comparable(expected: Usage, actual: Usage) -> tuple[_Factors, _Factors]:
-    if np.shape(expected.tokens) != np.shape(actual.tokens) or np.ndim(expected.tokens) != 2:
-        raise ValueError("both sides need tokens of the same models and kinds, as two-dimensional arrays")
+    if np.shape(expected.tokens) != np.shape(actual.tokens) or not 2 <= np.ndim(expected.tokens) <= len(AXES):
+        raise ValueError(f"both sides need tokens of the same models and kinds, as arrays of 2 to {len(AXES)} axes")
     for usage in (expected, actual):
         if np.shape(usage.usd_per_token) != np.shape(usage.tokens):
             raise ValueError("each model and kind needs a rate, or nan")
@@ -175,6 +122,35 @@ def _comparable(expected: Usage, actual: Usage) -> tuple[_Factors, _Factors]:
     before = _factors(expected, has_requests, has_sessions)
     after = _factors(actual, has_requests, has_sessions)
     return _completed(before, after), _completed(after, before)
+
+
+def _parts(before: _Factors, after: _Factors) -> dict[str, float]:
+    """Shapley value of each factor that changed; the others have no part in the difference.
+
+    The cost of every combination of changed factors is computed at once, from the prices of single cells outwards: each
+    axis of tokens is averaged by its shares, and each changed factor doubles the number of combinations.
+    """
+    changed: list[str] = []
+    costs = np.ones((1, *before["price" if "price" in before else "list_price"].shape))
+
+    def multiply(name: str, step: Callable[[Floats, Floats], Floats]) -> None:
+        nonlocal costs
+        if name not in before:
+            return
+        if np.array_equal(before[name], after[name]):
+            costs = step(costs, before[name])
+            return
+        changed.insert(0, name)
+        costs = np.concatenate([step(costs, before[name]), step(costs, after[name])])
+
+    for name in ("price", "list_price"):
+        multiply(name, lambda cost, rate: cost * rate)
+    multiply("discount", lambda cost, discount: cost * (1 - discount))
+    for name in reversed(AXES):
+        multiply(name, lambda cost, share: (cost * share).sum(axis=-1))
+    for name in ("tokens_per_request", "volume", "requests_per_session", "sessions"):
+        multiply(name, lambda cost, count: cost * count)
+    return dict(zip(changed, shapley(costs.reshape((2,) * len(changed))), strict=True))
 
 
 def explain_excess(expected: Usage, actual: Usage, excess_usd: Decimal | None = None) -> dict[str, Decimal]:
@@ -188,14 +164,10 @@ def explain_excess(expected: Usage, actual: Usage, excess_usd: Decimal | None = 
         ValueError: the arrays do not match, or `excess_usd` is not the difference that usage and rates give.
 
     """
-    before, after = _comparable(expected, actual)
-
-    def outcome(changed: frozenset[str]) -> float:
-        return _outcome(before, after, changed | {"discount"} if "price" in changed else changed)
-
-    parts = shapley(outcome, DAY_TERMS)
-    whole = Decimal(repr(sum(parts.values()))).quantize(RESOLUTION_USD) if excess_usd is None else excess_usd
-    return exact_parts(parts, whole)
+    sides = _comparable(expected, actual)
+    for side in sides:
+        side["price"] = side.pop("list_price") * (1 - side.pop("discount"))
+    return _exact(DAY_TERMS, _parts(*sides), excess_usd)
 
 
 def month_bridge(
@@ -204,9 +176,9 @@ def month_bridge(
     """Split the change of a bill from one month to the next exactly over `BRIDGE_TERMS`, in US dollars.
 
     The mappings are keyed by the unit that is tracked: an API key, a workspace, a user. The whole cost of a new or gone
-    key counts as `new_keys` or `gone_keys`. For each other key, the six remaining terms get their Shapley values;
-    `volume` is the number of requests, or of tokens where requests are not counted. `change_usd` is the billed change;
-    by default it is computed from usage, rates and discounts.
+    key counts as `new_keys` or `gone_keys`. For each other key, the remaining terms get their Shapley values; `volume`
+    is the number of requests, or of tokens where requests are not counted. A term whose factor is the same in both
+    months is exactly zero. `change_usd` is the billed change; by default it follows from usage, rates and discounts.
 
     Raises:
         ValueError: the same as `explain_excess`.
@@ -216,13 +188,17 @@ def month_bridge(
     parts["new_keys"] = sum(usage.cost_usd for key, usage in after.items() if key not in before)
     parts["gone_keys"] = -sum(usage.cost_usd for key, usage in before.items() if key not in after)
     for key in sorted(before.keys() & after.keys()):
-        old, new = _comparable(before[key], after[key])
-
-        def outcome(changed: frozenset[str], old: _Factors = old, new: _Factors = new) -> float:
-            names = {"volume": ("sessions", "requests_per_session"), "list_price": ("price",)}
-            return _outcome(old, new, {name for term in changed for name in names.get(term, (term,))})
-
-        for term, part in shapley(outcome, _CHANGES).items():
+        sides = _comparable(before[key], after[key])
+        for side in sides:
+            side["volume"] = side.pop("sessions") * side.pop("requests_per_session")
+        for term, part in _parts(*sides).items():
             parts[term] += part
-    whole = Decimal(repr(sum(parts.values()))).quantize(RESOLUTION_USD) if change_usd is None else change_usd
-    return exact_parts(parts, whole)
+    return _exact(BRIDGE_TERMS, parts, change_usd)
+
+
+def _exact(terms: tuple[str, ...], parts: Mapping[str, float], whole: Decimal | None) -> dict[str, Decimal]:
+    """Parts in the order of `terms`, rounded so that they add up to the whole."""
+    ordered = {term: parts.get(term, 0.0) for term in terms}
+    if whole is None:
+        whole = Decimal(repr(sum(ordered.values()))).quantize(RESOLUTION_USD)
+    return exact_parts(ordered, whole)

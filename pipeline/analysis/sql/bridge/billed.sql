@@ -1,15 +1,28 @@
--- Billed cost by month, key, model and token kind; list_usd is at list price where the export states one, else as billed.
+-- The bill by period, key, team, model and kind of token; list_usd is as billed where the export states no list price.
+with bills as (
+    ${bills}
+),
+
+days as (
+    ${days}
+)
+
 select
-    cast(date_trunc('month', usage_date) as date) as month,
-    provider,
-    workspace,
-    api_key,
-    model,
-    token_kind,
-    cast(sum(cost_usd) as decimal(38, 12)) as cost_usd,
-    cast(sum(coalesce(list_price_usd, cost_usd)) as decimal(38, 12)) as list_usd,
-    min(usage_date) as first_day,
-    max(usage_date) as last_day
-from marts.billed_costs
+    days.period,
+    bills.provider,
+    bills.workspace,
+    bills.api_key,
+    bills.team,
+    bills.model,
+    bills.token_kind,
+    bills.has_usage,
+    bool_or(bills.states_list) as states_list,
+    cast(sum(bills.tolerance_usd) as decimal(38, 12)) as tolerance_usd,
+    cast(sum(bills.cost_usd) as decimal(38, 12)) as cost_usd,
+    cast(sum(bills.list_usd) as decimal(38, 12)) as list_usd,
+    min(bills.usage_date) as first_day,
+    max(bills.usage_date) as last_day
+from bills
+inner join days using (usage_date)
 group by all
 order by all

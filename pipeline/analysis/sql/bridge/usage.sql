@@ -1,24 +1,65 @@
--- Metered usage in force by month, key and model.
+-- Metered usage in force by period, key, team, model, kind of token and tier, at the rates and list prices of its days.
+-- Without bill_workspace and bill_api_key where the provider's bill names none; is_billed: the bill has an amount for it.
+with days as (
+    ${days}
+),
+
+named as (
+    select
+        provider,
+        bool_or(workspace <> '') as names_workspaces,
+        bool_or(api_key <> '') as names_keys
+    from marts.billed_costs
+    group by all
+),
+
+billed as (
+    select distinct usage_date, provider, workspace, api_key, model, token_kind, true as is_billed
+    from marts.billed_costs
+),
+
+used as (
+    select
+        charges.*,
+        if(named.names_workspaces, charges.workspace, '') as bill_workspace,
+        if(named.names_keys, charges.api_key, '') as bill_api_key
+    from marts.charges as charges
+    left join named using (provider)
+    where charges.is_in_force and charges.billing_mode = 'metered'
+)
+
 select
-    cast(date_trunc('month', usage.usage_date) as date) as month,
-    usage.provider,
-    usage.workspace,
-    usage.api_key,
-    usage.model,
-    cast(sum(usage.input_tokens_no_cache) as bigint) as input_no_cache,
-    cast(sum(usage.input_tokens_cache_write_5m) as bigint) as cache_write_5m,
-    cast(sum(usage.input_tokens_cache_write_1h) as bigint) as cache_write_1h,
-    cast(sum(usage.input_tokens_cache_read) as bigint) as cache_read,
-    cast(sum(usage.output_tokens) as bigint) as output,
-    cast(coalesce(sum(usage.web_search_count), 0) as bigint) as web_search,
-    if(bool_or(usage.request_count is null), null, cast(sum(usage.request_count) as bigint)) as requests,
-    cast(coalesce(sum(usage.estimated_cost_usd), 0) as decimal(38, 12)) as cost_usd,
-    cast(count(*) filter (where usage.estimated_cost_usd is null) as bigint) as unpriced_rows,
-    bool_or(usage.source = 'console') as from_console,
-    bool_or(usage.source = 'sessions') as from_sessions,
-    min(usage.usage_date) as first_day,
-    max(usage.usage_date) as last_day
-from marts.token_usage_minutes as usage
-where usage.is_in_force and usage.billing_mode = 'metered'
+    days.period,
+    used.provider,
+    used.workspace,
+    used.api_key,
+    used.bill_workspace,
+    used.bill_api_key,
+    used.team,
+    used.model,
+    used.token_kind,
+    used.context_window,
+    used.usage_type,
+    used.inference_geo,
+    used.speed,
+    coalesce(billed.is_billed, false) as is_billed,
+    cast(sum(used.tokens) as bigint) as tokens,
+    cast(sum(used.cost_usd) as decimal(38, 12)) as cost_usd,
+    cast(sum(coalesce(used.list_cost_usd, used.cost_usd)) as decimal(38, 12)) as list_usd,
+    cast(count(*) filter (where used.cost_usd is null) as bigint) as unpriced_rows,
+    bool_or(used.source = 'console') as from_console,
+    bool_or(used.source = 'sessions') as from_sessions,
+    min(used.usage_date) as first_day,
+    max(used.usage_date) as last_day
+from used
+inner join days using (usage_date)
+left join billed
+    on
+        used.usage_date = billed.usage_date
+        and used.provider = billed.provider
+        and used.bill_workspace = billed.workspace
+        and used.bill_api_key = billed.api_key
+        and used.model = billed.model
+        and used.token_kind = billed.token_kind
 group by all
 order by all

@@ -1,28 +1,35 @@
--- From last month's bill to this one: what each cause added, in USD (the causes add up exactly, in whatever order)
+-- From one bill to the next: what each cause added, in USD (the causes add up exactly, in whatever order)
 -- minor: note, source
 with chosen as (
-    select *
-    from analysis.month_bridge
+    select
+        *,
+        if(
+            first_day = date_trunc('month', first_day) and last_day = last_day(first_day)
+            and previous_first_day = first_day - interval 1 month and previous_last_day = first_day - 1,
+            ['the month before', 'the month'],
+            [previous_first_day || '..' || previous_last_day, first_day || '..' || last_day]
+        ) as periods
+    from ${bridge}
     where
         month is not distinct from coalesce(
-            cast(? as date), (select max(last.month) from analysis.month_bridge as last)
+            cast(? as date), (select max(last.month) from ${bridge} as last)
         )
 ),
 
 steps as (
-    select month, segment, 1 as place, term, usd, source, note, previous_usd + month_usd as size
+    select month, segment, 1 as place, term, usd, source, note, days_sentence, previous_usd + month_usd as size
     from chosen
     where segment = 'all' or usd <> 0
     union all
     select distinct
-        month, segment, 0 as place, 'bill of the month before' as term, previous_usd as usd, source, note,
-        previous_usd + month_usd as size
+        month, segment, 0 as place, 'bill of ' || periods[1] as term, previous_usd as usd, source, note,
+        days_sentence, previous_usd + month_usd as size
     from chosen
     where month is not null
     union all
     select distinct
-        month, segment, 2 as place, 'bill of the month' as term, month_usd as usd, source, note,
-        previous_usd + month_usd as size
+        month, segment, 2 as place, 'bill of ' || periods[2] as term, month_usd as usd, source, note,
+        days_sentence, previous_usd + month_usd as size
     from chosen
     where month is not null
 )
@@ -33,6 +40,7 @@ select
     term,
     usd,
     source,
-    note
+    note,
+    days_sentence
 from steps
 order by segment <> 'all', size desc, segment, place, abs(usd) desc, term
