@@ -1,10 +1,11 @@
 """Cost of a run, stage by stage: a first run, a run with one more session, and a run with nothing new.
 
-usage: python bench/whole_run.py [--lines 200000 --files 1000 --threads 0 --ccusage DIR] [--sample]
+usage: python bench/whole_run.py [--lines 200000 --files 1000 --threads 0 --ccusage DIR] [--sample] [--console ROWS]
 
 Generates Claude Code transcripts, runs `token-analytics run` over them three times as processes of their own, and
 prints what `--json` says of the stages, which ingest.run_stages stores too. With --sample the input is the sample, and
-what is added is one transcript. With --ccusage DIR (bench/transcripts.py says how to install it) its report over the
+what is added is one transcript; with --console ROWS it is a year's console export of minutes, and what is added is its
+last day. With --ccusage DIR (bench/transcripts.py says how to install it) its report over the
 same tree stands beside each run. Bounds at 1e6 lines: the first run takes at most 4 times ccusage's wall time; after
 one more session at most 1.2 times ccusage's report and 1.5 times an empty delta.
 """
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="threads and processes (default: one for each core)")
     parser.add_argument("--sample", action="store_true", help="take the sample in place of generated transcripts")
     parser.add_argument("--ccusage", type=Path, help="folder into which npm installed ccusage")
+    parser.add_argument("--console", type=int, metavar="ROWS", help="take a console export of a year instead")
     options = parser.parse_args()
     ccusage = find_ccusage(options.ccusage) if options.ccusage else None
     shape = generate.TranscriptShape()
@@ -86,15 +88,21 @@ def main() -> None:
         tree.mkdir()
         if options.sample:
             shutil.copytree(ROOT / "data" / "sample" / "landing", home / "landing", dirs_exist_ok=True)
+        elif options.console:
+            generate.console_csv(home / "landing" / "year.csv", options.console * 364 // 365, days=364)
         else:
             generate.transcript_tree(tree, options.lines, options.files, shape)
         for step in STEPS:
-            if step == STEPS[1]:
+            if step == STEPS[1] and options.console:
+                generate.console_csv(home / "landing" / "day.csv", options.console // 365, days=1, first_day=364)
+            elif step == STEPS[1]:
                 generate.one_more_session(tree, options.files, max(options.lines // options.files, 1), shape)
             if ccusage:
                 others[step], _ = theirs(ccusage, tree, Path(scratch) / "ccusage.json")
             runs[step], stages[step] = run(home, tree, options.threads)
-    what = "the sample" if options.sample else f"{options.lines} assistant lines in {options.files} files"
+    what = f"{options.lines} assistant lines in {options.files} files"
+    if options.sample or options.console:
+        what = "the sample" if options.sample else f"{options.console} console rows of a year, then its last day"
     print(f"{machine('dagster', 'dbt-core', 'duckdb', 'scipy')}\n\n{what}\n")
     print(table(runs) + "\n\n" + stage_table(stages) + "\n")
     for step, other in others.items():

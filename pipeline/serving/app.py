@@ -8,16 +8,16 @@ Each request reads one snapshot, so nothing that it answers mixes two versions o
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from functools import cache
 
 import duckdb
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.staticfiles import StaticFiles
 
 from pipeline.settings import Settings
 from pipeline.store.published import NothingPublishedError, Publication, Snapshot
@@ -32,6 +32,8 @@ KINDS = {
     "sql": "text/plain",
 }
 MOST_ROWS = 1_000_000
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+ASSETS = {file.name: _TYPES[file.suffix] for file in site.STATIC.iterdir() if file.suffix in _TYPES}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -58,22 +60,15 @@ class Served:
         return f"/static/{name}?{_digest(name)}"
 
 
-_digests: dict[str, str] = {}
-
-
+@cache
 def _digest(name: str) -> str:
-    if name not in _digests:
-        _digests[name] = hashlib.sha256((site.STATIC / name).read_bytes()).hexdigest()[:12]
-    return _digests[name]
+    return hashlib.sha256((site.STATIC / name).read_bytes()).hexdigest()[:12]
 
 
-class _Assets(StaticFiles):
-    """Scripts and styles; an address names their content, so they never change."""
-
-    def file_response(self, *args: Any, **options: Any) -> Response:
-        response = super().file_response(*args, **options)
-        response.headers["cache-control"] = "public, max-age=31536000, immutable"
-        return response
+@cache
+def _asset(name: str, is_compressed: bool) -> bytes:
+    content = (site.STATIC / name).read_bytes()
+    return gzip.compress(content, 9) if is_compressed else content
 
 
 def create(settings: Settings) -> FastAPI:
@@ -82,7 +77,6 @@ def create(settings: Settings) -> FastAPI:
     served = Served()
     app = FastAPI(title="token-analytics", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
-    app.mount("/static", _Assets(directory=site.STATIC), name="static")
 
     def filters_of(request: Request) -> Filters:
         pairs: dict[str, list[str]] = {}
@@ -103,6 +97,16 @@ def create(settings: Settings) -> FastAPI:
     def entrance(request: Request) -> Response:
         """All questions with their answers."""
         return html(request, lambda snapshot, filters: site.index(served, snapshot, filters))
+
+    @app.get("/static/{name}")
+    def asset(request: Request, name: str) -> Response:
+        """A script or style; its address names its content, so it never changes."""
+        if name not in ASSETS:
+            raise HTTPException(404)
+        is_compressed = "gzip" in request.headers.get("accept-encoding", "")
+        headers = {"cache-control": "public, max-age=31536000, immutable", "vary": "Accept-Encoding"}
+        headers |= {"content-encoding": "gzip"} if is_compressed else {}
+        return Response(_asset(name, is_compressed), media_type=ASSETS[name], headers=headers)
 
     @app.get("/{name}")
     def question(request: Request, name: str) -> Response:
