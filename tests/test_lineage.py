@@ -30,7 +30,7 @@ from pipeline.savings import recommendations
 from pipeline.settings import Settings
 from pipeline.store import warehouse
 from pipeline.validation import suites
-from pipeline.views import contracts, reconciliation, statistics
+from pipeline.views import contracts, reconciled, statistics
 
 GRAPH = defs.resolve_asset_graph()
 KEYS = GRAPH.get_all_asset_keys()
@@ -104,7 +104,7 @@ def read_on(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Read:
 
     run(lambda seen: tables.write_reference_tables(seen, settings), "reference")
     run(judge, "validation_report")
-    run(reconciliation.collect, "reconciliation_report")
+    run(reconciled.collect, "reconciliation_report")
     for name, build in distributions.TABLES.items():
         store(name, lambda seen, build=build: build(seen, settings))
     for name, table in recommendation.tables(connection, settings).items():

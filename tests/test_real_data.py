@@ -21,7 +21,7 @@ from conftest import Warehouse
 from pipeline.ingest import loader
 from pipeline.savings import recommendations
 from pipeline.store import warehouse
-from pipeline.views import reconciliation
+from pipeline.views import reconciled
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA.name} beside the repository")
@@ -82,7 +82,7 @@ def june(request, models):
         others = connection.execute(
             "SELECT DISTINCT api_key, status FROM marts.usage_reconciliation WHERE api_key <> 'Tokenomics'"
         ).fetchall()
-        report = reconciliation.collect(connection)
+        report = reconciled.collect(connection)
     return request.param, cells, others, report
 
 

@@ -28,7 +28,7 @@ from pipeline import settings as settings_module
 from pipeline.reference import tables
 from pipeline.settings import ConfigurationError
 from pipeline.store import warehouse
-from pipeline.views import reconciliation
+from pipeline.views import reconciled, reconciliation
 
 MART = "marts.usage_reconciliation"
 HAIKU, SONNET = "claude-haiku-4-5-20251001", "claude-sonnet-4-5-20250929"
@@ -412,8 +412,8 @@ def test_a_price_that_changes_inside_a_month_is_honoured_by_date(models, tmp_pat
 SCRIPT = "<script>alert(1)</script>"
 
 
-def report_of(connection: duckdb.DuckDBPyConnection) -> reconciliation.Report:
-    return reconciliation.collect(connection)
+def report_of(connection: duckdb.DuckDBPyConnection) -> reconciled.Report:
+    return reconciled.collect(connection)
 
 
 def everything(key: str = "k") -> dict[str, str]:
@@ -461,7 +461,7 @@ def test_each_gap_says_what_it_is_and_what_to_check(models):
     assert "$12.00 was billed for output of claude-sonnet-4-5" in explanations["mispriced"]
     assert "between $11.99 and $12.01 per million" in explanations["mispriced"]
     assert all(gap.check.endswith((".", "?", ")")) for gap in report.gaps if gap.check)
-    assert set(reconciliation.MEANINGS) >= statuses
+    assert set(reconciled.MEANINGS) >= statuses
 
 
 def test_the_page_loads_and_runs_nothing_and_escapes_what_was_landed(models, tmp_path):

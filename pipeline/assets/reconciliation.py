@@ -9,7 +9,7 @@ from pipeline.assets.home import OWNERS, Home
 from pipeline.assets.lineage import read_by
 from pipeline.assets.preview import markdown, page_metadata
 from pipeline.store import progress, warehouse
-from pipeline.views import reconciliation
+from pipeline.views import reconciled, reconciliation
 from pipeline.words import usd
 
 RECONCILIATION = dg.AssetKey("reconciliation_report")
@@ -21,7 +21,7 @@ RECONCILIATION = dg.AssetKey("reconciliation_report")
     group_name="published",
     kinds={"html"},
     owners=OWNERS,
-    deps=[*read_by("views/reconciliation/*", "cli/show/invoices"), REPORT],
+    deps=[*read_by("views/bill/cells", "views/bill/rates", "cli/show/invoices"), REPORT],
     pool="warehouse",
 )
 def reconciliation_report(home: Home) -> dg.MaterializeResult[None]:
@@ -29,7 +29,7 @@ def reconciliation_report(home: Home) -> dg.MaterializeResult[None]:
     settings = home.settings()
     progress.report("reconciliation")
     with warehouse.connect(settings) as connection:
-        report = reconciliation.collect(connection)
+        report = reconciled.collect(connection)
     page = reconciliation.write(report, settings.reports, datetime.now(UTC))
     steps = [[step.label, usd(step.usd), step.cells] for step in report.steps]
     return dg.MaterializeResult(

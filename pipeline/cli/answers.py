@@ -25,7 +25,7 @@ from pipeline.savings import repricing
 from pipeline.settings import ConfigurationError, Settings, Terms
 from pipeline.store import warehouse
 from pipeline.store.sqlfiles import sql
-from pipeline.views import reconciliation
+from pipeline.views import reconciled
 from pipeline.words import percent, usd
 
 rates_app = typer.Typer(help="The rate card.", no_args_is_help=True)
@@ -140,7 +140,7 @@ def show(
             )
             months = ", ".join(row["m"] for row in bridges if row["m"]) or "none: a bridge needs two months of usage"
             raise ConfigurationError(f"show bridge: there is no bridge to {month}; there are {months}")
-        report = reconciliation.collect(connection) if view is View.RECONCILIATION and not as_json else None
+        report = reconciled.collect(connection) if view is View.RECONCILIATION and not as_json else None
         if view is View.PRICING and not as_json:
             _print_answers(connection)
     if first_day:
@@ -216,7 +216,7 @@ def _print_savings(rows: list[dict[str, Any]], title: str, limit: int) -> None:
             out.print(Text(f"\n{row['kind']}:{amount} {row['evidence']}"))
 
 
-def _print_reconciliation(report: reconciliation.Report, page: Path, limit: int) -> None:
+def _print_reconciliation(report: reconciled.Report, page: Path, limit: int) -> None:
     """The content of the reconciliation page, for a terminal."""
     out.print(Text(f"\n{report.headline}", style="bold"))
     for sentence in report.scope:

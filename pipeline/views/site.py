@@ -22,13 +22,14 @@ from markupsafe import Markup
 
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
-from pipeline.views import contract_choice, forecast, session, sessions, spend, waste
+from pipeline.views import bill, contract_choice, forecast, session, sessions, spend, waste
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError, Filters
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
 PAGES: tuple[Page, ...] = (
     spend.PAGE,
     forecast.PAGE,
+    bill.PAGE,
     waste.PAGE,
     sessions.PAGE,
     contract_choice.PAGE,

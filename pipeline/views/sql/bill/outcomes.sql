@@ -1,3 +1,6 @@
+-- How many cells of the comparison ended with which outcome.
+with cells as (select * from (${cells}) where ${filters})
+
 select
     status,
     count(*) as cells,

@@ -1,4 +1,6 @@
 -- How the paying keys of the logs are known.
+with cells as (select * from (${cells}) where ${filters})
+
 select
     scope,
     api_key,

@@ -1,3 +1,6 @@
+-- Which sides took part in the comparison on how many days.
+with cells as (select * from (${cells}) where ${filters})
+
 select
     compared,
     count(distinct usage_date) as days,
