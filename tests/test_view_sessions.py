@@ -293,6 +293,16 @@ def test_hostile_names_stay_text_in_tables_figures_and_files(tmp_path):
     assert session.answer(published, parse({"id": [HOSTILE]})).number == "$1.00"
 
 
+def test_names_too_long_for_an_address_are_shown_without_a_link(tmp_path):
+    long = "x" * 400
+    row = one(0, "1", user_id=long, project=long, api_key=long)
+    published = snapshot(tmp_path, {"marts.token_usage_sessions": [row]})
+    for page in (sessions.PAGE, session.PAGE):
+        html = site.question(Served(), page, published, parse({"id": ["session-000"]}))
+        assert long in shown_text(html)
+        assert f"={long}" not in html
+
+
 def test_a_session_is_linked_but_in_no_navigation(uneven):
     html = site.question(Served(), sessions.PAGE, uneven, EVERYTHING)
     assert 'href="/session?id=session-000"' in html

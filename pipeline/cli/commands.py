@@ -21,6 +21,7 @@ from pipeline.cli.application import VERBOSE, app, err
 from pipeline.cli import runs  # noqa: F401  # isort: skip
 from pipeline.cli import data  # noqa: F401  # isort: skip
 from pipeline.cli import answers  # noqa: F401  # isort: skip
+from pipeline.cli import statement  # noqa: F401  # isort: skip
 from pipeline.cli import serve  # noqa: F401  # isort: skip
 from pipeline.cli import dagster_ui  # noqa: F401  # isort: skip
 

@@ -19,9 +19,9 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
-from pipeline.settings import Settings
+from pipeline.settings import ConfigurationError, Settings
 from pipeline.store.published import NothingPublishedError, Publication, Snapshot
-from pipeline.views import site
+from pipeline.views import site, statement, teams
 from pipeline.views.filters import FilterError, Filters, parse, spelled
 from pipeline.views.rows import encoded
 
@@ -115,6 +115,16 @@ def create(settings: Settings) -> FastAPI:
         if page is None:
             raise HTTPException(404)
         return html(request, lambda snapshot, filters: site.question(served, page, snapshot, filters))
+
+    @app.get(f"/{teams.STATEMENT}")
+    def statement_of(request: Request, month: str = "", team: str = "") -> Response:
+        """The statement of a month and team, to download."""
+        try:
+            made = statement.make(publication.current(), month, team)
+        except ConfigurationError as error:
+            raise FilterError(str(error)) from None
+        disposition = {"content-disposition": f'attachment; filename="{made.file_name}"'}
+        return HTMLResponse(made.html(), headers=disposition)
 
     @app.get("/{name}/{file}")
     def rows(request: Request, name: str, file: str) -> Response:

@@ -72,6 +72,10 @@ _WRITTEN = Column("written_tokens", "Cache writes", "tokens", "Input written to 
 _READ = Column("read_tokens", "Cache reads", "tokens", "Input read from the cache, at a tenth of the input rate or so")
 _OUTPUT = Column("output_tokens", "Output", "tokens")
 _COST = Column("cost_usd", "Cost", "usd", "At the rate card, USD; a dash where there is no rate")
+_OWNERS = tuple(
+    Column(name, label, link=dimension_link("spend", name))
+    for name, label in (("user_id", "User"), ("project", "Project"), ("api_key", "API key"))
+)
 
 TOKENS = View(
     name="tokens",
@@ -183,12 +187,6 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     typical = session["typical_usd"]
     times = float(cost) / typical if cost is not None and typical else None
     compared = f", {times:,.0f} times a typical session ({money(typical)})" if times is not None and times >= 2 else ""
-    shared = Filters()
-
-    def tile(label: str, dimension: str, value: str) -> Tile:
-        to = shared.with_values(**{dimension: value})
-        return Tile(label, text(value), to=("spend", to))
-
     tiles = [
         Tile("Started", shown(session["session_started_at"], "moment"), "UTC"),
         Tile("Lasted", shown(float(session["duration_seconds"] or 0), "seconds")),
@@ -199,9 +197,11 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
         tiles.append(
             Tile("By subagents", money(session["subagent_usd"]), counted(session["subagent_requests"], "request"))
         )
-    for label, dimension in (("User", "user_id"), ("Project", "project"), ("API key", "api_key")):
-        if session[dimension]:
-            tiles.append(tile(label, dimension, session[dimension]))
+    tiles += [
+        Tile(column.label, text(session[column.name]), to=column.leads_to(session, Filters()))
+        for column in _OWNERS
+        if session[column.name]
+    ]
     return Answer(
         f"Session {text(session['session_id'])}{whose} {amount}{many}{compared}.",
         "" if cost is None else money(cost),

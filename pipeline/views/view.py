@@ -50,6 +50,13 @@ class Column:
         """Whether cells are aligned to the right."""
         return self.unit in NUMBERS
 
+    def leads_to(self, row: Row, filters: Filters) -> tuple[str, Filters] | None:
+        """The page and filters behind a cell; None without a link, and for a name that no address can hold."""
+        try:
+            return self.link(row, filters) if self.link else None
+        except FilterError:
+            return None
+
 
 @dataclass(frozen=True)
 class Input:

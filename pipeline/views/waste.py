@@ -311,9 +311,8 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     if cache:
         tiles.append(Tile("Caching saved", money(sum((row["saved_usd"] for row in cache), Decimal(0)))))
     if cache and cache[0]["saved_usd"] < 0:
-        key = cache[0]["api_key"]
-        to = by_key.with_values(api_key=key or NOT_STATED)
-        tiles.append(Tile("Wastes most cache", text(key), f"{money(-cache[0]['saved_usd'])} lost", ("waste", to)))
+        worst, lost = cache[0], f"{money(-cache[0]['saved_usd'])} lost"
+        tiles.append(Tile("Wastes most cache", text(worst["api_key"]), lost, _KEY.leads_to(worst, by_key)))
     if context:
         surcharge = sum((row["surcharge_usd"] for row in context), Decimal(0))
         tiles.append(Tile("Surcharge for long prompts", money(surcharge)))
