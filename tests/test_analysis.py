@@ -238,6 +238,43 @@ def test_users_that_repeat_are_resampled_whole_and_few_users_have_no_interval(ma
     insert(marts, "token_usage_sessions", [{**row, "user_id": f"u{i % 29}"} for i, row in enumerate(sessions)])
     few = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
     assert (few["interval_unit"], few["gini_low"], few["gini"]) == ("user", None, whole["gini"])
+    assert few["interval_note"] == "No interval: 29 users, where 30 are needed"
+
+
+def test_sessions_that_name_no_user_are_one_unit_and_not_each_its_own(marts, knobs):
+    sessions = [session(i, cost, user_id=f"u{i % 10}") for i, cost in enumerate(lognormal_costs(60))]
+    nameless = [session(60 + i, cost) for i, cost in enumerate(lognormal_costs(60))]
+    insert(marts, "token_usage_sessions", [*sessions, *nameless])
+    row = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    assert (row["interval_unit"], row["gini_low"]) == ("user", None)
+    assert row["interval_note"] == "No interval: 11 users, where 30 are needed"
+    half = rows_of(distributions.half_of_cost_sessions(marts, knobs))
+    assert {(listed["share_low"], listed["note"]) for listed in half} == {(None, f"{row['interval_note']}.")}
+    marts.execute("DELETE FROM marts.token_usage_sessions")
+    insert(marts, "token_usage_sessions", [{**row, "user_id": f"u{i}"} for i, row in enumerate(sessions)] + nameless)
+    row = one(distributions.tail_metrics(marts, knobs), measure="session_cost_usd", segment="all")
+    assert (row["interval_unit"], row["gini_low"] is None) == ("session", False)
+
+
+def test_the_reason_says_first_what_the_largest_sessions_amount_to(marts, knobs):
+    draw = np.random.default_rng(1)
+    even, uneven = np.exp(draw.logistic(0, 1 / 6, 3000)), np.exp(draw.normal(0, 2, 3000))  # CV .32 and 7
+    sessions = [session(i, cost, project="even") for i, cost in enumerate(even)]
+    sessions += [session(3000 + i, cost, project="uneven") for i, cost in enumerate(uneven)]
+    insert(marts, "token_usage_sessions", sessions)
+    table = distributions.tail_metrics(marts, knobs)
+    for project, costs, start in (
+        ("even", even, "The largest sessions are immaterial: 1% of them make 2."),
+        ("uneven", uneven, "A few very expensive sessions, the largest 1%, make "),
+    ):
+        row = one(table, measure="session_cost_usd", segment=f"project={project}")
+        assert row["verdict"] == "heavy"
+        assert row["verdict_reason"].startswith(start)
+        squares = np.sort(np.round(costs, 9)) ** 2
+        assert row["month_variance_share_top_1"] == pytest.approx(squares[-30:].sum() / squares.sum(), rel=1e-6)
+        assert f"and {row['month_variance_share_top_1']:.0%} of a month's variance; the tail" in row["verdict_reason"]
+        assert row["heavy_weight"] > 0.9
+    assert one(table, measure="day_cost_usd", segment="all")["month_variance_share_top_1"] is None
 
 
 def test_intervals_by_session_do_not_depend_on_how_many_there_are_of_a_value(marts, knobs):

@@ -51,7 +51,7 @@ from pipeline.analysis.stats.column import Clustered, Pairs, compute
 from pipeline.analysis.stats.decomposition import RESOLUTION_USD, explain_excess
 from pipeline.analysis.stats.describe import Counts, Floats, merge_pairs
 from pipeline.analysis.stats.families import FAMILIES
-from pipeline.analysis.stats.intervals import MIN_CLUSTERS
+from pipeline.analysis.stats.intervals import MIN_CLUSTERS, MIN_EFFECTIVE_CLUSTERS
 from pipeline.settings import Settings
 from pipeline.store import memo, progress, warehouse
 from pipeline.store.computed import table_or_reason
@@ -69,6 +69,8 @@ OWNERS = ("user_id", "api_key")  # dimensions with a fence for each of their own
 MIN_OUTLIER_ROWS = 20  # no z above 3 is possible below 11 rows; quartiles mean little below 20
 IQR_FENCE = 1.5  # Tukey (1977)
 Z_FENCE = 3.0
+MATERIAL_SHARE = 0.10  # of the sum, made by the largest 1%: a few drive it
+IMMATERIAL_SHARE = 0.05  # less than in an exponential column (5.6%): whatever the family, no few rows matter
 REFERENCE_DAYS = 28
 INTERVALS = (
     "mean",
@@ -184,12 +186,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field("top_5_share", NUMBER, "Share of the sum held by the largest 5%"),
             described_field("top_10_share", NUMBER, "Share of the sum held by the largest 10%"),
             described_field("half_of_total_share", NUMBER, "Smallest share of observations that holds half of the sum"),
+            described_field(
+                "month_variance_share_top_1",
+                NUMBER,
+                "Share of a month's variance, if its number of sessions or requests is random (Poisson), that the "
+                "largest 1% of them make: their share of the sum of squares. Null for minutes and days",
+            ),
             *(
                 described_field(
                     f"{name}_{end}",
                     NUMBER,
                     f"{'Lower' if end == 'low' else 'Upper'} end of the 95% interval of {name}, bootstrap by "
-                    f"interval_unit; null below {MIN_CLUSTERS} units, and except for all and the ten most expensive "
+                    f"interval_unit; null where interval_note says why, and except for all and the ten most expensive "
                     "segments",
                 )
                 for name in INTERVALS
@@ -198,8 +206,20 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "interval_unit",
                 TEXT,
-                "Unit that the bootstrap resamples: session, user (where users have several sessions) or week (of "
-                "minutes and days); null without a bootstrap",
+                "Unit that the bootstrap resamples: session, user (where users have several sessions; those that name "
+                "no user are one unit together) or week (of minutes and days); null without a bootstrap",
+            ),
+            described_field(
+                "effective_units",
+                NUMBER,
+                "How many equally large units interval_unit is worth (Carter, Schnepel and Steigerwald 2017): few "
+                "where a few units hold most observations",
+            ),
+            described_field(
+                "interval_note",
+                TEXT,
+                f"Why a bootstrap gave no interval: fewer than {MIN_CLUSTERS} units, or units worth fewer than "
+                f"{MIN_EFFECTIVE_CLUSTERS:.0f} equally large ones; else null",
             ),
             described_field("cap_value", NUMBER, "The maximum, where observations pile up at it; else null"),
             described_field("capped_share", NUMBER, "Share of observations at the cap; 0 where there is none"),
@@ -215,13 +235,21 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "heavy, light, undetermined, too_few (under 50 observations, setting analysis_min_rows) or unavailable",
             ),
             described_field(
+                "heavy_weight",
+                NUMBER,
+                "Share of the evidence for a heavy tail, 0 to 1: the weights of the heavy families of "
+                "distribution_fits; null where nothing could be fitted",
+            ),
+            described_field(
                 "previous_verdict",
                 TEXT,
                 "Verdict of the previous run for this segment and measure; null if it had no such row",
             ),
             described_field("verdict_changed", FLAG, "True if the verdict differs from the previous run's"),
             described_field(
-                "verdict_reason", TEXT, "The numbers behind the verdict, and what was left out, in one sentence"
+                "verdict_reason",
+                TEXT,
+                "What the largest 1% amount to, then the numbers behind the verdict, and what was left out",
             ),
             described_field(
                 "hill_xi_5", NUMBER, "Hill's tail index of the largest 5%; null under a cap or below 10 values"
@@ -270,7 +298,8 @@ SCHEMAS: dict[str, pa.Schema] = {
                 TEXT,
                 "JSON. exponential: scale; lognormal: mu, sigma of the logarithm; gamma, weibull, loglogistic: shape, "
                 "scale; inverse_gaussian: mean, lam; lomax: alpha, scale; burr12: c, d, scale; lognormal_mixture: p "
-                "(of the first), mu1, sigma1, mu2, sigma2; truncated_normal: mu, sigma; uniform: low, high",
+                "(of the first), mu1, sigma1, mu2, sigma2; exponential_mixture: p, scale1, scale2; gamma_mixture: p, "
+                "shape1, scale1, shape2, scale2; pareto: alpha, xmin; truncated_normal: mu, sigma; uniform: low, high",
             ),
             described_field("n", COUNT, "Fitted observations (above zero), including those at a censored cap"),
             described_field("log_likelihood", NUMBER, "Maximised log-likelihood (densities per US dollar or token)"),
@@ -283,14 +312,20 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "ks_distance", NUMBER, "Largest gap between fitted and observed distribution function, 0 to 1"
             ),
             described_field(
+                "ks_limit",
+                NUMBER,
+                "Largest ks_distance with which this family counts as fitting: 0.05, or with few rows the 99% point of "
+                "what chance makes of it",
+            ),
+            described_field(
                 "accepted", FLAG, "AIC within 10 of the best: better than the others, not necessarily good"
             ),
             described_field("rank", COUNT, "Rank by BIC, 1 is best; families that are not selectable come last"),
             described_field(
                 "selectable",
                 FLAG,
-                "False for the lognormal mixture on a raw column with an atom, because one component would fit the "
-                "atom; it then has no weight",
+                "False for mixtures on a raw column with an atom, because one component would fit the atom; they then "
+                "have no weight",
             ),
             described_field(
                 "compared_with", TEXT, "On the best family's row: the second best, for the test below; else null"
@@ -390,7 +425,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             described_field(
                 "share_low", NUMBER, "Lower end of its 95% interval (as half_of_total_share of tail_metrics)"
             ),
-            described_field("share_high", NUMBER, "Upper end of it; null below 30 users or sessions"),
+            described_field("share_high", NUMBER, "Upper end of it; null where the note says why"),
             described_field("note", TEXT, "What was left out, or why there is no list; else null"),
         ],
     ),
@@ -476,14 +511,47 @@ def _tail_row(
         row |= {"verdict": "unavailable", "verdict_reason": f"Not computed, {error}."}
     else:
         row |= result["columns"]
-        row["verdict_reason"] = f"{joined(result['reason'], left_out(measure, segment))}."
+        if measure.grain:
+            row["month_variance_share_top_1"] = None
+        reason = joined(_materiality(measure, row), result["reason"], left_out(measure, segment))
+        row["verdict_reason"] = f"{reason[:1].upper()}{reason[1:]}."
         if task.intervals:
+            bootstrap = results[task.intervals]
             row["interval_unit"] = task.interval_unit
+            row["effective_units"] = bootstrap.get("effective_clusters")
+            row["interval_note"] = _without_interval(task.interval_unit, bootstrap) or None
             for name in INTERVALS:
-                if interval := results[task.intervals].get(name):
+                if interval := bootstrap.get("intervals", {}).get(name):
                     row[f"{name}_low"], row[f"{name}_high"] = interval
     previous = verdicts.get((segment.name, measure.name))
     return {**row, "previous_verdict": previous, "verdict_changed": previous not in (None, row["verdict"])}
+
+
+def _materiality(measure: Measure, row: Mapping[str, Any]) -> str:
+    """What the largest 1% of the observations amount to; empty where there are too few or shares make no sense."""
+    share, month = row["top_1_share"], row["month_variance_share_top_1"]
+    if share is None or row["verdict"] == "too_few":
+        return ""
+    kind, very = ("cost", "expensive") if measure.is_cost else ("tokens", "large")
+    made = f"of the {kind}" + ("" if month is None else f" and {month:.0%} of a month's variance")
+    if share >= MATERIAL_SHARE:
+        return f"a few very {very} {measure.noun}s, the largest 1%, make {share:.0%} {made}"
+    if share < IMMATERIAL_SHARE:
+        return f"the largest {measure.noun}s are immaterial: 1% of them make {share:.1%} {made}"
+    return f"the largest 1% of {measure.noun}s make {share:.0%} {made}"
+
+
+def _without_interval(unit: str | None, bootstrap: Mapping[str, Any]) -> str:
+    """Why a bootstrap has no intervals; empty if it has."""
+    if bootstrap.get("intervals"):
+        return ""
+    if error := bootstrap.get("error"):
+        return f"No interval: not computed, {error}"
+    units = f"{counted(bootstrap['clusters'], unit or 'unit')}"
+    if bootstrap["clusters"] < MIN_CLUSTERS:
+        return f"No interval: {units}, where {MIN_CLUSTERS} are needed"
+    worth = f"worth {bootstrap['effective_clusters']:.1f} equally large ones"
+    return f"No interval: {units} of very different sizes are {worth}, where {MIN_EFFECTIVE_CLUSTERS:.0f} are needed"
 
 
 def _fit_rows(task: _ColumnTask, results: Mapping[str, Mapping[str, Any]], min_rows: int) -> list[dict[str, Any]]:
@@ -716,9 +784,10 @@ def half_of_cost_sessions(connection: duckdb.DuckDBPyConnection, settings: Setti
         reason = "All sessions cost nothing" if column.segment.n else unavailable(measure, column.segment)
         none = [{"note": f"unavailable: {reason}."}]
         return as_table("half_of_cost_sessions", SCHEMAS["half_of_cost_sessions"], none)
-    ((_, _, clustered),) = _clustered(connection, measure, [column.segment], settings.seed)
-    interval = clustered.result().get("half_of_total_share")
-    note = left_out(measure, column.segment)
+    ((_, unit, clustered),) = _clustered(connection, measure, [column.segment], settings.seed)
+    bootstrap = clustered.result()
+    interval = bootstrap["intervals"].get("half_of_total_share")
+    note = joined(_without_interval(unit, bootstrap), left_out(measure, column.segment))
     rows = [
         {
             "rank": place,

@@ -23,7 +23,6 @@ import duckdb
 from pipeline.analysis.days import daily_series
 from pipeline.analysis.distributions import MAX_BOOTSTRAP_SEGMENTS, Column, read_columns
 from pipeline.analysis.measures import MEASURES
-from pipeline.analysis.stats.describe import Counts, Floats
 from pipeline.store.connection import Row, rows_of
 from pipeline.views import pages, statistics_figures
 from pipeline.views.statistics_figures import Chart
@@ -204,38 +203,12 @@ def _sentences(column: Column, tail: Row, flagged: Sequence[Row], forecasts: Seq
         return f"{first} {pages.budget_in_words(forecasts[0] if forecasts else None) or 'There is no forecast.'}"
     if tail["top_1_share"] is None or tail["median"] is None:
         return str(tail["verdict_reason"])
-    spread = _share_of_squares(column.values, column.counts)
     half = f"{percent(tail['half_of_total_share'])}"
     if tail["half_of_total_share_low"] is not None:
         half += f" ({percent(tail['half_of_total_share_low'])} to {percent(tail['half_of_total_share_high'])})"
     kind = "cost" if column.measure.is_cost else "tokens"
-    first = (
-        f"The largest 1% of {tail['n']:,} {noun}s account for {percent(tail['top_1_share'])} of the {kind}, and cause "
-        f"{percent(spread)} of the random month-to-month swings; half of the {kind} comes from {half} of the {noun}s."
-    )
-    words = {
-        "heavy": "The tail is heavy",
-        "light": "The tail is light",
-        "undetermined": "It is uncertain whether the tail is heavy",
-        "too_few": f"There are too few {noun}s for a verdict on the tail",
-    }
-    reason = str(tail["verdict_reason"]).rstrip(".").replace(". ", "; ")
-    return f"{first} {words[tail['verdict']]}: p95 is {_amount(column, tail['p95'])}, {reason[:1].lower()}{reason[1:]}."
-
-
-def _share_of_squares(values: Floats, counts: Counts) -> float:
-    """Share of the largest 1% of rows in the sum of squares: the variance of the total of a Poisson number of rows."""
-    squares = values**2 * counts
-    rest = max(int(counts.sum()) // 100, 1)
-    taken = 0.0
-    for value, count in zip(values[::-1], counts[::-1], strict=True):
-        take = min(rest, int(count))
-        taken += float(value) ** 2 * take
-        rest -= take
-        if rest <= 0:
-            break
-    whole = float(squares.sum())
-    return taken / whole if whole else 0.0
+    spread = f"Half of the {kind} comes from {half} of the {tail['n']:,} {noun}s"
+    return f"{tail['verdict_reason']} {spread}; 5% of them exceed {_amount(column, tail['p95'])}."
 
 
 def _half(connection: duckdb.DuckDBPyConnection) -> str:

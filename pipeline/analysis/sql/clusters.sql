@@ -1,5 +1,6 @@
--- (cluster, value, count) lines of the chosen segments, for a cluster bootstrap. Clusters are users
--- where users have several sessions, else sessions; weeks for minutes and days. More than 1,000 are hashed into 1,000.
+-- (cluster, value, count) lines of the chosen segments, for a cluster bootstrap. Clusters are users where users have
+-- several sessions, else sessions; weeks for minutes and days. Rows that name no user may all be of one person: beside
+-- users they are one cluster. More than 1,000 are hashed into 1,000.
 with valued as (
     select
         segment,
@@ -37,8 +38,8 @@ clustered as (
         value,
         case
             when unit = 'week' then cast(date_diff('day', date '1970-01-05', observed_at) // 7 as varchar)
-            when unit = 'user' and user_id <> '' then 'user ' || user_id
-            else 'session ' || session_id
+            when unit = 'user' then coalesce(user_id, '')
+            else session_id
         end as name
     from valued
     inner join units using (segment)

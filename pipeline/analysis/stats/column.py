@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.analysis.stats.describe import Counts, Floats, describe
+from pipeline.analysis.stats.describe import Counts, Floats, describe, top_share
 from pipeline.analysis.stats.detection import (
-    CANDIDATES,
     Judgement,
     find_artefacts,
     fit_adjusted,
@@ -28,7 +27,7 @@ from pipeline.analysis.stats.detection import (
     vote,
 )
 from pipeline.analysis.stats.families import FamilyFits
-from pipeline.analysis.stats.intervals import cluster_intervals
+from pipeline.analysis.stats.intervals import cluster_intervals, effective_clusters
 from pipeline.analysis.stats.tails import (
     PowerLaw,
     generalized_pareto,
@@ -39,7 +38,7 @@ from pipeline.analysis.stats.tails import (
 )
 from pipeline.words import counted
 
-METHOD = 1  # increase it when results change without a change of this folder or its libraries
+METHOD = 2  # increase it when results change without a change of this folder or its libraries
 
 
 @cache
@@ -81,14 +80,17 @@ class Pairs:
         measurable = enough and artefacts.cap_value is None
         gpd, gpd_p95 = (generalized_pareto(values, counts, share) if measurable else None for share in (0.90, 0.95))
         law = power_law(values, counts) if measurable else None
-        fits = fit_adjusted(values, counts, artefacts, CANDIDATES) if enough else None
+        fits = fit_adjusted(values, counts, artefacts) if enough else None
         weighed = vote(values, counts, artefacts, fits) if fits and fits.fits else None
         judgement = judge(artefacts, fits, weighed, gpd)
         if not enough:
-            reason = f"Only {counted(description.n, 'row')}, where a verdict needs {self.min_rows}"
+            reason = f"only {counted(description.n, 'row')}, where a verdict needs {self.min_rows}"
             judgement = Judgement("too_few", reason)
         columns = asdict(description) | {
             "verdict": judgement.verdict,
+            "heavy_weight": weighed.heavy_weight if weighed else None,
+            # a Poisson number of observations has a total whose variance is the sum of their squares
+            "month_variance_share_top_1": top_share(values**2, counts, 0.01) if values[0] >= 0 else None,
             "hill_xi_5": hill(values, counts, 0.05) if measurable else None,
             "hill_xi_10": hill(values, counts, 0.10) if measurable else None,
             "cv_unreliable": variance_in_doubt(gpd.xi if gpd else None),
@@ -96,15 +98,15 @@ class Pairs:
             "gpd_xi_p95": gpd_p95.xi if gpd_p95 else None,
         }
         treatments = {}
-        if enough:
+        if fits:
             columns |= {
                 "cap_value": artefacts.cap_value,
                 "capped_share": artefacts.capped_share,
                 "atoms": json.dumps([asdict(atom) for atom in artefacts.atoms]),
             }
-            treatments["raw"] = _fitted(fit_raw(values, counts, artefacts, fits))
+            treatments["raw"] = _fitted(fit_raw(values, counts, artefacts) if artefacts.any else fits)
             if artefacts.any:
-                treatments["adjusted"] = _fitted(fit_adjusted(values, counts, artefacts, known=fits))
+                treatments["adjusted"] = _fitted(fits)
         if law:
             columns |= self._power_law(law)
         return {"columns": columns, "reason": judgement.reason, "treatments": treatments}
@@ -134,9 +136,18 @@ class Clustered:
         return _key(("clusters", self.seed), self.clusters, self.values, self.counts)
 
     def result(self) -> dict[str, Any]:
-        """Low and high of each quantity; a quantity without an interval is null or missing."""
+        """`intervals`, the low and high of each quantity (null or missing without one), and the number of clusters.
+
+        `effective_clusters` is how many equally large ones they are worth.
+        """
         intervals = cluster_intervals(self.clusters, self.values, self.counts, self.seed) or {}
-        return {name: interval and [interval.low, interval.high] for name, interval in intervals.items()}
+        _, place = np.unique(self.clusters, return_inverse=True)
+        rows = np.bincount(place, self.counts)
+        return {
+            "intervals": {name: interval and [interval.low, interval.high] for name, interval in intervals.items()},
+            "clusters": len(rows),
+            "effective_clusters": effective_clusters(rows),
+        }
 
 
 def compute(task: Pairs | Clustered) -> str:

@@ -6,14 +6,13 @@ Does not belong here: the fits (`families`, `tails`), their weights (`evidence`)
 Heavy means subexponential: the lognormal and a mixture of two, Pareto, Lomax, log-logistic, Burr XII, and a Weibull
 with shape below 1. The gamma, the exponential, mixtures of two of either, the inverse Gaussian, a Weibull with shape of
 1 or more, the truncated normal and the uniform are light, however skewed. All these families vote, weighted by their
-marginal likelihoods (`evidence`). The verdict is `undetermined` if no family describes the column, if the vote is
-split, or if the column ends before an inverse Gaussian becomes light. Other distributions count as the most similar
+marginal likelihoods (`evidence`). The verdict is `undetermined` if no family passes the test of its fit, if the vote
+is split, or if the column ends before an inverse Gaussian becomes light. Other distributions count as the most similar
 family. Both sides contain mixtures, so a column of two kinds of requests is not heavy by default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,8 +21,8 @@ import numpy.typing as npt
 
 from pipeline.analysis.stats.describe import Counts, Floats, check_pairs, merge_pairs
 from pipeline.analysis.stats.evidence import log_evidence, most_log_evidence
-from pipeline.analysis.stats.families import DETECTOR_ONLY, FAMILIES, NO_FIT_DISTANCE, FamilyFits, Fit, fit_families
-from pipeline.analysis.stats.laws import cdf
+from pipeline.analysis.stats.families import MIXTURES, FamilyFits, Fit, fit_families
+from pipeline.analysis.stats.laws import cdf, quantile
 from pipeline.analysis.stats.tails import GeneralizedPareto, generalized_pareto
 from pipeline.words import counted
 
@@ -41,11 +40,16 @@ RARE_TIES = 0.01  # rows per step of the column
 MIN_CAP_ROWS = 4  # and at least as many rows: chance ties of large values are pairs
 MIN_DISTINCT = 20  # with fewer distinct positive values (a lattice), atoms and continuous fits are meaningless
 NO_WEIGHT = 40.0  # e^-40 is less than the rounding of 1
-DECIDING_WEIGHT = 0.9  # share of the BIC weight that decides a vote
+# A vote decides if the losing side has at most this weight; with fewer rows, where the priors and Laplace's
+# approximation matter more, less of it: 0.06 at 100 rows. `bench/verdicts.py` counts what this decides, and how well.
+LOSING_WEIGHT = 0.25
+ROWS_OF_LOSING_WEIGHT = 200
+MIN_LIGHT_ROWS = 5  # rows that must reach the light end of an inverse Gaussian
 CONTRADICTION_RATIO = 6.635  # chi-square(1) at 1%: the top decile's shape differs from 0
 CONTRADICTION_SHAPE = 0.1  # and by at least this much
+CONTRADICTION_DEVIATIONS = 2.58  # and from that of the best family, in standard errors: the same 1%
+TOP_DECILE = 1 - 0.1 * (np.arange(200, 0, -1) - 0.5) / 200  # probabilities
 HEAVY = ("lognormal", "lognormal_mixture", "pareto", "lomax", "loglogistic", "burr12")
-CANDIDATES = (*FAMILIES, *DETECTOR_ONLY)
 BENCHMARK_NAMES = {"truncated_normal": "normal"}
 
 
@@ -77,7 +81,7 @@ class Artefacts:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and one sentence that gives its numbers."""
+    """A verdict and a clause that says why."""
 
     verdict: Verdict
     reason: str
@@ -157,30 +161,15 @@ def set_aside(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts
     return x[kept], c[kept]
 
 
-def fit_adjusted(
-    values: npt.ArrayLike,
-    counts: npt.ArrayLike,
-    artefacts: Artefacts,
-    families: Sequence[str] = FAMILIES,
-    known: FamilyFits | None = None,
-) -> FamilyFits:
-    """Fit families without atoms and with the cap censored; plain fits if there are neither.
-
-    `known` holds adjusted fits of the same column to reuse.
-    """
+def fit_adjusted(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> FamilyFits:
+    """Fit all families without atoms and with the cap censored; plain fits if there are neither."""
     x, c = set_aside(values, counts, artefacts)
-    return fit_families(x, c, cap=artefacts.cap_value, families=families, known=known)
+    return fit_families(x, c, cap=artefacts.cap_value)
 
 
-def fit_raw(
-    values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts, adjusted: FamilyFits | None = None
-) -> FamilyFits:
-    """Fit the unchanged column. With atoms, the lognormal mixture is not selectable: a component would fit an atom.
-
-    `adjusted` fits of the same column are reused if it has no artefacts.
-    """
-    unselectable = ("lognormal_mixture",) if artefacts.atoms else ()
-    return fit_families(values, counts, unselectable=unselectable, known=None if artefacts.any else adjusted)
+def fit_raw(values: npt.ArrayLike, counts: npt.ArrayLike, artefacts: Artefacts) -> FamilyFits:
+    """Fit all families to the unchanged column. With atoms, mixtures are not selectable: a component fits an atom."""
+    return fit_families(values, counts, unselectable=MIXTURES if artefacts.atoms else ())
 
 
 def is_heavy(fit: Fit) -> bool:
@@ -228,9 +217,25 @@ def _light_end_unobserved(fit: Fit, artefacts: Artefacts) -> str:
     start = 3 * fit.params["mean"] ** 2 / fit.params["lam"]
     upper = 1.0 if artefacts.cap_value is None else float(cdf(fit.family, fit.params, artefacts.cap_value))
     rows = fit.n * max(upper - float(cdf(fit.family, fit.params, start)), 0.0)
-    if rows >= MIN_ROWS:
+    if rows >= MIN_LIGHT_ROWS:
         return ""
-    return f"that family is light only above {start:,.6g}, with {rows:,.0f} of the rows; a verdict needs {MIN_ROWS}"
+    return f"that family is light only above {start:,.6g}, which {rows:,.1f} of the rows reach"
+
+
+def _points_to(heavy: bool, gpd: GeneralizedPareto) -> bool:
+    """Whether the top decile, by itself, has a shape of that side."""
+    return gpd.likelihood_ratio > CONTRADICTION_RATIO and (gpd.xi if heavy else -gpd.xi) > CONTRADICTION_SHAPE
+
+
+def _contradicts(heavy: bool, best: Fit, gpd: GeneralizedPareto) -> bool:
+    """Whether the top decile has a shape of the other side, which the best family does not have there."""
+    if not _points_to(not heavy, gpd):
+        return False
+    top = np.unique(quantile(best.family, best.params, TOP_DECILE))
+    top = top[np.isfinite(top)]
+    own = generalized_pareto(top, np.ones(len(top), dtype=np.int64), 0.0)
+    error = (1 + gpd.xi) / gpd.n**0.5  # of a maximum-likelihood shape (Smith, 1987)
+    return own is None or (own.xi - gpd.xi if heavy else gpd.xi - own.xi) > CONTRADICTION_DEVIATIONS * error
 
 
 def _adjustments(artefacts: Artefacts) -> str:
@@ -251,47 +256,56 @@ def judge(
 ) -> Judgement:
     """The verdict on a column from its artefacts, its adjusted fits, their vote and the GPD of its top decile.
 
-    A top decile that contradicts the vote (a shape beyond 0.1 on the other side of 0, significant at 1%) makes the
-    verdict undetermined; a cap disables this test. So does an inverse Gaussian with fewer than `MIN_ROWS` rows in the
-    light part of its tail, because its head looks like a power law. Columns below `MIN_ROWS` rows need no fits.
+    A family of the winning side must pass the test of its fit, or, where none passes, the top decile must agree with
+    the vote. A top decile that contradicts the vote makes the verdict undetermined; a cap disables these tests. So does
+    an inverse Gaussian with fewer than `MIN_LIGHT_ROWS` rows in the light part of its tail, because its head looks like
+    a power law. Columns below `MIN_ROWS` rows need no fits.
     """
     rows = artefacts.n
     if rows < MIN_ROWS:
-        return Judgement("too_few", f"Only {counted(rows, 'row')}, where a verdict needs {MIN_ROWS}")
+        return Judgement("too_few", f"only {counted(rows, 'row')}, where a verdict needs {MIN_ROWS}")
     adjustments = _adjustments(artefacts)
     if artefacts.lattice:
         return Judgement(
             "undetermined",
-            f"The {rows:,} rows hold fewer than {MIN_DISTINCT} distinct positive values: too few for a family",
+            f"the {rows:,} rows hold fewer than {MIN_DISTINCT} distinct positive values: too few for a family",
         )
     if fits is None or weighed is None or fits.n < MIN_ROWS:
         left = fits.n if fits else 0
-        return Judgement("undetermined", f"Only {left:,} of {rows:,} rows are left to fit{adjustments}")
-    best, heavy = weighed.first, weighed.heavy_weight
-    named = f"{best.label}, KS distance {best.ks_distance:.3f}"
-    if best.ks_distance > NO_FIT_DISTANCE:
-        chance = " (within chance for so few rows)" if best.ks_distance * rows**0.5 < 1 else ""
+        return Judgement("undetermined", f"only {left:,} of {rows:,} rows are left to fit{adjustments}")
+    best, weight = weighed.first, weighed.heavy_weight
+    heavy = weight > 0.5
+    verdict: Verdict = "heavy" if heavy else "light"
+    is_split = min(weight, 1 - weight) > LOSING_WEIGHT * min(fits.n / ROWS_OF_LOSING_WEIGHT, 1.0) ** 2
+    passing = [is_heavy(fit) for fit in fits.fits if fit.passes]
+    if not passing:
+        poor = (
+            f"no simple family fits the {fits.n:,} rows{adjustments}: the best, {best.label}, has a KS distance of "
+            f"{best.ks_distance:.3f}"
+        )
+        if is_split or gpd is None or artefacts.cap_value is not None or not _points_to(heavy, gpd):
+            return Judgement("undetermined", poor)
+        agreed = f"the top decile with a generalized-Pareto shape of {gpd.xi:.2f}, agree"
         return Judgement(
-            "undetermined", f"No simple family fits the {fits.n:,} rows{adjustments}: the best is {named}{chance}"
+            verdict, f"the tail is {verdict}: {poor}, but the vote, {weight:.0%} for a heavy tail, and {agreed}"
         )
     evidence = (
-        f"{heavy:.1%} of the evidence favours a heavy tail ({len(fits.fits)} families; best {named}, {fits.n:,} rows"
-        f"{adjustments})"
+        f"{weight:.0%} of the evidence of {fits.n:,} rows{adjustments} is for a heavy tail, and the best family is "
+        f"{best.label} (KS distance {best.ks_distance:.3f})"
     )
-    if 1 - DECIDING_WEIGHT < heavy < DECIDING_WEIGHT:
-        return Judgement("undetermined", f"The vote is split: {evidence}")
-    verdict: Verdict = "heavy" if heavy >= DECIDING_WEIGHT else "light"
-    if gpd is not None and artefacts.cap_value is None and gpd.likelihood_ratio > CONTRADICTION_RATIO:
-        against = gpd.xi < -CONTRADICTION_SHAPE if verdict == "heavy" else gpd.xi > CONTRADICTION_SHAPE
-        if against:
-            return Judgement(
-                "undetermined",
-                f"{evidence}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, "
-                f"which contradicts this",
-            )
-    if verdict == "light" and (doubt := _light_end_unobserved(best, artefacts)):
+    if is_split:
+        return Judgement("undetermined", f"the rows do not tell a heavy tail from a light one: {evidence}")
+    if heavy not in passing:
+        other = "light" if heavy else "heavy"
+        return Judgement("undetermined", f"{evidence}, but only families with a {other} tail fit the whole column")
+    if gpd is not None and artefacts.cap_value is None and _contradicts(heavy, best, gpd):
+        return Judgement(
+            "undetermined",
+            f"{evidence}, but the top decile has a generalized-Pareto shape of {gpd.xi:.2f}, which contradicts this",
+        )
+    if not heavy and (doubt := _light_end_unobserved(best, artefacts)):
         return Judgement("undetermined", f"{evidence}, but {doubt}")
-    return Judgement(verdict, evidence)
+    return Judgement(verdict, f"the tail is {verdict}: {evidence}")
 
 
 def classify(values: npt.ArrayLike) -> dict[str, Any]:
@@ -303,7 +317,7 @@ def classify(values: npt.ArrayLike) -> dict[str, Any]:
     rows = np.asarray(values, dtype=np.float64).ravel()
     x, c = merge_pairs(rows, np.ones(len(rows), dtype=np.int64))
     artefacts = find_artefacts(x, c)
-    fits = fit_adjusted(x, c, artefacts, CANDIDATES)
+    fits = fit_adjusted(x, c, artefacts)
     gpd = generalized_pareto(x, c, 0.90) if artefacts.cap_value is None else None
     weighed = vote(x, c, artefacts, fits) if fits.fits else None
     judgement = judge(artefacts, fits, weighed, gpd)

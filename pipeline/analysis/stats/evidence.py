@@ -29,7 +29,7 @@ SHAPE_PRIORS = {
     "loglogistic": (2.2, 0.5),
     "lomax": (2.5, 0.6),  # the tail index, as that of Pareto and of Burr XII
     "pareto": (2.5, 0.6),
-    "burr12": (2.5, 0.8),
+    "burr12": (2.5, 0.6),
 }
 BURR_HEAD_PRIOR = (2.0, 0.6)  # its c
 TRUNCATION_PRIOR = (1.5, 1.5)  # mean and sd of mu / sigma of a normal law cut off at 0

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pipeline.analysis.stats.describe import Counts, Floats, check_pairs, describe
 
 MIN_CLUSTERS = 30  # a bootstrap of fewer clusters says little about other clusters
+MIN_EFFECTIVE_CLUSTERS = 10.0  # nor does one of many, if a few hold most rows: `bench/coverage.py`
 MAX_GROUPS = 1000  # more clusters are randomly merged into this many groups: the same variance, bounded work
 BODY_CELLS = 300  # equal numbers of rows each
 TAIL_CELLS = 150  # in the top decile, in geometric steps from 10% of the rows to one row
@@ -191,6 +192,16 @@ def row_intervals(
     return _intervals(x, c, cells, weights, None)
 
 
+def effective_clusters(rows: npt.ArrayLike) -> float:
+    """How many equally large clusters are worth as much as clusters of these numbers of rows; at most their number.
+
+    G* = G / (1 + squared CV of gamma) of Carter, Schnepel and Steigerwald (2017). As they advise where it is unknown,
+    all rows of a cluster are taken to move together, so the variance that a cluster adds, gamma, is its rows squared.
+    """
+    gamma = (np.asarray(rows, dtype=np.float64) / np.max(rows)) ** 2
+    return float(gamma.sum() ** 2 / (gamma**2).sum())
+
+
 def cluster_intervals(
     clusters: npt.ArrayLike,
     values: npt.ArrayLike,
@@ -201,7 +212,8 @@ def cluster_intervals(
     """95% intervals of `QUANTITIES` for clustered rows; the same seed gives the same bounds.
 
     Three arrays of equal length: `counts[i]` rows of `values[i]` in cluster `clusters[i]` (a number or a name), in any
-    order; pairs may repeat. None with fewer than `MIN_CLUSTERS` clusters.
+    order; pairs may repeat. None with fewer than `MIN_CLUSTERS` clusters, or than `MIN_EFFECTIVE_CLUSTERS` effective
+    ones.
 
     Raises:
         ValueError: the arrays differ in length, a value is not finite, or a count is below 1.
@@ -216,7 +228,7 @@ def cluster_intervals(
         raise ValueError("clusters, values and counts must be equally long")
     if (rows < 1).any():
         raise ValueError("counts must be whole numbers of at least 1")
-    if len(names) < MIN_CLUSTERS:
+    if len(names) < MIN_CLUSTERS or effective_clusters(np.bincount(code, rows)) < MIN_EFFECTIVE_CLUSTERS:
         return None
     x, c = check_pairs(distinct, np.bincount(at, rows, len(distinct)).astype(np.int64))
     random = np.random.default_rng(seed)
