@@ -225,7 +225,7 @@ def test_a_session_shows_its_requests_in_order_and_what_they_cost_so_far(tmp_pat
         (2, 20, Decimal("0.75")),
         (3, 30, Decimal("1.25")),
     ]
-    assert steps.sentence == "The first request sent 10 tokens, the last one 30, 3.0 times as much."
+    assert steps.sentence == "Requests began with 10 tokens of input and ended with 30, 3.0 times as much."
     kinds = run(session.KINDS, published, filters)
     assert {row["token_kind"]: row["tokens"] for row in kinds.rows}["read from the cache"] == 60
     parts = run(session.PARTS, published, filters)

@@ -48,7 +48,7 @@ def _tokens_sentence(rows: Sequence[Row], filters: Filters) -> str:
     if len(rows) == 1:
         return ""
     change = f", {last / first:,.1f} times as much" if first and last >= 2 * first else ""
-    return f"The first request sent {first:,.0f} tokens, the last one {last:,.0f}{change}."
+    return f"Requests began with {first:,.0f} tokens of input and ended with {last:,.0f}{change}."
 
 
 def _cost(rows: Sequence[Row], filters: Filters) -> Figure | None:

@@ -154,10 +154,9 @@ def _users_sentence(rows: Sequence[Row], filters: Filters) -> str:
         return ""
     unnamed = next((row["cost_usd"] for row in rows if not row["user_id"]), Decimal(0))
     left_out = f" {money(unnamed)} of {money(total)} names no user." if unnamed else ""
-    named = [row for row in rows if row["user_id"]]
-    if not named:
-        return left_out.strip()
-    stated = total - unnamed
+    named, stated = [row for row in rows if row["user_id"]], total - unnamed
+    if not stated:
+        return "The logs name no user."
     upto = itertools.accumulate(row["cost_usd"] for row in named)
     needed = 1 + sum(2 * amount < stated for amount in upto)
     if needed == 1:

@@ -88,7 +88,11 @@ def _keys_sentence(rows: Sequence[Row], filters: Filters) -> str:
     without = sorted(((usd, key) for key, usd in sums.items() if usd > 0), key=lambda pair: (-pair[0], pair[1]))
     if not without:
         return "Every key has a team."
-    named = ", ".join(f"{text(key)} ({money(usd)})" for usd, key in without[:MOST_NAMED])
+    if not any(row["teams"] for row in rows):
+        return "No key has a team yet."
+    named = ", ".join(
+        f"{text(key) if key else 'usage without a key'} ({money(usd)})" for usd, key in without[:MOST_NAMED]
+    )
     others = f" and {counted(len(without) - MOST_NAMED, 'other')}" if len(without) > MOST_NAMED else ""
     return f"No team pays for {named}{others}."
 

@@ -14,7 +14,7 @@ from pipeline.store.connection import Row
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
 from pipeline.views import plots
-from pipeline.views.filters import DIMENSIONS, NOT_STATED, FilterError, Filters
+from pipeline.views.filters import DIMENSIONS, FilterError, Filters
 from pipeline.views.view import (
     Answer,
     Column,
@@ -114,17 +114,16 @@ def _cache_sentence(rows: Sequence[Row], filters: Filters) -> str:
         return "Nothing was written to a cache or read from one."
     seldom = [row for row in cached if row["reads_per_write"] is not None]
     least = min(seldom, key=lambda row: row["reads_per_write"], default=None)
-    rarely = (
-        ""
-        if least is None
-        else f" {_name(least[by], noun)} reads each token that it writes {least['reads_per_write']:,.1f} times."
-    )
+    rarely = ""
+    if least is not None and len(cached) > 1:
+        reads = f"{least['reads_per_write']:,.1f} times"
+        rarely = f" The least use: {_name(least[by], noun)} reads each token that it writes {reads}."
     if by == "project":
-        return f"The least use of what is cached:{rarely}" if rarely else ""
+        return rarely.strip()
     losing = [row for row in rows if row["saved_usd"] < 0]
     saved = sum((row["saved_usd"] for row in rows), Decimal(0))
     if not losing:
-        return f"No {noun} loses money by caching, which saved {money(saved)}. The least use:{rarely}"
+        return f"No {noun} loses money by caching, which saved {money(saved)}.{rarely}"
     worst = _name(losing[0][by], noun)
     lost = sum((-row["saved_usd"] for row in losing), Decimal(0))
     others = f" Of {len(rows):,}, {len(losing):,} lose {money(lost)} together." if len(losing) > 1 else ""
@@ -135,7 +134,7 @@ def _cache_sentence(rows: Sequence[Row], filters: Filters) -> str:
 
 
 def _name(value: str, noun: str) -> str:
-    return f"{noun[:1].upper()}{noun[1:]} {text(value) if value else NOT_STATED}"
+    return f"{noun[:1].upper()}{noun[1:]} {text(value)}" if value else f"Usage without {noun}"
 
 
 # ------------------------------------------------------------------------------------------- long prompts and loops
