@@ -239,6 +239,8 @@ def test_a_long_session_is_drawn_in_at_most_200_steps_that_hold_all_requests(tmp
     published = snapshot(tmp_path, tables)
     steps = run(session.TOKENS, published, parse({"id": ["session-000"]}))
     assert steps.total == 150
+    # each bar is one request of its group, not their sum
+    assert {trace["name"]: trace["y"][0] for trace in steps.figure["data"]} == {"input, not cached": 7, "output": 5}
     table = published.arrow(*session.TOKENS.statement(parse({"id": ["session-000"]})))
     assert sum(table.column("requests").to_pylist()) == 450
     assert table.column("upto_usd").to_pylist()[-1] == Decimal("225")

@@ -132,7 +132,7 @@ def test_keys_name_their_teams_and_what_no_team_pays_for(published):
     assert [(row["api_key"], row["teams"], row["cost_usd"]) for row in shown.rows] == [
         ("finder", "Search", 81),
         ("both", "Search, Shop", 32),
-        ("stray", "", Decimal("7.5")),
+        ("stray", None, Decimal("7.5")),
     ]
     assert shown.sentence == "No team pays for stray ($7.50)."
 

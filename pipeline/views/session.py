@@ -32,13 +32,15 @@ def _id(filters: Filters) -> dict[str, str]:
 
 def _tokens(rows: Sequence[Row], filters: Filters) -> Figure:
     long = [
-        {"request": row["first_request"], "kind": legend, "tokens": row[column]}
+        {"request": row["first_request"], "kind": legend, "tokens": row[column] / row["requests"]}
         for row in rows
         for column, legend in _KINDS.items()
         if any(row[column] for row in rows)
     ]
     figure = plots.stacked(long, "request", "tokens", "kind", "tokens")
-    figure["layout"]["xaxis"] = {"title": {"text": "request, in order"}}
+    most = max(row["requests"] for row in rows)
+    average = f" (averages of {most:,})" if most > 1 else ""
+    figure["layout"]["xaxis"] = {"title": {"text": f"request, in order{average}"}}
     return figure
 
 

@@ -117,12 +117,12 @@ def _fitted_curve(rows: Sequence[Row]) -> Row:
 def _distribution_sentence(rows: Sequence[Row], filters: Filters) -> str:
     """Where most sessions lie, and where most of the money does."""
     largest = max(rows, key=lambda row: row["sessions"])
-    dearest = max(rows, key=lambda row: row["cost_usd"])
+    costliest = max(rows, key=lambda row: row["cost_usd"])
     if len(rows) < 3:
         return ""
     return (
-        f"Most sessions cost around {money(largest['from_usd'])} to {money(largest['to_usd'])}; "
-        f"most of the money goes to sessions around {money(dearest['from_usd'])} to {money(dearest['to_usd'])}."
+        f"Sessions most often cost {money(largest['from_usd'])} to {money(largest['to_usd'])}; those of "
+        f"{money(costliest['from_usd'])} to {money(costliest['to_usd'])} take the most money."
     )
 
 
@@ -144,7 +144,9 @@ def _half_sentence(rows: Sequence[Row], filters: Filters) -> str:
     return f"{needed:,} of {counted(sessions, 'session')} ({share(needed / sessions)}) {verb} half of the cost.{listed}"
 
 
-def _users(rows: Sequence[Row], filters: Filters) -> Figure:
+def _users(rows: Sequence[Row], filters: Filters) -> Figure | None:
+    if not any(row["user_id"] for row in rows):
+        return None
     return plots.ranked(rows, "user_id", "cost_usd", "usd")
 
 

@@ -22,7 +22,7 @@ select
     usage.api_key,
     if(any_value(places.place) <= 8, usage.api_key, '(all others)') as part,
     cast(coalesce(sum(usage.cost_usd), 0) as decimal(38, 12)) as cost_usd,
-    coalesce(string_agg(distinct nullif(usage.team, ''), ', ' order by nullif(usage.team, '')), '') as teams,
+    string_agg(distinct nullif(usage.team, ''), ', ' order by nullif(usage.team, '')) as teams,
     cast(coalesce(sum(usage.cost_usd) filter (where usage.team = ''), 0) as decimal(38, 12)) as without_team_usd
 from usage
 inner join places on usage.api_key = places.api_key
