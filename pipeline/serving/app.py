@@ -135,7 +135,7 @@ def create(settings: Settings) -> FastAPI:
         if view is None or kind not in KINDS:
             raise HTTPException(404)
         snapshot, filters = publication.current(), filters_of(request)
-        query, values = view.statement(filters)
+        query, values = view.statement(filters, snapshot)
         if kind == "sql":
             return PlainTextResponse(f"{spelled(query, values).strip()}\n")
         table = snapshot.arrow(f"select * from ({query}) limit {MOST_ROWS}", values)

@@ -13,7 +13,7 @@ import datetime as dt
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,14 @@ class Snapshot:
         cursor = self._cursor()
         try:
             return cursor.sql(query, params=dict(values or {})).to_arrow_table()
+        finally:
+            cursor.close()
+
+    def compute(self, build: Callable[[duckdb.DuckDBPyConnection], pa.Table]) -> pa.Table:
+        """The table that `build` makes of this version in several queries; nothing is kept."""
+        cursor = self._cursor()
+        try:
+            return build(cursor)
         finally:
             cursor.close()
 

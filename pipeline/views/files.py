@@ -58,7 +58,7 @@ def write(snapshot: Snapshot, reports: Path) -> Path:
     data = private_folder(reports / "data")
     for page in site.QUESTIONS:
         for view in page.views:
-            query, values = view.statement(site.EVERYTHING)
+            query, values = view.statement(site.EVERYTHING, snapshot)
             table = snapshot.arrow(f"select * from ({query}) limit {MOST_ROWS}", values)
             for kind in files.downloads:
                 write_atomically(data / f"{page.name}-{view.name}.{kind}", encoded(table, kind))

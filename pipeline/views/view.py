@@ -80,7 +80,8 @@ class View:
     from all rows. `values`: named parameters besides those of the filters. `choices`: options in an address, and what
     they may be, the default first; `inputs`: numbers likewise. `of`: the filters that its usage gets. `note`: what the
     numbers mean, for readers who don't know the field. `is_list`: one row a record, read page by page, so without
-    figure and sentence. `is_overview`: it lists everything on purpose, whatever the filters are.
+    figure and sentence. `is_overview`: it lists everything on purpose, whatever the filters are. `words`: columns that
+    are sentences about a row. `bound`: parts of the query that depend on the data, such as values computed in Python.
     """
 
     name: str
@@ -102,12 +103,16 @@ class View:
     rows_shown: int = ROWS_SHOWN
     is_list: bool = False
     words: Callable[[Row], Row] | None = None
+    bound: Callable[[Snapshot, Filters], Mapping[str, str]] | None = None
 
-    def statement(self, filters: Filters) -> tuple[str, dict[str, Any]]:
-        """The query for these filters, and its named parameters."""
+    def statement(self, filters: Filters, snapshot: Snapshot | None = None) -> tuple[str, dict[str, Any]]:
+        """The query for these filters, and its named parameters; `snapshot` is needed where parts are `bound` to it."""
         condition, values = self.of(filters).conditions(self.known(filters), self.date)
         name = self.query(filters) if callable(self.query) else self.query
-        text = sql(name, filters=condition, **(self.parts(filters) if self.parts else {}))
+        parts = dict(self.parts(filters)) if self.parts else {}
+        if self.bound and snapshot:
+            parts |= self.bound(snapshot, filters)
+        text = sql(name, filters=condition, **parts)
         values |= self.values(filters) if self.values else {}
         named = parameters(text)
         return text, {name: value for name, value in values.items() if name in named}
@@ -185,7 +190,7 @@ def run(view: View, snapshot: Snapshot, filters: Filters) -> Shown:
         FilterError: an order, a page or a choice does not exist.
 
     """
-    query, values = view.statement(filters)
+    query, values = view.statement(filters, snapshot)
     order, number = _order(view, filters)
     first = (number - 1) * view.rows_shown
     if view.is_list:
