@@ -22,12 +22,13 @@ from markupsafe import Markup
 
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
-from pipeline.views import bill, contract_choice, forecast, session, sessions, spend, teams, waste
+from pipeline.views import bill, contract_choice, forecast, moves, session, sessions, spend, teams, waste
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError, Filters
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
 PAGES: tuple[Page, ...] = (
     spend.PAGE,
+    moves.PAGE,
     forecast.PAGE,
     bill.PAGE,
     waste.PAGE,
