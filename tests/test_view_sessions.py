@@ -193,7 +193,8 @@ def test_outliers_say_what_is_usual_and_why(tmp_path):
 
 def test_tails_list_the_chosen_segment_beside_all_and_say_where_there_is_none(tmp_path):
     def tail(segment: str, verdict: str):
-        return {"segment": segment, "measure": "session_cost_usd", "n": 9, "mean": 1.0, "verdict": verdict}
+        tail = {"segment": segment, "measure": "session_cost_usd", "n": 9, "mean": 1.0, "verdict": verdict}
+        return tail | {"month_variance_share_top_1": len(segment) / 100}
 
     rows = [tail("all", "heavy"), tail("model=a=b", "too_few"), tail("api_key=prod", "light")]
     published = snapshot(tmp_path, {"analysis.tail_metrics": rows})
@@ -202,6 +203,11 @@ def test_tails_list_the_chosen_segment_beside_all_and_say_where_there_is_none(tm
         ("all", "yes"),
         ("model=a=b", "too few sessions"),
     ]
+    assert of_model.sentence == (
+        "The largest 1% of the sessions of model a=b cause 9.0% of the random month-to-month swings."
+    )
+    everything = run(sessions.TAILS, published, EVERYTHING)
+    assert everything.sentence.startswith("The largest 1% of all sessions cause 3.0%")
     both = run(sessions.TAILS, published, parse({"model": ["a=b"], "api_key": ["prod"]}))
     assert [row["segment"] for row in both.rows] == ["all"]
     assert both.sentence == "There are no such statistics for these filters, so only all sessions are listed."

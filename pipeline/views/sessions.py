@@ -30,6 +30,7 @@ from pipeline.views.view import (
     View,
     dimension_link,
     money,
+    segment_name,
     session_link,
     share,
     text,
@@ -129,7 +130,12 @@ def _distribution_sentence(rows: Sequence[Row], filters: Filters) -> str:
 def _tails_sentence(rows: Sequence[Row], filters: Filters) -> str:
     if filters.chosen and all(row["segment"] == "all" for row in rows):
         return "There are no such statistics for these filters, so only all sessions are listed."
-    return ""
+    chosen = rows[1] if filters.chosen else rows[0]
+    swings = chosen["month_variance_share_top_1"]
+    if swings is None:
+        return ""
+    whose = f"the sessions of {segment_name(chosen['segment'])}" if filters.chosen else "all sessions"
+    return f"The largest 1% of {whose} cause {share(swings)} of the random month-to-month swings."
 
 
 def _tail_link(row: Row, filters: Filters) -> tuple[str, Filters] | None:
@@ -279,6 +285,12 @@ TAILS = View(
         Column("p95_usd", "95 of 100 below", "usd", "95 of 100 sessions cost at most this"),
         Column("max_usd", "Most", "usd"),
         Column("top_1_share", "Largest 1%", "share", "Share of the cost that the most expensive 1% of sessions make"),
+        Column(
+            "month_variance_share_top_1",
+            "Of the swings",
+            "share",
+            "Share of the random month-to-month swings that the most expensive 1% of sessions cause",
+        ),
         Column("half_of_total_share", "Make half", "share", "Share of the sessions that make half of the cost"),
         Column(
             "is_heavy",

@@ -7,6 +7,7 @@ select
     max as max_usd,
     top_1_share,
     half_of_total_share,
+    month_variance_share_top_1,
     case verdict
         when 'heavy' then 'yes'
         when 'light' then 'no'
