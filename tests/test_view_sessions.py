@@ -186,8 +186,8 @@ def test_outliers_say_what_is_usual_and_why(tmp_path):
     }
     shown = run(sessions.OUTLIERS, snapshot(tmp_path, tables), EVERYTHING)
     (row,) = shown.rows
-    assert (row["owner"], row["usual_usd"], row["times_usual"]) == ("user ann", 0.5, 60)
-    assert row["causes"] == "longer requests: $27.50, more expensive models: $1.25"
+    assert (row["segment"], row["usual_usd"], row["times_usual"]) == ("user_id=ann", 0.5, 60)
+    assert row["causes"] == "longer requests (+$27.50), more from the cache, or less output (-$3.00)"
     assert shown.sentence == "1 session costs far more than usual for the same user or key, up to 60 times."
 
 

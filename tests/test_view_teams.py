@@ -195,8 +195,8 @@ def test_a_statement_says_what_a_team_pays_and_why(published):
     assert [(name, usd) for name, usd, _ in tables["By user"].rows] == [("ann", 60)]
     causes = tables["Why it changed since January 2026"]
     assert [(name, usd) for name, usd, _ in causes.rows] == [
-        ("more or fewer requests", 110),
-        ("more or less from the cache", -8),
+        ("more usage", 110),
+        ("more from the cache, or less output", -8),
     ]
     assert causes.note.startswith("Of the whole organisation: the causes are not known by team.")
 
@@ -208,7 +208,7 @@ def test_the_causes_are_the_teams_own_where_the_bridge_has_them(tmp_path):
     made = statement.make(snapshot(tmp_path, tables), "2026-02", "Search")
     (causes,) = [table for table in made.tables if table.title.startswith("Why")]
     assert causes.note.startswith("From $40.00 to $100.00")
-    assert [(name, usd) for name, usd, _ in causes.rows] == [("more or fewer requests", 60)]
+    assert [(name, usd) for name, usd, _ in causes.rows] == [("more usage", 60)]
 
 
 def test_a_statement_of_the_organisation_lists_teams_and_the_forecast_with_its_budget(published):

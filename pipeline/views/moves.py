@@ -262,11 +262,11 @@ def _flag(row: Row) -> Row:
     if row["kind"] == "new_segment":
         kind = f"new {DIMENSIONS.get(row['segment'].partition('=')[0], 'part')}"
     state = f"taken back: {row['taken_back']}" if row["taken_back"] else "stands"
-    return {"kind_in_words": kind, "state": state, "causes": _causes_of_day(row["contributions"])}
+    return {"kind_in_words": kind, "state": state, "causes": causes_in_words(row["contributions"])}
 
 
-def _causes_of_day(contributions: str | None) -> str | None:
-    """The causes of a day's excess, the largest first."""
+def causes_in_words(contributions: str | None) -> str | None:
+    """The causes of an excess (JSON, USD by cause), the largest first."""
     if not contributions:
         return None
     amounts = {term: float(usd) for term, usd in json.loads(contributions).items()}

@@ -21,6 +21,7 @@ from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
 from pipeline.views import plots
 from pipeline.views.filters import DIMENSIONS, Filters
+from pipeline.views.moves import causes_in_words
 from pipeline.views.view import (
     Answer,
     Column,
@@ -262,15 +263,16 @@ OUTLIERS = View(
     columns=(
         _SESSION,
         _COST,
-        Column("owner", "Compared with"),
+        Column("segment", "Compared with", "segment"),
         Column("usual_usd", "Usual cost", "usd", "Half of the sessions of this user or key cost less"),
         Column("times_usual", "Times as much", "ratio"),
-        Column("causes", "Why it costs more", "long"),
+        Column("causes", "Why it costs more", "long", is_words=True),
         _STARTED,
     ),
     knows=OF_SESSIONS,
     date=STARTED,
     sentence=_outliers_sentence,
+    words=lambda row: {"causes": causes_in_words(row["contributions"])},
     empty="No session is far more expensive than usual for its user or key.",
     rows_shown=15,
 )

@@ -23,28 +23,13 @@ from pipeline.store.connection import Row
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
 from pipeline.views import pages
+from pipeline.views.moves import cause_in_words
 from pipeline.views.view import money, share, text
 from pipeline.words import counted
 
 ORGANISATION = "organisation"  # its place in the name of a file
 MOST_ROWS = 10  # of a table; the others are one row
 MOST_MONTHS = 12
-# The causes of analysis.month_bridge for readers who don't know the field; others keep their names.
-CAUSES = {
-    "volume": "more or fewer requests",
-    "tokens per request": "longer or shorter requests",
-    "model mix": "other models",
-    "cache share": "more or less from the cache",
-    "long context": "longer or shorter prompts at long-context prices",
-    "tier": "other service tiers",
-    "region": "other regions",
-    "speed": "faster or slower modes",
-    "list price": "list prices",
-    "discount": "discounts",
-    "rounding": "rounding of the bill",
-    "new keys": "new keys",
-    "gone keys": "keys no longer used",
-}
 RULES = {"by_direct_cost": "in proportion to their direct costs", "evenly": "evenly"}
 
 
@@ -275,7 +260,7 @@ def _bridge(snapshot: Snapshot, month: dt.date, team: str) -> Table:
         note = f"Of the whole organisation: the causes are not known by team. {note}"
     elif team:
         note += " Shared costs are not among them."
-    causes = [(CAUSES.get(row["term"], str(row["term"])), row["usd"]) for row in rows if row["usd"]]
+    causes = [(cause_in_words(row["term"], row["usd"]), row["usd"]) for row in rows if row["usd"]]
     causes.sort(key=lambda cause: -abs(cause[1]))
     if first.get("days_sentence"):
         note += f" {first['days_sentence']}"
