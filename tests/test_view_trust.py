@@ -115,15 +115,19 @@ def test_each_check_says_since_when_it_has_its_outcome_and_runs_are_shown_over_t
     runs = run(trust.RUNS, found, EVERYTHING)
     assert [(row["warned"], row["stopped"]) for row in runs.rows] == [(1, 0), (1, 0), (0, 1), (1, 0)]
     assert runs.sentence == (
-        "As of the run of 2026-03-01 05:00 UTC; runs since then found nothing new to publish. Checks stopped 1 of the "
-        "last 4 runs, the latest on 2026-03-01 03:00."
+        "As of the run of 2026-03-01 05:00 UTC; a later run that published nothing is not shown. "
+        "Checks stopped 1 of the last 4 runs, the latest on 2026-03-01 03:00."
     )
     counts = sum(value for trace in runs.figure["data"] for value in trace["y"])
     assert counts == len(results)
 
 
 def test_rejected_rows_are_grouped_by_reason_and_shown_of_one_file(tmp_path):
-    rows = [rejected(), rejected(line=2, reason="no timestamp (7 tokens)"), rejected("b", reason="x", value=HOSTILE)]
+    rows = [
+        rejected(),
+        rejected(line=2, reason="no timestamp (7 tokens)"),
+        rejected("b", reason="x", column_name="model", value=HOSTILE),
+    ]
     found = published(tmp_path, files=[file(rejected=2), file("b", rejected=1)], rejected_rows=rows)
     reasons = run(trust.REASONS, found, EVERYTHING)
     assert [(row["reason"], row["lines"], row["files"]) for row in reasons.rows] == [

@@ -488,7 +488,7 @@ def _moved(change: Decimal) -> str:
 
 
 def _period(period: Period) -> str:
-    return f"{period.first_day:%B %Y}" if period.is_month else str(period)
+    return f"{period.first_day:%B %Y}" if period.is_month else str(period).replace("..", " to ")
 
 
 def _table(

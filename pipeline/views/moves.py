@@ -173,27 +173,33 @@ def _known_to_flags(filters: Filters) -> Mapping[str, str]:
     return {name: "substr(segment, strpos(segment, '=') + 1)" for name, _ in filters.chosen} if filters.segment else {}
 
 
-def _bridge(snapshot: Snapshot, filters: Filters, prefix: str) -> Mapping[str, str]:
-    """The rows of the bridge whose segment begins with `prefix`: from the published table, or computed as values."""
+def _bridge(snapshot: Snapshot, filters: Filters, segment: str = "", by: str = "") -> Mapping[str, str]:
+    """The bridge of a segment, or of all segments of a dimension: as published, or computed and written as values."""
     pair = periods(snapshot, filters)
-    earlier, later = pair or (None, None)
-    month = later.first_day if later else dt.date.min
-    published = sql("views/moves/published_bridge", month=f"{month}")
-    if pair is None or (later and later.is_month and earlier == _before(later, AGAINST[0])):
-        condition = f"starts_with(segment, {_literal(prefix)})"
-        if pair is None or snapshot.rows(f"select 1 from ({published}) where {condition} limit 1"):
+    if pair is None:
+        return {"pair": sql("views/moves/published_bridge", month=f"{dt.date.min}")}
+    earlier, later = pair
+    if later.is_month and earlier == _before(later, AGAINST[0]):
+        published = sql("views/moves/published_bridge", month=f"{later.first_day}")
+        # the published bridge lists the most expensive parts; a cheaper one that is asked for is computed
+        condition = f"segment = {_literal(segment)}" if segment else "true"
+        if snapshot.rows(f"select 1 from ({published}) where {condition} limit 1"):
             return {"pair": published}
-    rows = [row for row in _computed(snapshot, *pair) if row["segment"].startswith(prefix)]
+    rows = [
+        row
+        for row in _computed(snapshot, earlier, later)
+        if row["segment"] == segment or (by and row["segment"].startswith(f"{by}="))
+    ]
     names = list(dict.fromkeys(row["segment"] for row in rows))[:MOST_PARTS]
     return {"pair": _values([row for row in rows if row["segment"] in names])}
 
 
 def _bridge_of_segment(snapshot: Snapshot, filters: Filters) -> Mapping[str, str]:
-    return _bridge(snapshot, filters, bridged_segment(filters) or "all")
+    return _bridge(snapshot, filters, segment=bridged_segment(filters) or "all")
 
 
 def _bridge_of_parts(snapshot: Snapshot, filters: Filters) -> Mapping[str, str]:
-    return _bridge(snapshot, filters, f"{filters.choice('by', BY)}=")
+    return _bridge(snapshot, filters, by=filters.choice("by", BY))
 
 
 _kept: OrderedDict[tuple[str, Period, Period], list[Row]] = OrderedDict()
@@ -404,7 +410,7 @@ PARTS = View(
     words=_part,
     choices={"by": BY},
     is_overview=True,
-    empty="There are no two periods with usage to compare.",
+    empty="No such part is known of these bills: choose another one above.",
 )
 MONTHS = View(
     name="months",

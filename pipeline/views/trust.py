@@ -3,7 +3,8 @@
 Belongs here: the views and sentences of this page. Does not belong here: the rules of the checks (expectations), and
 whether the bill is right (bill).
 
-Checks and costs are those of published runs: a run that finds nothing new does not publish, so it is not shown.
+Checks and costs are those of runs up to the last one that published: later runs had nothing new, or a check stopped
+them.
 """
 
 from __future__ import annotations
@@ -102,9 +103,8 @@ def _runs_figure(rows: Sequence[Row], filters: Filters) -> Figure:
 
 def _runs_sentence(rows: Sequence[Row], filters: Filters) -> str:
     stopped = [row for row in rows if row["stopped"]]
-    sentence = (
-        f"As of the run of {rows[0]['finished_at']:%Y-%m-%d %H:%M} UTC; runs since then found nothing new to publish."
-    )
+    latest = f"{rows[0]['finished_at']:%Y-%m-%d %H:%M}"
+    sentence = f"As of the run of {latest} UTC; a later run that published nothing is not shown."
     if not stopped:
         return f"{sentence} No check stopped any of the last {counted(len(rows), 'run')}."
     last = stopped[0]
@@ -261,20 +261,20 @@ FILES = View(
     query="views/trust/files",
     columns=(
         Column("path", "File", "long"),
-        Column("format", "Format"),
         Column("status_in_words", "Status", is_words=True),
+        Column("message", "Message", "long"),
+        Column("format", "Format"),
         Column("rows_read", "Rows", "count"),
-        Column("rows_loaded", "Loaded", "count"),
         Column("rows_rejected", "Rejected", "count", link=_file_link),
         Column("first_usage_date", "Usage from", "day"),
         Column("last_usage_date", "to", "day"),
-        Column("loaded_at", "Loaded at", "moment"),
-        Column("message", "Message", "long"),
+        Column("loaded_at", "Loaded", "moment"),
     ),
     words=_status,
     is_overview=True,
     is_list=True,
     empty="No file has landed yet.",
+    rows_shown=10,
 )
 COVERAGE = View(
     name="coverage",

@@ -1,9 +1,9 @@
 -- Landed files, those with problems first.
 select
     path,
-    format,
+    nullif(format, '') as format,
     status,
-    message,
+    nullif(message, '') as message,
     rows_read,
     rows_loaded,
     rows_rejected,

@@ -1,6 +1,6 @@
 -- What was loaded of each format.
 select
-    format,
+    coalesce(nullif(format, ''), '(no known format)') as format,
     count(*) filter (where status = 'loaded') as files_loaded,
     count(*) filter (where status in ('failed', 'unrecognised')) as files_failed,
     cast(sum(rows_read) as bigint) as rows_read,
@@ -12,5 +12,5 @@ select
     max(loaded_at) as loaded_at
 from ingest.files
 where status <> 'forgotten' and format <> 'side_file'
-group by format
+group by all
 order by rows_read desc, format

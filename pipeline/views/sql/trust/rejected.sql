@@ -3,8 +3,8 @@ select
     path,
     line,
     reason,
-    column_name,
-    value,
+    nullif(column_name, '') as column_name,
+    if(column_name = '', null, value) as value,
     byte_offset
 from ingest.rejected_rows
 where $$file = '' or file_sha256 = $$file
