@@ -5,7 +5,8 @@ usage: python bench/pages.py --home HOME [--readers 50 --seconds 120]
 
 Starts `token-analytics serve`, measures the SQL of each view alone in a started DuckDB, then lets readers click
 through all pages with 1 to 3 seconds between clicks, with and without filters, while the published file is replaced
-three times. A published version doubles, triples, ... all costs, so an answer that mixes two versions contradicts itself.
+three times. A published version doubles, triples, ... all costs, so an answer that mixes two versions contradicts
+itself.
 Bounds: no failed request, none that mixes versions; p95 of each view at most 3 times its bare SQL + 100 ms; first page
 at most 600 KB and 8 requests; less than 700 MB of memory.
 """
