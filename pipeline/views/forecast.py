@@ -121,6 +121,22 @@ PATH = View(
     inputs=(Input("budget", "Budget, USD", "number", 0, MOST_BUDGET),),
     empty="There is no forecast: it needs two weeks of usage.",
 )
+BUDGETS = View(
+    name="budgets",
+    title="The budget for a chance of being enough",
+    query="views/forecast/budgets",
+    columns=(
+        Column("chance", "Chance", "share", "That the month costs less"),
+        Column("month", "Month", "month"),
+        Column("budget_usd", "Budget", "usd"),
+        Column("over_budget", "Past months over it", "text", "Each forecast on its day 10"),
+        Column("next_month", "Next whole month", "month"),
+        Column("next_budget_usd", "Its budget", "usd"),
+    ),
+    knows=SEGMENTED,
+    values=_segment,
+    empty="There is too little history for a budget, or past months exceeded theirs too often.",
+)
 MONTHS = View(
     name="months",
     title="Month by month",
@@ -204,4 +220,4 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     return Answer(sentence, money(row["point"]), tuple(tiles), tuple(warnings))
 
 
-PAGE = Page("forecast", "What will it cost?", "Forecast", answer, (PATH, MONTHS, SEGMENTS, REPEATS))
+PAGE = Page("forecast", "What will it cost?", "Forecast", answer, (PATH, BUDGETS, MONTHS, SEGMENTS, REPEATS))
