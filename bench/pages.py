@@ -218,7 +218,7 @@ def main() -> None:
                 excess[name] += [each / (TIMES * bare[name, address] + SLACK_SECONDS) for each in seconds]
     failures = [failure for reader in readers for failure in reader.failures]
     load = f"{usage_rows} usage rows, {options.readers} readers, {options.seconds:g} s"
-    print(f"{machine('fastapi', 'duckdb', 'plotly')}\n\n{load}\n")
+    print(f"{machine('fastapi', 'duckdb')}\n\n{load}\n")
     print("| page or view | answers | median ms | p95 ms | p95 / bound |\n|---|---|---|---|---|")
     for name in sorted(times):
         ranked = sorted(times[name])

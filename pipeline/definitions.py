@@ -8,7 +8,7 @@ Loaded by `dagster dev` through workspace.yaml, and by `token-analytics run`.
 
 import dagster as dg
 
-from pipeline.assets import analysis, checks, landing, models, postgres, published, pulled, reconciliation, stream
+from pipeline.assets import analysis, checks, landing, models, postgres, published, pulled, stream
 from pipeline.assets.home import Home
 from pipeline.ingest import discovery
 
@@ -52,12 +52,9 @@ defs = dg.Definitions(
         landing.load_reference,
         models.build_models,
         checks.validation_report,
-        reconciliation.reconciliation_report,
         analysis.analyse_usage,
-        analysis.statistics_report,
         analysis.price_contracts,
         analysis.recommend_savings,
-        analysis.pricing_report,
         analysis.restate_closed_months,
         published.published,
     ],

@@ -30,7 +30,6 @@ from pipeline.savings import recommendations
 from pipeline.settings import Settings
 from pipeline.store import warehouse
 from pipeline.validation import suites
-from pipeline.views import contracts, reconciled, statistics
 
 GRAPH = defs.resolve_asset_graph()
 KEYS = GRAPH.get_all_asset_keys()
@@ -38,7 +37,7 @@ WHAT_IF = {"what_if": {"batch": {"usage_type": "batch"}}}
 EXPORTS = {f"console/claude_api_{of}_2025_{month}.csv" for of in ("tokens", "cost") for month in ("08", "09", 10, 11)}
 LOGS = ("sessions/token_usage_sessions_2025_11", "tracker/", "claude_projects/-srv-example-search-index/")
 # dbt's manifest has the edges of its models; loading, pulling and publishing are not queries.
-STAGES = {"analysis", "reference", "validation_report", "reconciliation_report", "statistics_report", "pricing_report"}
+STAGES = {"analysis", "reference", "validation_report"}
 DERIVED = sorted(key.to_user_string() for key in KEYS if key.path[0] in STAGES)
 
 
@@ -104,7 +103,6 @@ def read_on(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Read:
 
     run(lambda seen: tables.write_reference_tables(seen, settings), "reference")
     run(judge, "validation_report")
-    run(reconciled.collect, "reconciliation_report")
     for name, build in distributions.TABLES.items():
         store(name, lambda seen, build=build: build(seen, settings))
     for name, table in recommendation.tables(connection, settings).items():
@@ -114,8 +112,6 @@ def read_on(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Read:
     run(recommendation.pricing_per_conversation, "analysis/pricing_per_conversation")
     store("recommendations", lambda seen: recommendations.recommendations(seen, settings))
     store("restatements", lambda seen: closing.table(seen, settings))
-    run(statistics.collect, "statistics_report")
-    run(lambda seen: contracts.collect(seen, settings), "pricing_report")
     return found
 
 

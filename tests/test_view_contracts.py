@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
+import duckdb
+import pyarrow as pa
 import pytest
+from marts import MARTS, lognormal_costs, session, usage
 from published import snapshot
 
-from pipeline.views import contract_choice
+from pipeline.analysis.days import cost_forecast
+from pipeline.pricing import recommendation
+from pipeline.settings import Settings
+from pipeline.store import warehouse
+from pipeline.store.connection import rows_of
+from pipeline.views import contracts
 from pipeline.views.filters import FilterError, Filters, parse
 from pipeline.views.view import run
 
@@ -38,7 +47,7 @@ def priced(tmp_path):
 
 
 def test_the_simulator_gives_the_cheapest_terms_that_remove_enough(priced):
-    shown = run(contract_choice.SIMULATOR, priced, EVERYTHING)
+    shown = run(contracts.SIMULATOR, priced, EVERYTHING)
     assert [(row["contract"], row["variance_reduction"], row["loading"]) for row in shown.rows] == [
         ("Stop-loss", 0.8, 3.0),
         ("Hybrid", 0.75, 4.0),
@@ -47,17 +56,17 @@ def test_the_simulator_gives_the_cheapest_terms_that_remove_enough(priced):
 
 
 def test_a_slider_and_a_margin_change_the_answer(priced):
-    calm = run(contract_choice.SIMULATOR, priced, parse({"calm": ["55"]}))
+    calm = run(contracts.SIMULATOR, priced, parse({"calm": ["55"]}))
     assert [row["loading"] for row in calm.rows] == [1.0, 4.0]
-    other = run(contract_choice.SIMULATOR, priced, parse({"margin": ["solvency_99"]}))
+    other = run(contracts.SIMULATOR, priced, parse({"margin": ["solvency_99"]}))
     assert [(row["contract"], row["loading"]) for row in other.rows] == [("Hybrid", 0.5)]
-    assert run(contract_choice.SIMULATOR, priced, parse({"calm": ["99"]})).total == 0
+    assert run(contracts.SIMULATOR, priced, parse({"calm": ["99"]})).total == 0
 
 
 @pytest.mark.parametrize("address", [{"calm": ["101"]}, {"calm": ["x"]}, {"margin": ["luck"]}])
 def test_what_the_simulator_cannot_answer_is_told(priced, address):
     with pytest.raises(FilterError):
-        run(contract_choice.SIMULATOR, priced, parse(address))
+        run(contracts.SIMULATOR, priced, parse(address))
 
 
 def test_quotes_come_first(tmp_path):
@@ -69,15 +78,44 @@ def test_quotes_come_first(tmp_path):
     with_quote = snapshot(
         tmp_path, {"analysis.pricing_quotes": [quote], "analysis.pricing_recommendation": [recommended]}
     )
-    answer = contract_choice.answer(with_quote, EVERYTHING)
+    answer = contracts.answer(with_quote, EVERYTHING)
     assert (answer.sentence, answer.number) == ("acme would have saved $120.00.", "$120.00")
     (tmp_path / "other").mkdir()
     without = snapshot(tmp_path / "other", {"analysis.pricing_recommendation": [recommended]})
-    answer = contract_choice.answer(without, EVERYTHING)
+    answer = contracts.answer(without, EVERYTHING)
     assert (answer.sentence, answer.number) == ("Stop-loss costs $3.00 a month extra.", "$3.00")
 
 
 def test_an_empty_database_says_so(tmp_path):
     empty = snapshot(tmp_path, {})
-    assert "no priced bill" in contract_choice.answer(empty, EVERYTHING).sentence
-    assert {run(view, empty, EVERYTHING).total for view in contract_choice.PAGE.views} == {0}
+    assert "no priced bill" in contracts.answer(empty, EVERYTHING).sentence
+    assert {run(view, empty, EVERYTHING).total for view in contracts.PAGE.views} == {0}
+
+
+@pytest.mark.parametrize("last_day", [150, 140])  # 31 May, where the month and the next whole month are one, and 21 May
+def test_contracts_and_forecasts_have_one_distribution_of_the_month(last_day):
+    first = dt.datetime(2026, 1, 1)
+    days = [(first + dt.timedelta(days=day), cost) for day, cost in enumerate(lognormal_costs(last_day + 1))]
+    known = {"user_id": "ana", "billing_mode": "metered"}
+    settings = Settings(home="unused")
+    with duckdb.connect() as connection:
+        connection.execute(MARTS)
+        connection.execute("CREATE SCHEMA analysis")
+        for table, loaded in {
+            "token_usage_minutes": [usage(at, cost, source="sessions", **known) for at, cost in days],
+            "token_usage_sessions": [session(day, cost, at=at, **known) for day, (at, cost) in enumerate(days)],
+        }.items():
+            connection.register("loaded", pa.Table.from_pylist(loaded))
+            connection.execute(f"INSERT INTO marts.{table} BY NAME SELECT * FROM loaded")
+        for name, table in recommendation.tables(connection, settings).items():
+            warehouse.write_analysis(connection, name, table)
+        warehouse.write_analysis(connection, "cost_forecast", cost_forecast(connection, settings))
+        (row,) = rows_of(connection, "FROM analysis.cost_forecast WHERE segment = 'all'")
+        (risk,) = rows_of(
+            connection,
+            "FROM analysis.pricing_risk WHERE mechanism = 'per_token' AND customer_dimension = 'organisation' "
+            "AND segment = 'all' AND loading_principle = 'solvency_99'",
+        )
+    assert risk["method"] == "forecast"
+    assert (risk["var_95"], risk["var_99"]) == (row["next_budget_95"], row["next_budget_99"])
+    assert risk["mean"] == pytest.approx(row["next_point"])

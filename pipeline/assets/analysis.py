@@ -1,13 +1,11 @@
 """Stage 4: tables of schema analysis, from marts that passed validation.
 
-The work is done by `analysis`, `recommendation`, `recommendations`, `closing`, and the modules of the pages.
+The work is done by `analysis`, `recommendation`, `recommendations` and `closing`.
 """
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -16,16 +14,13 @@ import pyarrow as pa
 from pipeline.analysis import distributions
 from pipeline.assets.checks import REPORT
 from pipeline.assets.home import OWNERS, Home
-from pipeline.assets.lineage import asset_of, read_by
-from pipeline.assets.preview import columns, page_metadata, table_metadata
+from pipeline.assets.lineage import read_by
+from pipeline.assets.preview import columns, table_metadata
 from pipeline.finance import closing
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
 from pipeline.settings import Settings
 from pipeline.store import computed, memo, progress, warehouse
-from pipeline.store.connection import rows_of
-from pipeline.store.sqlfiles import sql
-from pipeline.views import contracts, statistics
 
 Write = Callable[[duckdb.DuckDBPyConnection, Settings], None]
 Produce = Callable[[duckdb.DuckDBPyConnection, Settings], Iterable[tuple[str, pa.Table]]]
@@ -52,15 +47,6 @@ _SQL_OF_PRICING = dict.fromkeys(recommendation.SCHEMAS, _SQL_OF_BILLS) | {
 }
 _SQL_OF_SAVINGS = dict.fromkeys(recommendations.SCHEMAS, ("savings/*", "savings/repricing/*"))
 _SQL_OF_CLOSING = dict.fromkeys(closing.SCHEMAS, ("finance/closing/restate*", "finance/closing/current_costs"))
-# The tables that a page shows; its figures also read the marts.
-_STATISTICS = (
-    "tail_metrics", "distribution_fits", "half_of_cost_sessions", "month_bridge", "usage_anomalies", "cost_forecast",
-    "day_patterns",
-)  # fmt: skip
-_CONTRACTS = (
-    *(name for name in recommendation.SCHEMAS if name != "pricing_per_conversation"),
-    *recommendations.SCHEMAS,
-)
 
 
 def _specs(
@@ -179,63 +165,3 @@ def restate_closed_months(home: Home) -> Iterator[dg.MaterializeResult[None]]:
             yield dg.MaterializeResult(
                 asset_key=["analysis", name], metadata=table_metadata(connection, "analysis", name)
             )
-
-
-def _page(
-    home: Home, stage: str, of: Sequence[str], page: Path, write: Write, figures: str
-) -> dg.MaterializeResult[None]:
-    """Write a page from the tables of the stages `of`, unless they are unchanged; show its key figures."""
-    settings = home.settings()
-    progress.report(stage)
-    with warehouse.connect(settings) as connection:
-        inputs = memo.fingerprint(connection, [memo.version(connection, each) for each in of])
-        is_current = page.exists() and memo.outcome(connection, stage, inputs) is not None
-        if not is_current or home.full_refresh:
-            write(connection, settings)
-            memo.note(connection, stage, inputs)
-        (known,) = rows_of(connection, sql(figures))
-    return dg.MaterializeResult(
-        metadata={
-            **page_metadata(page, settings.reports),
-            **{name: value for name, value in known.items() if value is not None},
-            "unchanged": is_current and not home.full_refresh,
-        }
-    )
-
-
-def _write_statistics(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    statistics.write(statistics.collect(connection), settings.reports, datetime.now(UTC))
-
-
-def _write_pricing(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    contracts.write(contracts.collect(connection, settings), settings.reports, datetime.now(UTC))
-
-
-@dg.asset(
-    key=dg.AssetKey("statistics_report"),
-    description="Distribution of cost and tokens, unusual days with causes, and the forecast of the month: one page.",
-    group_name="published",
-    kinds={"html"},
-    owners=OWNERS,
-    deps=[*(asset_of("analysis", name) for name in _STATISTICS), *read_by(_USAGE, _SESSIONS, _REQUESTS)],
-    pool="warehouse",
-)
-def statistics_report(home: Home) -> dg.MaterializeResult[None]:
-    """Write reports/analysis/index.html."""
-    page = statistics.path(home.settings().reports)
-    return _page(home, "statistics", ["analysis"], page, _write_statistics, "views/key_figures/statistics")
-
-
-@dg.asset(
-    key=dg.AssetKey("pricing_report"),
-    description="Cost under your quotes, which contract makes the bill steadier, and possible savings.",
-    group_name="published",
-    kinds={"html"},
-    owners=OWNERS,
-    deps=[*(asset_of("analysis", name) for name in _CONTRACTS), *read_by(*_SQL_OF_BILLS)],
-    pool="warehouse",
-)
-def pricing_report(home: Home) -> dg.MaterializeResult[None]:
-    """Write reports/pricing/index.html."""
-    page = contracts.path(home.settings().reports)
-    return _page(home, "pricing_page", ["pricing", "savings"], page, _write_pricing, "views/key_figures/pricing")

@@ -14,10 +14,11 @@ from pipeline.assets.preview import markdown, page_metadata
 from pipeline.finance import closing, focus
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
+from pipeline.settings import Settings
 from pipeline.store import memo, progress, warehouse
 from pipeline.store.published import Publication
 from pipeline.validation import history
-from pipeline.views import files
+from pipeline.views import files, site
 
 
 class IncompleteError(Exception):
@@ -87,10 +88,17 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
         shown = memo.fingerprint(connection, warehouse.published_state(settings))
         if home.full_refresh or not entrance.exists() or memo.outcome(connection, "pages", shown) is None:
             progress.report("pages")
-            files.write(Publication(settings.published).current(), settings.reports)
+            warehouse.share(settings, *files.write(Publication(settings.published).current(), settings.reports))
             memo.note(connection, "pages", shown)
-        metadata |= page_metadata(entrance, settings.reports)
+        metadata |= page_metadata(entrance, settings.reports) | {"answers": dg.MetadataValue.md(_answers(settings))}
         progress.store(connection, context.run_id)
     yield dg.MaterializeResult(metadata=metadata)
     if failures:
         raise IncompleteError(f"all is published but what could not be computed: {', '.join(failures)}")
+
+
+def _answers(settings: Settings) -> str:
+    """Each question with its answer, as Markdown."""
+    snapshot = Publication(settings.published).current()
+    answers = [(page.question, site.answered(page, snapshot, site.EVERYTHING).sentence) for page in site.QUESTIONS]
+    return markdown(["question", "answer"], answers, widest=400)

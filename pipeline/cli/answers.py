@@ -165,8 +165,8 @@ def show(
     for segment in dict.fromkeys(row["segment"] for row in shown if sentences.get(row.get("segment"))):
         out.print(Text(sentences[segment] if segment == "all" else f"{segment}: {sentences[segment]}"))
     if report and rows:
-        _print_reconciliation(report, settings.reports / "reconciliation" / "index.html", limit)
-    page = settings.reports / "pricing" / "index.html"
+        _print_reconciliation(report, settings.reports / "bill.html", limit)
+    page = settings.reports / "contracts.html"
     if view is View.PRICING and page.exists():
         out.print(Text(f"\nPage    {page}"))
 

@@ -42,12 +42,9 @@ STAGES = {
     "rates": "Preparing the rate card",
     "models": "Building marts",
     "validation": "Validating",
-    "reconciliation": "Reconciling",
     "analysis": "Fitting distributions",
-    "statistics": "Drawing the statistics",
     "pricing": "Pricing contracts",
     "savings": "Looking for savings",
-    "pricing_page": "Drawing the contracts",
     "closing": "Comparing with closed months",
     "publish": "Publishing",
     "pages": "Writing the pages",
@@ -280,9 +277,6 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
             published["unpriced"] = output.rows(connection, sql("cli/summary/unpriced"))
     report = settings.reports / "validation" / "latest.html"
     pages = settings.reports / "index.html"
-    reconciled = settings.reports / "reconciliation" / "index.html"
-    statistics = settings.reports / "analysis" / "index.html"
-    pricing = settings.reports / "pricing" / "index.html"
     failed_stages = sorted({event.step_key or "" for event in result.all_events if event.is_step_failure})
     return {
         "succeeded": result.success,
@@ -297,9 +291,6 @@ def _summary(settings: Settings, result: ExecuteInProcessResult, seconds: float)
         "outputs": str(settings.outputs),
         "pages": str(pages) if pages.exists() else None,
         "report": str(report) if report.exists() else None,
-        "reconciliation_report": str(reconciled) if reconciled.exists() else None,
-        "statistics_report": str(statistics) if statistics.exists() else None,
-        "pricing_report": str(pricing) if pricing.exists() else None,
     }
 
 
@@ -397,12 +388,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
         _print_line("Pages", f"{summary['pages']}   (with filters: token-analytics serve)")
     if summary["report"]:
         _print_line("Validation", summary["report"])
-    if summary["reconciliation_report"]:
-        _print_line("Reconciliation", summary["reconciliation_report"])
-    if summary["statistics_report"]:
-        _print_line("Statistics", summary["statistics_report"])
-    if summary["pricing_report"]:
-        _print_line("Contracts", summary["pricing_report"])
     slowest = max(summary["stages"], key=lambda stage: float(stage["seconds"]))
     label = STAGES.get(slowest["stage"], "Starting").lower()
     took = f"{summary['seconds']} s, most of it {label}: {slowest['seconds']:.1f} s"

@@ -21,14 +21,25 @@ from typing import Any
 
 from pipeline import settings
 from pipeline.serving.guard import App, OwnPagesOnly, Receive, Scope, Send, answer
+from pipeline.views.files import FOLDER
 from pipeline.views.pages import ADDRESS
+
+# What a report consists of: pages, the scripts and styles beside them, and the rows of their views.
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".parquet": "application/vnd.apache.parquet",
+}
 
 
 class Reports:
     """An ASGI application that answers GET of /reports/... from a folder of pages, and passes on everything else.
 
-    Only HTML files inside of the folder are read, whatever a path or a symbolic link says. A page gets the policy
-    that it states itself, as a header, and an origin of its own (`sandbox`): no script in it may speak to Dagster.
+    Only files of the known types inside of the folder are read, whatever a path or a symbolic link says. A page gets
+    the policy that it states itself, as a header, and an origin of its own (`sandbox`): no script in it may speak to
+    Dagster.
     """
 
     def __init__(self, app: App, folder: Path) -> None:
@@ -36,36 +47,39 @@ class Reports:
         self._folder = folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a page, or pass the request on."""
+        """Answer with a file, or pass the request on."""
         if scope["type"] != "http" or not f"{scope['path']}/".startswith(f"{ADDRESS}/"):
             await self._app(scope, receive, send)
         elif scope["method"] not in ("GET", "HEAD"):
-            await answer(send, 405, "Reports are only read.\n", allow="GET, HEAD")
-        elif (page := await asyncio.to_thread(self._read, scope["path"].removeprefix(ADDRESS))) is None:
-            await answer(send, 404, "There is no such report: it is written by a run.\n")
+            await answer(send, 405, b"Reports are only read.\n", allow="GET, HEAD")
+        elif (found := await asyncio.to_thread(self._read, scope["path"].removeprefix(ADDRESS))) is None:
+            await answer(send, 404, b"There is no such report: it is written by a run.\n")
         else:
-            text = "" if scope["method"] == "HEAD" else page
-            await answer(send, 200, text, content_type="text/html", content_security_policy=_policy(page))
+            content, kind = found
+            body = b"" if scope["method"] == "HEAD" else content
+            await answer(send, 200, body, content_type=kind, content_security_policy=_policy(content))
 
-    def _read(self, path: str) -> str | None:
-        """The page at `path` (for a folder, its index), or None."""
+    def _read(self, path: str) -> tuple[bytes, str] | None:
+        """The file at `path` (for a folder, its index) and its type, or None."""
         folder = self._folder.resolve()
         try:
             file = (folder / path.lstrip("/")).resolve()
             if file.is_dir():
                 file /= "index.html"
-            is_page = file.suffix == ".html" and file.resolve().is_relative_to(folder) and file.is_file()
-            return file.read_text(encoding="utf-8") if is_page else None
-        except (OSError, ValueError):  # no permission, a NUL in the path, no UTF-8
+            is_part = file.suffix in _TYPES and file.resolve().is_relative_to(folder) and file.is_file()
+            return (file.read_bytes(), _TYPES[file.suffix]) if is_part else None
+        except (OSError, ValueError):  # no permission, a NUL in the path
             return None
 
 
-_STATED_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"\r\n]+)">')
+_STATED_POLICY = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"\r\n]+)">')
 
 
-def _policy(page: str) -> str:
+def _policy(page: bytes) -> str:
     stated = _STATED_POLICY.search(page[:10_000])
-    policy = html.unescape(stated.group(1)) if stated else "default-src 'none'; style-src 'unsafe-inline'"
+    policy = (
+        html.unescape(stated.group(1).decode("latin-1")) if stated else "default-src 'none'; style-src 'unsafe-inline'"
+    )
     return f"{policy}; frame-ancestors 'none'; sandbox allow-scripts allow-downloads allow-popups"
 
 
@@ -92,7 +106,9 @@ def _serve(arguments: Sequence[str]) -> None:
     create = vars(cli)["create_app_from_workspace_process_context"]
 
     def create_guarded(*args: Any, **options: Any) -> OwnPagesOnly:
-        return OwnPagesOnly(Reports(create(*args, **options), reports), host, _changes_something)
+        guarded = Reports(create(*args, **options), reports)
+        # A page with an origin of its own asks for its scripts as another site would.
+        return OwnPagesOnly(guarded, host, _changes_something, public=f"{ADDRESS}/{FOLDER}/")
 
     vars(cli).update(create_app_from_workspace_process_context=create_guarded)
     sys.argv = ["dagster-webserver", *arguments]

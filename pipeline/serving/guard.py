@@ -26,13 +26,17 @@ READS = ("GET", "HEAD", "OPTIONS")
 class OwnPagesOnly:
     """An ASGI application that accepts only requests to its own host, from its own pages or without an origin.
 
-    `is_change` says of the query string of a GET whether it would change something: that has to be sent by POST.
+    `is_change` says of the query string of a GET whether it would change something: that has to be sent by POST. Below
+    the path `public` pages of any site may load files: they are the same for everybody.
     """
 
-    def __init__(self, app: App, host: str, is_change: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(
+        self, app: App, host: str, is_change: Callable[[bytes], bool] | None = None, *, public: str = ""
+    ) -> None:
         self._app = app
         self._host = f"[{host}]" if ":" in host else host.lower()
         self._is_change = is_change
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request, or refuse it."""
@@ -42,7 +46,7 @@ class OwnPagesOnly:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": problem})
         else:
-            await answer(send, 403, f"Refused: {problem}.\n")
+            await answer(send, 403, f"Refused: {problem}.\n".encode())
 
     def _problem(self, scope: Scope) -> str:
         """Why a request is not answered, or ''."""
@@ -54,7 +58,9 @@ class OwnPagesOnly:
             return "another host was asked for"
         if any(urllib.parse.urlsplit(origin).netloc != hosts[0] for origin in origins):
             return "it comes from a page of another origin"
-        if "cross-site" in given.get(b"sec-fetch-site", []) and "navigate" not in given.get(b"sec-fetch-mode", []):
+        is_public = bool(self._public) and scope["path"].startswith(self._public)
+        is_elsewhere = "cross-site" in given.get(b"sec-fetch-site", [])
+        if is_elsewhere and not is_public and "navigate" not in given.get(b"sec-fetch-mode", []):
             return "it comes from a page of another site"
         if (
             scope["type"] == "http"
@@ -101,10 +107,12 @@ class SafeHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-async def answer(send: Send, status: int, text: str, content_type: str = "text/plain", **headers: str) -> None:
+async def answer(
+    send: Send, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8", **headers: str
+) -> None:
     """A complete answer that browsers neither cache nor interpret as another type."""
-    headers = {"content_type": f"{content_type}; charset=utf-8", "x_content_type_options": "nosniff", **headers}
+    headers = {"content_type": content_type, "x_content_type_options": "nosniff", **headers}
     headers |= {"cache_control": "no-store", "referrer_policy": "no-referrer"}
     sent = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": sent})
-    await send({"type": "http.response.body", "body": text.encode()})
+    await send({"type": "http.response.body", "body": body})

@@ -75,6 +75,15 @@ def make_home(settings: Settings) -> None:
         _give_to_group(settings.outputs, settings.published_group, 0o050)
 
 
+def share(settings: Settings, *files: Path) -> None:
+    """Let the setting `published_group` read these files below the home, and pass through their folders."""
+    if settings.published_group:
+        for folder in {parent for file in files for parent in file.parents if parent.is_relative_to(settings.home)}:
+            _give_to_group(folder, settings.published_group, 0o010)
+        for file in files:
+            _give_to_group(file, settings.published_group, 0o040)
+
+
 def _give_to_group(path: Path, group: str, bits: int) -> None:
     """Add these mode bits to `path` for `group`."""
     try:

@@ -7,7 +7,6 @@ Files have no filters: they show all days. One copy of the scripts lies beside t
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from pipeline.store.published import Snapshot
@@ -47,24 +46,26 @@ class Files:
         return f"{FOLDER}/{name}"
 
 
-def write(snapshot: Snapshot, reports: Path) -> Path:
-    """Write all pages, their rows and their scripts below `reports`; returns the entrance."""
-    files = Files()
-    static = private_folder(reports / FOLDER)
+def write(snapshot: Snapshot, reports: Path) -> list[Path]:
+    """Write all pages, their rows and their scripts below `reports`; returns the files."""
+    files, written = Files(), []
+    static, data = private_folder(reports / FOLDER), private_folder(reports / "data")
+
+    def put(target: Path, content: str | bytes) -> None:
+        write_atomically(target, content)
+        written.append(target)
+
     for name in ASSETS:
-        if not (static / name).exists() or (static / name).read_bytes() != (site.STATIC / name).read_bytes():
-            shutil.copyfile(site.STATIC / name, static / name)
-            (static / name).chmod(0o600)
-    data = private_folder(reports / "data")
+        put(static / name, (site.STATIC / name).read_bytes())
     for page in site.QUESTIONS:
         for view in page.views:
             query, values = view.statement(site.EVERYTHING, snapshot)
             table = snapshot.arrow(f"select * from ({query}) limit {MOST_ROWS}", values)
             for kind in files.downloads:
-                write_atomically(data / f"{page.name}-{view.name}.{kind}", encoded(table, kind))
-        write_atomically(reports / f"{page.name}.html", site.question(files, page, snapshot, site.EVERYTHING))
-    write_atomically(reports / ENTRANCE, site.index(files, snapshot, site.EVERYTHING))
-    return reports / ENTRANCE
+                put(data / f"{page.name}-{view.name}.{kind}", encoded(table, kind))
+        put(reports / f"{page.name}.html", site.question(files, page, snapshot, site.EVERYTHING))
+    put(reports / ENTRANCE, site.index(files, snapshot, site.EVERYTHING))
+    return written
 
 
 # Rows of a view that are written beside its page; the served page and the Parquet files in outputs/ have the others.

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
-from pipeline.views import bill, contract_choice, forecast, moves, session, sessions, spend, teams, trust, waste
+from pipeline.views import bill, contracts, forecast, moves, session, sessions, spend, teams, trust, waste
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError, Filters
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
@@ -33,7 +33,7 @@ PAGES: tuple[Page, ...] = (
     bill.PAGE,
     waste.PAGE,
     sessions.PAGE,
-    contract_choice.PAGE,
+    contracts.PAGE,
     teams.PAGE,
     trust.PAGE,
     session.PAGE,
