@@ -79,8 +79,8 @@ def test_the_answer_says_that_a_few_sessions_drive_the_cost(uneven):
     answer = sessions.answer(uneven, EVERYTHING)
     # the largest 1% of 102 are one session and 2% of the next: (90 + 0.02 x 10) / 101
     assert answer.sentence == (
-        "A few very expensive sessions drive the cost: the largest 1% make 89.3%, and 1 of 102 makes half. "
-        "A typical session costs $0.01."
+        "A few very expensive sessions drive the cost: the largest 1% make 89.3%, and 1 of 102 makes half; "
+        "a typical one costs $0.01."
     )
     assert answer.number == "$0.01"
     assert [tile.value for tile in answer.tiles] == ["102", "1 session", "$0.01", "$90.00"]

@@ -95,8 +95,8 @@ def test_the_key_that_wastes_cache_is_in_the_answer(tmp_path):
     )
     answer = waste.answer(published, EVERYTHING)
     assert answer.sentence == (
-        "No saving was found. API key worse wastes cache: writing it cost $3.00 more than reading it saved. "
-        "Of 3, 2 lose $5.00 together. All caching together saved $0.00."
+        "No saving was found. API key worse wastes cache: writing it cost $3.00 more than reading it saved; 2 of 3 "
+        "lose $5.00 together."
     )
     assert [(tile.label, tile.value) for tile in answer.tiles] == [
         ("Caching saved", "$0.00"),
@@ -113,11 +113,11 @@ def test_the_key_that_wastes_cache_is_in_the_answer(tmp_path):
 def test_caches_that_pay_off_name_the_one_with_the_least_use(tmp_path):
     published = with_caches(tmp_path, cached("a", "5", 100, 10), cached("b", "1", 20, 10), cached("c", "0", 0, 0))
     assert run(waste.CACHE, published, EVERYTHING).sentence == (
-        "No API key loses money by caching, which saved $6.00. The least use: API key b reads each token that it "
+        "No API key loses money by caching. All caching saved $6.00. The least use: API key b reads each token that it "
         "writes 2.0 times."
     )
     by_model = run(waste.CACHE, published, parse({"by": ["model"]}))
-    assert by_model.sentence.startswith("No model loses money by caching, which saved $6.00.")
+    assert by_model.sentence.startswith("No model loses money by caching. All caching saved $6.00.")
     in_february = run(waste.CACHE, published, parse({"from": ["2026-02-01"]}))
     assert (in_february.total, in_february.sentence) == (0, "")
 

@@ -359,7 +359,7 @@ def _sentence(row: Row) -> str:
     # below a hundred sessions, the largest 1% is less than one
     largest = f"the largest 1% make {share(row['top_1_share'])}, and " if priced >= 100 else ""
     if uneven <= FEW:
-        return f"A few very expensive sessions drive the cost: {largest}{half}. A typical session costs {typical}."
+        return f"A few very expensive sessions drive the cost: {largest}{half}; a typical one costs {typical}."
     if uneven < ALIKE:
         return f"A typical session costs {typical}; expensive ones weigh more: {largest}{half} of the cost."
     return f"A typical session costs {typical}, and most cost about as much: {half} of the cost."

@@ -46,10 +46,6 @@ def _by(filters: Filters) -> str:
     return filters.choice("by", BY)
 
 
-def _noun(filters: Filters) -> str:
-    return DIMENSIONS[_by(filters)]
-
-
 # ------------------------------------------------------------------------------------------------------- savings
 
 
@@ -107,34 +103,45 @@ def _cache_figure(rows: Sequence[Row], filters: Filters) -> Figure:
 
 
 def _cache_sentence(rows: Sequence[Row], filters: Filters) -> str:
-    """Who wastes cache, first of all."""
-    by, noun = _by(filters), _noun(filters)
+    """Who wastes cache, first of all; then what all caching saved, and whose cache is used least."""
+    by = _by(filters)
     cached = [row for row in rows if row["written_tokens"] or row["read_tokens"]]
     if not cached:
         return "Nothing was written to a cache or read from one."
-    seldom = [row for row in cached if row["reads_per_write"] is not None]
-    least = min(seldom, key=lambda row: row["reads_per_write"], default=None)
-    rarely = ""
+    sentences = []
+    if by != "project":
+        saved = sum((row["saved_usd"] for row in rows), Decimal(0))
+        sentences = [
+            _who_wastes(rows, filters),
+            f"All caching {'saved' if saved >= 0 else 'lost'} {money(abs(saved))}.",
+        ]
+    least = min(
+        (row for row in cached if row["reads_per_write"] is not None),
+        key=lambda row: row["reads_per_write"],
+        default=None,
+    )
     if least is not None and len(cached) > 1:
         reads = f"{least['reads_per_write']:,.1f} times"
-        rarely = f" The least use: {_name(least[by], noun)} reads each token that it writes {reads}."
-    if by == "project":
-        return rarely.strip()
+        sentences.append(f"The least use: {_name(least[by], filters)} reads each token that it writes {reads}.")
+    return " ".join(sentences)
+
+
+def _who_wastes(rows: Sequence[Row], filters: Filters) -> str:
     losing = [row for row in rows if row["saved_usd"] < 0]
-    saved = sum((row["saved_usd"] for row in rows), Decimal(0))
     if not losing:
-        return f"No {noun} loses money by caching, which saved {money(saved)}.{rarely}"
-    worst = _name(losing[0][by], noun)
+        return f"No {DIMENSIONS[_by(filters)]} loses money by caching."
+    worst = _name(losing[0][_by(filters)], filters)
     lost = sum((-row["saved_usd"] for row in losing), Decimal(0))
-    others = f" Of {len(rows):,}, {len(losing):,} lose {money(lost)} together." if len(losing) > 1 else ""
+    others = f"; {len(losing):,} of {len(rows):,} lose {money(lost)} together" if len(losing) > 1 else ""
     return (
-        f"{worst} wastes cache: writing it cost {money(-losing[0]['saved_usd'])} more than reading it saved.{others} "
-        f"All caching together {'saved' if saved >= 0 else 'lost'} {money(abs(saved))}."
+        f"{worst[:1].upper()}{worst[1:]} wastes cache: writing it cost {money(-losing[0]['saved_usd'])} more than "
+        f"reading it saved{others}."
     )
 
 
-def _name(value: str, noun: str) -> str:
-    return f"{noun[:1].upper()}{noun[1:]} {text(value)}" if value else f"Usage without {noun}"
+def _name(value: str, filters: Filters) -> str:
+    noun = DIMENSIONS[_by(filters)]
+    return f"{noun} {text(value)}" if value else f"usage without {noun}"
 
 
 # ------------------------------------------------------------------------------------------- long prompts and loops
@@ -317,7 +324,7 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
         tiles.append(Tile("Surcharge for long prompts", money(surcharge)))
     sentences = [_answer_sentence(savings, saved, filters)]
     if cache:
-        sentences.append(_cache_sentence(cache, by_key))
+        sentences.append(_who_wastes(cache, by_key))
     number = f"{money(saved)} a month" if saved else ""
     return Answer(" ".join(sentences), number, tuple(tiles), _warnings(snapshot, filters))
 
