@@ -188,6 +188,27 @@ def test_logs_that_hold_only_the_first_count_of_an_output_show_no_loop(tmp_path)
     assert run(waste.RUNAWAY, published, EVERYTHING).total == 0
 
 
+def test_what_was_not_assessed_is_a_warning_and_questions_are_listed(tmp_path):
+    def row(kind: str, subject: str, evidence: str, **other):
+        return {"kind": kind, "subject": subject, "evidence": evidence} | other
+
+    rows = [
+        row("unavailable", "usage that was not assessed", "Logs hold $1.00 of $9.00. So caches cannot be assessed."),
+        row("unavailable", "api_key=crawler", "It looks like a seat.", provider="anthropic"),
+        row("what_if", "smaller", "It costs less.", what_if_usd_per_month=Decimal(-4)),
+    ]
+    published = snapshot(tmp_path, {"analysis.recommendations": rows})
+    assert waste.answer(published, EVERYTHING).warnings == (
+        "Logs hold $1.00 of $9.00. What else was not assessed is at the end.",
+    )
+    shown = run(waste.QUESTIONS, published, EVERYTHING)
+    assert [(row["what"], row["subject"], row["what_if_usd_per_month"]) for row in shown.rows] == [
+        ("what if", "smaller", -4),
+        ("not assessed", "api_key=crawler", None),
+        ("not assessed", "usage that was not assessed", None),
+    ]
+
+
 @pytest.mark.parametrize("by", waste.BY)
 def test_the_page_without_any_rows_says_so(tmp_path, by):
     published = snapshot(tmp_path, {})

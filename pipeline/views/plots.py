@@ -87,7 +87,7 @@ def ranked(rows: Sequence[Row], name: str, value: str, unit: Unit, most: int = 1
         ],
         "layout": {
             "xaxis": axis(unit, (row[value] for row in taken)),
-            "yaxis": {"type": "category", "automargin": True},
+            "yaxis": {"type": "category", "automargin": True, "dtick": 1},
             "height": 90 + 26 * len(taken),
             "showlegend": False,
         },

@@ -297,7 +297,8 @@ QUESTIONS = View(
     title="Your questions, and what was not assessed",
     query="views/waste/questions",
     columns=(
-        Column("what", "Question"),
+        Column("what", "What"),
+        Column("subject", "About"),
         Column("what_if_usd_per_month", "Change a month", "usd", "Below zero is cheaper"),
         Column("evidence", "Answer", "long"),
     ),
@@ -334,8 +335,10 @@ def _warnings(snapshot: Snapshot, filters: Filters) -> tuple[str, ...]:
     unknown = filters.unknown_to(OF_SAVINGS, has_date=False)
     if unknown:
         warnings.append(f"Possible savings are not filtered by {' and '.join(unknown)}: they have their own window.")
-    questions = snapshot.rows(sql("views/waste/questions"))
-    warnings += [row["evidence"] for row in questions if row["what"] == "not assessed" and row["evidence"]]
+    for row in snapshot.rows(sql("views/waste/questions")):
+        if row["is_of_all"] and row["evidence"]:
+            first, _, others = row["evidence"].partition(". ")
+            warnings.append(f"{first}. What else was not assessed is at the end." if others else first)
     return tuple(warnings)
 
 
