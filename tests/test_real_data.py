@@ -357,5 +357,5 @@ def test_savings_of_real_transcripts_are_reproduced_and_no_session_is_taken_for_
     assert "runaway_sessions" not in {row["kind"] for row in found}
     assert queried == [row["observed_saving_usd"] for row in found]
     assert 0 < sum(queried) < paid / 10
-    (left,) = [row for row in rows if row["status"] == "unavailable"]
+    (left,) = [row for row in rows if row["kind"] == "unavailable"]
     assert "runaway sessions cannot be detected" in left["evidence"]

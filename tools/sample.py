@@ -435,8 +435,15 @@ def _digest(rng: Random, careful: bool) -> Waste:
 
 
 def _triage(rng: Random, careful: bool) -> Waste:
-    """Conversations that read their cache, and single calls that write caches which are never read."""
+    """Conversations that read their cache, and single calls that write caches which are never read.
+
+    At its first call nobody knows whether a session will go on. With a cache from the second call on, single calls save
+    the write, and the second call of a conversation writes what it would have read.
+    """
     model, saving = SONNET_4_5, Decimal()
+    plain, write_5m, read = (
+        _per_token(model, kind) for kind in ("input_no_cache", "input_cache_write_5m", "input_cache_read")
+    )
     requests: list[Request] = []
     for number in range(ONE_SHOT_CALLS):
         at = _at(WASTE_DAYS[number % 30], 4, rng)
@@ -445,44 +452,46 @@ def _triage(rng: Random, careful: bool) -> Waste:
         if careful:
             tokens = tokens._replace(no_cache=30 + prompt, write_5m=0)
         else:
-            saving += prompt * (_per_token(model, "input_cache_write_5m") - _per_token(model, "input_no_cache"))
+            saving += prompt * (write_5m - plain)
         requests.append(Request(at, model, TRIAGE, rng.choice(USERS), _uuid(rng), tokens))
     for number in range(TRIAGE_TALKS):
         gaps = [timedelta(seconds=rng.randint(40, 150)) for _ in range(3)]
-        requests += _talk(rng, model, TRIAGE, _at(WASTE_DAYS[number * 2], 6, rng), gaps, 9_000)
-    return Waste("cache_writes_never_read", TRIAGE, requests, saving)
+        talk = _talk(rng, model, TRIAGE, _at(WASTE_DAYS[number * 2], 6, rng), gaps, 9_000)
+        saving -= talk[0].tokens.write_5m * (plain - read)
+        requests += talk
+    return Waste("cache_writes_never_read", TRIAGE, requests, max(saving, Decimal()))
 
 
 def _assistant(rng: Random, careful: bool) -> Waste:
     """Fast conversations, and some that pause for longer than five minutes and write everything again each time.
 
     Keep-alive requests for a quarter of an hour after each request would have kept the cache; so would one-hour writes,
-    at their higher price.
+    at their higher price. Which conversations pause is not known beforehand, so both are paid in all of them.
     """
-    model, saving = HAIKU, Decimal()
+    model, kept_alive, one_hour = HAIKU, Decimal(), Decimal()
     requests: list[Request] = []
     write_5m, write_1h, read, output = (
         _per_token(model, kind)
         for kind in ("input_cache_write_5m", "input_cache_write_1h", "input_cache_read", "output")
     )
+    talks: list[tuple[list[timedelta], list[Request]]] = []
     for number in range(PAUSING_TALKS):
         seconds = [rng.randint(360, 540) if not careful else rng.randint(60, 200) for _ in range(TALK_REQUESTS - 1)]
         gaps = [timedelta(seconds=each) for each in seconds]
-        talk = _talk(rng, model, ASSISTANT, _at(WASTE_DAYS[number * 5], 5, rng), gaps, 20_000)
-        requests += talk
-        if careful:
-            continue
-        held = [request.tokens.context - request.tokens.no_cache for request in talk]
-        again = sum(held[:-1])  # each pause lost the cache of the request before
-        pinged = sum(gap // PING_EVERY * (kept * read + output) for gap, kept in zip(gaps, held, strict=False))
-        in_vain = KEEP_ALIVE // PING_EVERY * (held[-1] * read + output)
-        kept_alive = again * (write_5m - read) - pinged - in_vain
-        one_hour = again * (write_5m - read) - held[-1] * (write_1h - write_5m)
-        saving += max(kept_alive, one_hour)
+        talks.append((gaps, _talk(rng, model, ASSISTANT, _at(WASTE_DAYS[number * 5], 5, rng), gaps, 20_000)))
     for number in range(BRISK_TALKS):
         gaps = [timedelta(seconds=rng.randint(30, 120)) for _ in range(2)]
-        requests += _talk(rng, model, ASSISTANT, _at(WASTE_DAYS[number % 30], 7, rng), gaps, 25_000)
-    return Waste("lost_cache", ASSISTANT, requests, saving)
+        talks.append((gaps, _talk(rng, model, ASSISTANT, _at(WASTE_DAYS[number % 30], 7, rng), gaps, 25_000)))
+    for gaps, talk in talks:
+        requests += talk
+        held = [request.tokens.context - request.tokens.no_cache for request in talk]
+        # each pause lost the cache of the request before
+        again = sum(kept for gap, kept in zip(gaps, held, strict=False) if gap > CACHE_LIFETIME[False])
+        pinged = sum(gap // PING_EVERY * (kept * read + output) for gap, kept in zip(gaps, held, strict=False))
+        in_vain = KEEP_ALIVE // PING_EVERY * (held[-1] * read + output)
+        kept_alive += again * (write_5m - read) - pinged - in_vain
+        one_hour += again * (write_5m - read) - held[-1] * (write_1h - write_5m)
+    return Waste("lost_cache", ASSISTANT, requests, max(kept_alive, one_hour, Decimal()))
 
 
 def _talk(

@@ -5,9 +5,14 @@ not belong here: the alternative costs of a request (marts.request_replays), pri
 bill (pricing).
 
 Savings need logs of single requests: the gaps between them, and the tokens that each wrote, read and returned. Each
-kind is computed separately for each key and model. Where kinds change the same requests, the largest saving is applied
-first, and the next one counts only requests that are still unchanged. No request is saved twice, and the rows never add
-up to more than the separate savings. docs/savings.md has the rules and their assumptions.
+kind is computed separately for each key and model. Its amount is what a rule that does not know the future would have
+saved on all requests of the key and model (`WAYS`: the rules of each kind). What it would have saved on the right ones
+only, which is known afterwards, stands beside it as an upper bound. A rule that would have cost more is no saving. A
+rule that is chosen on the earlier half of the days is checked on the later half (`_checked`).
+
+Where kinds change the same requests, the largest saving is applied first, and the next one counts only requests that
+are still unchanged. No request is saved twice, and the rows never add up to more than the separate savings.
+docs/savings.md has the rules and their assumptions.
 """
 
 from __future__ import annotations
@@ -40,21 +45,21 @@ KINDS = (
     "long_context_surcharge",
     "runaway_sessions",
 )
-# Columns of the replay: saving per request by kind; for the cache policy, by policy.
-POLICIES = {"none": "none_usd", "5m": "only_5m_usd", "1h": "only_1h_usd"}
-_SAVED = {
-    "cache_writes_never_read": "unread_usd",
-    "lost_cache": "lost_usd",
-    "long_context_surcharge": "long_usd",
-    "runaway_sessions": "runaway_usd",
+# The rules of each kind: their columns of the replay, which hold the saving of each request.
+WAYS = {
+    "cache_policy": {"none": "none_usd", "5m": "only_5m_usd", "1h": "only_1h_usd"},
+    "cache_writes_never_read": {
+        "first request": "delayed_usd",
+        "subagents": "without_in_subagents_usd",
+        "single calls": "without_in_single_calls_usd",
+    },
+    "lost_cache": {"keep-alive": "kept_alive_usd", "1h": "hour_usd"},
+    "long_context_surcharge": {"": "long_usd"},
+    "runaway_sessions": {"": "runaway_usd"},
 }
-_EVIDENCE_OF = {
-    "cache_policy": "policy",
-    "cache_writes_never_read": "unread",
-    "lost_cache": "lost",
-    "long_context_surcharge": "long",
-    "runaway_sessions": "runaway",
-}
+# Saving of the requests on which a rule pays off, which is known only afterwards.
+_HINDSIGHT = {"cache_writes_never_read": "unread_usd", "lost_cache": "lost_usd"}
+LEAST_WINDOW = 7  # days of a month's amount at least: one day of use is no month of it
 _GROUP = ("provider", "model", "api_key", "workspace", "project")
 _LEVELS = ("low", "medium", "high")
 _QUANTUM = Decimal("1e-12")
@@ -70,22 +75,24 @@ SCHEMA = described_schema(
             TEXT,
             "cache_policy: other cache writes for a key and model; cache_writes_never_read; lost_cache: sessions whose "
             "cache expired in a pause; long_context_surcharge; runaway_sessions: growing input without output; "
-            "what_if: a question of the user, no saving; unavailable: usage that could not be assessed; none: no "
-            "saving found",
+            "what_if: a question of the user, no saving; would_cost_more: a waste that only hindsight could avoid; "
+            "seat: transcripts that look covered by a subscription; unavailable: usage that could not be assessed; "
+            "none: no saving found",
         ),
         described_field("subject", TEXT, "Key (or project, without a key), workspace and model; name of a what_if"),
         described_field(
             "saving_usd_per_month",
             MONEY,
-            "Saving that is left after the rows applied before it, in USD: observed_saving_usd x 30 / window_days; "
-            "null if the row is no saving",
+            "Saving that is left after the rows applied before it, in USD, by a rule that does not know the future: "
+            "observed_saving_usd x 30 / window_days (at least 7 days); null if the row is no saving",
         ),
         described_field(
             "confidence",
             TEXT,
             "high: arithmetic on actual costs; medium: depends on the replay of the cache, or on a prompt that can be "
-            "cut; low: depends on a threshold, or on predicting which sessions pause; one level lower (not below low) "
-            "if the window has less than 7 days or less than 20 requests are affected",
+            "cut; low: depends on a threshold, or held_out_usd is null or not above 0. One level lower (not below low) "
+            "if the key and model were used on less than 7 days, less than 20 requests are affected, or the last use "
+            "is more than 30 days before the end of the window",
         ),
         described_field("evidence", TEXT, "The observed numbers"),
         described_field(
@@ -108,6 +115,18 @@ SCHEMA = described_schema(
         described_field(
             "what_if_usd_per_month", MONEY, "For a what_if: new cost - cost, USD per month; negative is cheaper"
         ),
+        described_field(
+            "hindsight_usd_per_month",
+            MONEY,
+            "Upper bound of standalone_usd_per_month, USD: the saving if it had been known which writes nobody reads, "
+            "or which sessions pause; null for kinds that need no such knowledge",
+        ),
+        described_field(
+            "held_out_usd",
+            MONEY,
+            "Saving on the later half of the days by the rule that was best on the earlier half, USD; 0 if none saved "
+            "there, null with a single day of use",
+        ),
         described_field("affected_cost_usd", MONEY, "Cost of the affected requests within the window, USD"),
         described_field("requests", COUNT, "Number of affected requests"),
         described_field("provider", TEXT, "Provider; null if the row is not about one key and model"),
@@ -115,11 +134,16 @@ SCHEMA = described_schema(
         described_field("api_key", TEXT, "API key; '' if no log states it"),
         described_field("workspace", TEXT, "Workspace; '' if no log states it"),
         described_field("project", TEXT, "Project of requests without an api_key; else ''"),
-        described_field("first_usage_date", pa.date32(), "First UTC day of the window"),
-        described_field("last_usage_date", pa.date32(), "Last UTC day of the window"),
-        described_field("window_days", COUNT, "UTC days of the window, including days without usage"),
+        described_field(
+            "first_usage_date",
+            pa.date32(),
+            "First UTC day of the window: of a saving, on which its key and model were used",
+        ),
+        described_field("last_usage_date", pa.date32(), "Last UTC day of the window, in the same way"),
+        described_field("window_days", COUNT, "UTC days from the first to the last, including days without usage"),
+        described_field("active_days", COUNT, "Days of the window on which the key and model were used"),
         described_field("last_seen", pa.date32(), "Last UTC day with an affected request"),
-        described_field("status", TEXT, "ok: a saving; what_if; unavailable; none"),
+        described_field("status", TEXT, "ok: a saving; what_if; unavailable (also of would_cost_more and seat); none"),
     ],
 )
 SCHEMAS: dict[str, pa.Schema] = {"recommendations": SCHEMA}
@@ -177,10 +201,6 @@ class Window:
         """Number of UTC days, including days without usage."""
         return (self.last_day - self.first_day).days + 1
 
-    def per_month(self, observed_usd: Decimal) -> Decimal:
-        """USD in the window, scaled to 30 days."""
-        return (observed_usd * MONTH_DAYS / self.days).quantize(_QUANTUM)
-
     def replay(self, only: str = "") -> str:
         """The query for the savings of each request in the window; `only` is an additional condition."""
         thresholds = self.settings.savings
@@ -214,7 +234,7 @@ def recommendations(connection: duckdb.DuckDBPyConnection, settings: Settings) -
         if days is not None:
             first = max(first, totals["last_day"] - dt.timedelta(days=days - 1))
         window = Window(first, totals["last_day"], settings)
-        rows = _savings(connection, window) or [_nothing_found(window)]
+        rows = _savings(connection, window)
     rows += [_what_if(connection, settings, name, question) for name, question in sorted(settings.what_if.items())]
     rows += _unavailable(connection, totals, settings)
     if window is not None:
@@ -227,24 +247,120 @@ def recommendations(connection: duckdb.DuckDBPyConnection, settings: Settings) -
     return as_table("recommendations", SCHEMA, rows)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The best rule of a kind for a key and model, and its check; amounts in USD within the window."""
+
+    way: str
+    saved_usd: Mapping[str, Decimal]  # by each rule that has a price
+    hindsight_usd: Decimal | None
+    held_out_usd: Decimal | None
+
+    @property
+    def best_usd(self) -> Decimal:
+        """Saving of the best rule; negative where every rule would have cost more."""
+        return self.saved_usd.get(self.way, Decimal(0))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A key and model: its requests by the rules that affect them, its figures, and the best rule of each kind."""
+
+    group: Group
+    signatures: Sequence[Row]
+    measured: Row
+    choices: Mapping[str, Choice]
+
+    @property
+    def days(self) -> int:
+        """UTC days from the first to the last with usage."""
+        first, last = self.measured["first_usage_date"], self.measured["last_usage_date"]
+        return int((last - first).days) + 1
+
+    def per_month(self, observed_usd: Decimal) -> Decimal:
+        """USD in the window, scaled to 30 days."""
+        return (observed_usd * MONTH_DAYS / max(LEAST_WINDOW, self.days)).quantize(_QUANTUM)
+
+    def affected(self, kind: str) -> list[Row]:
+        """The signatures whose requests the best rule of a kind changes."""
+        return [row for row in self.signatures if row[_flag(kind, self.choices[kind].way)]]
+
+    def parts(self) -> list[Part]:
+        """Its requests by the kinds that affect them, each by its best rule."""
+        columns = {kind: WAYS[kind][choice.way] for kind, choice in self.choices.items()}
+        return [
+            Part(
+                frozenset(kind for kind in KINDS if row[_flag(kind, self.choices[kind].way)]),
+                {kind: row[column] or Decimal(0) for kind, column in columns.items()},
+            )
+            for row in self.signatures
+        ]
+
+
+def _flag(kind: str, way: str) -> str:
+    return "in_cache_policy" if kind == "cache_policy" else f"in_{WAYS[kind][way].removesuffix('_usd')}"
+
+
+def _choice(kind: str, signatures: Sequence[Row], measured: Row) -> Choice:
+    saved = _saved_by_way(kind, signatures)
+    best = max(saved, key=lambda way: saved[way], default=next(iter(WAYS[kind])))
+    hindsight = max(measured[_HINDSIGHT[kind]], saved.get(best, Decimal(0))) if kind in _HINDSIGHT else None
+    return Choice(best, saved, hindsight, _checked(kind, signatures))
+
+
+def _checked(kind: str, signatures: Sequence[Row]) -> Decimal | None:
+    """Saving on the later half of the days by the rule that is best on the earlier half; None without two halves."""
+    earlier, later = ([row for row in signatures if row["is_later"] == half] for half in (False, True))
+    if not earlier or not later:
+        return None
+    chosen = _saved_by_way(kind, earlier)
+    best = max(chosen, key=lambda way: chosen[way], default=None)
+    if best is None or chosen[best] <= 0:
+        return Decimal(0)
+    return _saved_by_way(kind, later).get(best)
+
+
+def _saved_by_way(kind: str, signatures: Sequence[Row]) -> dict[str, Decimal]:
+    """The saving of each rule of a kind that has a price; a rule is for all requests of the key and model.
+
+    Usage without a cache cannot be replayed: token counts do not show how much of a prompt repeats.
+    """
+    saved = {}
+    for way, column in WAYS[kind].items():
+        values = [row[column] for row in signatures]
+        if None not in values:
+            saved[way] = sum(values, Decimal(0))
+    return saved
+
+
 def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]:
-    """One row per kind, key and model, by rank."""
+    """One row per kind, key and model that a rule makes cheaper, by rank; then those that no rule makes cheaper."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE savings_replay AS {window.replay()}")
     try:
         signatures = rows_of(connection, sql("savings/signatures"))
         evidence = {_group(row): row for row in rows_of(connection, sql("savings/evidence"))}
     finally:
         connection.execute("DROP TABLE temp.savings_replay")
-    floor = Decimal(str(window.settings.savings.floor_usd)) * window.days / MONTH_DAYS
     by_group: dict[Group, list[Row]] = defaultdict(list)
     for row in signatures:
         by_group[_group(row)].append(row)
-    rows = []
+    rows: list[Row] = []
+    others: list[Row] = []
     for group, own in by_group.items():
-        policy, costs = _best_policy(own)
-        rows += [
-            _row(window, group, applied, policy, costs, evidence[group])
-            for applied in apply([_part(row, policy) for row in own], floor)
+        choices = {kind: _choice(kind, own, evidence[group]) for kind in KINDS}
+        subject = Subject(group, own, evidence[group], choices)
+        floor = Decimal(str(window.settings.savings.floor_usd)) * max(LEAST_WINDOW, subject.days) / MONTH_DAYS
+        savings = apply(subject.parts(), floor)
+        if savings and _looks_like_a_seat(subject, window.settings):
+            others.append(_on_a_seat(subject, savings))
+            continue
+        rows += [_row(window, subject, applied) for applied in savings]
+        others += [
+            _would_cost_more(subject, kind)
+            for kind, choice in choices.items()
+            if choice.best_usd <= 0
+            and choice.hindsight_usd is not None
+            and choice.hindsight_usd >= max(floor, _QUANTUM)
         ]
     rows.sort(
         key=lambda row: (-row["observed_standalone_usd"], KINDS.index(row["kind"]), row["subject"], row["provider"])
@@ -255,83 +371,77 @@ def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]
     rows.sort(key=lambda row: (-row["saving_usd_per_month"], row["applied_order"]))
     for number, row in enumerate(rows, 1):
         row["rank"] = number
-    return rows
+    return (rows or [_nothing_found(window)]) + others
 
 
-def _best_policy(signatures: Sequence[Row]) -> tuple[str, dict[str, Decimal]]:
-    """The cache policy that saves most for a key and model, and the saving of each policy that has a price.
-
-    Usage without a cache cannot be replayed: token counts do not show how much of a prompt repeats.
-    """
-    saved = {}
-    for policy, column in POLICIES.items():
-        values = [row[column] for row in signatures]
-        if None not in values:
-            saved[policy] = sum(values, Decimal(0))
-    best = max(saved, key=lambda policy: saved[policy], default="none")
-    return best, saved
-
-
-def _part(row: Row, policy: str) -> Part:
-    saved = {kind: row[column] for kind, column in _SAVED.items()}
-    saved["cache_policy"] = row[POLICIES[policy]] or Decimal(0)
-    return Part(frozenset(kind for kind in KINDS if row[f"in_{kind}"]), saved)
-
-
-def _row(
-    window: Window,
-    group: Group,
-    applied: Applied,
-    policy: str,
-    policies: Mapping[str, Decimal],
-    measured: Row,
-) -> Row:
+def _row(window: Window, subject: Subject, applied: Applied) -> Row:
     """A row for a saving, with its texts and query."""
-    kind, short = applied.kind, _EVIDENCE_OF[applied.kind]
-    words = _WORDS[kind](measured, window.settings, policy, policies)
+    kind, measured, affected = applied.kind, subject.measured, subject.affected(applied.kind)
+    choice = subject.choices[kind]
+    words = _WORDS[kind](measured, window.settings, choice)
     evidence = words.evidence
+    if choice.hindsight_usd is not None:
+        evidence += f" If it had been known beforehand {_UNKNOWN[kind]}: {usd(choice.hindsight_usd)}."
     if applied.saving_usd < applied.standalone_usd:
         earlier = ", ".join(applied.after)
         evidence += f" Alone it saves {usd(applied.standalone_usd)}; {usd(applied.saving_usd)} is left after {earlier}."
-    requests = int(measured[f"{short}_requests"])
+    evidence += f" {_window_words(subject)} {_held_out_words(choice)}"
+    requests = sum(row["requests"] for row in affected)
+    idle_days = (window.last_day - measured["last_usage_date"]).days
     level = _LEVELS.index(words.confidence)
-    if window.days < LEAST_DAYS or requests < LEAST_REQUESTS:
+    if measured["active_days"] < LEAST_DAYS or requests < LEAST_REQUESTS or idle_days > MONTH_DAYS:
         level = max(0, level - 1)
-    last_seen = measured[f"{short}_last"]
-    return {
-        **dict(zip(_GROUP, group, strict=True)),
+    if choice.held_out_usd is None or choice.held_out_usd <= 0:
+        level = 0
+    return _of_subject(subject) | {
         "kind": kind,
-        "subject": _subject(group),
-        "saving_usd_per_month": window.per_month(applied.saving_usd),
+        "saving_usd_per_month": subject.per_month(applied.saving_usd),
         "confidence": _LEVELS[level],
         "evidence": evidence,
-        "sql": _query(window, group, applied, policy),
+        "sql": _query(window, subject, applied),
         "action": words.action,
-        "standalone_usd_per_month": window.per_month(applied.standalone_usd),
+        "standalone_usd_per_month": subject.per_month(applied.standalone_usd),
         "observed_saving_usd": applied.saving_usd,
         "observed_standalone_usd": applied.standalone_usd,
-        "affected_cost_usd": measured[f"{short}_cost_usd"],
+        "hindsight_usd_per_month": None if choice.hindsight_usd is None else subject.per_month(choice.hindsight_usd),
+        "held_out_usd": choice.held_out_usd,
+        "affected_cost_usd": sum((row["cost_usd"] for row in affected), Decimal(0)),
         "requests": requests,
-        "last_seen": last_seen.date() if last_seen is not None else None,
+        "last_seen": max(row["last_seen"] for row in affected),
         "status": "ok",
     }
 
 
-def _query(window: Window, group: Group, applied: Applied, policy: str) -> str:
+def _of_subject(subject: Subject) -> Row:
+    """The columns that name a key and model, and the days on which it was used."""
+    return {
+        **dict(zip(_GROUP, subject.group, strict=True)),
+        "subject": _subject(subject.group),
+        "window_days": subject.days,
+        **{name: subject.measured[name] for name in ("first_usage_date", "last_usage_date", "active_days")},
+    }
+
+
+def _query(window: Window, subject: Subject, applied: Applied) -> str:
     """The replay query for one key and model on the published tables, after the kinds applied before."""
-    names = dict(zip(_GROUP, group, strict=True))
+    names = dict(zip(_GROUP, subject.group, strict=True))
     only = " ".join(f"and {name} = {literal(names[name])}" for name in _GROUP if name != "project")
+
+    def touched(kind: str) -> str:
+        column = WAYS[kind][subject.choices[kind].way]
+        return "in_cache_policy" if kind == "cache_policy" else f"coalesce({column} <> 0, false)"
+
     return sql(
         "savings/reproduce",
-        title=" ".join(f"{applied.kind}, {_subject(group)}".split()),
+        title=" ".join(f"{applied.kind}, {_subject(subject.group)}".split()),
         replay=window.replay(only),
-        saving=POLICIES[policy] if applied.kind == "cache_policy" else _SAVED[applied.kind],
-        taken=" or ".join(f"in_{kind}" for kind in applied.after) or "false",
-        touched=f"in_{applied.kind}",
+        saving=WAYS[applied.kind][subject.choices[applied.kind].way],
+        taken=" or ".join(touched(kind) for kind in applied.after) or "false",
+        touched=touched(applied.kind),
         project=literal(names["project"]),
         first_day=str(window.first_day),
         last_day=str(window.last_day),
-        window_days=str(window.days),
+        window_days=str(max(LEAST_WINDOW, subject.days)),
     )
 
 
@@ -347,7 +457,14 @@ class Words:
     confidence: str
 
 
-def _policy_words(row: Row, settings: Settings, policy: str, policies: Mapping[str, Decimal]) -> Words:
+# What a rule does not know beforehand.
+_UNKNOWN = {
+    "cache_writes_never_read": "which writes nobody reads",
+    "lost_cache": "which sessions pause",
+}
+
+
+def _policy_words(row: Row, settings: Settings, choice: Choice) -> Words:
     actions = {
         "none": "Do not cache: send the prompts as plain input.",
         "5m": "Write five-minute caches instead of one-hour ones.",
@@ -355,46 +472,68 @@ def _policy_words(row: Row, settings: Settings, policy: str, policies: Mapping[s
     }
     labels = {"none": "without a cache", "5m": "with five-minute writes", "1h": "with one-hour writes"}
     cost = row["policy_cost_usd"]
-    others = "; ".join(f"{labels[name]} {usd(cost - policies[name])}" for name in POLICIES if name in policies)
+    others = "; ".join(f"{labels[way]} {usd(cost - saved)}" for way, saved in choice.saved_usd.items())
     return Words(
-        actions[policy],
+        actions[choice.way],
         f"{counted(row['policy_requests'], 'request')} with a cache cost {usd(cost)}: {row['write_5m_tokens']:,} "
         f"tokens were written for five minutes, {row['write_1h_tokens']:,} for one hour, and {row['read_tokens']:,} "
         "read. "
         f"Replayed by the gaps between the requests of a session: {others}.",
-        "high" if policy == "none" else "medium",
+        "high" if choice.way == "none" else "medium",
     )
 
 
-def _unread_words(row: Row, *_: object) -> Words:
+def _unread_words(row: Row, settings: Settings, choice: Choice) -> Words:
+    actions = {
+        "first request": "Write the cache from the second request of a session on, not with the first one.",
+        "subagents": "Do not cache the prompts of subagents: remove the cache breakpoint from these calls.",
+        "single calls": "Do not cache calls outside of a session: remove the cache breakpoint from them.",
+    }
     return Words(
-        "Do not cache prompts that are never read again: remove the cache breakpoint from these calls.",
-        f"{counted(row['unread_requests'], 'request')} wrote {row['unread_tokens']:,} tokens to a cache that no "
-        f"later request read before it expired; as plain input they cost {usd(row['unread_usd'])} less."
-        f"{_sessions(row, 'unread')}",
-        "high",
+        actions[choice.way],
+        f"{_unread(row)} In all of its {_CALLS[choice.way]}, this would have saved {usd(choice.best_usd)}, after "
+        f"the reads that it would have lost.{_sessions(row, 'unread')}",
+        "medium",
     )
 
 
-def _lost_words(row: Row, settings: Settings, *_: object) -> Words:
-    by_pings = row["kept_alive_usd"]
-    by_hour = row["lost_usd"] - by_pings
-    remedies, savings = [], []
-    if by_hour:
-        remedies.append("one-hour writes")
-        savings.append(f"one-hour writes in these sessions would save {usd(by_hour)}")
-    if by_pings:
-        remedies.append("keep-alive requests before it expires")
-        savings.append(
-            f"keep-alive requests for {settings.savings.keep_alive_minutes} minutes after every request would save "
-            f"{usd(by_pings)}"
-        )
+_CALLS = {
+    "first request": "sessions",
+    "subagents": "subagents",
+    "single calls": "calls outside of a session",
+    "keep-alive": "sessions",
+    "1h": "sessions",
+}
+
+
+def _unread(row: Row) -> str:
+    return (
+        f"{counted(row['unread_requests'], 'request')} wrote {row['unread_tokens']:,} tokens to a cache that no later "
+        f"request read before it expired; as plain input they cost {usd(row['unread_usd'])} less."
+    )
+
+
+def _lost_words(row: Row, settings: Settings, choice: Choice) -> Words:
+    remedies = {
+        "1h": ("Write one-hour caches in sessions.", "one-hour writes"),
+        "keep-alive": (
+            "Keep the cache of sessions alive: send a request that reads it just before it expires.",
+            f"keep-alive requests for {settings.savings.keep_alive_minutes} minutes after every request",
+        ),
+    }
+    action, remedy = remedies[choice.way]
     return Words(
-        f"Keep the cache of sessions that pause: {' or '.join(remedies)}.",
+        action,
+        f"{_lost(row)} In all of its sessions, {remedy} would have saved {usd(choice.best_usd)} after their own cost."
+        f"{_sessions(row, 'lost')}",
+        "medium",
+    )
+
+
+def _lost(row: Row) -> str:
+    return (
         f"In {counted(row['lost_sessions'], 'session')} {counted(row['losses'], 'pause')} outlasted the cache: "
-        f"{row['lost_tokens']:,} tokens were written again, {usd(row['rewritten_usd'])} more than reading "
-        f"them. After their own cost, {' and '.join(savings)}.{_sessions(row, 'lost')}",
-        "low",
+        f"{row['lost_tokens']:,} tokens were written again, {usd(row['rewritten_usd'])} more than reading them."
     )
 
 
@@ -422,7 +561,25 @@ def _runaway_words(row: Row, settings: Settings, *_: object) -> Words:
     )
 
 
-_WORDS: Mapping[str, Callable[[Row, Settings, str, Mapping[str, Decimal]], Words]] = {
+def _window_words(subject: Subject) -> str:
+    measured = subject.measured
+    days = "1 day" if subject.days == 1 else f"{subject.days:,} days"
+    return (
+        f"Used on {measured['active_days']:,} of the {days} from {measured['first_usage_date']} to "
+        f"{measured['last_usage_date']}; a month is scaled from these"
+        f"{f', taken as {LEAST_WINDOW} days' if subject.days < LEAST_WINDOW else ''}."
+    )
+
+
+def _held_out_words(choice: Choice) -> str:
+    if choice.held_out_usd is None:
+        return "A single day of use cannot be checked against another."
+    if choice.held_out_usd > 0:
+        return f"Chosen on the earlier half of these days, it saves {usd(choice.held_out_usd)} on the later half."
+    return "The earlier half of these days, by itself, does not lead to a saving on the later half."
+
+
+_WORDS: Mapping[str, Callable[[Row, Settings, Choice], Words]] = {
     "cache_policy": _policy_words,
     "cache_writes_never_read": _unread_words,
     "lost_cache": _lost_words,
@@ -454,6 +611,56 @@ def _nothing_found(window: Window) -> Row:
         "sql": _READS_REQUESTS,
         "status": "none",
     }
+
+
+def _looks_like_a_seat(subject: Subject, settings: Settings) -> bool:
+    """Whether the transcripts write one-hour caches only, as on a subscription, and nobody stated how they are paid."""
+    named = dict(zip(_GROUP, subject.group, strict=True))
+    is_stated = bool(named["api_key"]) or named["project"] in settings.billing_mode.projects
+    return bool(subject.measured["looks_like_a_seat"]) and not is_stated
+
+
+def _on_a_seat(subject: Subject, savings: Sequence[Applied]) -> Row:
+    """The row of transcripts that look covered by a subscription: what they might save is no claim."""
+    largest = savings[0]
+    choice = f"{largest.kind} {usd(subject.per_month(largest.standalone_usd))}"
+    return _of_subject(subject) | {
+        "kind": "seat",
+        "evidence": f"{_subject(subject.group)}: this would save nothing on a seat. "
+        "The transcripts write one-hour caches only, as those of a "
+        "subscription do, and no setting says how they are paid. If they are paid by usage, state billing_mode: the "
+        f"largest saving would be {choice} a month. {_window_words(subject)}",
+        "sql": sql("savings/coverage").rstrip(),
+        "status": "unavailable",
+    }
+
+
+def _would_cost_more(subject: Subject, kind: str) -> Row:
+    """The row of a waste that shows only afterwards: no rule of its kind would have made the key and model cheaper."""
+    choice = subject.choices[kind]
+    found = (_lost if kind == "lost_cache" else _unread)(subject.measured)
+    rules = "; ".join(
+        f"{_RULES[way]} would have cost {usd(-saved)} more" for way, saved in choice.saved_usd.items() if saved < 0
+    )
+    return _of_subject(subject) | {
+        "kind": "would_cost_more",
+        "evidence": f"{_subject(subject.group)}, {kind.replace('_', ' ')}: no saving. {found} "
+        f"If it had been known beforehand {_UNKNOWN[kind]}: {usd(choice.hindsight_usd)}. Without that, "
+        f"{rules or 'no rule changes it'}. {_window_words(subject)}",
+        "sql": sql("savings/coverage").rstrip(),
+        "hindsight_usd_per_month": subject.per_month(choice.hindsight_usd or Decimal(0)),
+        "held_out_usd": choice.held_out_usd,
+        "status": "unavailable",
+    }
+
+
+_RULES = {
+    "first request": "caching from the second request of every session on",
+    "subagents": "no cache in subagents",
+    "single calls": "no cache in calls outside of a session",
+    "keep-alive": "keep-alive requests in all sessions",
+    "1h": "one-hour writes in all sessions",
+}
 
 
 _READS_REQUESTS = "SELECT count(*) AS requests, sum(estimated_cost_usd) AS cost_usd FROM marts.requests"

@@ -76,7 +76,7 @@ def _axis_start(today: Decimal, saved: Decimal) -> Decimal:
 
 def _savings_sentence(rows: Sequence[Row], filters: Filters) -> str:
     saved = sum((row["saving_usd_per_month"] for row in rows), Decimal(0))
-    first, last = rows[0]["first_usage_date"], rows[0]["last_usage_date"]
+    first, last = min(row["first_usage_date"] for row in rows), max(row["last_usage_date"] for row in rows)
     sentence = f"Together {money(saved)} a month, by the usage from {first} to {last}. No request is counted twice."
     today = rows[0]["cost_usd_per_month"]
     if today is not None and not filters.chosen and _axis_start(today, saved):

@@ -63,6 +63,7 @@ threaded as (
     select
         *,
         lag(requested_at) over in_thread as before_at,
+        row_number() over in_thread = 1 as is_first,
         coalesce(lag(cached_tokens) over in_thread, 0) as cached_before_tokens,
         lag(input_tokens) over in_thread as input_before_tokens,
         lead(requested_at) over in_thread is null as is_last,
@@ -221,6 +222,13 @@ select
         {{ difference_of('unread_5m_tokens', 'cache_write_5m', 'input_no_cache') }}
         + {{ difference_of('(unread_tokens - unread_5m_tokens)', 'cache_write_1h', 'input_no_cache') }}, 0
     ), 0)::decimal(38, 12) as saved_if_unread_usd,
+    amounts.is_first,
+    -- what nobody read later is plain input; what was read later is plain input too, and written by its first reader
+    (
+        {{ difference_of('unread_5m_tokens', 'cache_write_5m', 'input_no_cache') }}
+        + {{ difference_of('(unread_tokens - unread_5m_tokens)', 'cache_write_1h', 'input_no_cache') }}
+        + {{ difference_of('read_later_tokens', 'cache_read', 'input_no_cache') }}
+    )::decimal(38, 12) as saved_if_delayed_usd,
     if(amounts.is_pause, amounts.gap_seconds, null) as pause_seconds,
     if(amounts.is_pause, amounts.lifetime_seconds, null)::bigint as lifetime_seconds,
     amounts.lost_tokens,

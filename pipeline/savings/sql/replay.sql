@@ -74,25 +74,49 @@ steps as (
             partition by provider, model, api_key, workspace, thread, is_sidechain, run order by requested_at, request_key
         ) as step
     from in_runs
+),
+
+-- The later half of the days on which a key and model were used: what is chosen on the earlier half is checked there.
+halves as (
+    select
+        *,
+        row_number() over (partition by provider, model, api_key, workspace, project order by usage_date) * 2
+        > count(*) over (partition by provider, model, api_key, workspace, project) as is_later
+    from (
+        select distinct provider, model, api_key, workspace, project, requested_at::date as usage_date
+        from replays
+    ) as days
 )
 
 select
-    provider, model, api_key, workspace, project, session_id, request_key, requested_at,
+    priced.provider, priced.model, priced.api_key, priced.workspace, priced.project, session_id, request_key, requested_at,
+    source_format, is_sidechain, is_later,
     read_tokens, write_5m_tokens, write_1h_tokens, input_tokens, output_tokens, estimated_cost_usd as cost_usd,
+    ---------- rules for all requests of a key and model, which need not know what comes later
     saved_without_cache_usd as none_usd, only_5m_usd, saved_by_1h_usd as only_1h_usd,
+    if(session_id <> '' and not is_sidechain and is_first, saved_if_delayed_usd, 0) as delayed_usd,
+    if(is_sidechain, none_usd, 0) as without_in_subagents_usd,
+    if(session_id = '' and not is_sidechain, none_usd, 0) as without_in_single_calls_usd,
+    kept_alive_usd,
+    if(session_id <> '' and not is_sidechain, only_1h_usd, 0) as hour_usd,
+    surcharge_usd,
+    if(input_tokens * (1 - ${long_context_trim}) <= base_rate_tokens, surcharge_usd, 0)::decimal(38, 12) as long_usd,
+    if(is_step and step > ${runaway_requests}, cost_usd, 0)::decimal(38, 12) as runaway_usd,
+    ---------- with hindsight: only the writes that nobody read later, only the sessions that paused
     if(is_never_read or is_followed, write_5m_tokens + write_1h_tokens - read_later_tokens, 0) as unread_tokens,
     if(is_never_read or is_followed, saved_if_unread_usd, 0)::decimal(38, 12) as unread_usd,
     lost_tokens, coalesce(rewritten_usd, 0) as rewritten_usd, hold,
     (case hold when '1h' then only_1h_usd when 'keep-alive' then kept_alive_usd else 0 end)::decimal(38, 12) as lost_usd,
-    surcharge_usd,
-    if(input_tokens * (1 - ${long_context_trim}) <= base_rate_tokens, surcharge_usd, 0)::decimal(38, 12) as long_usd,
-    if(is_step and step > ${runaway_requests}, cost_usd, 0)::decimal(38, 12) as runaway_usd,
-    ---------- requests that each recommendation affects
-    read_tokens + write_5m_tokens + write_1h_tokens > 0 as in_cache_policy,
-    unread_usd > 0 as in_cache_writes_never_read,
-    lost_usd <> 0 as in_lost_cache,
-    long_usd > 0 as in_long_context_surcharge,
-    runaway_usd > 0 as in_runaway_sessions
+    ---------- requests that a cache policy affects; any other rule affects those whose cost it changes
+    read_tokens + write_5m_tokens + write_1h_tokens > 0 as in_cache_policy
 from priced
 inner join threads using (provider, model, api_key, workspace, thread, is_sidechain)
+inner join halves
+    on
+        priced.provider = halves.provider
+        and priced.model = halves.model
+        and priced.api_key = halves.api_key
+        and priced.workspace = halves.workspace
+        and priced.project = halves.project
+        and priced.requested_at::date = halves.usage_date
 left join steps using (request_key)

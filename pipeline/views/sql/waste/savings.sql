@@ -4,7 +4,9 @@ with savings as (
 ),
 
 costs as (
-    select sum(cost_usd) as cost_usd
+    select
+        sum(cost_usd) as cost_usd,
+        (select max(last_usage_date) - min(first_usage_date) + 1 from savings) as days
     from marts.charges
     where
         is_in_force and billing_mode = 'metered'
@@ -33,7 +35,7 @@ select
     savings.last_usage_date,
     savings.combined_usd_per_month,
     savings.applied_order,
-    cast(costs.cost_usd * 30 / savings.window_days as decimal(38, 12)) as cost_usd_per_month
+    cast(costs.cost_usd * 30 / costs.days as decimal(38, 12)) as cost_usd_per_month
 from savings
 cross join costs
 where ${filters}
