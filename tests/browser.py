@@ -76,7 +76,9 @@ class Visit:
 
     def draw_all(self) -> None:
         """Scroll through the page, so that each figure is drawn."""
-        self.page.evaluate("document.querySelectorAll('.chart').forEach(each => each.scrollIntoView())")
+        for chart in self.page.locator(".chart").all():
+            chart.scroll_into_view_if_needed()
+            self.drawn()
         self.page.wait_for_function("() => !document.querySelector('.chart:not([data-drawn])')")
 
     def text(self, selector: str) -> str:
