@@ -8,7 +8,7 @@ create or replace temp macro without_secret(v) as
 -- BIGINT.
 create or replace temp macro count_or_null(v) as
     case when regexp_full_match(v, '[0-9]{1,15}([.]0+)?') then split_part(v, '.', 1)::bigint end;
-create or replace temp macro tokens_or_null(v) as if(count_or_null(v) <= ${max_tokens}, count_or_null(v), null);
+create or replace temp macro tokens_or_null(v) as list_filter([count_or_null(v)], lambda c: c <= ${max_tokens})[1];
 create or replace temp macro tokens_of(v, is_plain) as if(is_plain, try_cast(v as bigint), tokens_or_null(v));
 create or replace temp macro tokens_problem(v) as
     case
@@ -16,7 +16,7 @@ create or replace temp macro tokens_problem(v) as
         when regexp_full_match(v, '-[0-9]+([.]0+)?') then 'is negative, expected a count'
         when regexp_full_match(v, '[0-9]{16,}([.]0+)?') or count_or_null(v) > ${max_tokens}
             then 'is greater than any count of tokens'
-        when tokens_or_null(v) is null then 'is not a whole number'
+        when count_or_null(v) is null then 'is not a whole number'
     end;
 -- Of a list of counts, each with its column: the same with what is wrong with each. (DuckDB expands a macro wherever it stands,
 -- and plans a lambda once.)
@@ -145,10 +145,11 @@ create or replace temp macro codex_counts(usage) as
     );
 -- DuckDB also casts 'epoch', 'infinity' and years BC; zero times of other systems (years 1 and 1970) are not times of
 -- usage.
-create or replace temp macro is_usage_time(t) as t >= cast(${first_moment} as timestamp) and t < cast(${end_moment} as timestamp);
+create or replace temp macro is_usage_time(t) as
+    t between cast(${first_moment} as timestamp) and cast(${end_moment} as timestamp) - interval 1 microsecond;
 create or replace temp macro utc_of(v) as
     case when regexp_matches(v, '^20[0-9]{2}-[0-9]{2}-[0-9]{2}([ T]|$$)') then try_cast(v as timestamptz)::timestamp end;
-create or replace temp macro utc_or_null(v) as if(is_usage_time(utc_of(v)), utc_of(v), null);
+create or replace temp macro utc_or_null(v) as list_filter([utc_of(v)], lambda t: is_usage_time(t))[1];
 -- A time from text, or from seconds, milliseconds, microseconds or nanoseconds since 1970.
 create or replace temp macro moment_of(v) as
     case
@@ -159,7 +160,7 @@ create or replace temp macro moment_of(v) as
         when regexp_full_match(v, '[0-9]{19}') then make_timestamp(try_cast(v as bigint) // 1000)
         else utc_of(v)
     end;
-create or replace temp macro moment_or_null(v) as if(is_usage_time(moment_of(v)), moment_of(v), null);
+create or replace temp macro moment_or_null(v) as list_filter([moment_of(v)], lambda t: is_usage_time(t))[1];
 -- The problem of a time's text, or null.
 create or replace temp macro time_problem(v) as
     case
