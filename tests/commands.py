@@ -103,11 +103,11 @@ class CompletedHomes:
         self._once, self._copies = once, copies
 
     def sample(self) -> Completed:
-        """The whole sample, run with --json in a separate process."""
-        return self._copy("sample", lambda home: _started("run", "--json", "--home", land(home)))
+        """The whole sample, run with --json in a separate process, with few segments."""
+        return self._copy("sample", lambda home: _started("run", "--json", "--home", few_segments(land(home))))
 
     def console(self) -> Completed:
-        """Only console exports, run with --timings."""
+        """Only console exports, run with --timings and all segments."""
         return self._copy(
             "console", lambda home: token_analytics("run", "--timings", "--home", land(home, *CONSOLE_FILES))
         )

@@ -91,7 +91,7 @@ class Home:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The private file, to read what stands in it: without the macros of ingest, which take most of an opening."""
+        """The private file, to read what stands in it."""
         if not self.settings.warehouse.exists():
             with warehouse.connect(self.settings):
                 pass
@@ -182,6 +182,8 @@ class Model:
             "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [schema, table]
         ).fetchall()
         if self.scope_column and exists:
+            if self.scope_of != "days" and not connection.execute(f"FROM scope.{self.scope_of} LIMIT 1").fetchall():
+                return
             connection.execute(
                 f"DELETE FROM {self.name} WHERE {self.scope_column} IN (SELECT item FROM scope.{self.scope_of})"
             )
@@ -233,7 +235,7 @@ class Models:
         home.land(files)
         with duckdb.connect(config=IN_MEMORY) as connection:
             connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
-            connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
+            connection.execute(sql("ingest/schema"))
             loader.ingest(connection, home.settings)
             tables.write_reference_tables(connection, home.settings)
             for batch in increment.plan(connection, batch_rows=10**9):
@@ -311,7 +313,7 @@ class Warehouse:
         self.kept_up = models._up_to(*names) if names else models.all
         self.connection = duckdb.connect(config=IN_MEMORY)
         self.connection.execute("ATTACH ':memory:' AS warehouse; USE warehouse")
-        self.connection.execute(sql("ingest/schema") + warehouse.macros(home.settings))
+        self.connection.execute(sql("ingest/schema"))
 
     def update(self, batch_rows: int) -> None:
         loader.ingest(self.connection, self.home.settings)

@@ -210,6 +210,7 @@ def test_counts_and_times_are_judged_as_in_sql(home: Home) -> None:
         return {text: connection.execute(query, [text]).fetchone() for text in texts}
 
     with warehouse.connect(home.settings) as connection:
+        loader.create_macros(connection, home.settings)
         counts = asked("SELECT tokens_or_null($1), tokens_problem($1)", COUNTS)
         times = asked("SELECT utc_of($1)", TIMES)
     assert {text: claude_code._count(text) for text in counts} == {

@@ -47,44 +47,41 @@ def test_a_name_is_no_secret(name: str) -> None:
 
 
 def test_no_text_field_of_any_format_keeps_a_secret(home: Home) -> None:
+    texts = (
+        "session_id", "user_id", "api_key", "workspace", "project", "tags", "conversation_id", "model", "provider",
+    )  # fmt: skip
+    session = dict(zip(SESSION_COLUMNS.split(","), session_row().split(","), strict=True))
+    called = ("model", "provider", "project", "user_id", "session_id", "api_key")
+    spent = ("model", "user", "api_key", "session_id", "team_id", "end_user")
+    usage, costs, sessions, transcript, events, spends, observations = ([] for _ in range(7))
     for number, secret in enumerate(SECRETS):
+        usage += [usage_row(key=secret), usage_row(date=secret)]
+        costs.append(cost_row().replace("alpha", secret))
+        sessions.append(session | dict.fromkeys(texts, secret))
         line = json.loads(transcript_line("m1"))
         line |= {"cwd": f"/srv/{secret}", "sessionId": secret, "uuid": secret, "requestId": secret}
         line["message"] |= {"id": secret, "model": secret}
         line["message"]["usage"] |= {"service_tier": secret, "inference_geo": secret, "speed": secret}
-        session = dict(zip(SESSION_COLUMNS.split(","), session_row().split(","), strict=True))
-        texts = (
-            "session_id",
-            "user_id",
-            "api_key",
-            "workspace",
-            "project",
-            "tags",
-            "conversation_id",
-            "model",
-            "provider",
-        )
-        event = logs.event(400) | dict.fromkeys(
-            ("model", "provider", "project", "user_id", "session_id", "api_key"), secret
-        )
-        spend = logs.spend(100) | dict.fromkeys(
-            ("model", "user", "api_key", "session_id", "team_id", "end_user"), secret
-        )
-        home.land(
-            {
-                f"{number}/usage.csv": usage_csv(usage_row(key=secret), usage_row(date=secret)),
-                f"{number}/cost.csv": cost_csv(cost_row().replace("alpha", secret)),
-                f"{number}/sessions.jsonl": json.dumps(session | dict.fromkeys(texts, secret)),
-                f"{number}/t.jsonl": json.dumps(line),
-                f"{number}/tracker": logs.lines(event | {"event_id": secret}),
-                f"{number}/litellm": logs.lines(spend | {"request_id": secret}),
-                f"{number}/langfuse": logs.lines(
-                    logs.observation(300, model=secret) | {"traceId": secret, "id": secret}
-                ),
-                f"{number}/{secret.replace('/', '-')}.csv": usage_csv(usage_row(key=str(number))),
-            }
-        )
-    assert home.ingest().files_loaded > 100
+        transcript.append(line)
+        events.append(logs.event(400) | dict.fromkeys(called, secret) | {"event_id": secret})
+        spends.append(logs.spend(100) | dict.fromkeys(spent, secret) | {"request_id": secret})
+        observations.append(logs.observation(300, model=secret) | {"traceId": secret, "id": secret})
+        home.land({f"{number}/{secret.replace('/', '-')}.csv": usage_csv(usage_row(key=str(number)))})
+    home.land(
+        {
+            "usage.csv": usage_csv(*usage),
+            "cost.csv": cost_csv(*costs),
+            "sessions.jsonl": logs.lines(*sessions),
+            "t.jsonl": logs.lines(*transcript),
+            "tracker": logs.lines(*events),
+            "litellm": logs.lines(*spends),
+            "langfuse": logs.lines(*observations),
+        }
+    )
+    summary = home.ingest()
+    # In each format a row for each secret, and one whose date is a secret; and a file named after it.
+    assert (summary.files_loaded, summary.rows_read) == (7 + len(SECRETS), 9 * len(SECRETS))
+    assert summary.rows_rejected == len(SECRETS)
     assert home.query("SELECT count(*) > 20 FROM raw.requests WHERE starts_with(model_version, 'key-')") == [(True,)]
     for table, rows in home.tables("raw", "ingest").items():
         assert [value for row in rows for value in row if MARK.lower() in str(value).lower()] == [], table

@@ -24,14 +24,15 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from pipeline import limits
 from pipeline.ingest import discovery, formats, ledger, retraction, transcripts
 from pipeline.ingest.sources import claude_code
 from pipeline.ingest.sources.base import streaming
 from pipeline.ingest.sources.contract import Loaded, Source, SourceError
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.store import warehouse
+from pipeline.store import redaction, warehouse
 from pipeline.store.connection import transaction
-from pipeline.store.sqlfiles import sql
+from pipeline.store.sqlfiles import literal, sql
 
 # Files per transaction if their format allows batches: smaller batches cost time, larger ones memory. One and a half of
 # DuckDB's row groups, since it rewrites two partial groups that together make one.
@@ -95,6 +96,7 @@ def ingest(
         ConfigurationError: there are no files now, and none were loaded before.
 
     """
+    create_macros(connection, settings)
     summary = IngestSummary()
     discovered = discovery.discover(settings)
     files = discovered.files
@@ -144,6 +146,23 @@ def ingest(
     return summary
 
 
+def create_macros(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Create the macros of the readers, with the limits of a run that starts now; this process uses these limits too.
+
+    Only connections that load files have them: a run opens some thirty, and parsing the macros takes longer than that.
+    """
+    limits.use(bounds := settings.limits())
+    macros = sql(
+        "ingest/macros",
+        secret=literal(redaction.SECRET),
+        first_moment=literal(f"{bounds.first:%Y-%m-%d %H:%M:%S}"),
+        end_moment=literal(f"{bounds.end:%Y-%m-%d %H:%M:%S.%f}"),
+        max_tokens=str(bounds.tokens),
+        max_usd=str(bounds.usd),
+    )
+    connection.execute(macros)
+
+
 def _cannot_be_read(settings: Settings, summary: IngestSummary, file: discovery.LandedFile, error: OSError) -> None:
     warehouse.refuse_full_disk(settings, str(error))
     summary.add_unread(file.shown, error.strerror or "cannot be read")
@@ -176,6 +195,7 @@ def retry_rejected(connection: duckdb.DuckDBPyConnection, settings: Settings) ->
         ConfigurationError: a folder in `settings.sources` does not exist.
 
     """
+    create_macros(connection, settings)
     discovered = discovery.discover(settings)
     here = {file.shown: file for file in discovered.files}
     still_refused = {shown for shown, _ in discovered.refused}

@@ -26,9 +26,8 @@ from typing import IO
 import duckdb
 import pyarrow as pa
 
-from pipeline import limits
 from pipeline.settings import ConfigurationError, Settings, memory_bytes
-from pipeline.store import progress, redaction
+from pipeline.store import progress
 from pipeline.store.connection import transaction
 from pipeline.store.sqlfiles import identifier, literal, sql
 
@@ -248,26 +247,12 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         if not existed or settings.home not in _prepared:
             connection.execute(sql("ingest/schema"))
             _prepared.add(settings.home)
-        connection.execute(macros(settings))
         yield connection
     except duckdb.Error as error:
         refuse_damaged(settings, str(error))
         raise
     finally:
         connection.close()
-
-
-def macros(settings: Settings) -> str:
-    """The macros of ingest, with the limits of a run that starts now; this process uses these limits too."""
-    limits.use(bounds := settings.limits())
-    return sql(
-        "ingest/macros",
-        secret=literal(redaction.SECRET),
-        first_moment=literal(f"{bounds.first:%Y-%m-%d %H:%M:%S}"),
-        end_moment=literal(f"{bounds.end:%Y-%m-%d %H:%M:%S.%f}"),
-        max_tokens=str(bounds.tokens),
-        max_usd=str(bounds.usd),
-    )
 
 
 def connect_published(settings: Settings) -> duckdb.DuckDBPyConnection:

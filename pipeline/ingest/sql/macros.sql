@@ -1,4 +1,4 @@
--- Shared macros of the readers, created in each connection: temporary macros leave nothing in the warehouse.
+-- Shared macros of the readers, created in each connection that loads: temporary macros leave nothing in the warehouse.
 
 -- A text that looks like a secret is stored as its fingerprint (pipeline/store/redaction.py); no secret is shorter than
 -- nine characters.
