@@ -21,7 +21,7 @@ HOSTILE = '=cmd|"<b>x</b>&\u202e'
 def saving(rank: int, usd: str, **other):
     row = {
         "rank": rank, "kind": "cache_policy", "subject": "s", "saving_usd_per_month": Decimal(usd),
-        "confidence": "high", "evidence": "because", "action": "Write less.", "applied_order": rank, "window_days": 10,
+        "confidence": "high", "evidence": "because", "action": "Write less.", "applied_order": rank, "active_days": 10,
         "provider": "anthropic", "model": "claude-sonnet-4-5", "api_key": "crawler", "workspace": "Default",
         "project": "", "first_usage_date": DAY, "last_usage_date": DAY + dt.timedelta(days=9), "status": "ok",
     }  # fmt: skip
@@ -71,11 +71,35 @@ def test_savings_add_up_and_the_waterfall_ends_at_what_is_left(tmp_path):
     )
     shown = run(waste.SAVINGS, published, EVERYTHING)
     assert [row["owner"] for row in shown.rows] == ["crawler", "project shop"]
+    owner = shown.columns[0]
+    assert [owner.leads_to(row, EVERYTHING) for row in shown.rows] == [
+        ("spend", parse({"api_key": ["crawler"]})),
+        ("spend", parse({"project": ["shop"]})),
+    ]
     (bars,) = shown.figure["data"]
     assert list(zip(bars["base"], bars["y"], strict=True)) == [(0, 90), (90, -6), (84, -3), (0, 81)]
     # the axis begins where the savings can be seen, and the sentence says so
     assert shown.figure["layout"]["yaxis"]["range"][0] == 76.5
     assert shown.sentence.endswith("The figure begins at $76.50.")
+
+
+def test_a_saving_states_its_days_its_bound_and_an_example_where_the_session_is_known(tmp_path):
+    measured = {"active_days": 4, "hindsight_usd_per_month": Decimal(8), "held_out_usd": Decimal("0.5")}
+    evidence = "It grew. Most expensive sessions: run-1.5, other."
+    unknown = "It grew. Most expensive sessions: gone."
+    tables = {
+        "analysis.recommendations": [
+            saving(1, "6", evidence=evidence, **measured),
+            saving(2, "3", evidence=unknown, active_days=1),
+            saving(3, "1", evidence="Nothing else. Most expensive sessions: run-1.5. Alone it saves $2.00."),
+        ],
+        "marts.token_usage_sessions": [{"session_id": "run-1.5"}, {"session_id": "other"}],
+    }
+    shown = run(waste.SAVINGS, snapshot(tmp_path, tables), EVERYTHING)
+    assert [row["session_id"] for row in shown.rows] == ["run-1.5", None, "run-1.5"]
+    assert shown.rows[0]["window"] == "4 days of use, 2026-01-05 to 2026-01-14"
+    assert shown.rows[1]["window"].startswith("1 day of use")
+    assert (shown.rows[0]["hindsight_usd_per_month"], shown.rows[0]["held_out_usd"]) == (8, Decimal("0.5"))
 
 
 def test_savings_follow_the_filters_that_they_know(tmp_path):

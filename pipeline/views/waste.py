@@ -84,6 +84,18 @@ def _savings_sentence(rows: Sequence[Row], filters: Filters) -> str:
     return sentence
 
 
+def _window(row: Row) -> Row:
+    """The days of use that a saving rests on."""
+    return {
+        "window": f"{counted(row['active_days'], 'day')} of use, {row['first_usage_date']} to {row['last_usage_date']}"
+    }
+
+
+def _owner_link(row: Row, filters: Filters) -> tuple[str, Filters] | None:
+    dimension = "project" if row["project"] and not row["api_key"] else "api_key"
+    return dimension_link("spend", dimension)(row, filters)
+
+
 # --------------------------------------------------------------------------------------------------------- cache
 
 
@@ -177,22 +189,36 @@ SAVINGS = View(
     title="Possible savings",
     query="views/waste/savings",
     columns=(
-        Column("rank", "Rank", "count"),
-        Column("owner", "Key or project", link=dimension_link("spend", "api_key")),
+        Column("owner", "Key or project", link=_owner_link),
         _MODEL,
         Column("saving_usd_per_month", "Saves a month", "usd", "USD in 30 days, after the savings applied before it"),
+        Column(
+            "hindsight_usd_per_month",
+            "At best",
+            "usd",
+            "If it were known beforehand for which requests the change pays off; empty where that is known",
+        ),
+        Column(
+            "held_out_usd",
+            "On later days",
+            "usd",
+            "What the rule that was best on the earlier half of the days saved on the later half",
+        ),
         Column("action", "What to do", "long"),
         Column(
             "confidence",
             "Confidence",
             help="high: arithmetic on actual costs; medium: rests on replaying the cache or on a prompt that can be "
-            "cut; low: rests on a threshold, or on knowing which sessions pause",
+            "cut; low: rests on a threshold, or saved nothing on later days; lower where there is little or old use",
         ),
         Column("evidence", "Evidence", "long"),
+        Column("window", "Days", is_words=True),
+        _SESSION,
     ),
     knows=OF_SAVINGS,
     figure=_waterfall,
     sentence=_savings_sentence,
+    words=_window,
     note="Only usage whose single requests are in the logs can be assessed.",
     empty="No saving was found.",
 )

@@ -11,6 +11,12 @@ costs as (
     where
         is_in_force and billing_mode = 'metered'
         and usage_date >= (select min(first_usage_date) from savings) and usage_date <= (select max(last_usage_date) from savings)
+),
+
+chosen as (
+    select *, regexp_extract(evidence, 'Most expensive sessions: ([^,]+?)(,|\.( |$$))', 1) as example
+    from savings
+    where ${filters}
 )
 
 select
@@ -25,18 +31,23 @@ select
     end as what,
     if(savings.api_key = '' and savings.project <> '', 'project ' || savings.project, savings.api_key) as owner,
     savings.api_key,
+    savings.project,
     savings.model,
     savings.action,
     savings.saving_usd_per_month,
+    savings.hindsight_usd_per_month,
+    savings.held_out_usd,
     savings.confidence,
     savings.evidence,
     savings.requests,
     savings.first_usage_date,
     savings.last_usage_date,
+    savings.active_days,
+    sessions.session_id,
     savings.combined_usd_per_month,
     savings.applied_order,
     cast(costs.cost_usd * 30 / costs.days as decimal(38, 12)) as cost_usd_per_month
-from savings
+from chosen as savings
 cross join costs
-where ${filters}
+left join marts.token_usage_sessions as sessions on savings.example = sessions.session_id
 order by savings.rank
