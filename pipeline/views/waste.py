@@ -84,13 +84,6 @@ def _savings_sentence(rows: Sequence[Row], filters: Filters) -> str:
     return sentence
 
 
-def _window(row: Row) -> Row:
-    """The days of use that a saving rests on."""
-    return {
-        "window": f"{counted(row['active_days'], 'day')} of use, {row['first_usage_date']} to {row['last_usage_date']}"
-    }
-
-
 def _owner_link(row: Row, filters: Filters) -> tuple[str, Filters] | None:
     dimension = "project" if row["project"] and not row["api_key"] else "api_key"
     return dimension_link("spend", dimension)(row, filters)
@@ -211,14 +204,12 @@ SAVINGS = View(
             help="high: arithmetic on actual costs; medium: rests on replaying the cache or on a prompt that can be "
             "cut; low: rests on a threshold, or saved nothing on later days; lower where there is little or old use",
         ),
-        Column("evidence", "Evidence", "long"),
-        Column("window", "Days", is_words=True),
-        _SESSION,
+        Column("session_id", "For example", link=session_link, help="The most expensive session that it affects"),
+        Column("evidence", "Evidence", "long", "The numbers behind it, with the days of use that they come from"),
     ),
     knows=OF_SAVINGS,
     figure=_waterfall,
     sentence=_savings_sentence,
-    words=_window,
     note="Only usage whose single requests are in the logs can be assessed.",
     empty="No saving was found.",
 )
