@@ -39,6 +39,12 @@ def savings_in(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["status"] == "ok"]
 
 
+def of_a_month(row: Row) -> Decimal:
+    """The saving of thirty days like those on which the key was used; not scaled up from less than seven of them."""
+    days = row["window_days"] if row["active_days"] >= 7 else max(30, row["window_days"])
+    return (row["observed_saving_usd"] * 30 / days).quantize(Decimal("1e-12"))
+
+
 def reproduced(connection: duckdb.DuckDBPyConnection, row: Row) -> Row:
     found = connection.execute(row["sql"])
     names = [column[0] for column in found.description or ()]
@@ -69,11 +75,11 @@ def test_each_planted_waste_is_found_with_the_amount_of_its_plan_to_the_last_dig
     saved = {(row["kind"], row["api_key"]): row["observed_saving_usd"] for row in found if row["observed_saving_usd"]}
     assert saved == plan
     for row in found:
-        # the days on which its key was used; a loop of one day is not scaled as if each day had one
         assert row["window_days"] == (row["last_usage_date"] - row["first_usage_date"]).days + 1
-        month = row["observed_saving_usd"] * 30 / max(7, row["window_days"])
-        assert abs(row["saving_usd_per_month"] - month) < Decimal("1e-11")
-    assert {row["api_key"]: row["window_days"] for row in found}[sample.CRAWLER] == 1
+        assert row["saving_usd_per_month"] == of_a_month(row)
+    # a loop on the only day of a key is not one on every day
+    (loop,) = [row for row in found if row["api_key"] == sample.CRAWLER]
+    assert (loop["window_days"], loop["saving_usd_per_month"]) == (1, loop["observed_saving_usd"])
 
 
 @pytest.mark.parametrize("seed", [sample.SEED, 7])
@@ -134,8 +140,7 @@ def test_a_month_is_thirty_days_whatever_the_window(planted: duckdb.DuckDBPyConn
     assert {row["first_usage_date"] for row in of_ten if row["window_days"] == 10} == {dt.date(2025, 11, 21)}
     assert min(row["first_usage_date"] for row in of_ten) == dt.date(2025, 11, 21)
     for row in of_ten:
-        month = row["observed_saving_usd"] * 30 / max(7, row["window_days"])
-        assert abs(row["saving_usd_per_month"] - month) < Decimal("1e-11")
+        assert row["saving_usd_per_month"] == of_a_month(row)
 
 
 # -------------------- rows that are no savings
@@ -654,7 +659,7 @@ def test_keeping_a_cache_alive_is_claimed_for_all_sessions_not_for_those_that_ar
     rows = of_key(empty, models, sorted(pausing + ended, key=lambda call: call.at))
     assert "lost_cache" not in {row["kind"] for row in savings_in(rows)}
     row = next(row for row in rows if row["kind"] == "would_cost_more" and "lost cache" in row["evidence"])
-    assert row["hindsight_usd_per_month"] == (alone * 30 / 7).quantize(Decimal("1e-12"))
+    assert row["hindsight_usd_per_month"] == alone
     assert "keep-alive requests in all sessions would have cost $0.08 more" in row["evidence"]
     assert round(-everywhere, 2) == Decimal("0.08")
 
@@ -716,17 +721,24 @@ def test_transcripts_that_look_covered_by_a_seat_are_no_claim_until_their_billin
 
 
 def test_a_month_rests_on_the_days_of_the_key_and_says_which(empty: duckdb.DuckDBPyConnection, models: Models) -> None:
-    """Three sessions within ten days, in a history of a longer one of another key."""
-    own = [call for n, day in enumerate((0, 4, 9)) for call in talk(day, f"s{n}", 60, lifetime="1h")]
-    land(empty, models, {"k": own, "other": [Call(20 * DAY, "o", False, 1, 0, 0, 0, 200)]})
+    """Seven sessions within ten days, three within ten, and a third key in a longer history."""
+    often = [call for day in (0, 1, 2, 4, 5, 6, 9) for call in talk(day, f"s{day}", 60, lifetime="1h")]
+    seldom = [call for call in often if call.session in ("s0", "s4", "s9")]
+    land(empty, models, {"often": often, "seldom": seldom, "other": [Call(20 * DAY, "o", False, 1, 0, 0, 0, 200)]})
     spread = "INSERT INTO scope.{} SELECT unnest(generate_series(?::TIMESTAMP, ?::TIMESTAMP, INTERVAL 1 {}))"
     for name, unit in (("days", "DAY"), ("hours", "HOUR")):
         empty.execute(
             spread.format(name, unit), [START.date() + dt.timedelta(days=4), START.date() + dt.timedelta(days=22)]
         )
     models.named("marts.request_replays").build(empty)
-    (row,) = [row for row in savings_in(rows_of(empty, WANTED)) if row["kind"] == "cache_policy"]
-    assert row["observed_saving_usd"] == 3 * TOKENS * (WRITE_1H - WRITE_5M)
-    assert (row["window_days"], row["active_days"]) == (10, 3)
-    assert row["saving_usd_per_month"] == row["observed_saving_usd"] * 3
-    assert "Used on 3 of the 10 days from 2026-03-02 to 2026-03-11" in row["evidence"]
+    policies = [row for row in savings_in(rows_of(empty, WANTED)) if row["kind"] == "cache_policy"]
+    rows = {row["api_key"]: row for row in policies}
+    saved = TOKENS * (WRITE_1H - WRITE_5M)
+    assert {key: row["observed_saving_usd"] for key, row in rows.items()} == {"often": 7 * saved, "seldom": 3 * saved}
+    assert {(row["window_days"], row["active_days"]) for row in policies} == {(10, 7), (10, 3)}
+    assert rows["often"]["saving_usd_per_month"] == 7 * saved * 3
+    assert "Used on 7 of the 10 days from 2026-03-02 to 2026-03-11; a month" in rows["often"]["evidence"]
+    assert rows["seldom"]["saving_usd_per_month"] == 3 * saved
+    assert "too few days to scale" in rows["seldom"]["evidence"]
+    for row in policies:
+        assert abs(reproduced(empty, row)["saving_usd_per_month"] - row["saving_usd_per_month"]) < Decimal("0.00001")

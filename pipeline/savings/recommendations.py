@@ -59,7 +59,6 @@ WAYS = {
 }
 # Saving of the requests on which a rule pays off, which is known only afterwards.
 _HINDSIGHT = {"cache_writes_never_read": "unread_usd", "lost_cache": "lost_usd"}
-LEAST_WINDOW = 7  # days of a month's amount at least: one day of use is no month of it
 _GROUP = ("provider", "model", "api_key", "workspace", "project")
 _LEVELS = ("low", "medium", "high")
 _QUANTUM = Decimal("1e-12")
@@ -84,7 +83,8 @@ SCHEMA = described_schema(
             "saving_usd_per_month",
             MONEY,
             "Saving that is left after the rows applied before it, in USD, by a rule that does not know the future: "
-            "observed_saving_usd x 30 / window_days (at least 7 days); null if the row is no saving",
+            "observed_saving_usd x 30 / window_days, but not more than observed where active_days is less than 7; null "
+            "if the row is no saving",
         ),
         described_field(
             "confidence",
@@ -277,9 +277,14 @@ class Subject:
         first, last = self.measured["first_usage_date"], self.measured["last_usage_date"]
         return int((last - first).days) + 1
 
+    @property
+    def scaled_days(self) -> int:
+        """Days for which the observed amount stands; with few days of use, a month has at most what was observed."""
+        return self.days if self.measured["active_days"] >= LEAST_DAYS else max(MONTH_DAYS, self.days)
+
     def per_month(self, observed_usd: Decimal) -> Decimal:
         """USD in the window, scaled to 30 days."""
-        return (observed_usd * MONTH_DAYS / max(LEAST_WINDOW, self.days)).quantize(_QUANTUM)
+        return (observed_usd * MONTH_DAYS / self.scaled_days).quantize(_QUANTUM)
 
     def affected(self, kind: str) -> list[Row]:
         """The signatures whose requests the best rule of a kind changes."""
@@ -349,7 +354,7 @@ def _savings(connection: duckdb.DuckDBPyConnection, window: Window) -> list[Row]
     for group, own in by_group.items():
         choices = {kind: _choice(kind, own, evidence[group]) for kind in KINDS}
         subject = Subject(group, own, evidence[group], choices)
-        floor = Decimal(str(window.settings.savings.floor_usd)) * max(LEAST_WINDOW, subject.days) / MONTH_DAYS
+        floor = Decimal(str(window.settings.savings.floor_usd)) * subject.scaled_days / MONTH_DAYS
         savings = apply(subject.parts(), floor)
         if savings and _looks_like_a_seat(subject, window.settings):
             others.append(_on_a_seat(subject, savings))
@@ -441,7 +446,7 @@ def _query(window: Window, subject: Subject, applied: Applied) -> str:
         project=literal(names["project"]),
         first_day=str(window.first_day),
         last_day=str(window.last_day),
-        window_days=str(max(LEAST_WINDOW, subject.days)),
+        window_days=str(subject.scaled_days),
     )
 
 
@@ -563,12 +568,13 @@ def _runaway_words(row: Row, settings: Settings, *_: object) -> Words:
 
 def _window_words(subject: Subject) -> str:
     measured = subject.measured
-    days = "1 day" if subject.days == 1 else f"{subject.days:,} days"
-    return (
-        f"Used on {measured['active_days']:,} of the {days} from {measured['first_usage_date']} to "
-        f"{measured['last_usage_date']}; a month is scaled from these"
-        f"{f', taken as {LEAST_WINDOW} days' if subject.days < LEAST_WINDOW else ''}."
-    )
+    first, last = measured["first_usage_date"], measured["last_usage_date"]
+    used = f"on {measured['active_days']:,} of the {subject.days:,} days from {first} to {last}"
+    if subject.days == 1:
+        used = f"on {first} only"
+    if subject.scaled_days > subject.days:
+        return f"Used {used}: too few days to scale, so a month has what was observed."
+    return f"Used {used}; a month is scaled from these."
 
 
 def _held_out_words(choice: Choice) -> str:
