@@ -489,7 +489,7 @@ _EVENTS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{eve
 
 _METADATA = """query($key: AssetKeyInput!){assetOrError(assetKey: $key){... on Asset{assetMaterializations(limit: 1){
     metadataEntries{label ... on UrlMetadataEntry{url} ... on FloatMetadataEntry{floatValue}
-    ... on IntMetadataEntry{intValue} ... on TextMetadataEntry{text}}}}}}"""
+    ... on IntMetadataEntry{intValue} ... on TextMetadataEntry{text} ... on MarkdownMetadataEntry{mdStr}}}}}}"""
 
 
 class Ui:
