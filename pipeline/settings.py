@@ -276,6 +276,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Loading of principle expected_value, a share of the premium.",
     )
+    cost_of_capital: float = Field(
+        default=0.06,
+        ge=0,
+        le=10,
+        description="Loading of principle cost_of_capital, a share of TVaR99 - mean of the ceded loss.",
+    )
     pool_customers: int = Field(
         default=1000, ge=1, le=1_000_000, description="Independent customers over whom solvency_99 pools losses."
     )

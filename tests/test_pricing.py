@@ -26,8 +26,9 @@ from pipeline.pricing.bill_model import (
     simulate_months,
     sum_of_independent,
 )
-from pipeline.pricing.frontier import Market, frontiers, stop_loss
+from pipeline.pricing.frontier import PRINCIPLES, Market, frontiers, stop_loss
 from pipeline.pricing.risk import loadings, measure, solvency_loading, tail_value_at_risk, value_at_risk
+from pipeline.pricing.search import Target
 from pipeline.pricing.terms import (
     Allowance,
     Bundle,
@@ -360,26 +361,31 @@ def test_the_sum_of_many_customers_is_exact_where_it_is_known():
     assert at_least_nine == pytest.approx(11 / 1024, rel=1e-6)
 
 
-def test_both_loadings_are_named_and_nothing_is_loaded_where_nothing_is_ceded():
+def test_the_loadings_are_named_and_charge_only_for_risk_that_is_transferred():
     bills = np.random.default_rng(3).lognormal(size=2_000)
     for contract in defaults_at_equal_revenue(bills):
-        expected, solvency = loadings(contract, bills)
-        assert (expected.principle, solvency.principle) == ("expected_value", "solvency_99")
-        assert expected.loading == pytest.approx(0.2 * contract.ceded_in(Ledger.of(bills)).mean(), abs=1e-12)
-        if isinstance(contract, Tiered):
-            assert (expected.loading, expected.loss_ratio) == (0, None)
-        elif isinstance(contract, PerToken):
+        expected, solvency, capital = loadings(contract, bills)
+        assert (expected.principle, solvency.principle, capital.principle) == PRINCIPLES
+        ceded = contract.ceded_in(Ledger.of(bills))
+        assert expected.loading == pytest.approx(0.2 * (ceded.mean() - ceded.min()), abs=1e-12)
+        assert capital.loading == pytest.approx(0.06 * (tail_value_at_risk(ceded, 0.99) - ceded.mean()), abs=1e-12)
+        if isinstance(contract, PerToken):
             assert (solvency.loading, solvency.loss_ratio, solvency.loading_common_shock) == (0, None, 0)
         else:
-            assert expected.loss_ratio == pytest.approx(1 / 1.2)
             assert 0 < solvency.loading < solvency.loading_common_shock
+
+
+def test_a_commitment_below_every_bill_and_a_flat_fee_on_equal_bills_cost_nothing_more():
+    bills = np.random.default_rng(3).uniform(50, 100, 200)
+    for contract, of in ((Commitment(40.0), bills), (Bundle(10.0), np.full(200, 10.0))):
+        assert [each.loading for each in loadings(at_equal_revenue(contract, of), of)] == [0, 0, 0]
 
 
 def test_solvency_matches_a_simulated_pool():
     bills = np.random.default_rng(3).lognormal(sigma=1.5, size=2_000)
     ceded = Insurance(5.0).ceded(bills)
     drawn = np.random.default_rng(4).choice(ceded, (20_000, 100)).sum(axis=1)
-    _, solvency = loadings(Insurance(5.0), bills, pool_customers=100)
+    _, solvency, _ = loadings(Insurance(5.0), bills, pool_customers=100)
     assert solvency.premium == pytest.approx(np.quantile(drawn, 0.99) / 100, rel=0.03)
 
 
@@ -396,7 +402,7 @@ def test_the_ranking_of_contracts_depends_on_the_principle():
     hybrid = Hybrid(theta=float(np.sqrt(1 - target)))
     deductibles = np.quantile(bills, np.linspace(0.3, 0.99, 200))
     stop_loss = Insurance(float(max(d for d in deductibles if reduction(Insurance(float(d)), bills) >= target)))
-    (hybrid_mean, hybrid_safe), (stop_mean, stop_safe) = loadings(hybrid, bills), loadings(stop_loss, bills)
+    (hybrid_mean, hybrid_safe, _), (stop_mean, stop_safe, _) = loadings(hybrid, bills), loadings(stop_loss, bills)
     assert stop_mean.loading < hybrid_mean.loading
     assert hybrid_safe.loading < stop_safe.loading
 
@@ -520,80 +526,100 @@ def test_the_loading_of_the_frontier_is_near_the_exact_one(sigma):
             at = int(np.argmin(np.abs(frontier.variance_reduction - removed)))
             exact = solvency_loading(frontier.contract(at), bills, 500).loading
             assert frontier.loading["solvency_99"][at] == pytest.approx(exact, rel=0.02), frontier.mechanism
+            for loading in loadings(frontier.contract(at), bills)[::2]:
+                assert frontier.loading[loading.principle][at] == pytest.approx(loading.loading, rel=1e-6, abs=1e-9)
 
 
 def test_the_cheapest_contract_reaches_its_target_exactly_and_is_the_cheapest():
     bills = compound_months()
-    market = Market.over(bills, np.zeros(bills.size, dtype=int), 1_000, 0.2)
-    by_mean, by_safety = (market.cheapest_for_variance(0.75, name) for name in ("expected_value", "solvency_99"))
-    assert by_mean[0].contract.name == "insurance"
-    assert by_safety[0].contract.name == "hybrid"
-    for choices in (by_mean, by_safety):
-        assert [choice.variance_reduction for choice in choices] == pytest.approx([0.75] * len(choices), abs=1e-6)
-        assert [choice.loading for choice in choices] == sorted(choice.loading for choice in choices)
+    found = Market.over(bills, np.zeros(bills.size, dtype=int)).cheapest(Target(0.75))
+    assert [found[name][0].contract.name for name in PRINCIPLES[:2]] == ["insurance", "hybrid"]
+    for choices in found.values():
+        assert [choice.variance_reduction for choice in choices] == pytest.approx([0.75] * len(choices), abs=1e-4)
+        loading = [choice.loading for choice in choices[1:]]
+        assert loading == sorted(loading)
+        assert choices[0].loading <= loading[0] * 1.002
 
 
-@pytest.mark.parametrize("principle", ["expected_value", "solvency_99"])
-def test_a_budget_holds_with_its_probability_once_the_loading_is_paid(principle):
-    bills = compound_months()
-    market = Market.over(bills, np.zeros(bills.size, dtype=int), 1_000, 0.2)
+def test_a_budget_holds_with_its_probability_once_the_loading_is_paid():
+    bills = compound_months()[::4]
+    market = Market.over(bills, np.zeros(bills.size, dtype=int))
     budget = 1.5 * bills.mean()
-    best = market.cheapest_for_budget(budget, 0.95, principle)[0]
-    assert (best.contract.price(bills) + best.loading <= budget * (1 + 1e-9)).mean() >= 0.95
-    assert market.cheapest_for_budget(0.5 * bills.mean(), 0.95, principle) == []
-    per_token = market.cheapest_for_budget(float(bills.max()), 0.95, principle)[0]
-    assert per_token.loading == pytest.approx(0, abs=1e-9)
+    for choices in market.cheapest(Target(budget_usd=budget)).values():
+        for choice in choices:
+            loaded = choice.contract.price(bills) + choice.loading
+            assert (loaded <= budget * (1 + 1e-9)).mean() >= 0.95, choice
+    assert set(map(len, market.cheapest(Target(budget_usd=0.5 * bills.mean())).values())) == {0}
 
 
-@pytest.mark.parametrize("principle", ["expected_value", "solvency_99"])
-@pytest.mark.parametrize("share_of_largest", [0.6, 0.75, 0.9])
-def test_nothing_keeps_a_budget_for_less_than_the_recommended_contract(principle, share_of_largest):
-    bills = np.sort(np.random.default_rng(5).lognormal(2, 0.5, 25))
-    budget = share_of_largest * float(bills[22])
-    at = ("expected_value", "solvency_99").index(principle)
-    market = Market.over(bills, np.zeros(bills.size, dtype=int), 200, 0.2)
-    best = {choice.contract.label: choice.loading for choice in market.cheapest_for_budget(budget, 0.9, principle)}
-    makes = {
-        "hybrid": lambda share: Hybrid(theta=share),
-        "insurance": lambda share: Insurance(share * bills.max()),
-        "allowance": lambda share: Allowance(allowance_usd=share * bills.max()),
-        "commitment": lambda share: Commitment(share * bills.max()),
-    }
-    for name, make in makes.items():
-        found = []
-        for share in np.linspace(0, 1, 41):
-            contract = at_equal_revenue(make(float(share)), bills)
-            loading = loadings(contract, bills, pool_customers=200)[at].loading
-            if (contract.price(bills) + loading <= budget).mean() >= 0.9:
-                found.append(loading)
-        assert (name in best) or not found, name
-        if found:
-            assert best[name] <= min(found) * 1.01 + 1e-6, name
-
-
-@pytest.mark.parametrize("principle", ["expected_value", "solvency_99"])
-def test_no_contract_at_its_terms_reaches_a_target_for_less_than_the_recommended_one(principle):
+def test_where_per_token_keeps_the_budget_no_contract_is_needed():
     bills = compound_months()
-    ledger = Ledger(bills, np.arange(bills.size) // 12, np.arange(bills.size), lambda cap: 0.9 * bills)
-    offered = defaults_at_equal_revenue(ledger, session_cap_usd=1.0)
-    market = Market.over(ledger, np.zeros(bills.size, dtype=int), 1_000, 0.2, offered)
-    at = ("expected_value", "solvency_99").index(principle)
-    budget = 1.5 * bills.mean()
-    priced = {contract.label: loadings(contract, ledger)[at].loading for contract in offered}
-    removed = {contract.label: measure(contract, ledger).variance_reduction for contract in offered}
-    within = {
-        contract.label: (contract.price_in(ledger) + priced[contract.label] <= budget).mean() for contract in offered
-    }
-    for reached, choices in (
-        ({name for name, share in removed.items() if share >= 0.75}, market.cheapest_for_variance(0.75, principle)),
-        (
-            {name for name, share in within.items() if share >= 0.95},
-            market.cheapest_for_budget(budget, 0.95, principle),
-        ),
-    ):
-        assert {"session_cap", "bundle"} <= reached
-        assert reached <= {choice.contract.label for choice in choices}
-        assert choices[0].loading <= min(priced[name] for name in reached) * (1 + 1e-6)
+    market = Market.over(bills, np.zeros(bills.size, dtype=int))
+    for choices in market.cheapest(Target(budget_usd=float(bills.max()))).values():
+        assert (choices[0].contract, choices[0].loading) == (PerToken(), 0)
+
+
+def everything(bills: np.ndarray) -> list[Contract]:
+    """A grid over the terms of every mechanism."""
+    amounts_usd = np.quantile(bills, [0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.9, 0.95, 1]).tolist()
+    shares_of_list = np.linspace(0, 1, 21).tolist()
+    found: list[Contract] = [Hybrid(theta=share) for share in np.linspace(0, 1, 201)]
+    found += [Insurance(share * bills.max()) for share in np.linspace(0, 1, 201)]
+    for low, high in itertools.combinations([0.0, *amounts_usd], 2):
+        found += [Insurance(low, high - low, share) for share in shares_of_list]
+    found += [Insurance(low, None, share) for low in amounts_usd for share in shares_of_list]
+    found += [Allowance(0.0, low, 1.5 * share) for low in amounts_usd for share in shares_of_list]
+    found += [Commitment(share * bills.max()) for share in np.linspace(0, 1, 201)]
+    kinds = ("graduated", "volume")
+    found += [Tiered((0.0, e), (1.0, s), kind) for e in amounts_usd for s in shares_of_list for kind in kinds]
+    found += [
+        Tiered((0.0, low, high), (1.0, first, second))
+        for low, high in itertools.combinations(amounts_usd, 2)
+        for first, second in itertools.product((0.2, 0.6, 1.0), (0.0, 0.3, 0.7))
+    ]
+    found += [
+        Credits(0.0, share * bills.mean(), months, rate)
+        for share, months in itertools.product((0.2, 0.5, 1, 1.5), (1, 2, 3, 6))
+        for rate in shares_of_list
+    ]
+    return found + [SessionCap(share * bills.max()) for share in np.linspace(0, 1, 101) ** 2]
+
+
+@pytest.mark.parametrize("customers", [1, 12])
+def test_no_terms_of_any_contract_reach_a_target_for_less_than_the_recommended_ones(customers):
+    generator = np.random.default_rng(5)
+    sessions = generator.lognormal(0, 1.2, (60, 8))
+    ledger = Ledger(
+        sessions.sum(axis=1),
+        np.repeat(np.arange(12), 5),
+        np.tile(np.arange(5), 12),
+        lambda cap_usd: np.maximum(sessions - cap_usd, 0).sum(axis=1),
+    )
+    codes = ledger.paths if customers > 1 else np.zeros(60, dtype=int)
+    market = Market.over(ledger, codes, 200)
+    tried = []
+    for contract in everything(ledger.bills):
+        try:
+            solved = at_equal_revenue(contract, ledger)
+        except ValueError:
+            continue
+        removed = measure(solved, ledger, codes, tails=False).variance_reduction
+        tried.append((removed, solved, [market.loading(solved, principle) for principle in PRINCIPLES]))
+    budget = float(np.quantile(ledger.bills, 0.85))
+    for target in (*(Target(removed) for removed in (0.3, 0.6, 0.75, 0.9)), Target(None, budget, 0.95)):
+        found = market.cheapest(target)
+        for at, principle in enumerate(PRINCIPLES):
+            reached = [
+                (each[at], contract)
+                for removed, contract, each in tried
+                if (
+                    removed >= target.variance_reduction
+                    if target.variance_reduction is not None
+                    else (contract.price_in(ledger) + each[at] <= budget).mean() >= 0.95
+                )
+            ]
+            least, cheapest = min(reached, key=lambda pair: pair[0])
+            assert found[principle][0].loading <= least * 1.005, (target, principle, cheapest, found[principle][0])
 
 
 def reference_bills() -> np.ndarray:
@@ -621,10 +647,10 @@ def test_contracts_on_the_reference_bills_reduce_what_they_must():
         risk = measure(Insurance(float(np.quantile(bills, quantile))), bills)
         assert risk.variance_reduction_pooled == pytest.approx(expected, abs=0.01)
         assert risk.ceded_share == pytest.approx(ceded, abs=0.01)
-    market = Market.over(bills, np.zeros(bills.size, dtype=int), 1_000, 0.2)
+    market = Market.over(bills, np.zeros(bills.size, dtype=int))
     (best,) = [
         choice.contract
-        for choice in market.cheapest_for_variance(0.75, "expected_value")
+        for choice in market.cheapest(Target(0.75))["expected_value"]
         if isinstance(choice.contract, Insurance)
     ]
     assert best.deductible_usd / bills.mean() == pytest.approx(1.25, abs=0.01)

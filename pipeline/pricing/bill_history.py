@@ -177,13 +177,18 @@ PRICING_RISK = pa.schema(
         field("saving_usd", pa.float64(), "Mean bill - mean price, USD per month: the saving against list prices."),
         field("p_dearer", pa.float64(), "Share of bills with a price above the bill."),
         field("provider_sd", pa.float64(), "Standard deviation of price - bill, USD: the provider's risk."),
-        field("loading_principle", pa.string(), "expected_value or solvency_99, one row each; null if as_quoted."),
+        field(
+            "loading_principle",
+            pa.string(),
+            "expected_value, solvency_99 or cost_of_capital, one row each; null if as_quoted.",
+        ),
         field(
             "loading",
             pa.float64(),
-            "The provider's risk margin on the pure premium, USD per bill. expected_value: setting loading_lambda "
-            "(0.2) x the mean ceded loss; solvency_99: the amount with which premiums of pool_customers independent "
-            "customers cover the ceded losses in 99% of months.",
+            "The provider's margin for the risk that it takes over, USD per bill. expected_value: setting "
+            "loading_lambda (0.2) x the mean ceded loss above the least one, which is certain; solvency_99: the amount "
+            "with which premiums of pool_customers independent customers cover the ceded losses in 99% of months; "
+            "cost_of_capital: that setting (0.06) x (TVaR99 - mean) of the ceded loss.",
         ),
         field("loss_ratio", pa.float64(), "Expected ceded loss / loaded premium; null if nothing is ceded."),
         field(
@@ -231,7 +236,7 @@ PRICING_RISK = pa.schema(
     ],
     metadata={
         "description": "Risk under each mechanism: one row per basis, segment, customer dimension, mechanism and "
-        "loading principle. The two rows of a mechanism differ only in the loading columns."
+        "loading principle. The three rows of a mechanism differ only in the loading columns."
     },
 )
 
@@ -318,7 +323,7 @@ def pricing_bills(pools: Sequence[Pool]) -> pa.Table:
 
 
 def pricing_risk(pools: Sequence[Pool], settings: Settings) -> pa.Table:
-    """The risk of bills under each mechanism, with both loading principles; schema `PRICING_RISK`.
+    """The risk of bills under each mechanism, with each loading principle; schema `PRICING_RISK`.
 
     Sorted by segment (all first), dimension (organisation first), basis, mechanism and loading principle; usage without
     a customer has a row of its own. Without a priced bill, one row says why.
@@ -790,7 +795,11 @@ def _risk_rows(pool: Pool, settings: Settings) -> list[dict[str, Any]]:
         # the solver guarantees equality to 1e-9: publish exactly equal means
         shared |= {"mean": mean_bill, "saving_usd": 0.0}
         by_principle = loadings(
-            contract, pool.ledger, pool_customers=settings.pool_customers, lambda_=settings.loading_lambda
+            contract,
+            pool.ledger,
+            pool_customers=settings.pool_customers,
+            lambda_=settings.loading_lambda,
+            cost_of_capital=settings.cost_of_capital,
         )
         for loading in by_principle:
             terms = vars(loading) | {"loading_principle": loading.principle}

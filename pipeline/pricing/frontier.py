@@ -1,8 +1,8 @@
 """Risk against price for all parameters of a mechanism, and the cheapest contract that reaches a target.
 
 Belongs here: variance reduction, premium and tail of stop-loss, allowance, commitment and hybrid for all parameters, in
-one sorted pass each, and the choice among them. Does not belong here: single contracts (`terms`), the statistics of
-given prices (`risk`), tables (`recommendation`).
+one sorted pass each, and the choice among all mechanisms. Does not belong here: single contracts (`terms`), the
+statistics of given prices (`risk`), the search over terms (`search`), tables (`recommendation`).
 
 All contracts are at equal revenue, E[P(B)] = E[B], before the loading. All four reduce to min(B, d): stop-loss retains
 min(B, d); an allowance charges (B - Q)+ = B - min(B, Q); a commitment max(C, B) = C + (B - C)+.
@@ -10,22 +10,23 @@ min(B, d); an allowance charges (B - Q)+ = B - min(B, Q); a commitment max(C, B)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.analysis.stats.describe import dot
 from pipeline.pricing.bill_model import sum_of_independent
 from pipeline.pricing.risk import (
+    COST_OF_CAPITAL,
     EXPECTED_VALUE_LAMBDA,
     POOL_CUSTOMERS,
     SOLVENCY_QUANTILE,
-    loadings,
+    loading_of,
     variance_reduction_within,
     vary,
 )
+from pipeline.pricing.search import Family, Target, families, least_covers, sample_of, tail_mean, tightened
 from pipeline.pricing.terms import (
     Allowance,
     Commitment,
@@ -34,18 +35,22 @@ from pipeline.pricing.terms import (
     Insurance,
     Integers,
     Ledger,
+    PerToken,
     Usd,
     at_equal_revenue,
     checked_bills,
 )
 
-Flags = NDArray[np.bool_]
-
 MECHANISMS = ("hybrid", "insurance", "allowance", "commitment")
-PRINCIPLES = ("expected_value", "solvency_99")
+PRINCIPLES = ("expected_value", "solvency_99", "cost_of_capital")
 _KNOTS = (16, 25)  # parameters with an exact convolution, spaced by premium and by variance; others: interpolated
 _TAIL = 0.99
-_NEAR, _HALVINGS = 1e-4, 20  # relative accuracy of a parameter between two bills, and the bisection steps for it
+_TIE = 0.002  # a contract with fewer terms is recommended if it costs at most this share more
+_MARGINS = (0.0, 0.0005, 0.003, 0.02)  # by which the sample of a search aims at more than the target
+_SIMPLEST = (
+    "per_token", "bundle", "hybrid", "insurance", "session_cap", "allowance", "commitment", "credits", "tiered",
+    "combined",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,17 +58,24 @@ class Frontier:
     """One mechanism at each `parameter` (n,), ascending: a threshold in USD, or theta.
 
     `variance_reduction` (n,) is within customers, or over all bills of a single customer; None if no customer has two
-    bills. `tvar_99` (n,) is that of the price in USD; None below 100 bills. `pure_premium` (n,) is the mean ceded loss;
-    `fee` (n,) the fee, premium or (commitment) discount at equal revenue; `loading` USD per bill by principle.
+    bills. `tail` (n,) is the mean of the highest 1% of prices in USD (of fewer than 100 bills the highest one).
+    `pure_premium` (n,) is the mean ceded loss; `fee` (n,) the fee, premium or (commitment) discount at equal revenue;
+    `loading` USD per bill by principle.
     """
 
     mechanism: str
     parameter: Usd
     variance_reduction: Usd | None
-    tvar_99: Usd | None
+    tail: Usd
     pure_premium: Usd
     fee: Usd
+    n_bills: int
     loading: dict[str, Usd]
+
+    @property
+    def tvar_99(self) -> Usd | None:
+        """TVaR 99% of the price; None below 100 bills."""
+        return self.tail if _supports(self.n_bills, _TAIL) else None
 
     def contract(self, at: int) -> Contract:
         """The contract at one parameter."""
@@ -84,7 +96,7 @@ class Frontier:
             self,
             parameter=self.parameter[at],
             variance_reduction=None if self.variance_reduction is None else self.variance_reduction[at],
-            tvar_99=None if self.tvar_99 is None else self.tvar_99[at],
+            tail=self.tail[at],
             pure_premium=self.pure_premium[at],
             fee=self.fee[at],
             loading={name: values[at] for name, values in self.loading.items()},
@@ -119,7 +131,9 @@ def stop_loss(
         ValueError: invalid bills.
 
     """
-    return _cover(checked_bills(bills), customers, weights, tail)
+    cover = _cover(checked_bills(bills), customers, weights, tail)
+    has_tail = tail is None or weights is not None or _supports(cover.threshold.size, tail)
+    return cover if has_tail else replace(cover, tail_mean=None)
 
 
 def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: float | None) -> Cover:
@@ -151,10 +165,8 @@ def _cover(values: Usd, customers: Integers | None, weights: Usd | None, tail: f
     )
 
 
-def _tail_mean(b: Usd, w: Usd, total: float, tail: float) -> Usd | None:
-    size = total * (1 - tail)
-    if _weights_are_bills(w) and size < 1 - 1e-9:
-        return None
+def _tail_mean(b: Usd, w: Usd, total: float, tail: float) -> Usd:
+    size = max(total * (1 - tail), min(float(w[-1]), total))
     beyond = np.maximum(total - np.cumsum(w), 0.0)  # weight of the higher bills
     share = np.clip(size - beyond, 0.0, w)
     total_share = float(share.sum())
@@ -162,9 +174,9 @@ def _tail_mean(b: Usd, w: Usd, total: float, tail: float) -> Usd | None:
     return np.asarray((partial + rest * b) / total_share)
 
 
-def _weights_are_bills(w: Usd) -> bool:
-    """Whether the weights are counts of bills; else they are probabilities, which support any tail."""
-    return bool(w[0] >= 1)
+def _supports(n: int, tail: float) -> bool:
+    """Whether the highest 1 - tail of n bills is at least one bill."""
+    return n * (1 - tail) >= 1 - 1e-9
 
 
 def _within(b: Usd, w: Usd, customers: Integers | None) -> Usd:
@@ -215,13 +227,13 @@ def frontiers(
     *,
     pool_customers: int = POOL_CUSTOMERS,
     lambda_: float = EXPECTED_VALUE_LAMBDA,
+    cost_of_capital: float = COST_OF_CAPITAL,
 ) -> tuple[Frontier, ...]:
     """All parameters of the four mechanisms of `MECHANISMS` over `bills` (n,) in USD.
 
-    Thresholds are 0 and every bill; theta has equally many values from 0 to 1. The expected_value loading is `lambda_`
-    x the pure premium. The solvency_99 loading is computed by convolution at 16 parameters evenly spaced by pure
-    premium and 25 by variance reduction, and interpolated between them; for hybrid it is exact, because its ceded loss
-    is a share of the bill.
+    Thresholds are 0 and every bill; theta has equally many values from 0 to 1. Loadings are those of `risk.loadings`;
+    that of solvency_99 is computed by convolution at 16 parameters evenly spaced by pure premium and 25 by variance
+    reduction, and interpolated between them; for hybrid it is exact, because its ceded loss is a share of the bill.
 
     Raises:
         ValueError: invalid bills.
@@ -234,34 +246,33 @@ def frontiers(
         _allowance(values, customers),
         _commitment(values, customers),
     )
-    return tuple(_loaded(each, values, pool_customers, lambda_) for each in unloaded)
+    return tuple(_loaded(each, values, (pool_customers, lambda_, cost_of_capital)) for each in unloaded)
+
+
+def _highest(cover: Cover) -> Usd:
+    """The tail mean of a cover that was asked for one."""
+    assert cover.tail_mean is not None
+    return cover.tail_mean
 
 
 def _hybrid(values: Usd, customers: Integers | None) -> Frontier:
     cover = _cover(values, customers, None, _TAIL)
     theta = np.linspace(0.0, 1.0, values.size + 1)
-    mean = float(values.mean())
-    pure = (1 - theta) * mean
-    return Frontier(
-        "hybrid",
-        theta,
-        None if cover.variance_reduction is None else 1 - theta**2,
-        None if cover.tail_mean is None else pure + theta * float(cover.tail_mean[-1]),
-        pure,
-        pure,
-        {},
-    )
+    pure = (1 - theta) * float(values.mean())
+    reduction = None if cover.variance_reduction is None else 1 - theta**2
+    tail = pure + theta * float(_highest(cover)[-1])
+    return Frontier("hybrid", theta, reduction, tail, pure, pure, values.size, {})
 
 
 def _insurance(values: Usd, customers: Integers | None) -> Frontier:
     cover = _cover(values, customers, None, _TAIL)
     pure = np.maximum(float(values.mean()) - cover.retained_mean, 0.0)
-    tvar = None if cover.tail_mean is None else cover.tail_mean + pure
-    full = Frontier("insurance", cover.threshold, cover.variance_reduction, tvar, pure, pure, {})
+    tail = _highest(cover) + pure
+    full = Frontier("insurance", cover.threshold, cover.variance_reduction, tail, pure, pure, values.size, {})
     return _with_zero(full, 1.0, float(values.mean()), float(values.mean()))
 
 
-def _with_zero(frontier: Frontier, reduction: float, pure: float, tvar: float) -> Frontier:
+def _with_zero(frontier: Frontier, reduction: float, pure: float, tail: float) -> Frontier:
     """The frontier with threshold 0 prepended, unless a bill is 0."""
     if frontier.parameter[0] <= 0:
         return frontier
@@ -272,13 +283,13 @@ def _with_zero(frontier: Frontier, reduction: float, pure: float, tvar: float) -
         variance_reduction=(
             None if frontier.variance_reduction is None else front(([reduction], frontier.variance_reduction))
         ),
-        tvar_99=None if frontier.tvar_99 is None else front(([tvar], frontier.tvar_99)),
+        tail=front(([tail], frontier.tail)),
         pure_premium=front(([pure], frontier.pure_premium)),
         fee=front(([pure], frontier.fee)),
     )
 
 
-def _excess(values: Usd, customers: Integers | None) -> tuple[Cover, Usd | None]:
+def _excess(values: Usd, customers: Integers | None) -> tuple[Cover, Usd]:
     """A `Cover` of max(B, d) for every bill as d, ascending, and the mean of its highest 1%."""
     mirrored = _cover(-values, customers, None, None)
     flipped = Cover(
@@ -288,9 +299,7 @@ def _excess(values: Usd, customers: Integers | None) -> tuple[Cover, Usd | None]
         None,
     )
     d = flipped.threshold
-    size = d.size * (1 - _TAIL)
-    if size < 1 - 1e-9:
-        return flipped, None
+    size = max(d.size * (1 - _TAIL), 1.0)
     share = np.clip(size - np.arange(d.size - 1, -1, -1), 0.0, 1.0)
     upto = np.cumsum(share)
     above = dot(share, d) - np.cumsum(share * d)
@@ -301,10 +310,9 @@ def _allowance(values: Usd, customers: Integers | None) -> Frontier:
     larger, tail = _excess(values, customers)
     mean = float(values.mean())
     fee = np.maximum(mean - (larger.retained_mean - larger.threshold), 0.0)  # E[min(B, Q)]
-    tvar = None if tail is None else fee + tail - larger.threshold
-    full = Frontier("allowance", larger.threshold, larger.variance_reduction, tvar, fee, fee, {})
-    top = _cover(values, None, None, _TAIL).tail_mean
-    return _with_zero(full, 0.0, 0.0, mean if top is None else float(top[-1]))
+    own_tail = fee + tail - larger.threshold
+    full = Frontier("allowance", larger.threshold, larger.variance_reduction, own_tail, fee, fee, values.size, {})
+    return _with_zero(full, 0.0, 0.0, float(_highest(_cover(values, None, None, _TAIL))[-1]))
 
 
 def _commitment(values: Usd, customers: Integers | None) -> Frontier:
@@ -318,15 +326,22 @@ def _commitment(values: Usd, customers: Integers | None) -> Frontier:
         "commitment",
         larger.threshold,
         None if reduction is None else 1 - (1 - discount) ** 2 * (1 - reduction),
-        None if tail is None else (1 - discount) * tail,
+        (1 - discount) * tail,
         mean - (1 - discount) * over,
         discount,
+        values.size,
         {},
     )
 
 
-def _loaded(frontier: Frontier, values: Usd, pool_customers: int, lambda_: float) -> Frontier:
-    expected = np.maximum(lambda_ * frontier.pure_premium, 0.0)
+def _loaded(frontier: Frontier, values: Usd, terms: tuple[int, float, float]) -> Frontier:
+    pool_customers, lambda_, cost_of_capital = terms
+    least = float(values.min())
+    certain = least - _price(frontier, least) + _price(frontier, 0.0)
+    expected = np.maximum(lambda_ * (frontier.pure_premium - certain), 0.0)
+    # price and ceded loss rise with the bill, so both tails are of the same bills
+    top = float(tail_mean(values[None, :])[0])
+    capital = np.maximum(cost_of_capital * (top - frontier.tail), 0.0)
     if frontier.mechanism == "hybrid":
         solvency = _solvency(values, pool_customers) * (1 - frontier.parameter)
     else:
@@ -334,7 +349,18 @@ def _loaded(frontier: Frontier, values: Usd, pool_customers: int, lambda_: float
         exact = [_solvency(frontier.contract(int(k)).ceded(values), pool_customers) for k in at]
         by_premium = np.argsort(frontier.pure_premium[at], kind="stable")
         solvency = np.interp(frontier.pure_premium, frontier.pure_premium[at][by_premium], np.array(exact)[by_premium])
-    return replace(frontier, loading={"expected_value": expected, "solvency_99": solvency})
+    return replace(frontier, loading=dict(zip(PRINCIPLES, (expected, solvency, capital), strict=True)))
+
+
+def _price(frontier: Frontier, bill: float) -> Usd:
+    """The price of one bill at every parameter."""
+    if frontier.mechanism == "hybrid":
+        return np.asarray(frontier.fee + frontier.parameter * bill)
+    if frontier.mechanism == "insurance":
+        return np.asarray(frontier.fee + np.minimum(frontier.parameter, bill))
+    if frontier.mechanism == "allowance":
+        return np.asarray(frontier.fee + np.maximum(bill - frontier.parameter, 0.0))
+    return np.asarray((1 - frontier.fee) * np.maximum(frontier.parameter, bill))
 
 
 def _knots(frontier: Frontier) -> Integers:
@@ -376,6 +402,7 @@ class Market:
     customers: Integers
     pool_customers: int
     lambda_: float
+    cost_of_capital: float
     frontiers: tuple[Frontier, ...]
     others: tuple[Contract, ...] = ()
 
@@ -384,149 +411,115 @@ class Market:
         cls,
         bills: Usd | Ledger,
         customers: Integers,
-        pool_customers: int,
-        lambda_: float,
+        pool_customers: int = POOL_CUSTOMERS,
+        lambda_: float = EXPECTED_VALUE_LAMBDA,
         others: tuple[Contract, ...] = (),
+        cost_of_capital: float = COST_OF_CAPITAL,
     ) -> Market:
-        """The market of all four mechanisms and `others` with their terms; raises the same as `frontiers`."""
+        """The market of all mechanisms, and `others` with their terms; raises the same as `frontiers`."""
         ledger = Ledger.of(bills)
-        all_frontiers = frontiers(ledger.bills, customers, pool_customers=pool_customers, lambda_=lambda_)
-        return cls(ledger, customers, pool_customers, lambda_, all_frontiers, others)
+        all_frontiers = frontiers(
+            ledger.bills, customers, pool_customers=pool_customers, lambda_=lambda_, cost_of_capital=cost_of_capital
+        )
+        return cls(ledger, customers, pool_customers, lambda_, cost_of_capital, all_frontiers, others)
 
-    def cheapest_for_variance(self, target: float, principle: str) -> list[Choice]:
-        """For each mechanism the cheapest contract that removes at least `target` of the variance, cheapest first.
+    @cached_property
+    def _families(self) -> list[Family]:
+        terms = (self.pool_customers, self.lambda_, self.cost_of_capital)
+        return families(self.ledger, sample_of(self.ledger, self.customers, *terms))
 
-        The cheapest has the smallest loading, because all cost E[B] before it. If a neighbour of the best parameter
-        misses the target, the exact parameter between both is solved. `others` are included if they reach the target.
-        Empty if the variance is unknown.
+    def cheapest(self, target: Target) -> dict[str, list[Choice]]:
+        """For each principle and mechanism the cheapest contract that reaches the target, cheapest first.
+
+        The cheapest has the smallest loading, because all cost E[B] before it. Of contracts within `_TIE` of the
+        cheapest the one with the fewest terms comes first. `others` are included if they reach the target; per-token,
+        if no contract is needed. Empty if none reaches it.
         """
-        choices = []
-        for frontier in self.frontiers:
-            reduction = frontier.variance_reduction
-            if reduction is None or not (reaches_target := reduction >= target - 1e-12).any():
-                continue
-            best = _least(frontier.loading[principle], reaches_target)
-            contract = self._at_the_edge(frontier, best, reaches_target, target)
-            choices.append(self._choice(contract, principle))
-        for contract in self.others:
-            reached = self._reduction(contract)
-            if reached is not None and reached >= target - 1e-12:
-                choices.append(self._choice(contract, principle))
-        return sorted(choices, key=lambda choice: choice.loading)
+        found: dict[str, list[Choice]] = {principle: [] for principle in PRINCIPLES}
+        if target.variance_reduction is not None and not vary(self.ledger.bills, self.customers):
+            return found
+        for name in dict.fromkeys(family.name for family in self._families):
+            for principle, contract in self._cheapest_of(name, target).items():
+                found[principle].append(self._choice(at_equal_revenue(contract, self.ledger), principle))
+        for principle, choices in found.items():
+            for contract in (PerToken(), *self.others):
+                if self._reaches(contract, target, principle):
+                    choices.append(self._choice(contract, principle))
+            found[principle] = _ranked(choices)
+        return found
 
-    def _at_the_edge(self, frontier: Frontier, best: int, allowed: Flags, target: float) -> Contract:
-        for other in (best - 1, best + 1):
-            if not 0 <= other < allowed.size or allowed[other]:
-                continue
-            good, bad = float(frontier.parameter[best]), float(frontier.parameter[other])
-            for _ in range(50):
-                middle = (good + bad) / 2
-                reached = self._reduction(self._solved(frontier.mechanism, middle))
-                good, bad = (middle, bad) if reached is not None and reached >= target else (good, middle)
-            return self._solved(frontier.mechanism, good)
-        return frontier.contract(best)
+    def _cheapest_of(self, name: str, target: Target) -> dict[str, Contract]:
+        """By principle; where the sample misses what all bills need, the search repeats with a stricter target."""
+        contracts: dict[str, Contract] = {}
+        solved: dict[tuple[object, ...], Contract | None] = {}
+        for margin in _MARGINS:
+            open_ = [principle for principle in PRINCIPLES if principle not in contracts]
+            covers = [
+                least_covers(family, target.stricter(margin), open_) for family in self._families if family.name == name
+            ]
+            for principle in open_:
+                candidates = [each[principle] for each in covers if principle in each]
+                if not candidates:
+                    continue
+                least = min(each.loading for each in candidates) * (1 + _TIE)
+                best = next(each for each in candidates if each.loading <= least)  # the simplest family is the first
+                is_same = target.variance_reduction is not None  # reached or not under every principle
+                at = (id(best.family), *best.outer.tolist(), best.relief, None if is_same else principle)
+                if at not in solved:
 
-    def _solved(self, mechanism: str, parameter: float) -> Contract:
-        make: dict[str, Callable[[float], Contract]] = {
-            "hybrid": lambda theta: Hybrid(theta=theta),
-            "insurance": lambda deductible_usd: Insurance(deductible_usd),
-            "allowance": lambda allowance_usd: Allowance(allowance_usd=allowance_usd),
-            "commitment": lambda commitment_usd: Commitment(commitment_usd),
-        }
-        return at_equal_revenue(make[mechanism](parameter), self.ledger)
+                    def reaches(contract: Contract, principle: str = principle) -> bool:
+                        return self._reaches(contract, target, principle)
+
+                    solved[at] = tightened(best, reaches)
+                if (contract := solved[at]) is not None:
+                    contracts[principle] = contract
+        return contracts
+
+    def _reaches(self, contract: Contract, target: Target, principle: str) -> bool:
+        try:
+            solved = at_equal_revenue(contract, self.ledger)
+        except ValueError:
+            return False
+        if target.variance_reduction is not None:
+            reached = self._reduction(solved)
+            return reached is not None and reached >= target.variance_reduction - 1e-12
+        # at most the share 1 - probability of the prices lies above the budget
+        loaded = solved.price_in(self.ledger) + self.loading(solved, principle)
+        return float((loaded <= target.budget_usd * (1 + 1e-9)).mean()) >= target.probability - 1e-9
+
+    def per_token(self) -> Choice:
+        """No contract: it costs nothing and removes nothing."""
+        return Choice(PerToken(), self._reduction(PerToken()), 0.0, 0.0)
 
     def _reduction(self, contract: Contract) -> float | None:
         return variance_reduction_within(contract.price_in(self.ledger), self.ledger.bills, self.customers)
 
+    def loading(self, contract: Contract, principle: str) -> float:
+        """The loading of a contract over the ledger, USD per bill."""
+        return loading_of(
+            contract,
+            self.ledger,
+            principle,
+            pool_customers=self.pool_customers,
+            lambda_=self.lambda_,
+            cost_of_capital=self.cost_of_capital,
+        )
+
     def _choice(self, contract: Contract, principle: str) -> Choice:
-        by_name = {
-            loading.principle: loading
-            for loading in loadings(contract, self.ledger, pool_customers=self.pool_customers, lambda_=self.lambda_)
-        }
         ceded = float(contract.ceded_in(self.ledger).mean())
-        return Choice(contract, self._reduction(contract), ceded, by_name[principle].loading)
-
-    def cheapest_for_budget(self, budget_usd: float, probability: float, principle: str) -> list[Choice]:
-        """For each mechanism the cheapest contract with a loaded price within the budget with `probability`.
-
-        On a frontier the price rises with the bill, so only the bill at quantile `probability` needs a price. Cheapest
-        first; empty if no contract is within the budget.
-        """
-        ordered = np.sort(self.ledger.bills)
-        at = min(max(int(np.ceil(probability * ordered.size - 1e-9)) - 1, 0), ordered.size - 1)
-        bill = float(ordered[at])
-
-        def is_within(contract: Contract) -> bool:
-            highest = float(contract.price(np.array([bill]))[0]) + self._loading(contract, principle)
-            return highest <= budget_usd * (1 + 1e-9)
-
-        choices = []
-        for frontier in self.frontiers:
-            price = _PRICE_OF[frontier.mechanism](frontier, bill) + frontier.loading[principle]
-            affordable = np.flatnonzero(price <= budget_usd * (1 + 1e-12))
-            order = affordable[np.argsort(frontier.loading[principle][affordable], kind="stable")]
-
-            def is_within_at(place: int, frontier: Frontier = frontier, order: Integers = order) -> bool:
-                return is_within(frontier.contract(int(order[place])))
-
-            # candidates use the interpolated loading; the exact one decides
-            place = _first(order.size, is_within_at)
-            if place is not None:
-                contract = self._cheaper(frontier, int(order[place]), is_within, principle)
-                choices.append(self._choice(contract, principle))
-        for contract in self.others:
-            choice = self._choice(contract, principle)
-            loaded = contract.price_in(self.ledger) + choice.loading
-            if (loaded <= budget_usd * (1 + 1e-9)).mean() >= probability - 1e-9:
-                choices.append(choice)
-        return sorted(choices, key=lambda choice: choice.loading)
-
-    def _cheaper(
-        self, frontier: Frontier, best: int, is_within: Callable[[Contract], bool], principle: str
-    ) -> Contract:
-        """Bisect from the best parameter towards its cheaper neighbour, as far as the contract stays within budget."""
-        loading = frontier.loading[principle]
-        for other in (best - 1, best + 1):
-            if not 0 <= other < loading.size or loading[other] >= loading[best]:
-                continue
-            good, bad = float(frontier.parameter[best]), float(frontier.parameter[other])
-            for _ in range(_HALVINGS):
-                if abs(good - bad) <= _NEAR * max(abs(good), abs(bad)):
-                    break
-                middle = (good + bad) / 2
-                good, bad = (middle, bad) if is_within(self._solved(frontier.mechanism, middle)) else (good, middle)
-            return self._solved(frontier.mechanism, good)
-        return frontier.contract(best)
-
-    def _loading(self, contract: Contract, principle: str) -> float:
-        """The loading of `loadings` for one principle only."""
-        ceded = contract.ceded_in(self.ledger)
-        if principle == "expected_value":
-            return max(self.lambda_ * float(ceded.mean()), 0.0)
-        return _solvency(ceded, self.pool_customers)
+        return Choice(contract, self._reduction(contract), ceded, self.loading(contract, principle))
 
 
-_PRICE_OF: dict[str, Callable[[Frontier, float], Usd]] = {
-    "hybrid": lambda frontier, bill: frontier.fee + frontier.parameter * bill,
-    "insurance": lambda frontier, bill: frontier.fee + np.minimum(frontier.parameter, bill),
-    "allowance": lambda frontier, bill: frontier.fee + np.maximum(bill - frontier.parameter, 0.0),
-    "commitment": lambda frontier, bill: (1 - frontier.fee) * np.maximum(frontier.parameter, bill),
-}
-
-
-def _first(n: int, passes: Callable[[int], bool]) -> int | None:
-    """The first of n indices that passes, if all later ones pass too; by doubling steps, then bisection."""
-    low, at, last = -1, 0, n - 1
-    while at < last and not passes(at):
-        low, at = at, min(2 * at + 1, last)
-    if at > last or not passes(at):
-        return None
-    while at - low > 1:
-        middle = (low + at) // 2
-        low, at = (low, middle) if passes(middle) else (middle, at)
-    return at
-
-
-def _least(loading: Usd, allowed: Flags) -> int:
-    at = np.flatnonzero(allowed)
-    return int(at[np.argmin(loading[at])])
+def _ranked(choices: list[Choice]) -> list[Choice]:
+    """The cheapest of each mechanism by loading; first the simplest of those that cost as good as the least."""
+    best: dict[str, Choice] = {}
+    for choice in sorted(choices, key=lambda choice: choice.loading):
+        best.setdefault(choice.contract.label, choice)
+    ranked = list(best.values())
+    if not ranked:
+        return []
+    least = ranked[0].loading * (1 + _TIE) + 1e-9
+    simplest = min(
+        (each for each in ranked if each.loading <= least), key=lambda each: _SIMPLEST.index(each.contract.name)
+    )
+    return [simplest, *(each for each in ranked if each is not simplest)]

@@ -23,8 +23,9 @@ from pipeline.analysis.measures import MONEY
 from pipeline.analysis.measures import described_field as field
 from pipeline.pricing import bill_history
 from pipeline.pricing.bill_history import ORGANISATION, Pool
-from pipeline.pricing.frontier import MECHANISMS, PRINCIPLES, Choice, Market
-from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY, measure, solvency_loading
+from pipeline.pricing.frontier import PRINCIPLES, Choice, Market
+from pipeline.pricing.risk import SHOCK_FACTOR, SHOCK_PROBABILITY, measure, solvency_loading, value_at_risk, vary
+from pipeline.pricing.search import Target
 from pipeline.pricing.terms import Contract, Ledger, Usd, break_even, classics_at_equal_revenue
 from pipeline.settings import Settings
 from pipeline.store.computed import table_or_reason
@@ -33,6 +34,7 @@ from pipeline.words import usd
 
 LAST_YEAR_MONTHS = 12
 FRONTIER_POINTS = 501  # parameters that the table lists, of all that are computed
+CALM = 0.05  # a buyer whose 95% month exceeds the mean by less needs no contract
 PROVIDER_CUSTOMERS = (1, 10, 100, 1_000, 10_000)
 NAMES = {
     "per_token": "per-token",
@@ -44,6 +46,11 @@ NAMES = {
     "tiered": "tiers",
     "credits": "prepaid credits",
     "session_cap": "a cap per session",
+}
+QUESTIONS = {
+    "expected_value": "a share of the expected claims",
+    "solvency_99": "a reserve for all its customers together",
+    "cost_of_capital": "the cost of capital for your worst months",
 }
 
 PRICING_QUOTES = pa.schema(
@@ -92,7 +99,7 @@ PRICING_FRONTIER = pa.schema(
         ),
         field("pure_premium", pa.float64(), "Mean ceded loss, USD per bill."),
         field("premium", pa.float64(), "pure_premium + loading, USD per bill."),
-        field("loading_principle", pa.string(), "expected_value or solvency_99; one row each."),
+        field("loading_principle", pa.string(), "expected_value, solvency_99 or cost_of_capital; one row each."),
         field(
             "loading",
             pa.float64(),
@@ -117,13 +124,19 @@ PRICING_RECOMMENDATION = pa.schema(
         field("target_value", pa.float64(), "The share of variance, or the budget in USD."),
         field("target_probability", pa.float64(), "The probability of the budget; null for variance_reduction."),
         field("customer_dimension", pa.string(), "The dimension of customers: organisation or the configured one."),
-        field("loading_principle", pa.string(), "expected_value or solvency_99."),
+        field(
+            "view",
+            pa.string(),
+            "buyer: the organisation's own bill; provider: bills by user, key, workspace or session, for a provider or "
+            "platform team that charges them. A buyer gets no contract of the second kind.",
+        ),
+        field("loading_principle", pa.string(), "expected_value, solvency_99 or cost_of_capital."),
         field("rank", pa.int64(), "1 is the cheapest: the smallest loading, because all cost the mean bill before it."),
         field(
             "mechanism",
             pa.string(),
-            "The contract: hybrid, insurance, allowance and commitment with optimised terms, the others with those of "
-            "pricing_risk; null if none reaches the target, or with too few bills.",
+            "The contract, with the best of all its terms; your own mechanisms with theirs. per_token: no contract is "
+            "needed. Null if none reaches the target, or with too few bills.",
         ),
         field("params", pa.string(), "Its terms as JSON, before the loading; amounts in USD per month."),
         field("variance_reduction", pa.float64(), "Variance reduction reached, within customers."),
@@ -140,7 +153,11 @@ PRICING_RECOMMENDATION = pa.schema(
             "2 Cov(price, bill - price) / Var(bill): the shared part; the three shares add up to 1.",
         ),
         field("status", pa.string(), "ok; too_few, unpriced, ... as in pricing_risk; unreachable; no_budget."),
-        field("reason", pa.string(), "The recommendation in words, and whether the two principles disagree."),
+        field(
+            "reason",
+            pa.string(),
+            "The recommendation in words, and what to ask the provider where the principles disagree.",
+        ),
     ],
     metadata={
         "description": "The cheapest contract of each mechanism that reaches the target, under each loading principle, "
@@ -235,8 +252,15 @@ def _market(pool: Pool, settings: Settings) -> Market | None:
     if pool.ledger is None or pool.customers is None:
         return None
     # per_token and bundle are the ends of the hybrid frontier
-    others = tuple(each for each in pool.contracts if each.name not in (*MECHANISMS, "per_token", "bundle"))
-    return Market.over(pool.ledger, pool.customers, settings.pool_customers, settings.loading_lambda, others)
+    others = tuple(each for each in pool.contracts if each.name not in ("per_token", "bundle"))
+    return Market.over(
+        pool.ledger,
+        pool.customers,
+        settings.pool_customers,
+        settings.loading_lambda,
+        others,
+        settings.cost_of_capital,
+    )
 
 
 def _json(value: object) -> str:
@@ -366,6 +390,7 @@ def _recommendation(pools: Sequence[Pool], markets: Sequence[Market | None], set
                 "target_value": settings.budget_usd if is_budget else settings.target_variance_reduction,
                 "target_probability": settings.budget_probability if is_budget else None,
                 "customer_dimension": pool.dimension,
+                "view": "buyer" if pool.dimension == ORGANISATION else "provider",
                 "status": pool.status,
             }
             if market is None:
@@ -379,43 +404,39 @@ def _recommendation(pools: Sequence[Pool], markets: Sequence[Market | None], set
 
 def _recommended(pool: Pool, market: Market, settings: Settings, target: str) -> list[dict[str, Any]]:
     budget, probability = settings.budget_usd, settings.budget_probability
-    by_principle: dict[str, list[Choice]] = {}
-    for principle in PRINCIPLES:
-        if target == "budget" and budget is not None:
-            by_principle[principle] = market.cheapest_for_budget(budget, probability, principle)
-        else:
-            by_principle[principle] = market.cheapest_for_variance(settings.target_variance_reduction, principle)
-    if target == "budget":
+    if target == "budget" and budget is not None:
         aim = f"to keep a month within {usd(budget)} with a probability of {probability:.0%}"
+        by_principle = market.cheapest(Target(budget_usd=budget, probability=probability))
     else:
         aim = f"to remove {settings.target_variance_reduction:.0%} of the variance of a month"
-    first, second = (by_principle[principle] for principle in PRINCIPLES)
-    sentence = disagreement(first[0].contract.label, second[0].contract.label) if first and second else ""
+        by_principle = market.cheapest(Target(settings.target_variance_reduction))
+    calm = _calm(pool, market) if target == "variance_reduction" else None
+    needless = market.per_token()
+    winners = {name: choices[0].contract.label for name, choices in by_principle.items() if choices}
+    sentence = "" if calm else disagreement(winners)
     rows: list[dict[str, Any]] = []
     mean = float(market.ledger.bills.mean())
     for principle in PRINCIPLES:
         choices = by_principle[principle]
+        if calm and not any(each.contract == needless.contract for each in choices):
+            choices = [needless, *choices]
         if not choices:
-            if target == "budget":
-                why = "no contract reaches the target"
-            elif np.bincount(market.customers).max() < 2:
+            why = "no contract reaches the target"
+            if target != "budget" and np.bincount(market.customers).max() < 2:
                 why = "no customer has two bills, so their variance is unknown"
-            else:
-                why = "bills have no variance to reduce"
             rows.append({"loading_principle": principle, "status": "unreachable", "reason": f"{why}: {aim}"})
         for rank, choice in enumerate(choices, 1):
             customer, provider, shared = _shares(choice.contract, market.ledger)
-            terms = terms_in_words(choice.contract.params())
-            words = (
-                f"If {_pricing_rule(principle, market)}, {_name(choice.contract.label)} ({terms}) costs "
-                f"{usd(choice.loading)} a month extra: {_place(rank)} {aim}."
-            )
             loaded = choice.contract.price_in(market.ledger) + choice.loading
+            is_needless = choice.contract == needless.contract
             notes = [
-                words,
-                _bearing(customer, provider, shared),
-                *([sentence] if rank == 1 else []),
-                *([pool.reason] if pool.status != "ok" else []),
+                f"You need no contract: {calm or f'per-token is enough {aim}'}."
+                if is_needless
+                else _recommendation_words(choice, rank, principle, market, aim),
+                "" if is_needless else _bearing(customer, provider, shared),
+                sentence if rank == 1 else "",
+                _provider_view(pool),
+                pool.reason if pool.status != "ok" else "",
             ]
             rows.append(
                 {
@@ -438,6 +459,35 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
     return rows
 
 
+def _calm(pool: Pool, market: Market) -> str | None:
+    """Why a buyer's bill needs no contract whatever the target; None if it varies."""
+    bills = market.ledger.bills
+    if not vary(bills, market.customers) and np.bincount(market.customers).max() > 1:
+        return "bills do not vary"
+    high = value_at_risk(bills, 0.95)
+    if pool.dimension != ORGANISATION or not pool.has_tails or high is None or high > bills.mean() * (1 + CALM):
+        return None
+    return f"19 of 20 months cost at most {usd(high)}, where {usd(float(bills.mean()))} is expected"
+
+
+def _recommendation_words(choice: Choice, rank: int, principle: str, market: Market, aim: str) -> str:
+    cost = "nothing" if choice.loading < 0.005 else f"{usd(choice.loading)} a month"
+    return (
+        f"If {_pricing_rule(principle, market)}, {_name(choice.contract.label)} "
+        f"({terms_in_words(choice.contract.params())}) costs {cost} extra: {_place(rank)} {aim}."
+    )
+
+
+def _provider_view(pool: Pool) -> str:
+    """A sentence for bills that no buyer has a contract about; '' for the organisation's."""
+    if pool.dimension == ORGANISATION:
+        return ""
+    return (
+        f"This is the view of a provider or platform team that bills by {pool.dimension}; for your own bill see "
+        "customer_dimension organisation."
+    )
+
+
 def _place(rank: int) -> str:
     return "the cheapest way" if rank == 1 else f"number {rank} in price"
 
@@ -446,6 +496,10 @@ def _pricing_rule(principle: str, market: Market) -> str:
     """A loading principle as a clause about the provider."""
     if principle == "expected_value":
         return f"the provider adds a {market.lambda_:.0%} risk margin"
+    if principle == "cost_of_capital":
+        return (
+            f"the provider charges {market.cost_of_capital:.0%} on the capital that it holds for the worst 1% of months"
+        )
     return f"premiums must cover the losses of {market.pool_customers:,} customers in 99% of months"
 
 
@@ -496,14 +550,17 @@ def _name(mechanism: str) -> str:
     return NAMES.get(mechanism, mechanism)
 
 
-def disagreement(first: str, second: str) -> str:
-    """A sentence if the two principles choose different mechanisms; else ''."""
-    if first == second:
+def disagreement(winners: Mapping[str, str]) -> str:
+    """What to ask the provider if the principles choose different mechanisms (by principle); else ''."""
+    if len(set(winners.values())) < 2:
         return ""
-    return (
-        f"The two principles disagree: {_name(first)} is cheapest with {PRINCIPLES[0]}, {_name(second)} with "
-        f"{PRINCIPLES[1]}. Ask how the provider prices risk before choosing."
+    by_mechanism: dict[str, list[str]] = {}
+    for principle, mechanism in winners.items():
+        by_mechanism.setdefault(mechanism, []).append(QUESTIONS[principle])
+    answers = ", ".join(
+        f"{_name(mechanism)} is cheapest if it is {' or '.join(rules)}" for mechanism, rules in by_mechanism.items()
     )
+    return f"Ask the provider how it sets its margin: {answers}."
 
 
 def _provider(pools: Sequence[Pool], settings: Settings) -> pa.Table:

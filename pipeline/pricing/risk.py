@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.stats.describe import dot
 from pipeline.pricing.bill_model import Distribution, sum_of_independent
+from pipeline.pricing.search import tail_mean
 from pipeline.pricing.terms import Contract, Ledger, Usd
 
 EXPECTED_VALUE_LAMBDA = 0.2  # a risk margin of 20%, setting loading_lambda
 SOLVENCY_QUANTILE = 0.99  # premiums cover the losses in 99% of months
+COST_OF_CAPITAL = 0.06  # as in Solvency II; setting cost_of_capital
 POOL_CUSTOMERS = 1_000  # setting pool_customers
 SHOCK_PROBABILITY = 0.05  # one month in twenty: often enough to determine the 99% quantile
 SHOCK_FACTOR = 1.25  # a new model or price that raises every customer's bill by a quarter
@@ -222,14 +224,20 @@ def loadings(
     *,
     pool_customers: int = POOL_CUSTOMERS,
     lambda_: float = EXPECTED_VALUE_LAMBDA,
-) -> tuple[Loading, Loading]:
-    """The loading of the contract's ceded loss under both principles, over `bills` (n,) in USD.
+    cost_of_capital: float = COST_OF_CAPITAL,
+) -> tuple[Loading, Loading, Loading]:
+    """The loading of the contract's ceded loss under the three principles, over `bills` (n,) in USD.
 
-    - expected_value: `lambda_` x the mean ceded loss, however uncertain it is.
+    Only transferred risk is charged: the part of the ceded loss that every bill has (`ceded.min()`) is certain, so a
+    commitment below every bill costs nothing.
+
+    - expected_value: `lambda_` x the mean of the uncertain ceded loss, however uncertain it is.
     - solvency_99: the amount per bill with which the premiums of `pool_customers` independent customers cover the ceded
       losses in 99% of months, from the exact distribution of their sum. `loading_common_shock` is the same with a shock
       common to all customers (with probability 5% all bills of a month are 1.25 times as high); that part does not
       shrink with more customers.
+    - cost_of_capital: that rate x (TVaR99 - mean) of one customer's ceded loss, the capital that a provider holds for
+      it; of fewer than 100 bills the highest stands for TVaR99.
 
     loss_ratio = expected ceded loss / (expected ceded loss + loading); None if nothing is ceded. A loading is never
     negative.
@@ -240,11 +248,30 @@ def loadings(
     """
     ledger = Ledger.of(bills)
     pure = _pure_premium(contract, ledger)
-    expected = max(lambda_ * pure, 0.0)
-    return (
-        Loading("expected_value", expected, pure + expected, _loss_ratio(pure, expected), None, None),
-        solvency_loading(contract, ledger, pool_customers),
+    by_name = {
+        name: loading_of(contract, ledger, name, pool_customers=1, lambda_=lambda_, cost_of_capital=cost_of_capital)
+        for name in ("expected_value", "cost_of_capital")
+    }
+    first, last = (
+        Loading(name, loading, pure + loading, _loss_ratio(pure, loading), None, None)
+        for name, loading in by_name.items()
     )
+    return first, solvency_loading(contract, ledger, pool_customers), last
+
+
+def loading_of(
+    contract: Contract, ledger: Ledger, principle: str, *, pool_customers: int, lambda_: float, cost_of_capital: float
+) -> float:
+    """The loading of `loadings` under one principle, USD per bill."""
+    ceded = contract.ceded_in(ledger)
+    if float(np.ptp(ceded)) <= _CONSTANT * float(ledger.bills.max()):
+        return 0.0
+    if principle == "expected_value":
+        return lambda_ * (float(ceded.mean()) - float(ceded.min()))
+    if principle == "cost_of_capital":
+        return cost_of_capital * (float(tail_mean(ceded[None, :])[0]) - float(ceded.mean()))
+    total = sum_of_independent(ceded, pool_customers)
+    return max(total.quantile(SOLVENCY_QUANTILE) / pool_customers - float(ceded.mean()), 0.0)
 
 
 def solvency_loading(contract: Contract, bills: Usd | Ledger, pool_customers: int) -> Loading:
