@@ -17,6 +17,7 @@ import pytest
 from marts import IN_FORCE
 
 from pipeline.pricing import bill_history, recommendation
+from pipeline.pricing.frontier import PRINCIPLES
 from pipeline.settings import Settings
 from pipeline.store import computed
 
@@ -119,13 +120,13 @@ def rows(table: pa.Table, **where: Any) -> list[dict[str, Any]]:
     return [row for row in table.to_pylist() if all(row[name] == value for name, value in where.items())]
 
 
-def test_every_mechanism_is_priced_on_both_dimensions_by_both_loading_principles(marts):
+def test_every_mechanism_is_priced_on_both_dimensions_by_each_loading_principle(marts):
     fill(marts)
     table = pricing_risk(marts, settings())
     for dimension in ("organisation", "user_id"):
         found = rows(table, customer_dimension=dimension)
-        assert [row["mechanism"] for row in found] == [name for name in MECHANISMS for _ in range(2)]
-        assert {row["loading_principle"] for row in found} == {"expected_value", "solvency_99"}
+        assert [row["mechanism"] for row in found] == [name for name in MECHANISMS for _ in PRINCIPLES]
+        assert {row["loading_principle"] for row in found} == set(PRINCIPLES)
         assert {row["status"] for row in found} == {"ok"}
         assert {row["basis"] for row in found} == {"equal_revenue"}
     assert {row["n_bills"] for row in rows(table, customer_dimension="organisation")} == {10_000}
@@ -513,7 +514,7 @@ def test_a_mechanism_of_the_settings_is_compared_at_equal_revenue(marts):
     tiers = [{"from_usd": 0, "rate": 1.0}, {"from_usd": 50, "rate": 0.25}]
     table = pricing_risk(marts, settings(mechanisms={"ours": {"tiers": tiers}}))
     found = rows(table, mechanism="ours", customer_dimension="user_id")
-    assert len(found) == 2
+    assert len(found) == len(PRINCIPLES)
     assert found[0]["mean"] == rows(table, mechanism="per_token", customer_dimension="user_id")[0]["mean"]
     assert 0 < found[0]["variance_reduction"] < 1
 
@@ -526,7 +527,7 @@ def test_the_settings_that_the_documentation_shows_are_priced(marts):
     names = {(row["mechanism"], row["basis"]) for row in rows(table, customer_dimension="organisation")}
     assert {(name, "equal_revenue") for name in shown["mechanisms"]} <= names
     assert {(name, "as_quoted") for name in shown["quotes"]} <= names
-    (hybrid, _) = rows(table, mechanism="hybrid_30", customer_dimension="organisation")
+    (hybrid, *_) = rows(table, mechanism="hybrid_30", customer_dimension="organisation")
     assert hybrid["variance_reduction"] == pytest.approx(1 - 0.3**2)
 
 
@@ -548,7 +549,7 @@ def test_impossible_terms_in_the_settings_are_refused(terms):
 def test_a_cap_a_session_applies_to_sessions_and_not_to_bills(marts):
     fill_with_sessions(marts)
     table = recommendation.tables(marts, settings())
-    (capped, _) = rows(table["pricing_risk"], mechanism="session_cap", customer_dimension="user_id")
+    (capped, *_) = rows(table["pricing_risk"], mechanism="session_cap", customer_dimension="user_id")
     terms = json.loads(capped["params"])
     assert terms["cap_usd"] == 10
     assert terms["fee_usd"] == pytest.approx(90)
@@ -557,7 +558,7 @@ def test_a_cap_a_session_applies_to_sessions_and_not_to_bills(marts):
         for row in rows(table["pricing_bills"], mechanism="session_cap", customer_dimension="user_id")
     }
     assert prices == pytest.approx({1: 320 + 90, 2: 290 + 90, 3: 320 + 90})
-    (simulated, _) = rows(table["pricing_risk"], mechanism="session_cap", customer_dimension="organisation")
+    (simulated, *_) = rows(table["pricing_risk"], mechanism="session_cap", customer_dimension="organisation")
     assert 0.5 < simulated["variance_reduction"] < 1
 
 
@@ -595,12 +596,12 @@ def test_a_short_history_of_sessions_is_modelled_and_the_model_is_named(marts):
     assert found[0]["tvar_99"] is not None
 
 
-def test_the_frontier_lists_every_mechanism_by_both_principles_and_ends_where_it_must(marts):
+def test_the_frontier_lists_every_mechanism_by_each_principle_and_ends_where_it_must(marts):
     fill(marts)
     table = recommendation.tables(marts, settings())["pricing_frontier"]
     for dimension in ("organisation", "user_id"):
         for name in ("hybrid", "insurance", "allowance", "commitment"):
-            for principle in ("expected_value", "solvency_99"):
+            for principle in PRINCIPLES:
                 where = {"customer_dimension": dimension, "mechanism": name, "loading_principle": principle}
                 found = rows(table, **where)
                 assert 20 < len(found) <= recommendation.FRONTIER_POINTS
@@ -616,7 +617,7 @@ def test_the_recommendation_reaches_its_target_and_says_who_bears_the_risk(marts
     terms = settings(budget_usd=600, target_variance_reduction=0.6)
     table = recommendation.tables(marts, terms)["pricing_recommendation"]
     best = rows(table, target="variance_reduction", rank=1)
-    assert len(best) == 4
+    assert len(best) == 2 * len(PRINCIPLES)
     for row in best:
         assert row["variance_reduction"] >= 0.6 - 1e-6
         assert row["customer_variance_share"] + row["provider_variance_share"] + row["shared_variance_share"] == (
@@ -628,10 +629,28 @@ def test_the_recommendation_reaches_its_target_and_says_who_bears_the_risk(marts
         assert row["p_over_budget"] <= 0.05
     for dimension in ("organisation", "user_id"):
         names = [row["mechanism"] for row in best if row["customer_dimension"] == dimension]
-        disagrees = [
-            "The two principles disagree" in row["reason"] for row in best if row["customer_dimension"] == dimension
-        ]
-        assert set(disagrees) == {names[0] != names[1]}
+        asks = ["Ask the provider" in row["reason"] for row in best if row["customer_dimension"] == dimension]
+        assert set(asks) == {len(set(names)) > 1}
+
+
+def test_contracts_by_user_are_the_view_of_a_provider_and_not_recommended_to_a_buyer(marts):
+    fill(marts, users=tuple("abcdefgh"))
+    table = recommendation.tables(marts, settings())["pricing_recommendation"]
+    assert {row["view"] for row in rows(table, customer_dimension="organisation")} == {"buyer"}
+    by_user = rows(table, customer_dimension="user_id", target="variance_reduction")
+    assert {row["view"] for row in by_user} == {"provider"}
+    assert all("the view of a provider or platform team that bills by user_id" in row["reason"] for row in by_user)
+
+
+def test_a_bill_that_hardly_varies_needs_no_contract(marts):
+    for day in days(date(2026, 1, 1), date(2026, 6, 30)):
+        add(marts, day, "10" if day.day % 2 else "10.2", user_id="ana")
+    table = recommendation.tables(marts, settings(budget_usd=330))["pricing_recommendation"]
+    for row in rows(table, customer_dimension="organisation", rank=1):
+        assert row["reason"].startswith("You need no contract: ")
+        assert row["status"] == "ok"
+    for row in rows(table, customer_dimension="organisation", target="budget", rank=1):
+        assert (row["mechanism"], row["loading"]) == ("per_token", 0)
 
 
 def test_a_mechanism_of_the_settings_can_be_the_one_that_is_recommended(marts):
@@ -640,8 +659,8 @@ def test_a_mechanism_of_the_settings_can_be_the_one_that_is_recommended(marts):
     table = recommendation.tables(marts, settings(mechanisms={"ours": {"tiers": tiers}}, target_variance_reduction=0.6))
     recommended = table["pricing_recommendation"]
     found = rows(recommended, target="variance_reduction", mechanism="ours", customer_dimension="user_id")
-    assert {row["loading_principle"] for row in found} == {"expected_value", "solvency_99"}
-    (priced, _) = rows(table["pricing_risk"], mechanism="ours", customer_dimension="user_id")
+    assert {row["loading_principle"] for row in found} == set(PRINCIPLES)
+    (priced, *_) = rows(table["pricing_risk"], mechanism="ours", customer_dimension="user_id")
     assert found[0]["params"] == priced["params"]
     assert found[0]["loading"] == priced["loading"]
     assert "graduated tiers: 1 of list from $0.00, 0 of list from $40.00" in found[0]["reason"]
@@ -650,7 +669,7 @@ def test_a_mechanism_of_the_settings_can_be_the_one_that_is_recommended(marts):
 def test_variance_that_nobody_can_know_is_not_called_none(marts):
     fill(marts, date(2026, 1, 1), date(2026, 1, 31), users=tuple(f"u{number:02}" for number in range(25)))
     table = recommendation.tables(marts, settings())["pricing_recommendation"]
-    (row, _) = rows(table, target="variance_reduction", customer_dimension="user_id")
+    row, *_ = rows(table, target="variance_reduction", customer_dimension="user_id")
     assert row["status"] == "unreachable"
     assert "no customer has two bills" in row["reason"]
 
@@ -677,8 +696,11 @@ def test_the_providers_loading_falls_with_customers_but_not_the_common_shock(mar
 def test_the_lambda_of_the_settings_is_the_loading_of_the_expected_value(marts):
     fill(marts)
     table = pricing_risk(marts, settings(loading_lambda=0.35))
-    for row in rows(table, loading_principle="expected_value", mechanism="hybrid"):
-        assert row["loading"] == pytest.approx(0.35 * row["pure_premium"])
+    least = float(min(row["bill_usd"] for row in rows(pricing_bills(marts, settings()), customer_dimension="user_id")))
+    (row,) = rows(table, loading_principle="expected_value", mechanism="hybrid", customer_dimension="user_id")
+    assert row["loading"] == pytest.approx(
+        0.35 * (row["pure_premium"] - 0.5 * least)
+    )  # what every bill cedes is certain
 
 
 def test_the_naive_view_is_named_so_and_counts_conversations(marts):

@@ -354,7 +354,7 @@ def test_monte_carlo_lies_within_three_standard_errors_of_fft():
 
 
 def test_the_sum_of_many_customers_is_exact_where_it_is_known():
-    coin = sum_of_independent(np.array([0.0, 1.0]), 10)
+    coin = sum_of_independent(np.array([0.0, 1.0]), 10, points=2**16)
     at_least_nine = coin.probabilities[coin.values_usd > 8.5].sum()
     assert coin.mean() == pytest.approx(5)
     assert coin.sd() == pytest.approx(np.sqrt(2.5), rel=1e-6)

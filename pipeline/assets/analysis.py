@@ -107,6 +107,7 @@ _OF_PRICING = frozenset(
         "budget_probability",
         "target_variance_reduction",
         "loading_lambda",
+        "cost_of_capital",
         "pool_customers",
         "quotes",
         "mechanisms",

@@ -410,16 +410,15 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
     else:
         aim = f"to remove {settings.target_variance_reduction:.0%} of the variance of a month"
         by_principle = market.cheapest(Target(settings.target_variance_reduction))
-    calm = _calm(pool, market) if target == "variance_reduction" else None
     needless = market.per_token()
+    varies = vary(market.ledger.bills, market.customers) or np.bincount(market.customers).max() < 2
     winners = {name: choices[0].contract.label for name, choices in by_principle.items() if choices}
-    sentence = "" if calm else disagreement(winners)
+    calm = _calm(pool, market) if target == "variance_reduction" and varies else ""
+    sentence = disagreement(winners)
     rows: list[dict[str, Any]] = []
     mean = float(market.ledger.bills.mean())
     for principle in PRINCIPLES:
-        choices = by_principle[principle]
-        if calm and not any(each.contract == needless.contract for each in choices):
-            choices = [needless, *choices]
+        choices = by_principle[principle] if varies or target == "budget" else [needless]
         if not choices:
             why = "no contract reaches the target"
             if target != "budget" and np.bincount(market.customers).max() < 2:
@@ -429,8 +428,10 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
             customer, provider, shared = _shares(choice.contract, market.ledger)
             loaded = choice.contract.price_in(market.ledger) + choice.loading
             is_needless = choice.contract == needless.contract
+            needs = "per-token is enough" if varies or target == "budget" else "bills do not vary, so nothing is needed"
             notes = [
-                f"You need no contract: {calm or f'per-token is enough {aim}'}."
+                calm if rank == 1 else "",
+                f"You need no contract: {needs} {aim}."
                 if is_needless
                 else _recommendation_words(choice, rank, principle, market, aim),
                 "" if is_needless else _bearing(customer, provider, shared),
@@ -459,15 +460,16 @@ def _recommended(pool: Pool, market: Market, settings: Settings, target: str) ->
     return rows
 
 
-def _calm(pool: Pool, market: Market) -> str | None:
-    """Why a buyer's bill needs no contract whatever the target; None if it varies."""
+def _calm(pool: Pool, market: Market) -> str:
+    """A sentence for a buyer whose bill hardly varies; else ''."""
     bills = market.ledger.bills
-    if not vary(bills, market.customers) and np.bincount(market.customers).max() > 1:
-        return "bills do not vary"
     high = value_at_risk(bills, 0.95)
     if pool.dimension != ORGANISATION or not pool.has_tails or high is None or high > bills.mean() * (1 + CALM):
-        return None
-    return f"19 of 20 months cost at most {usd(high)}, where {usd(float(bills.mean()))} is expected"
+        return ""
+    return (
+        f"You need no contract: 19 of 20 months cost at most {usd(high)}, where {usd(float(bills.mean()))} is "
+        "expected. Should you want one all the same:"
+    )
 
 
 def _recommendation_words(choice: Choice, rank: int, principle: str, market: Market, aim: str) -> str:
