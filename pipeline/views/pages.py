@@ -14,23 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.connection import Row
-from pipeline.words import counted, usd
-
 # Path at which `token-analytics ui` serves the folder of reports.
 ADDRESS = "/reports"
-
-
-def budget_in_words(month: Row | None) -> str:
-    """The forecast of a row of analysis.cost_forecast and its 95% budget, the same on each page; '' without one."""
-    if month is None or month["point"] is None:
-        return ""
-    words = f"{month['month']:%B %Y} is forecast at {usd(month['point'])}"
-    if month["budget_95"] is None:
-        return f"{words}; there is too little history for a budget."
-    tried, over = month["backtest_budgets"], month["backtest_over_budget"]
-    record = f" ({over} of {counted(tried, 'past month')} exceeded theirs)" if tried else ""
-    return f"{words}; a budget of {usd(month['budget_95'])} has a 95% chance of being enough{record}."
 
 
 def display(value: Any) -> str:
