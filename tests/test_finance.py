@@ -29,6 +29,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rows import USAGE_HEAD
 
+from pipeline.analysis import bridge
 from pipeline.finance import closing, focus, rate_check
 from pipeline.reference import allocation, rates
 from pipeline.savings import repricing
@@ -139,6 +140,29 @@ def test_chargeback_of_each_month_adds_up_to_its_bill_to_the_last_decimal(
         assert rows_of(warehouse.connection, "SELECT sum(direct_usd), sum(shared_usd) FROM marts.chargeback") == [
             (0, 0)
         ]
+
+
+def test_usage_follows_a_changed_allocation_to_its_team_and_so_does_the_bridge_by_team(
+    models: Models, new_home: Callable[..., Home]
+) -> None:
+    warehouse = Warehouse(models, new_home(), "marts.charges", "marts.token_usage_minutes", "marts.billed_costs")
+    january, february = ("2026-01-20", 100_000), ("2026-02-20", 300_000)
+    logs = [(f"{user}{day}", day, user, "a", tokens) for user in ("u1", "u2") for day, tokens in (january, february)]
+    warehouse.home.land({"sessions.csv": sessions_csv(*logs), "../allocation.csv": "team,user_id\nred,u1\n"})
+    warehouse.update(10**6)
+    team_of = "SELECT DISTINCT user_id, team FROM marts.charges ORDER BY ALL"
+    assert rows_of(warehouse.connection, team_of) == [("u1", "red"), ("u2", "")]
+    warehouse.home.land({"../allocation.csv": "team,user_id,api_key\nblue,,a\nred,u1,\n"})
+    warehouse.update(10**6)
+    assert rows_of(warehouse.connection, team_of) == [("u1", "red"), ("u2", "blue")]
+    assert warehouse.marts() == warehouse.rebuilt()
+    warehouse.connection.execute("CREATE TABLE marts.model_rates AS FROM raw.rate_card")
+    table = bridge.bridge_between(
+        warehouse.connection, bridge.Period.parse("2026-01"), bridge.Period.parse("2026-02"), by=["team"]
+    ).to_pylist()
+    moved = {row["segment"]: row["usd"] for row in table if row["term"] == "volume"}
+    # 200,000 output tokens more at 15 USD a million
+    assert moved == {"team=red": 3, "team=blue": 3, "all": 6}
 
 
 def test_days_without_a_bill_are_estimates_and_no_part_of_the_bill(models: Models) -> None:
