@@ -55,6 +55,17 @@ def test_the_simulator_gives_the_cheapest_terms_that_remove_enough(priced):
     assert "stop-loss (deductible $40.00). It costs $3.00 a month more" in shown.sentence
 
 
+def test_the_simulator_knows_what_was_searched_for_the_target(tmp_path):
+    searched = {
+        "target": "variance_reduction", "customer_dimension": "organisation", "loading_principle": "expected_value",
+        "rank": 1, "mechanism": "session_cap", "params": json.dumps({"cap_usd": 2.0}), "variance_reduction": 0.75,
+        "loading": 2.5, "status": "ok",
+    }  # fmt: skip
+    both = snapshot(tmp_path, {"analysis.pricing_frontier": FRONTIER, "analysis.pricing_recommendation": [searched]})
+    shown = run(contracts.SIMULATOR, both, EVERYTHING)
+    assert [(row["contract"], row["loading"]) for row in shown.rows][0] == ("Cap per session", 2.5)
+
+
 def test_a_slider_and_a_margin_change_the_answer(priced):
     calm = run(contracts.SIMULATOR, priced, parse({"calm": ["55"]}))
     assert [row["loading"] for row in calm.rows] == [1.0, 4.0]
