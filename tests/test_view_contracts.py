@@ -63,7 +63,7 @@ def test_the_simulator_knows_what_was_searched_for_the_target(tmp_path):
     }  # fmt: skip
     both = snapshot(tmp_path, {"analysis.pricing_frontier": FRONTIER, "analysis.pricing_recommendation": [searched]})
     shown = run(contracts.SIMULATOR, both, EVERYTHING)
-    assert [(row["contract"], row["loading"]) for row in shown.rows][0] == ("Cap per session", 2.5)
+    assert (shown.rows[0]["contract"], shown.rows[0]["loading"]) == ("Cap per session", 2.5)
 
 
 def test_a_slider_and_a_margin_change_the_answer(priced):

@@ -81,8 +81,8 @@ def _simulated(rows: Sequence[Row], filters: Filters) -> str:
     extra = best["loading"] or 0.0
     more = "nothing more" if extra < 0.005 else f"{money(extra)} a month more"
     return (
-        f"To remove {share(calm)} of the random swings of a month, the cheapest of these contracts is {_name(best).lower()} "
-        f"({_terms(best)}). It costs {more} than paying per token, on average."
+        f"To remove {share(calm)} of the random swings of a month, the cheapest of these contracts is "
+        f"{_name(best).lower()} ({_terms(best)}). It costs {more} than paying per token, on average."
     )
 
 
