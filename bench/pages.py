@@ -34,7 +34,7 @@ import duckdb
 import generate
 from measure import machine
 
-from pipeline.store.published import Publication
+from pipeline.store.published import Publication, Snapshot
 from pipeline.views import site
 from pipeline.views.filters import parse
 
@@ -63,14 +63,14 @@ def addresses(first: str, last: str, models: list[str], keys: list[str]) -> list
     ]
 
 
-def bare_seconds(home: Path, filters: list[str]) -> dict[tuple[str, str], float]:
+def bare_seconds(home: Path, snapshot: Snapshot, filters: list[str]) -> dict[tuple[str, str], float]:
     """The median time of each view's SQL with each of the filters, in a started DuckDB."""
     found = {}
     with duckdb.connect(str(home / PUBLISHED), read_only=True) as connection:
         for page in site.QUESTIONS:
             for view in page.views:
                 for address in filters:
-                    query, values = view.statement(parse({}) if not address else _parsed(address))
+                    query, values = view.statement(parse({}) if not address else _parsed(address), snapshot)
                     times = []
                     for _ in range(3):
                         started = time.perf_counter()
@@ -188,7 +188,7 @@ def main() -> None:
             list(choices.values["model"][:2]),
             list(choices.values["api_key"][:1]),
         )
-        bare = bare_seconds(home, filters)
+        bare = bare_seconds(home, snapshot, filters)
         snapshot.close()
         server = subprocess.Popen(
             [COMMAND, "serve", "--home", str(home), "--port", "0"], stderr=subprocess.PIPE, text=True
