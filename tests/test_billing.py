@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from marts import IN_FORCE
 
-from pipeline.analysis.days import cost_forecast
 from pipeline.pricing import bill_history, recommendation
 from pipeline.pricing.frontier import PRINCIPLES
 from pipeline.settings import Settings
@@ -568,17 +567,6 @@ def test_without_sessions_the_cap_a_session_is_left_out_and_named(marts):
     table = pricing_risk(marts, settings())
     assert rows(table, mechanism="session_cap") == []
     assert "session_cap is left out" in rows(table, mechanism="bundle")[0]["reason"]
-
-
-@pytest.mark.parametrize("last", [date(2026, 5, 31), date(2026, 5, 21)])  # the second month is wholly ahead
-def test_value_at_risk_of_the_organisation_is_the_budget_of_the_forecast(marts, last):
-    fill(marts, date(2026, 1, 1), last)
-    (forecast,) = rows(cost_forecast(marts, settings()), segment="all")
-    risk, *_ = rows(pricing_risk(marts, settings()), segment="all", customer_dimension="organisation")
-    assert (risk["method"], risk["mechanism"]) == ("forecast", "per_token")
-    assert (risk["var_95"], risk["var_99"]) == (forecast["next_budget_95"], forecast["next_budget_99"])
-    assert risk["mean"] == pytest.approx(forecast["next_point"])
-    assert (forecast["budget_95"] == forecast["next_budget_95"]) == (last.day == 31)
 
 
 def test_the_costliest_segments_are_priced_beside_all(marts):

@@ -92,8 +92,12 @@ def test_quotes_come_first(tmp_path):
     answer = contracts.answer(with_quote, EVERYTHING)
     assert (answer.sentence, answer.number) == ("acme would have saved $120.00.", "$120.00")
     (tmp_path / "other").mkdir()
-    without = snapshot(tmp_path / "other", {"analysis.pricing_recommendation": [recommended]})
+    budget = {"segment": "all", "next_month": dt.date(2026, 6, 1), "next_budget_95": 619.73}
+    without = snapshot(
+        tmp_path / "other", {"analysis.pricing_recommendation": [recommended], "analysis.cost_forecast": [budget]}
+    )
     answer = contracts.answer(without, EVERYTHING)
+    assert answer.tiles[0].value == "$619.73"
     assert (answer.sentence, answer.number) == ("Stop-loss costs $3.00 a month extra.", "$3.00")
 
 

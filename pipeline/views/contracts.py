@@ -199,6 +199,9 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     """The best quote, or what to negotiate."""
     (row,) = snapshot.rows(sql("views/contracts/answer"))
     tiles = []
+    if row["budget_usd"] is not None:
+        enough = f"is enough for {row['budget_month']:%B %Y} with a chance of 95%, without a contract"
+        tiles.append(Tile("A budget of", money(row["budget_usd"]), enough))
     extra = "" if row["loading_usd"] is None else money(row["loading_usd"])
     if extra:
         tiles.append(Tile("A steadier bill costs", extra, "a month more, for the target in the settings"))

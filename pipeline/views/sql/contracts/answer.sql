@@ -1,5 +1,7 @@
--- The best quote, and what the organisation's cheapest contract for the target is.
+-- The best quote, the organisation's cheapest contract for the target, and the budget of the month that they are priced on.
 select
+    (select next_month from analysis.cost_forecast where segment = 'all') as budget_month,
+    (select next_budget_95 from analysis.cost_forecast where segment = 'all') as budget_usd,
     (select count(*) from analysis.pricing_quotes where quote is not null) as quotes,
     (select arg_max(answer, saving_usd) from analysis.pricing_quotes where quote is not null) as best_answer,
     (select max(saving_usd) from analysis.pricing_quotes where quote is not null) as best_saving_usd,
