@@ -21,7 +21,7 @@ from pipeline.store.connection import Row
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import literal, sql
 from pipeline.views import plots
-from pipeline.views.filters import DIMENSIONS, NOT_STATED, FilterError, Filters
+from pipeline.views.filters import DIMENSIONS, NOT_STATED, FilterError, Filters, parse
 from pipeline.views.view import (
     Answer,
     Column,
@@ -107,14 +107,15 @@ def periods(snapshot: Snapshot, filters: Filters) -> tuple[Period, Period] | Non
 
 def _asked(filters: Filters, name: str, history: tuple[dt.date | None, dt.date | None]) -> Period | None:
     """The period of two options of the address; an end that is left out is that of the history."""
-    ends = [filters.option(f"{name}_{end}") for end in ("from", "to")]
-    if not any(ends) or None in history:
+    ends = {end: filters.option(f"{name}_{end}") for end in ("from", "to")}
+    if not any(ends.values()) or None in history:
         return None
     try:
-        days = [dt.date.fromisoformat(text) if text else day for text, day in zip(ends, history, strict=True)]
-    except ValueError:
-        raise FilterError(f"{name}_from and {name}_to: write days as 2026-01-31") from None
-    return _period(*(day for day in days if day))
+        asked = parse({end: [text] for end, text in ends.items()})
+    except FilterError as error:
+        raise FilterError(f"{name}_{error}") from None
+    first, last = history
+    return _period(asked.first or first or dt.date.min, asked.last or last or dt.date.max)
 
 
 def _period(first: dt.date, last: dt.date) -> Period:
