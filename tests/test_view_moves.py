@@ -238,3 +238,13 @@ def test_what_has_no_bridge_is_said(tmp_path):
 
 def test_every_cause_has_words_for_more_and_for_less():
     assert {term.replace("_", " ") for term in EVERY_TERM} <= moves.CAUSES.keys()
+
+
+def test_days_that_stand_out_have_their_colour_whatever_they_cost(tmp_path):
+    day = dt.date(2025, 10, 22)
+    for name, cost in (("cheap", "1"), ("expensive", "500")):
+        (tmp_path / name).mkdir()
+        charges = [charge(day, cost), charge(day + dt.timedelta(days=1), "10")]
+        shown = run(moves.DAYS, published(tmp_path / name, flags=[flag(day)], charges=charges), EVERYTHING)
+        colours = {trace["name"]: trace["marker"]["color"] for trace in shown.figure["data"]}
+        assert colours == {"stands out": "var(--flag)", "usual": "var(--s1)"}

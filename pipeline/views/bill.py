@@ -151,7 +151,8 @@ def _span(first: dt.date, last: dt.date) -> str:
 def _checked_figure(rows: Sequence[Row], filters: Filters) -> Figure:
     figure = plots.stacked([row | {"year": str(row["year"])} for row in rows], "year", "usd", "outcome", "usd")
     figure["layout"]["xaxis"] = {"type": "category"}
-    return figure
+    colours = {"checked and right": plots.SERIES[0], "differs": "var(--flag)", "not checkable": "var(--quiet)"}
+    return plots.coloured(figure, colours)
 
 
 def _steps_figure(rows: Sequence[Row], filters: Filters) -> Figure:
@@ -175,7 +176,8 @@ def _coverage_figure(rows: Sequence[Row], filters: Filters) -> Figure:
         for row in rows
         for part, column in (("accounted for", "explained_usd"), ("open", "open_usd"))
     ]
-    return plots.stacked(parts, "name", "usd", "part", "usd")
+    colours = {"accounted for": plots.SERIES[0], "open": "var(--flag)"}
+    return plots.coloured(plots.stacked(parts, "name", "usd", "part", "usd"), colours)
 
 
 def _coverage_sentence(rows: Sequence[Row], filters: Filters) -> str:

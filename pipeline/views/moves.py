@@ -327,18 +327,15 @@ def _month_link(row: Row, filters: Filters) -> tuple[str, Filters] | None:
 
 
 def _months_figure(rows: Sequence[Row], filters: Filters) -> Figure:
-    directions = ("more than the month before", "less than the month before")
-    return plots.stacked(
-        [row | {"direction": directions[row["change_usd"] < 0]} for row in rows],
-        "month",
-        "change_usd",
-        "direction",
-        "usd",
-    )
+    colours = {"more than the month before": "var(--plus)", "less than the month before": "var(--minus)"}
+    more, less = colours
+    named = [row | {"direction": less if row["change_usd"] < 0 else more} for row in rows]
+    return plots.coloured(plots.stacked(named, "month", "change_usd", "direction", "usd"), colours)
 
 
 def _days_figure(rows: Sequence[Row], filters: Filters) -> Figure:
-    return plots.stacked(rows, "usage_date", "cost_usd", "kind", "usd")
+    colours = {"usual": plots.SERIES[0], "stands out": "var(--flag)", "taken back": "var(--quiet)"}
+    return plots.coloured(plots.stacked(rows, "usage_date", "cost_usd", "kind", "usd"), colours)
 
 
 def _days_sentence(rows: Sequence[Row], filters: Filters) -> str:
@@ -428,6 +425,7 @@ MONTHS = View(
     figure=_months_figure,
     values=_segment,
     words=_part,
+    is_overview=True,
     empty="A bridge needs two months.",
 )
 DAYS = View(

@@ -70,6 +70,13 @@ def stacked(rows: Sequence[Row], x: str, y: str, part: str, unit: Unit) -> Figur
     }
 
 
+def coloured(figure: Figure, colours: Mapping[str, str]) -> Figure:
+    """A stacked figure whose named parts have these colours, whichever of them is the largest."""
+    for trace in figure["data"]:
+        trace["marker"] = {"color": colours.get(trace["name"], trace["marker"]["color"])}
+    return figure
+
+
 def ranked(rows: Sequence[Row], name: str, value: str, unit: Unit, most: int = 15) -> Figure:
     """Horizontal bars, the largest at the top."""
     taken = list(rows)[:most][::-1]
