@@ -96,6 +96,36 @@ def test_pages_are_only_read(client: TestClient, method: str) -> None:
     assert client.request(method, "/spend").status_code == 405
 
 
+@pytest.mark.parametrize("address", ["/", "/spend", "/spend/split.csv", "/static/app.js", "/nowhere"])
+def test_head_is_answered_like_get(client: TestClient, address: str) -> None:
+    head, get = client.head(address), client.get(address)
+    assert (head.status_code, head.headers["content-type"]) == (get.status_code, get.headers["content-type"])
+
+
+def test_an_unexpected_error_is_told_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "question", lambda *_: 1 / 0)
+    with TestClient(create(settings.load(home)), raise_server_exceptions=False) as failing:
+        answer = failing.get("/spend")
+    assert answer.status_code == 500
+    assert "This went wrong" in answer.text
+
+
+def test_an_address_of_a_page_of_rows_that_filters_left_out_shows_the_last(client: TestClient) -> None:
+    for at in ("/spend?split.page=40", "/sessions?sessions.page=9999"):
+        name = at.partition("?")[2].partition(".")[0]
+        table = client.get(at).text.partition(f'<section id="{name}"')[2].partition("</section>")[0]
+        assert "<td" in table
+        assert "Next rows" not in table
+
+
+def test_a_link_leads_to_the_usage_of_its_row(client: TestClient) -> None:
+    # gaps of the bill know no teams, so their links name none
+    gaps = client.get("/bill?team=Shop").text.partition('<section id="gaps"')[2].partition("</section>")[0]
+    body = gaps.partition("<tbody>")[2].partition("</tbody>")[0]
+    assert "/spend?" in body
+    assert "team=" not in body
+
+
 @pytest.mark.parametrize(
     "headers",
     [

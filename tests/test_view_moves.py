@@ -113,6 +113,7 @@ def test_parts_are_ranked_by_their_change_and_lead_to_their_own_bridge(tmp_path)
     assert [row["segment"] for row in run(moves.PARTS, found, by_team).rows] == ["team=search"]
     answer = moves.answer(found, parse({"team": ["search"]}))
     assert answer.sentence.startswith("The bill of team search for November 2025 is $5.00, $15.00 less")
+    assert answer.warnings[0].endswith("is under Who pays?")
 
 
 MARCH = Period.month(dt.date(2026, 3, 1))

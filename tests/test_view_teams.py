@@ -96,7 +96,8 @@ def words(made: statement.Statement) -> str:
 def test_the_answer_says_who_pays_and_who_is_over_budget(published):
     answer = teams.answer(published, EVERYTHING)
     assert answer.sentence == (
-        "February 2026 cost $142.00: Search pays $100.00, Shop pays $35.00, $7.00 is not allocated."
+        "With what is not billed yet, February 2026 comes to $142.00: Search pays $100.00, "
+        "Shop pays $35.00, $7.00 is not allocated."
     )
     assert answer.number == "$142.00"
     assert answer.warnings == (
@@ -144,7 +145,7 @@ def test_without_an_allocation_the_page_says_what_to_do_and_shows_keys(tmp_path)
     }
     published = snapshot(tmp_path, tables)
     answer = teams.answer(published, EVERYTHING)
-    assert answer.sentence == f"February 2026 cost $9.00, and no team pays for it yet. {teams.HOW}"
+    assert answer.sentence == f"The bill for February 2026 is $9.00, and no team pays for it yet. {teams.HOW}"
     assert answer.warnings == ()
     assert [row["api_key"] for row in run(teams.KEYS, published, EVERYTHING).rows] == ["stray"]
 

@@ -32,6 +32,7 @@ KINDS = {
     "sql": "text/plain",
 }
 MOST_ROWS = 1_000_000
+READS = ["GET", "HEAD"]  # a server leaves the body of HEAD out
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 ASSETS = {file.name: _TYPES[file.suffix] for file in site.STATIC.iterdir() if file.suffix in _TYPES}
 POLICY = (
@@ -93,12 +94,12 @@ def create(settings: Settings) -> FastAPI:
             return Response(status_code=304, headers=headers)
         return HTMLResponse(make(snapshot, filters), headers=headers)
 
-    @app.get("/")
+    @app.api_route("/", methods=READS)
     def entrance(request: Request) -> Response:
         """All questions with their answers."""
         return html(request, lambda snapshot, filters: site.index(served, snapshot, filters))
 
-    @app.get("/static/{name}")
+    @app.api_route("/static/{name}", methods=READS)
     def asset(request: Request, name: str) -> Response:
         """A script or style; its address names its content, so it never changes."""
         if name not in ASSETS:
@@ -108,7 +109,7 @@ def create(settings: Settings) -> FastAPI:
         headers |= {"content-encoding": "gzip"} if is_compressed else {}
         return Response(_asset(name, is_compressed), media_type=ASSETS[name], headers=headers)
 
-    @app.get("/{name}")
+    @app.api_route("/{name}", methods=READS)
     def question(request: Request, name: str) -> Response:
         """A question."""
         page = site.page_of(name)
@@ -116,7 +117,7 @@ def create(settings: Settings) -> FastAPI:
             raise HTTPException(404)
         return html(request, lambda snapshot, filters: site.question(served, page, snapshot, filters))
 
-    @app.get(f"/{teams.STATEMENT}")
+    @app.api_route(f"/{teams.STATEMENT}", methods=READS)
     def statement_of(request: Request, month: str = "", team: str = "") -> Response:
         """The statement of a month and team, to download."""
         try:
@@ -126,7 +127,7 @@ def create(settings: Settings) -> FastAPI:
         disposition = {"content-disposition": f'attachment; filename="{made.file_name}"'}
         return HTMLResponse(made.html(), headers=disposition)
 
-    @app.get("/{name}/{file}")
+    @app.api_route("/{name}/{file}", methods=READS)
     def rows(request: Request, name: str, file: str) -> Response:
         """A view's rows, or its query."""
         view_name, _, kind = file.rpartition(".")
@@ -158,6 +159,10 @@ def create(settings: Settings) -> FastAPI:
     def unreadable(request: Request, error: Exception) -> Response:
         text = "These rows cannot be read from what is published: `token-analytics run` renews it."
         return message(request, 503, "This cannot be read", text)
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> Response:
+        return message(request, 500, "This went wrong", "The page could not be made: the server printed the error.")
 
     @app.exception_handler(HTTPException)
     def other(request: Request, error: Exception) -> Response:

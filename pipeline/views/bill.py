@@ -386,7 +386,7 @@ KEYS = View(
         Column("workspace", "Workspace"),
         Column("billed_usd", "Billed", "usd"),
         Column("logged_usd", "Logged", "usd"),
-        Column("logged_tokens", "Logged", "tokens"),
+        Column("logged_tokens", "Logged tokens", "tokens"),
         Column("first_day", "First day", "day"),
         Column("last_day", "Last day", "day"),
     ),

@@ -23,6 +23,7 @@ from pipeline.store.sqlfiles import literal, sql
 from pipeline.views import plots
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, FilterError, Filters, parse
 from pipeline.views.view import (
+    OF_TEAM_KEYS,
     Answer,
     Column,
     Figure,
@@ -502,6 +503,8 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     unknown = filters.unknown_to(_known_to_bridge(filters))
     if unknown:
         warnings.append(f"There is no bridge of this choice of {' and '.join(unknown)}: shown is that of everything.")
+    if "team" in filters.of:
+        warnings.append(OF_TEAM_KEYS)
     rows = _summary(snapshot, filters) if pair else []
     if pair and not rows:
         periods_in_words = " or ".join(_in_words(period) for period in pair)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from pipeline.store.connection import Row
@@ -19,6 +20,7 @@ from pipeline.store.sqlfiles import sql
 from pipeline.views import plots
 from pipeline.views.filters import DIMENSIONS, FilterError, Filters
 from pipeline.views.view import (
+    OF_TEAM_KEYS,
     Answer,
     Column,
     Figure,
@@ -201,7 +203,7 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
             f"({bill['first_without']} to {bill['last_without']}) and is not in these numbers.",
         )
     if not months:
-        return Answer("No usage matches these filters.", warnings=warnings)
+        return _only_in_logs(snapshot, filters) or Answer("No usage matches these filters.", warnings=warnings)
     last = months[-1]
     total = sum((row["cost_usd"] for row in months), Decimal(0))
     tokens = sum(row["tokens"] or 0 for row in months)
@@ -231,6 +233,20 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
         return Answer(sentence, money(total), tuple(tiles), warnings)
     tiles.insert(0, Tile("All months", money(total), counted(len(months), "month")))
     return Answer(_month_sentence(months), money(last["cost_usd"]), tuple(tiles), warnings)
+
+
+def _only_in_logs(snapshot: Snapshot, filters: Filters) -> Answer | None:
+    """What the logs have where the provider's account has nothing: a team that pays by user or project, for one."""
+    if filters.source:
+        return None
+    logs = replace(filters, source="sessions")
+    condition, values = logs.conditions(OF_CHARGES)
+    months = snapshot.rows(sql("views/spend/answer", filters=condition), values)
+    if not months:
+        return None
+    cost = money(sum((row["cost_usd"] for row in months), Decimal(0)))
+    sentence = f"The provider's account has no usage of these filters; your logs have {cost}."
+    return Answer(sentence, cost, (Tile("In your logs", cost, to=("spend", logs)),))
 
 
 def _month_sentence(months: Sequence[Row]) -> str:
@@ -268,6 +284,8 @@ def _warnings(months: Sequence[Row], filters: Filters) -> tuple[str, ...]:
         warnings.append(f"Usage within subscriptions would cost {money(seats)} by the token; it is not in the cost.")
     if filters.reads_logs and not filters.source:
         warnings.append("Users and projects are known from logs only, so these numbers come from the logs.")
+    if "team" in filters.of and not filters.reads_logs:
+        warnings.append(OF_TEAM_KEYS)
     return tuple(warnings)
 
 

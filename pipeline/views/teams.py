@@ -215,7 +215,7 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     tiles = [Tile("Statement to send", f"{month:%B %Y}", f"token-analytics statement --month {month:%Y-%m}", whole)]
     if not any(row["team"] for row in rows) and not filters.chosen:
         return Answer(
-            f"{month:%B %Y} cost {money(cost)}, and no team pays for it yet. {HOW}",
+            f"{_amount(month, last, cost, filters)}, and no team pays for it yet. {HOW}",
             money(cost),
             tuple(tiles),
             tuple(warnings),
@@ -224,10 +224,12 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     tiles.append(Tile("Teams", f"{sum(bool(row['team']) for row in last):,}"))
     if shared:
         tiles.append(Tile("Shared costs", money(shared), "split over the teams"))
-    return Answer(_sentence(month, last, cost), money(cost), tuple(tiles), (*warnings, *_warnings(month, last, cost)))
+    return Answer(
+        _sentence(month, last, cost, filters), money(cost), tuple(tiles), (*warnings, *_warnings(month, last, cost))
+    )
 
 
-def _sentence(month: dt.date, rows: Sequence[Row], cost: Decimal) -> str:
+def _sentence(month: dt.date, rows: Sequence[Row], cost: Decimal, filters: Filters) -> str:
     paying = [row for row in rows if row["team"]]
     named = [f"{text(row['team'])} pays {money(row['cost_usd'])}" for row in paying[:MOST_NAMED]]
     if len(paying) > MOST_NAMED:
@@ -236,7 +238,16 @@ def _sentence(month: dt.date, rows: Sequence[Row], cost: Decimal) -> str:
     alone = sum((row["cost_usd"] for row in rows if not row["team"]), Decimal(0))
     if alone:
         named.append(f"{money(alone)} is not allocated")
-    return f"{month:%B %Y} cost {money(cost)}: {', '.join(named)}."
+    return f"{_amount(month, rows, cost, filters)}: {', '.join(named)}."
+
+
+def _amount(month: dt.date, rows: Sequence[Row], cost: Decimal, filters: Filters) -> str:
+    """What is split: the bill, which differs by cents from usage at the rate card, and what is not billed yet."""
+    if filters.chosen:
+        return f"{month:%B %Y} cost {money(cost)}"
+    if any(row["estimated_usd"] for row in rows):
+        return f"With what is not billed yet, {month:%B %Y} comes to {money(cost)}"
+    return f"The bill for {month:%B %Y} is {money(cost)}"
 
 
 def _warnings(month: dt.date, rows: Sequence[Row], cost: Decimal) -> list[str]:

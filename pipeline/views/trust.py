@@ -106,7 +106,8 @@ def _runs_sentence(rows: Sequence[Row], filters: Filters) -> str:
     latest = f"{rows[0]['finished_at']:%Y-%m-%d %H:%M}"
     sentence = f"As of the run of {latest} UTC; a later run that published nothing is not shown."
     if not stopped:
-        return f"{sentence} No check stopped any of the last {counted(len(rows), 'run')}."
+        runs = "it" if len(rows) == 1 else f"any of the last {len(rows):,} runs"
+        return f"{sentence} No check stopped {runs}."
     last = stopped[0]
     return (
         f"{sentence} Checks stopped {len(stopped):,} of the last {counted(len(rows), 'run')}, the latest on "

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -28,6 +28,11 @@ Figure = dict[str, Any]  # plotly's JSON: data and layout
 ROWS_SHOWN = 25
 # A figure is drawn from at most this many rows; a view whose query can give more states so itself.
 MAX_FIGURE_ROWS = 20_000
+# A remark on numbers of a team that come from the provider's account, which names keys only.
+OF_TEAM_KEYS = (
+    "Only usage whose key is the team's. What the team pays besides, of shared costs and by user or project, is under "
+    "Who pays?"
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,11 @@ class Shown:
         """How many pages the table has."""
         return max(1, -(-self.total // self.view.rows_shown))
 
+    def behind(self, filters: Filters) -> Filters:
+        """The filters of the rows: those of the page that the table knows, so that links lead to what is counted."""
+        known = self.view.known(filters)
+        return replace(filters, chosen=tuple((name, values) for name, values in filters.chosen if name in known))
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -192,15 +202,17 @@ def run(view: View, snapshot: Snapshot, filters: Filters) -> Shown:
     """
     query, values = view.statement(filters, snapshot)
     order, number = _order(view, filters)
-    first = (number - 1) * view.rows_shown
     if view.is_list:
         total = snapshot.rows(f"select count(*) as total from ({query})", values)[0]["total"]
+        number, first = _within(number, total, view.rows_shown)
         page = f"{_in_order(query, order)}\nlimit {view.rows_shown} offset {first}"
         rows = every = snapshot.rows(page, values)
     else:
         every = snapshot.rows(query, values)
         ranked = snapshot.rows(_in_order(query, order), values) if order else every
-        rows, total = ranked[first : first + view.rows_shown], len(every)
+        total = len(every)
+        number, first = _within(number, total, view.rows_shown)
+        rows = ranked[first : first + view.rows_shown]
     if view.words:
         rows = [row | view.words(row) for row in rows]
     return Shown(
@@ -215,6 +227,12 @@ def run(view: View, snapshot: Snapshot, filters: Filters) -> Shown:
         order=order,
         page=number,
     )
+
+
+def _within(page: int, total: int, rows_shown: int) -> tuple[int, int]:
+    """A page that exists, and its first row: other filters can leave a table with fewer pages than an address names."""
+    page = min(page, max(1, -(-total // rows_shown)))
+    return page, (page - 1) * rows_shown
 
 
 def _in_order(query: str, order: str) -> str:
