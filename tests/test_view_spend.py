@@ -6,10 +6,12 @@ import datetime as dt
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from published import snapshot
 
 from pipeline.views import spend
 from pipeline.views.filters import parse
+from pipeline.views.view import run
 
 DAY = dt.date(2025, 11, 3)
 
@@ -37,3 +39,21 @@ def test_a_team_is_told_that_it_pays_more_than_its_keys(tmp_path: Path) -> None:
     published = snapshot(tmp_path, {"marts.charges": [charge("console", "Support", "12")]})
     (warning,) = spend.answer(published, parse({"team": ["Support"]})).warnings
     assert warning.endswith("is under Who pays?")
+
+
+@pytest.mark.parametrize(
+    ("address", "days"),
+    [
+        ({"grain": ["week"]}, ("2025-11-03", "2025-11-09")),
+        ({"grain": ["month"]}, ("2025-11-01", "2025-11-30")),
+        ({"grain": ["month"], "from": ["2025-11-02"], "to": ["2025-11-20"]}, ("2025-11-02", "2025-11-20")),
+        ({"grain": ["day"]}, ("2025-11-03", "2025-11-03")),
+    ],
+)
+def test_the_amount_of_a_week_or_month_leads_to_its_days(tmp_path: Path, address, days) -> None:
+    charges = [charge("console", "", "12"), charge("console", "", "3", usage_date=dt.date(2025, 11, 5))]
+    published, filters = snapshot(tmp_path, {"marts.charges": charges}), parse(address)
+    shown = run(spend.TIMELINE, published, filters)
+    page, behind = shown.columns[0].leads_to(shown.rows[0], shown.behind(filters))
+    assert (page, f"{behind.first}", f"{behind.last}") == ("spend", *days)
+    assert sum(row["cost_usd"] for row in run(spend.SPLIT, published, behind).rows) == shown.rows[0]["cost_usd"]

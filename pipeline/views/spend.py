@@ -28,7 +28,6 @@ from pipeline.views.view import (
     Tile,
     Unit,
     View,
-    day_link,
     dimension_link,
     money,
     share,
@@ -61,6 +60,19 @@ def _grain(filters: Filters) -> str:
 
 def _by(filters: Filters) -> str:
     return filters.choice("by", BY)
+
+
+def _period_link(row: Row, filters: Filters) -> tuple[str, Filters]:
+    """The days of the row, as far as the filters have them."""
+    grain, first = _grain(filters), row["period"]
+    first = first.date() if isinstance(first, dt.datetime) else first
+    last = first
+    if grain == "week":
+        last = first + dt.timedelta(days=6)
+    elif grain == "month":
+        last = first.replace(day=calendar.monthrange(first.year, first.month)[1])
+    days = {"from": max(first, filters.first or first), "to": min(last, filters.last or last)}
+    return "spend", filters.without_options().with_values(**{name: f"{day}" for name, day in days.items()})
 
 
 def _timeline_query(filters: Filters) -> str:
@@ -123,7 +135,7 @@ TIMELINE = View(
     title="Cost over time",
     query=_timeline_query,
     columns=(
-        Column("period", "From", "day", link=day_link("spend", "period")),
+        Column("period", "From", "day", link=_period_link),
         Column("part", "Part"),
         _COST,
         _TOKENS,
@@ -165,7 +177,7 @@ ACTIVITY = View(
     title="Requests and sessions in the logs",
     query="views/spend/activity",
     columns=(
-        Column("period", "From", "day", link=day_link("spend", "period")),
+        Column("period", "From", "day", link=_period_link),
         Column("requests", "Requests", "count", "Empty where the logs count none"),
         Column("sessions", "Sessions", "count", "A session counts on each day on which it was used"),
         _TOKENS,
