@@ -230,6 +230,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # an upgrade below a running server must not mix its templates with the old code
     )
     environment.filters |= {
         "cell": shown,
