@@ -151,6 +151,16 @@ def test_a_home_without_anything_published_says_so(tmp_path: Path) -> None:
     assert "token-analytics run" in answer.text
 
 
+def test_a_damaged_file_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "token_analytics.duckdb").write_bytes(b"no database" * 1000)
+    with client_of(tmp_path) as client:
+        answer = client.get("/")
+    assert answer.status_code == 503
+    assert "cannot be opened" in answer.text
+    assert "Nothing is published" not in answer.text
+
+
 def test_an_answer_is_of_the_version_that_was_published_when_it_began(home: Path, tmp_path: Path) -> None:
     copy = tmp_path / "token_analytics.duckdb"
     shutil.copy(home / "token_analytics.duckdb", copy)

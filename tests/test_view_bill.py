@@ -196,8 +196,7 @@ def test_a_hostile_key_is_text_and_an_empty_home_says_that_there_is_no_bill(tmp_
     assert "=cmd|&#34;&lt;b&gt;x&lt;/b&gt;&amp;\\u202e" in shown_text(html)
     (tmp_path / "empty").mkdir()
     nothing = published(tmp_path / "empty")
-    assert (
-        bill.answer(nothing, EVERYTHING).sentence
-        == "No cost export matches these filters, so there is no bill to check."
-    )
+    assert bill.answer(nothing, EVERYTHING).sentence == "No cost export is loaded, so there is no bill to check."
+    chosen = bill.answer(nothing, parse({"model": ["x"]}))
+    assert chosen.sentence == "No cost export matches these filters, so there is no bill to check."
     assert all(not site.attempt(view, nothing, EVERYTHING).problem for view in bill.PAGE.views)

@@ -91,6 +91,7 @@ def test_quotes_come_first(tmp_path):
     )
     answer = contracts.answer(with_quote, EVERYTHING)
     assert (answer.sentence, answer.number) == ("acme would have saved $120.00.", "$120.00")
+    assert answer.warnings == (contracts.UNCERTAIN,)  # no budget is known
     (tmp_path / "other").mkdir()
     budget = {"segment": "all", "next_month": dt.date(2026, 6, 1), "next_budget_95": 619.73}
     without = snapshot(
@@ -98,6 +99,7 @@ def test_quotes_come_first(tmp_path):
     )
     answer = contracts.answer(without, EVERYTHING)
     assert answer.tiles[0].value == "$619.73"
+    assert answer.warnings == ()
     assert (answer.sentence, answer.number) == ("Stop-loss costs $3.00 a month extra.", "$3.00")
 
 

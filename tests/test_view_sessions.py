@@ -193,7 +193,7 @@ def test_outliers_say_what_is_usual_and_why(tmp_path):
 
 def test_tails_list_the_chosen_segment_beside_all_and_say_where_there_is_none(tmp_path):
     def tail(segment: str, verdict: str):
-        tail = {"segment": segment, "measure": "session_cost_usd", "n": 9, "mean": 1.0, "verdict": verdict}
+        tail = {"segment": segment, "measure": "session_cost_usd", "n": 900, "mean": 1.0, "verdict": verdict}
         return tail | {"month_variance_share_top_1": len(segment) / 100}
 
     rows = [tail("all", "heavy"), tail("model=a=b", "too_few"), tail("api_key=prod", "light")]
@@ -317,3 +317,13 @@ def test_a_session_is_linked_but_in_no_navigation(uneven):
     assert 'href="/session"' not in html
     own = site.question(Served(), session.PAGE, uneven, parse({"id": ["session-000"]}))
     assert 'class="filters"' not in own
+
+
+def test_the_largest_one_percent_of_fewer_than_a_hundred_sessions_is_not_talked_about(tmp_path):
+    few = {"segment": "all", "measure": "session_cost_usd", "n": 99, "mean": 1.0, "verdict": "too_few"}
+    published = snapshot(tmp_path, {"analysis.tail_metrics": [few | {"month_variance_share_top_1": 0.2}]})
+    assert run(sessions.TAILS, published, EVERYTHING).sentence == ""
+
+
+def test_without_logs_the_page_says_which_files_know_sessions(tmp_path):
+    assert sessions.answer(snapshot(tmp_path, {}), EVERYTHING).sentence.startswith("No sessions are loaded")

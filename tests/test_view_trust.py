@@ -75,7 +75,7 @@ def test_the_answer_counts_files_and_rows_and_says_what_the_checks_found(tmp_pat
     )
     answer = trust.answer(found, EVERYTHING)
     assert answer.sentence == (
-        "Mostly: 1 file loaded, 4 of 1,000 rows rejected; every check that must hold does, and 1 other warn."
+        "Mostly: 1 file loaded, 4 of 1,000 rows rejected; every check that must hold does, and 1 other warns."
     )
     assert answer.number == "99.6%"
     assert [tile.value for tile in answer.tiles] == ["1", "1,000", "1 of 2", "2026-03-01"]

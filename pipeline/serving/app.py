@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from pipeline.settings import ConfigurationError, Settings
-from pipeline.store.published import NothingPublishedError, Publication, Snapshot
+from pipeline.store.published import NothingPublishedError, Publication, Snapshot, UnreadableError
 from pipeline.views import site, statement, teams
 from pipeline.views.filters import FilterError, Filters, parse, spelled
 from pipeline.views.rows import encoded
@@ -154,6 +154,14 @@ def create(settings: Settings) -> FastAPI:
     def nothing(request: Request, error: Exception) -> Response:
         text = "Nothing is published in this home yet: `token-analytics run` publishes it, and this page then shows it."
         return message(request, 503, "Nothing to show yet", text)
+
+    @app.exception_handler(UnreadableError)
+    def unopened(request: Request, error: Exception) -> Response:
+        text = (
+            "The published database cannot be opened: it is damaged, or another program writes to it. If it stays so, "
+            "remove token_analytics.duckdb from the home; `token-analytics run` publishes it again."
+        )
+        return message(request, 503, "This cannot be read", text)
 
     @app.exception_handler(duckdb.Error)
     def unreadable(request: Request, error: Exception) -> Response:

@@ -29,7 +29,11 @@ CACHED_ROWS = 200_000
 
 
 class NothingPublishedError(Exception):
-    """No run has published anything in this home yet, or the file cannot be opened."""
+    """No run has published anything in this home yet."""
+
+
+class UnreadableError(NothingPublishedError):
+    """The published file cannot be opened: it is damaged, or another program holds it."""
 
 
 class Snapshot:
@@ -113,7 +117,8 @@ class Publication:
         """The snapshot of the file as it is now.
 
         Raises:
-            NothingPublishedError: there is no file, or it cannot be opened.
+            NothingPublishedError: there is no file.
+            UnreadableError: it cannot be opened.
 
         """
         with self._lock:
@@ -130,5 +135,5 @@ class Publication:
                     self._snapshot = Snapshot(self._path, version, published_at)
                 except duckdb.Error as error:
                     message = str(error).splitlines()[0]
-                    raise NothingPublishedError(f"cannot open {self._path}: {message}") from None
+                    raise UnreadableError(f"cannot open {self._path}: {message}") from None
             return self._snapshot

@@ -164,9 +164,10 @@ def _steps_sentence(rows: Sequence[Row], filters: Filters) -> str:
     compared = next(row["usd"] for row in rows if row["step"] == "Bill, compared")
     if not compared:
         return "No part of the bill has a side to compare it with."
-    holder = "Your logs" if rows[0]["step"] == "Logged" else "The provider's usage"
+    holder, come = ("Your logs", "come") if rows[0]["step"] == "Logged" else ("The provider's usage", "comes")
     return (
-        f"{holder}, at the rate card, come to {money(logged)}; the bill of the same days and keys is {money(compared)}."
+        f"{holder}, at the rate card, {come} to {money(logged)}; the bill of the same days and keys is "
+        f"{money(compared)}."
     )
 
 
@@ -430,7 +431,9 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     (totals,) = snapshot.rows(reconciled.query("totals", condition), values)
     warnings = _warnings(rows(RATES), rows(INVOICES_VIEW), rows(UNPRICED), filters)
     if not totals["has_bill"]:
-        nothing = "No cost export matches these filters, so there is no bill to check."
+        is_all = not (filters.chosen or filters.first or filters.last)
+        missing = "is loaded" if is_all else "matches these filters"
+        nothing = f"No cost export {missing}, so there is no bill to check."
         compared = f" {reconciled.headline(totals)}" if totals["cells_compared"] else ""
         return Answer(f"{nothing}{compared}", warnings=warnings)
     checked = rows(CHECKED)

@@ -195,6 +195,9 @@ def _dimension(name: str) -> str:
     return f"a provider's customers, by {name.replace('_', ' ')}"
 
 
+UNCERTAIN = "There is too little history for a budget of a month, so what contracts would cost is as uncertain."
+
+
 def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     """The best quote, or what to negotiate."""
     (row,) = snapshot.rows(sql("views/contracts/answer"))
@@ -207,11 +210,16 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
         tiles.append(Tile("A steadier bill costs", extra, "a month more, for the target in the settings"))
     if row["quotes"]:
         tiles.insert(0, Tile("Quotes compared", f"{row['quotes']}"))
-        return Answer(str(row["best_answer"]), money(row["best_saving_usd"]), tuple(tiles))
+        return Answer(str(row["best_answer"]), money(row["best_saving_usd"]), tuple(tiles), _warnings(row))
     if row["recommended"]:
         first, _, _ = str(row["recommended"]).partition(". ")
-        return Answer(f"{first.rstrip('.')}.", extra, tuple(tiles))
+        return Answer(f"{first.rstrip('.')}.", extra, tuple(tiles), _warnings(row))
     return Answer("There is no priced bill yet, so no contract can be compared.")
+
+
+def _warnings(row: Row) -> tuple[str, ...]:
+    """Contracts are priced on the forecast of a month, so they are no better known than its budget."""
+    return () if row["budget_usd"] is not None else (UNCERTAIN,)
 
 
 PAGE = Page("contracts", "Which contract?", "Contracts", answer, (QUOTES, SIMULATOR, FRONTIER, RECOMMENDED, MONTHS))

@@ -36,6 +36,7 @@ from pipeline.views.view import (
     segment_name,
     session_link,
 )
+from pipeline.words import counted
 
 OF_CHARGES = {"source": "source", **{name: name for name in DIMENSIONS}}
 BY = ("api_key", "model", "team", "workspace")
@@ -344,7 +345,7 @@ def _days_sentence(rows: Sequence[Row], filters: Filters) -> str:
         return "Days of this choice are not judged on their own: those that stand out are those of everything."
     flagged = [row for row in rows if row["kind"] == "stands out"]
     if not flagged:
-        return f"None of {len(rows):,} days was unusually expensive."
+        return f"None of {counted(len(rows), 'day')} was unusually expensive."
     most = max(flagged, key=lambda row: row["cost_usd"])
     expected = f", where {money(most['expected_usd'])} was expected" if most["expected_usd"] is not None else ""
     return (

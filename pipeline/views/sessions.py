@@ -50,6 +50,8 @@ OF_SEGMENTS = {
 }
 # Half of the cost by less than this share of sessions: a few expensive ones drive it. From a third on: they are alike.
 FEW, ALIKE = 0.1, 1 / 3
+# Below as many sessions, the largest 1% is less than one.
+LEAST_FOR_1_PERCENT = 100
 
 
 def _is_whole_history(filters: Filters) -> bool:
@@ -133,7 +135,7 @@ def _tails_sentence(rows: Sequence[Row], filters: Filters) -> str:
         return "There are no such statistics for these filters, so only all sessions are listed."
     chosen = rows[1] if filters.chosen else rows[0]
     swings = chosen["month_variance_share_top_1"]
-    if swings is None:
+    if swings is None or chosen["sessions"] < LEAST_FOR_1_PERCENT:
         return ""
     whose = f"the sessions of {segment_name(chosen['segment'])}" if filters.chosen else "all sessions"
     return f"The largest 1% of {whose} cause {share(swings)} of the random month-to-month swings."
@@ -337,7 +339,13 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     (row,) = snapshot.rows(sql("views/sessions/answer", filters=condition), values)
     warnings = _warnings(row, filters)
     if not row["sessions"]:
-        return Answer("No sessions in the logs match these filters.", warnings=warnings)
+        is_all = not (filters.chosen or filters.first or filters.last)
+        nothing = (
+            "No sessions are loaded: the provider's exports know none; transcripts and your own logs do."
+            if is_all
+            else "No sessions in the logs match these filters."
+        )
+        return Answer(nothing, warnings=warnings)
     if not row["cost_usd"]:
         return Answer(f"None of {counted(row['sessions'], 'session')} has a cost.", warnings=warnings)
     most = session_link({"session_id": row["most_expensive"]}, filters)
@@ -356,8 +364,7 @@ def _sentence(row: Row) -> str:
         return f"The one session cost {typical}."
     uneven = needed / priced
     half = f"{needed:,} of {priced:,} {'makes' if needed == 1 else 'make'} half"
-    # below a hundred sessions, the largest 1% is less than one
-    largest = f"the largest 1% make {share(row['top_1_share'])}, and " if priced >= 100 else ""
+    largest = f"the largest 1% make {share(row['top_1_share'])}, and " if priced >= LEAST_FOR_1_PERCENT else ""
     if uneven <= FEW:
         return f"A few very expensive sessions drive the cost: {largest}{half}; a typical one costs {typical}."
     if uneven < ALIKE:

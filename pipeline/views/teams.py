@@ -230,7 +230,7 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
 
 
 def _sentence(month: dt.date, rows: Sequence[Row], cost: Decimal, filters: Filters) -> str:
-    paying = [row for row in rows if row["team"]]
+    paying = [row for row in rows if row["team"] and row["cost_usd"]]
     named = [f"{text(row['team'])} pays {money(row['cost_usd'])}" for row in paying[:MOST_NAMED]]
     if len(paying) > MOST_NAMED:
         rest = sum((row["cost_usd"] for row in paying[MOST_NAMED:]), Decimal(0))

@@ -352,7 +352,8 @@ def _sentence(loaded: Row, checks: Sequence[Row], failed: Sequence[Row]) -> str:
     if blocking:
         return f"No: {counted(blocking, 'check')} failed that must hold; {files}."
     if failed:
-        return f"Mostly: {files}; every check that must hold does, and {counted(len(failed), 'other')} warn."
+        warned = "1 other warns" if len(failed) == 1 else f"{len(failed):,} others warn"
+        return f"Mostly: {files}; every check that must hold does, and {warned}."
     return f"Yes: {files}, and every check that had something to check passed."
 
 
