@@ -12,7 +12,7 @@ from pipeline.serving.app import Served
 from pipeline.views import session, sessions, site
 from pipeline.views.filters import Filters, parse
 from pipeline.views.rows import encoded
-from pipeline.views.view import run
+from pipeline.views.view import run, shown
 
 START = dt.datetime(2026, 1, 5, 9)
 HOSTILE = '=cmd|"<b>x</b>&\u202e'
@@ -327,3 +327,9 @@ def test_the_largest_one_percent_of_fewer_than_a_hundred_sessions_is_not_talked_
 
 def test_without_logs_the_page_says_which_files_know_sessions(tmp_path):
     assert sessions.answer(snapshot(tmp_path, {}), EVERYTHING).sentence.startswith("No sessions are loaded")
+
+
+def test_edges_of_cheap_sessions_differ():
+    edges = [10 ** (step / 10) for step in range(-40, 10)]
+    assert len({shown(edge, "edge") for edge in edges}) == len(edges)
+    assert [shown(edge, "edge") for edge in (0.00631, 0.0398, 0.1, 1.26)] == ["$0.0063", "$0.04", "$0.10", "$1.26"]

@@ -30,6 +30,7 @@ from pipeline.views.view import (
     Tile,
     View,
     dimension_link,
+    edge,
     money,
     segment_name,
     session_link,
@@ -66,7 +67,7 @@ def _fitted_segment(filters: Filters) -> dict[str, str | None]:
 def _distribution(rows: Sequence[Row], filters: Filters) -> Figure:
     measure = filters.choice("measure", ("sessions", "cost_usd"))
     ends = [(math.log10(row["from_usd"]), math.log10(row["to_usd"])) for row in rows]
-    ranges = [f"{money(row['from_usd'])} to {money(row['to_usd'])}" for row in rows]
+    ranges = [f"{edge(row['from_usd'])} to {edge(row['to_usd'])}" for row in rows]
     traces = [
         {
             "type": "bar",
@@ -125,8 +126,8 @@ def _distribution_sentence(rows: Sequence[Row], filters: Filters) -> str:
     if len(rows) < 3:
         return ""
     return (
-        f"Sessions most often cost {money(largest['from_usd'])} to {money(largest['to_usd'])}; those of "
-        f"{money(costliest['from_usd'])} to {money(costliest['to_usd'])} take the most money."
+        f"Sessions most often cost {edge(largest['from_usd'])} to {edge(largest['to_usd'])}; those of "
+        f"{edge(costliest['from_usd'])} to {edge(costliest['to_usd'])} take the most money."
     )
 
 
@@ -199,8 +200,8 @@ DISTRIBUTION = View(
     title="How much a session costs",
     query="views/sessions/distribution",
     columns=(
-        Column("from_usd", "From", "usd"),
-        Column("to_usd", "To", "usd"),
+        Column("from_usd", "From", "edge"),
+        Column("to_usd", "To", "edge"),
         Column("sessions", "Sessions", "count"),
         Column("share_of_sessions", "Of all sessions", "share"),
         Column("cost_usd", "Together", "usd", "What the sessions of this row cost together"),

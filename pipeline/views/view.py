@@ -21,9 +21,22 @@ from pipeline.store.sqlfiles import identifier, sql
 from pipeline.views.filters import DIMENSIONS, MAX_LENGTH, NOT_STATED, FilterError, Filters, parameters, spelled
 
 Unit = Literal[
-    "usd", "tokens", "count", "share", "ratio", "seconds", "day", "month", "moment", "text", "segment", "long", "yes"
+    "usd",
+    "edge",
+    "tokens",
+    "count",
+    "share",
+    "ratio",
+    "seconds",
+    "day",
+    "month",
+    "moment",
+    "text",
+    "segment",
+    "long",
+    "yes",
 ]
-NUMBERS = ("usd", "tokens", "count", "share", "ratio", "seconds")
+NUMBERS = ("usd", "edge", "tokens", "count", "share", "ratio", "seconds")
 Figure = dict[str, Any]  # plotly's JSON: data and layout
 ROWS_SHOWN = 25
 # A figure is drawn from at most this many rows; a view whose query can give more states so itself.
@@ -264,6 +277,8 @@ def shown(value: Any, unit: Unit) -> str:
     match unit:
         case "usd":
             return money(value)
+        case "edge":
+            return edge(value)
         case "tokens" | "count":
             return f"{value:,.0f}"
         case "share":
@@ -306,6 +321,14 @@ def money(value: Decimal | float) -> str:
     from pipeline.words import usd
 
     return usd(value)
+
+
+def edge(value: Decimal | float) -> str:
+    """Dollars as the edge of a range: below a dollar with two significant digits, so that near edges differ."""
+    if value >= 1:
+        return money(value)
+    digits = f"{Decimal(f'{value:.2g}'):f}"
+    return f"${digits}{'0' if len(digits) == 3 else ''}"
 
 
 def share(value: float) -> str:
