@@ -57,3 +57,18 @@ def test_the_amount_of_a_week_or_month_leads_to_its_days(tmp_path: Path, address
     page, behind = shown.columns[0].leads_to(shown.rows[0], shown.behind(filters))
     assert (page, f"{behind.first}", f"{behind.last}") == ("spend", *days)
     assert sum(row["cost_usd"] for row in run(spend.SPLIT, published, behind).rows) == shown.rows[0]["cost_usd"]
+
+
+def test_a_month_is_as_long_as_the_data_not_as_the_usage_of_one_model(tmp_path: Path) -> None:
+    days = {"2025-10-02": "7", "2025-10-20": "13", "2025-11-03": "10"}
+    charges = [charge("console", "", cost, usage_date=dt.date.fromisoformat(day)) for day, cost in days.items()]
+    rest = charge("console", "", "1", model="other", usage_date=dt.date(2025, 11, 30))
+    whole = snapshot(tmp_path, {"marts.charges": [*charges, rest]})
+    sentence = spend.answer(whole, parse({"model": ["claude-sonnet-4-5"]})).sentence
+    assert sentence == "November 2025 cost $10.00, 50.0% less than October ($20.00)."
+    (tmp_path / "early").mkdir()
+    early = snapshot(tmp_path / "early", {"marts.charges": charges})
+    sentence = spend.answer(early, parse({})).sentence
+    assert sentence == (
+        "November 2025 cost $10.00 up to 3 November, 42.9% more than October up to the same day ($7.00)."
+    )

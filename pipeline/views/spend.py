@@ -202,8 +202,7 @@ HOURS = View(
 
 def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     """Month to date against the month before, the forecast and the bill; with a period, its sum."""
-    condition, values = filters.conditions(OF_CHARGES)
-    months = snapshot.rows(sql("views/spend/answer", filters=condition), values)
+    months = _by_month(snapshot, filters)
     warnings = _warnings(months, filters)
     bill_condition, bill_values = filters.conditions(OF_BILL)
     (bill,) = snapshot.rows(sql("views/spend/bill", filters=bill_condition), bill_values)
@@ -247,13 +246,18 @@ def answer(snapshot: Snapshot, filters: Filters) -> Answer:
     return Answer(_month_sentence(months), money(last["cost_usd"]), tuple(tiles), warnings)
 
 
+def _by_month(snapshot: Snapshot, filters: Filters) -> list[Row]:
+    condition, values = filters.conditions(OF_CHARGES)
+    source, of_source = Filters(source="sessions" if filters.reads_logs else filters.source).conditions(OF_CHARGES)
+    return snapshot.rows(sql("views/spend/answer", filters=condition, source=source), values | of_source)
+
+
 def _only_in_logs(snapshot: Snapshot, filters: Filters) -> Answer | None:
     """What the logs have where the provider's account has nothing: a team that pays by user or project, for one."""
     if filters.source:
         return None
     logs = replace(filters, source="sessions")
-    condition, values = logs.conditions(OF_CHARGES)
-    months = snapshot.rows(sql("views/spend/answer", filters=condition), values)
+    months = _by_month(snapshot, logs)
     if not months:
         return None
     cost = money(sum((row["cost_usd"] for row in months), Decimal(0)))
@@ -263,8 +267,8 @@ def _only_in_logs(snapshot: Snapshot, filters: Filters) -> Answer | None:
 
 def _month_sentence(months: Sequence[Row]) -> str:
     last = months[-1]
-    day, month = last["last_day"], last["month"]
-    is_whole = day.day == calendar.monthrange(day.year, day.month)[1]
+    day, month = last["known_until"], last["month"]
+    is_whole = day >= month.replace(day=calendar.monthrange(month.year, month.month)[1])
     sentence = f"{month:%B %Y} cost {money(last['cost_usd'])}" + ("" if is_whole else f" up to {day:%-d %B}")
     before = next((row for row in months if row["month"] == _month_before(month)), None)
     if before is None:

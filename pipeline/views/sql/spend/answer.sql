@@ -1,5 +1,9 @@
--- Cost by day of the usage in the filters, the last day, and what the bill has on the same days and on days without usage.
-with usage as (
+-- Cost by month of the usage in the filters; the last day of all usage says up to which day months can be compared.
+with known as (
+    select max(usage_date) as last_day from marts.charges where ${source}
+),
+
+usage as (
     select
         usage_date,
         coalesce(sum(cost_usd) filter (where billing_mode = 'metered'), 0) as cost_usd,
@@ -19,7 +23,9 @@ select
     cast(sum(seat_usd) as decimal(38, 12)) as seat_usd,
     min(usage_date) as first_day,
     max(usage_date) as last_day,
-    cast(sum(cost_usd) filter (where day(usage_date) <= (select day(max(last.usage_date)) from usage as last)) as decimal(38, 12)) as to_date_usd
+    max(known.last_day) as known_until,
+    cast(sum(cost_usd) filter (where day(usage_date) <= day(known.last_day)) as decimal(38, 12)) as to_date_usd
 from usage
-group by all
+cross join known
+group by month
 order by month
