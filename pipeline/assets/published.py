@@ -104,16 +104,17 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
             memo.note(connection, "published", inputs, warehouse.published_state(settings))
             table = markdown(["table", "rows"], [[name, f"{n:,}"] for name, n in rows.items()])
             metadata |= {"bytes": settings.published.stat().st_size, "tables": dg.MetadataValue.md(table)}
+        progress.report("pages")
         entrance = settings.reports / files.ENTRANCE
+        shown_metadata: dict[str, Any] = page_metadata(entrance, settings.reports)
         shown = memo.fingerprint(connection, warehouse.published_state(settings))
         if home.full_refresh or not entrance.exists() or memo.outcome(connection, "pages", shown) is None:
-            progress.report("pages")
             warehouse.share(settings, *files.write(Publication(settings.published).current(), settings.reports))
             memo.note(connection, "pages", shown)
+            shown_metadata["answers"] = dg.MetadataValue.md(_answers(settings))
         progress.store(connection, context.run_id)
-    answers = {"answers": dg.MetadataValue.md(_answers(settings))}
     yield dg.MaterializeResult(asset_key=PUBLISHED, metadata=metadata)
-    yield dg.MaterializeResult(asset_key=PAGES, metadata=page_metadata(entrance, settings.reports) | answers)
+    yield dg.MaterializeResult(asset_key=PAGES, metadata=shown_metadata)
     if failures:
         raise IncompleteError(f"all is published but what could not be computed: {', '.join(failures)}")
 
