@@ -520,9 +520,12 @@ def test_these_views_have_rows_whatever_was_landed(any_home: Path, view: str) ->
 def test_a_run_writes_the_pages_and_show_says_what_they_say(sample_run: Done, sample_home: Path) -> None:
     entrance = Path(json.loads(sample_run.out)["pages"])
     shown = token_analytics("show", "reconciliation", "--home", sample_home).out
-    headline = next(line for line in shown.splitlines() if line.startswith("Of $"))
+    billed, explained = re.search(r"^Of (\$\S+) billed, the logs explain (\$[\d,.]+\d)", shown, re.MULTILINE).groups()
+    largest_gap = re.search(r"^\d{4}-\d\d-\d\d, .*?: (.*)$", shown, re.MULTILINE)[1]
     page = entrance.parent / "bill.html"
-    assert headline in html.unescape(page.read_text(encoding="utf-8"))
+    bill = html.unescape(page.read_text(encoding="utf-8"))
+    assert f"{explained} of {billed} is accounted for" in bill
+    assert largest_gap in bill
     assert str(page) in shown
     for title in ("From what was logged to the bill", "Coverage by key", "Coverage by model", "Coverage by day"):
         assert title in shown

@@ -98,7 +98,7 @@ def test_the_wheel_carries_the_project_suites_and_sample_and_nothing_that_a_run_
     assert {name for name in names if name.startswith(BUNDLED)} == sample | project | others
     kinds = {Path(name).suffix for name in names if not name.startswith(BUNDLED)}
     assert (kinds, {name.split("/")[0] for name in names}) == (
-        {".py", ".sql", ".j2", ".js", ".typed"},
+        {".py", ".sql", ".j2", ".js", ".css", ".md", ".typed"},
         {"pipeline", "token_analytics_tracker"},
     )
 
