@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from browser import chromium, needs_axe, needs_chromium, serious_faults, served, visit
+from browser import AXE, chromium, needs_axe, needs_chromium, serious_faults, served, visit
 from commands import CompletedHomes
 
 from pipeline.views import site
@@ -88,6 +88,8 @@ def test_a_page_from_disk_works_without_a_server(browser: Any, home: Path, name:
     with visit(browser) as seen:
         seen.open((home / "reports" / f"{name or 'index'}.html").as_uri()).draw_all()
         assert fits(seen.page)
+        if AXE.exists():
+            assert serious_faults(seen.page) == []
         assert not seen.page.locator("form").count()
         for link in seen.page.locator("a[href]").evaluate_all("links => links.map(link => link.getAttribute('href'))"):
             assert link.startswith("#") or (home / "reports" / link.partition("#")[0]).exists(), link
