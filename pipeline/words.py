@@ -1,4 +1,4 @@
-"""Formatting of numbers in text: money, shares, and counts with their noun.
+"""Formatting in text: money, shares, counts with their noun, and text of others.
 
 Belongs here: formats that messages, pages and tables share. Does not belong here: sentences and table cells.
 """
@@ -27,3 +27,10 @@ def percent(share: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: `1 row`, `2 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Text with its line breaks, control characters and bidirectional marks escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

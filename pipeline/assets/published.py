@@ -14,9 +14,8 @@ from pipeline.assets.preview import markdown, page_metadata
 from pipeline.finance import closing, focus
 from pipeline.pricing import recommendation
 from pipeline.savings import recommendations
-from pipeline.settings import Settings
 from pipeline.store import memo, progress, warehouse
-from pipeline.store.published import Publication
+from pipeline.store.published import Publication, Snapshot
 from pipeline.validation import history
 from pipeline.views import files, site
 
@@ -109,9 +108,10 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
         shown_metadata: dict[str, Any] = page_metadata(entrance, settings.reports)
         shown = memo.fingerprint(connection, warehouse.published_state(settings))
         if home.full_refresh or not entrance.exists() or memo.outcome(connection, "pages", shown) is None:
-            warehouse.share(settings, *files.write(Publication(settings.published).current(), settings.reports))
+            snapshot = Publication(settings.published).current()
+            warehouse.share(settings, *files.write(snapshot, settings.reports))
             memo.note(connection, "pages", shown)
-            shown_metadata["answers"] = dg.MetadataValue.md(_answers(settings))
+            shown_metadata["answers"] = dg.MetadataValue.md(_answers(snapshot))
         progress.store(connection, context.run_id)
     yield dg.MaterializeResult(asset_key=PUBLISHED, metadata=metadata)
     yield dg.MaterializeResult(asset_key=PAGES, metadata=shown_metadata)
@@ -119,8 +119,7 @@ def published(context: dg.AssetExecutionContext, home: Home) -> Iterator[dg.Mate
         raise IncompleteError(f"all is published but what could not be computed: {', '.join(failures)}")
 
 
-def _answers(settings: Settings) -> str:
+def _answers(snapshot: Snapshot) -> str:
     """Each question with its answer, as Markdown."""
-    snapshot = Publication(settings.published).current()
     answers = [(page.question, site.answered(page, snapshot, site.EVERYTHING).sentence) for page in site.QUESTIONS]
     return markdown(["question", "answer"], answers, widest=400)

@@ -18,6 +18,8 @@ from pipeline.views.rows import encoded
 ASSETS = (site.PLOTLY, site.PLOTLY_STYLE, "app.js", "style.css")
 FOLDER = "static"
 ENTRANCE = "index.html"
+# Rows of a view that are written beside its page; the served page and the Parquet files in outputs/ have the others.
+MOST_ROWS = 10_000
 
 
 class Files:
@@ -66,7 +68,3 @@ def write(snapshot: Snapshot, reports: Path) -> list[Path]:
         put(reports / f"{page.name}.html", site.question(files, page, snapshot, site.EVERYTHING))
     put(reports / ENTRANCE, site.index(files, snapshot, site.EVERYTHING))
     return written
-
-
-# Rows of a view that are written beside its page; the served page and the Parquet files in outputs/ have the others.
-MOST_ROWS = 10_000

@@ -24,7 +24,6 @@ PATTERNS = {
     "trend": "growth per week",
     "season": "share of the swings that weekdays explain",
 }
-_WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
 
 def _segment(filters: Filters) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
-"""HTML pages: one self-contained file each, with every value escaped; only the statistics page has scripts.
+"""What all HTML files share: the template engine, values with all their digits, and atomic writing.
 
-Belongs here: formatting values, the template engine, and atomic writing of a page. Does not belong here: the content of
-a page (validation, reconciliation), and its layout (templates).
+Belongs here: these. Does not belong here: the content of a page (validation, statement, site), and its layout
+(templates).
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ import os
 import tempfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline.words import printable
 
 # Path at which `token-analytics ui` serves the folder of reports.
 ADDRESS = "/reports"
@@ -42,31 +47,30 @@ def display(value: Any) -> str:
         return value.isoformat(sep=" ", timespec="minutes" if value.second == 0 else "seconds")
     if isinstance(value, date):
         return value.isoformat()
-    # Line breaks, control characters and bidirectional controls are shown escaped.
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return printable(str(value))
 
 
-def render(name: str, now: datetime, **values: Any) -> str:
-    """The page of `templates/<name>.html.j2`; every value in it is escaped. `now` without a zone is UTC."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
+@cache
+def environment() -> Environment:
+    """The template engine: every value is escaped, and an unknown name is an error."""
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # an upgrade below a running server must not mix its templates with the old code
     )
-    environment.filters["display"] = display
-    environment.tests["numeric"] = lambda value: (
-        isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    )
+    made.filters["display"] = display
+    made.tests["numeric"] = lambda value: isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return made
+
+
+def render(name: str, now: datetime, **values: Any) -> str:
+    """The page of `templates/<name>.html.j2`; every value in it is escaped. `now` without a zone is UTC."""
     utc = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
     written_at = utc.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return environment.get_template(f"{name}.html.j2").render(written_at=written_at, **values)
+    return environment().get_template(f"{name}.html.j2").render(written_at=written_at, **values)
 
 
 def private_folder(folder: Path) -> Path:

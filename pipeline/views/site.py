@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import sql
-from pipeline.views import bill, contracts, forecast, moves, session, sessions, spend, teams, trust, waste
+from pipeline.views import bill, contracts, forecast, moves, pages, session, sessions, spend, teams, trust, waste
 from pipeline.views.filters import DIMENSIONS, NOT_STATED, SOURCES, FilterError, Filters
 from pipeline.views.view import Answer, Page, Shown, View, run, shown
 
@@ -224,14 +224,7 @@ _CHOICE_NAMES = {"cost_usd": "cost", "api_key": "API key", "user_id": "user", "t
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,  # an upgrade below a running server must not mix its templates with the old code
-    )
+    environment = pages.environment()
     environment.filters |= {
         "cell": shown,
         "heading": lambda label: f"{label[:1].upper()}{label[1:]}",

@@ -35,7 +35,8 @@ from pipeline.views.view import (
 )
 from pipeline.words import counted
 
-BY = (*(name for name in ("model", "api_key", "workspace", "user_id", "project", "team", "provider")), "token_kind")
+BY = ("model", "api_key", "workspace", "user_id", "project", "team", "provider", "token_kind")
+MEASURES = ("cost_usd", "tokens", "input_tokens", "output_tokens")
 GRAINS = ("auto", "day", "week", "month", "hour", "minute")
 # An hour or a minute a bar, up to this many days.
 MOST_DAYS = {"minute": 2, "hour": 31}
@@ -89,7 +90,7 @@ def _timeline_parts(filters: Filters) -> Mapping[str, str]:
 
 
 def _timeline(rows: Sequence[Row], filters: Filters) -> Figure:
-    measure = filters.choice("measure", ("cost_usd", "tokens", "input_tokens", "output_tokens"))
+    measure = filters.choice("measure", MEASURES)
     unit: Unit = "usd" if measure == "cost_usd" else "tokens"
     return plots.stacked(rows, "period", measure, "part", unit)
 
@@ -147,7 +148,7 @@ TIMELINE = View(
     date="usage_date",
     figure=_timeline,
     parts=_timeline_parts,
-    choices={"by": BY, "grain": GRAINS, "measure": ("cost_usd", "tokens", "input_tokens", "output_tokens")},
+    choices={"by": BY, "grain": GRAINS, "measure": MEASURES},
 )
 SPLIT = View(
     name="split",

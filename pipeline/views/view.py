@@ -19,6 +19,7 @@ from pipeline.store.connection import Row
 from pipeline.store.published import Snapshot
 from pipeline.store.sqlfiles import identifier, sql
 from pipeline.views.filters import DIMENSIONS, MAX_LENGTH, NOT_STATED, FilterError, Filters, parameters, spelled
+from pipeline.words import percent, printable, usd
 
 Unit = Literal[
     "usd",
@@ -308,18 +309,11 @@ def segment_name(segment: str) -> str:
 
 def text(value: Any) -> str:
     """A value as plain text, its control characters and bidirectional marks escaped; `(not stated)` for ''."""
-    if value == "":
-        return NOT_STATED
-    plain = str(value)
-    if plain.isprintable():
-        return plain
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in plain)
+    return NOT_STATED if value == "" else printable(str(value))
 
 
 def money(value: Decimal | float) -> str:
     """Dollars and cents; more digits only for amounts below a cent."""
-    from pipeline.words import usd
-
     return usd(value)
 
 
@@ -333,8 +327,6 @@ def edge(value: Decimal | float) -> str:
 
 def share(value: float) -> str:
     """A share as a percentage: 100% and 0% only if exact."""
-    from pipeline.words import percent
-
     return "<0.1%" if 0 < value < 0.0005 else percent(value)
 
 
